@@ -1,0 +1,41 @@
+"""The family of exceptions for everything a user can cause.
+
+Each carries one sentence: what, where (file, byte offset, utterance or node), what was expected and what was found.
+The command prints the sentence and exits with status 1; ``--debug`` adds the traceback.
+"""
+
+
+class KaldiQuantError(Exception):
+    """The base of the family: catch it to catch every error that a user's input or machine can cause."""
+
+
+class FormatError(KaldiQuantError):
+    """A file does not hold what its format requires.
+
+    Args:
+        path: the file.
+        offset: the byte offset at which reading failed; None where no offset applies.
+        message: what was expected and what was found.
+    """
+
+    def __init__(self, path: str, offset: int | None, message: str) -> None:
+        self.path = path
+        self.offset = offset
+        place = path if offset is None else f"{path}, byte {offset}"
+        super().__init__(f"{place}: {message}")
+
+
+class ModelError(KaldiQuantError):
+    """A network is inconsistent, or asks for something that is not supported; names the node or component."""
+
+
+class DataError(KaldiQuantError):
+    """Features, log-likelihoods or transcripts that cannot be used; names the utterance or the table."""
+
+
+class UsageError(KaldiQuantError):
+    """Options that contradict each other or name something that does not exist."""
+
+
+class MissingDependencyError(KaldiQuantError):
+    """An optional package or program is absent; says what to install and for which feature."""
