@@ -1,0 +1,249 @@
+"""The nnet3 network: a graph of nodes, written as config lines, and the components that the nodes use.
+
+Source: ``src/nnet3/nnet-nnet.cc``. The config lines are kept as they stand in the file and parsed for use.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+from kaldi_quant.errors import ModelError
+from kaldi_quant.kaldi.component import Component
+from kaldi_quant.kaldi.component_dims import component_dims
+from kaldi_quant.kaldi.descriptor import Descriptor, parse_descriptor
+from kaldi_quant.kaldi.reader import Reader
+from kaldi_quant.kaldi.writer import Writer
+
+_KEY = re.compile(r"(?:^|\s)([A-Za-z][\w-]*)=")
+
+
+@dataclass(frozen=True)
+class InputNode:
+    """Features or i-vectors of dimension ``dim``."""
+
+    name: str
+    dim: int
+
+
+@dataclass(frozen=True)
+class ComponentNode:
+    """A component applied to a descriptor."""
+
+    name: str
+    component: str
+    input: Descriptor
+
+
+@dataclass(frozen=True)
+class OutputNode:
+    """A descriptor that the network gives to the outside."""
+
+    name: str
+    input: Descriptor
+    objective: str
+
+
+@dataclass(frozen=True)
+class DimRangeNode:
+    """``dim`` columns of another node, from ``dim_offset`` on."""
+
+    name: str
+    input_node: str
+    dim_offset: int
+    dim: int
+
+
+Node = InputNode | ComponentNode | OutputNode | DimRangeNode
+NodeType = TypeVar("NodeType", InputNode, ComponentNode, OutputNode, DimRangeNode)
+
+
+@dataclass
+class Nnet:
+    """An nnet3 network.
+
+    Args:
+        config_lines: the graph, a node a line, as in the file.
+        components: by name, in file order.
+        path: where it came from, for messages.
+    """
+
+    config_lines: list[str]
+    components: dict[str, Component]
+    path: str = "nnet"
+
+    @classmethod
+    def read(cls, reader: Reader) -> Nnet:
+        """Reads ``<Nnet3> … </Nnet3>`` and checks that the graph is consistent.
+
+        Raises:
+            FormatError: the file is malformed.
+            ModelError: the graph contradicts itself or the components.
+        """
+        reader.expect("<Nnet3>")
+        first = reader.line()
+        if first:
+            reader.fail(f"expected the end of the line after <Nnet3>, found {first[:40]!r}")
+        lines = []
+        while line := reader.line():
+            lines.append(line)
+        reader.expect("<NumComponents>")
+        components: dict[str, Component] = {}
+        for _ in range(reader.count("components")):
+            reader.expect("<ComponentName>")
+            position = reader.position
+            name = reader.token()
+            if name in components:
+                reader.fail(f"the component {name[:80]!r} is there twice", position)
+            components[name] = Component.read(reader)
+        reader.expect("</Nnet3>")
+        nnet = cls(lines, components, reader.path)
+        nnet.check()
+        return nnet
+
+    def write(self, writer: Writer) -> None:
+        """Writes ``<Nnet3> … </Nnet3>``."""
+        writer.token("<Nnet3>")
+        writer.line("")
+        for line in self.config_lines:
+            writer.line(line)
+        writer.line("")
+        writer.token("<NumComponents>")
+        writer.int32(len(self.components))
+        writer.newline()
+        for name, component in self.components.items():
+            writer.token("<ComponentName>")
+            writer.token(name)
+            component.write(writer)
+            writer.newline()
+        writer.token("</Nnet3>")
+
+    @cached_property
+    def nodes(self) -> dict[str, Node]:
+        """The nodes by name, in file order."""
+        nodes: dict[str, Node] = {}
+        for line in self.config_lines:
+            try:
+                node = _parse_node(line)
+            except ValueError as error:
+                raise ModelError(f"{self.path}: the config line {line[:100]!r} is wrong: {error}") from error
+            if node.name in nodes:
+                raise ModelError(f"{self.path}: the node {node.name} is there twice")
+            nodes[node.name] = node
+        return nodes
+
+    def nodes_of(self, kind: type[NodeType]) -> list[NodeType]:
+        """The nodes of one kind, in file order."""
+        return [node for node in self.nodes.values() if isinstance(node, kind)]
+
+    def node_dim(self, name: str) -> int:
+        """The output dimension of a node.
+
+        Raises:
+            ModelError: there is no such node, or it has none.
+        """
+        node = self.nodes.get(name)
+        match node:
+            case InputNode() | DimRangeNode():
+                return node.dim
+            case ComponentNode():
+                return self._component_dims(node)[1]
+            case OutputNode():
+                return self._descriptor_dim(node)
+        raise ModelError(f"{self.path}: a descriptor names the node {name[:80]!r}, which does not exist")
+
+    def input_dim(self, name: str = "input") -> int:
+        """The dimension of an input node, 0 where there is none of that name."""
+        node = self.nodes.get(name)
+        return node.dim if isinstance(node, InputNode) else 0
+
+    def modulus(self) -> int:
+        """The number of frames by which input and output can be shifted together (``Nnet::Modulus``)."""
+        descriptors = [node.input for node in self.nodes.values() if isinstance(node, ComponentNode | OutputNode)]
+        return math.lcm(*(descriptor.modulus() for descriptor in descriptors))
+
+    def check(self) -> None:
+        """Checks that names exist and dimensions agree, as ``Nnet::Check`` does.
+
+        Raises:
+            ModelError: names the node and what does not agree.
+        """
+        for node in self.nodes.values():
+            match node:
+                case InputNode():
+                    self._require(node.dim > 0, node, f"has dimension {node.dim}")
+                case OutputNode():
+                    self._descriptor_dim(node)
+                case ComponentNode():
+                    expected, found = self._component_dims(node)[0], self._descriptor_dim(node)
+                    # Components of input dimension 0 (masks, constants) may be given an input; they ignore it.
+                    self._require(expected in (0, found), node, f"has input of {found} columns, needs {expected}")
+                case DimRangeNode():
+                    whole = self.node_dim(node.input_node)
+                    inside = node.dim > 0 and 0 <= node.dim_offset <= whole - node.dim
+                    self._require(inside, node, f"takes {node.dim} columns from {node.dim_offset} of {whole}")
+
+    def _require(self, condition: bool, node: Node, fault: str) -> None:
+        if not condition:
+            raise ModelError(f"{self.path}: the node {node.name} {fault}")
+
+    def _component_dims(self, node: ComponentNode) -> tuple[int, int]:
+        component = self.components.get(node.component)
+        if component is None:
+            raise ModelError(f"{self.path}: the node {node.name} uses the component {node.component!r}, which does not exist")
+        try:
+            return component_dims(component)
+        except ValueError as error:
+            raise ModelError(f"{self.path}: the component {node.component} is inconsistent: {error}") from error
+
+    def _descriptor_dim(self, node: ComponentNode | OutputNode) -> int:
+        try:
+            return node.input.dim(self._source_dim)
+        except ValueError as error:
+            raise ModelError(f"{self.path}: the input of node {node.name} is inconsistent: {error}") from error
+
+    def _source_dim(self, name: str) -> int:
+        if isinstance(self.nodes.get(name), OutputNode):
+            raise ModelError(f"{self.path}: a descriptor names the output node {name}, which only the outside may read")
+        return self.node_dim(name)
+
+
+def _parse_node(line: str) -> Node:
+    """Parses one config line; raises ValueError in one sentence."""
+    kind, _, rest = line.strip().partition(" ")
+    keys = list(_KEY.finditer(rest))
+    ends = [key.start() for key in keys[1:]] + [len(rest)]
+    values = {key[1]: rest[key.end() : end].strip() for key, end in zip(keys, ends, strict=True)}
+
+    def take(name: str) -> str:
+        if not values.get(name):
+            raise ValueError(f"{kind} needs {name}=")
+        return values.pop(name)
+
+    def take_int(name: str) -> int:
+        text = take(name)
+        if not re.fullmatch(r"-?\d{1,10}", text):
+            raise ValueError(f"{name}={text[:40]} is no integer")
+        return int(text)
+
+    node: Node
+    match kind:
+        case "input-node":
+            node = InputNode(take("name"), take_int("dim"))
+        case "component-node":
+            node = ComponentNode(take("name"), take("component"), parse_descriptor(take("input")))
+        case "output-node":
+            objective = values.pop("objective", "linear")
+            if objective not in ("linear", "quadratic"):
+                raise ValueError(f"objective={objective[:40]} is neither linear nor quadratic")
+            node = OutputNode(take("name"), parse_descriptor(take("input")), objective)
+        case "dim-range-node":
+            node = DimRangeNode(take("name"), take("input-node"), take_int("dim-offset"), take_int("dim"))
+        case _:
+            raise ValueError(f"{kind[:40]!r} is no kind of node")
+    if values:
+        raise ValueError(f"{kind} does not know {next(iter(values))}=")
+    return node
