@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.component import Component
-from kaldi_quant.kaldi.component_dims import component_dims
+from kaldi_quant.kaldi.component_dims import component_dims as dims_of
 from kaldi_quant.kaldi.descriptor import Descriptor, parse_descriptor
 from kaldi_quant.kaldi.reader import Reader
 from kaldi_quant.kaldi.writer import Writer
@@ -150,7 +150,7 @@ class Nnet:
             case InputNode() | DimRangeNode():
                 return node.dim
             case ComponentNode():
-                return self._component_dims(node)[1]
+                return self.component_dims(node)[1]
             case OutputNode():
                 return self._descriptor_dim(node)
         raise ModelError(f"{self.path}: a descriptor names the node {name[:80]!r}, which does not exist")
@@ -178,7 +178,7 @@ class Nnet:
                 case OutputNode():
                     self._descriptor_dim(node)
                 case ComponentNode():
-                    expected, found = self._component_dims(node)[0], self._descriptor_dim(node)
+                    expected, found = self.component_dims(node)[0], self._descriptor_dim(node)
                     # Components of input dimension 0 (masks, constants) may be given an input; they ignore it.
                     self._require(expected in (0, found), node, f"has input of {found} columns, needs {expected}")
                 case DimRangeNode():
@@ -190,12 +190,17 @@ class Nnet:
         if not condition:
             raise ModelError(f"{self.path}: the node {node.name} {fault}")
 
-    def _component_dims(self, node: ComponentNode) -> tuple[int, int]:
+    def component_dims(self, node: ComponentNode) -> tuple[int, int]:
+        """The (input, output) dimensions of a node's component.
+
+        Raises:
+            ModelError: the component does not exist or contradicts itself.
+        """
         component = self.components.get(node.component)
         if component is None:
             raise ModelError(f"{self.path}: the node {node.name} uses the component {node.component!r}, which does not exist")
         try:
-            return component_dims(component)
+            return dims_of(component)
         except ValueError as error:
             raise ModelError(f"{self.path}: the component {node.component} is inconsistent: {error}") from error
 

@@ -37,6 +37,13 @@ def _uses_onednn(x: Tensor, weight: Tensor) -> bool:
     return plain and not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
 
 
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``x @ weight.T + bias``; x: (..., in), weight: (out, in), bias: (out,) or None, result: (..., out)."""
+    if not _uses_onednn(x, weight):
+        return functional.linear(x, weight, bias)
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
 class PackedWeight(nn.Module):
     """A weight matrix in the layout that the fast kernel reads, made on first use and again after a change.
 

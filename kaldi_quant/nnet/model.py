@@ -1,0 +1,115 @@
+"""An nnet3 acoustic model in torch, built from the graph in its file."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kaldi_quant.errors import ModelError
+from kaldi_quant.kaldi.nnet import ComponentNode, Nnet
+from kaldi_quant.nnet.components import ComponentModule, Registry
+from kaldi_quant.nnet.context import Context, compute_context
+from kaldi_quant.nnet.graph import Graph, reachable_nodes
+from kaldi_quant.nnet.program import Program
+from kaldi_quant.nnet.schedule import Request, Span
+from kaldi_quant.nnet.time_access import Times
+
+# Programs are kept for requests that come again: chunks, and utterances of equal length.
+_PROGRAMS_KEPT = 64
+
+
+class AcousticModel(nn.Module):
+    """One output of an nnet3 network, in test mode.
+
+    Args:
+        nnet: the network, as read from its file.
+        output: the output node.
+
+    Raises:
+        ModelError: the network cannot be executed; names the node or component and says why.
+
+    Example:
+        >>> model = AcousticModel(read_model("final.mdl").nnet)
+        >>> model.context
+        Context(left=15, right=15, modulus=1)
+    """
+
+    def __init__(self, nnet: Nnet, output: str = "output") -> None:
+        super().__init__()
+        self.nnet = nnet
+        used = reachable_nodes(nnet, output) if output in nnet.nodes else []
+        names = {node.component for name in used if isinstance(node := nnet.nodes[name], ComponentNode)}
+        try:
+            modules = {name: Registry.build(name, part) for name, part in nnet.components.items() if name in names}
+        except ModelError as error:
+            raise ModelError(f"{nnet.path}: {error}") from error
+        self._names = list(modules)
+        self.components = nn.ModuleList(modules.values())
+        self.graph = Graph(nnet, output, {name: module.access for name, module in modules.items()})
+        unknown = [name for name in self.graph.inputs if name not in ("input", "ivector")]
+        if unknown or "input" not in self.graph.inputs:
+            raise ModelError(f"{nnet.path}: a network needs the inputs input and ivector, this one {self.graph.inputs}")
+        self.context: Context = compute_context(self.graph)
+        self._programs: OrderedDict[tuple, Program] = OrderedDict()
+
+    @property
+    def input_dim(self) -> int:
+        """Columns of the features."""
+        return self.nnet.input_dim("input")
+
+    @property
+    def ivector_dim(self) -> int:
+        """Columns of the i-vector; 0 where the output does not depend on one."""
+        return self.nnet.input_dim("ivector") if "ivector" in self.graph.inputs else 0
+
+    @property
+    def output_dim(self) -> int:
+        """Columns of the output: the number of pdfs."""
+        return self.nnet.node_dim(self.graph.output)
+
+    def component(self, name: str) -> ComponentModule:
+        """The module of the component of that name in the file."""
+        return self.components[self._names.index(name)]  # type: ignore[return-value]
+
+    def program(self, request: Request) -> Program:
+        """The steps for a request, kept for the next time."""
+        key = (request.spans, request.output_times.tobytes())
+        if key not in self._programs:
+            modules = {name: self.component(name) for name in self._names}
+            self._programs[key] = Program(self.graph, modules, request)
+            while len(self._programs) > _PROGRAMS_KEPT:
+                self._programs.popitem(last=False)
+        self._programs.move_to_end(key)
+        return self._programs[key]
+
+    def forward(
+        self, feats: Tensor, spans: Sequence[Span], output_times: Times, ivectors: Tensor | None = None
+    ) -> Tensor:
+        """Computes the output of a batch.
+
+        Args:
+            feats: (N, frames, input_dim) float; its first frame is the earliest start of all spans. Beyond its own
+                span a sequence's rows may hold anything finite.
+            spans: for each sequence the first and one past the last frame that exist, relative to output time 0.
+            output_times: (len,) int64, sorted: the frames at which the output is wanted.
+            ivectors: (N, ivector_dim), where the network has that input.
+
+        Returns:
+            (N, len, output_dim); rows that a sequence's own span does not suffice for are meaningless.
+        """
+        kinds = tuple(sorted(set(spans)))
+        if not self.graph.has_optional_inputs:
+            kinds = ((min(start for start, _ in kinds), max(end for _, end in kinds)),)
+            which = torch.zeros(len(spans), dtype=torch.int64, device=feats.device)
+        else:
+            which = torch.tensor([kinds.index(span) for span in spans], device=feats.device)
+        inputs = {"input": feats}
+        if self.ivector_dim:
+            if ivectors is None or ivectors.shape != (len(spans), self.ivector_dim):
+                raise ModelError(f"{self.nnet.path}: the network needs i-vectors of dimension {self.ivector_dim}")
+            inputs["ivector"] = ivectors.unsqueeze(1)
+        return self.program(Request(kinds, np.asarray(output_times, np.int64))).run(inputs, which)
