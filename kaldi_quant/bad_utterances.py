@@ -1,0 +1,44 @@
+"""What becomes of utterances that cannot be used: each is reported and left out; too many of them fail the job."""
+
+import logging
+
+from kaldi_quant.errors import DataError
+
+_log = logging.getLogger(__name__)
+
+DEFAULT_MAX_BAD_SHARE = 0.1
+
+
+class BadUtterances:
+    """Counts good and bad utterances.
+
+    Args:
+        max_share: the job fails when more than this share of its utterances is bad, or when none is good.
+    """
+
+    def __init__(self, max_share: float = DEFAULT_MAX_BAD_SHARE) -> None:
+        self.max_share = max_share
+        self.good = 0
+        self.bad = 0
+
+    def report(self, utterance: str, reason: Exception) -> None:
+        """Warns that an utterance is left out."""
+        self.bad += 1
+        _log.warning("leaving out utterance %s: %s", utterance, reason)
+
+    def check(self) -> None:
+        """Decides over the job, at its end.
+
+        Raises:
+            DataError: no utterance, or too few of them, could be used.
+        """
+        total = self.good + self.bad
+        if total == 0:
+            raise DataError("there are no utterances in the input")
+        if self.good == 0:
+            raise DataError(f"none of the {total} utterances could be used (the warnings above say why)")
+        if self.bad > self.max_share * total:
+            raise DataError(
+                f"{self.bad} of {total} utterances could not be used, more than the allowed share of {self.max_share:g} "
+                "(--max-bad-share; the warnings above say why)"
+            )

@@ -1,0 +1,219 @@
+"""Log-likelihoods of many utterances: cut, sorted by length, computed in batches, given back in the order they came.
+
+Source: ``src/nnet3bin/nnet3-compute.cc``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from kaldi_quant.bad_utterances import BadUtterances
+from kaldi_quant.errors import DataError, KaldiQuantError
+from kaldi_quant.nnet.chunks import Chunk, ChunkOptions, cut
+from kaldi_quant.nnet.model import AcousticModel
+
+Seconds = float
+
+#: Kaldi's frame shift, which turns seconds into frames.
+FRAMES_PER_SECOND = 100
+
+# Utterances are read ahead for sorting until they make up this many batches.
+_BATCHES_AHEAD = 16
+
+# Networks whose output depends on nearby frames alone are cut into pieces of this many batches' frames at most, with the
+# same result, so that an hour of speech does not need an hour's activations.
+_LONGEST_PIECE_BATCHES = 1
+
+#: Tells the i-vectors of an utterance: (dim,), or (rows, dim) for online ones; None where there are none.
+IvectorSource = Callable[[str], np.ndarray | None]
+
+
+@dataclass(frozen=True)
+class InferenceOptions:
+    """How log-likelihoods are computed.
+
+    Args:
+        chunks: how utterances are cut.
+        online_ivector_period: frames per row of online i-vectors.
+        acoustic_scale: the output is multiplied by it.
+        batch_seconds: speech per batch, padding included.
+    """
+
+    chunks: ChunkOptions = ChunkOptions()
+    online_ivector_period: int = 0
+    acoustic_scale: float = 1.0
+    batch_seconds: Seconds = 60.0
+
+
+@dataclass
+class _Piece:
+    """A chunk of an utterance, waiting to be computed."""
+
+    utterance: _Utterance
+    chunk: Chunk
+    ivector: np.ndarray | None
+
+    @property
+    def input_frames(self) -> int:
+        return self.chunk.span[1] - self.chunk.span[0]
+
+
+@dataclass
+class _Utterance:
+    name: str
+    feats: np.ndarray
+    rows: np.ndarray
+    pieces: list[_Piece] = field(default_factory=list)
+
+
+class Inference:
+    """Computes log-likelihoods with a model.
+
+    Args:
+        model: in the dtype and on the device to compute with.
+        priors: (num_pdfs,) or (0,): their logarithm is subtracted from the output.
+        options: how.
+        ivectors: tells an utterance's i-vectors, where the model has that input.
+        bad: counts the utterances, and is told of those that cannot be used.
+    """
+
+    def __init__(
+        self,
+        model: AcousticModel,
+        priors: np.ndarray | None = None,
+        options: InferenceOptions | None = None,
+        ivectors: IvectorSource | None = None,
+        bad: BadUtterances | None = None,
+    ) -> None:
+        self.model = model.eval()
+        self.options = options or InferenceOptions()
+        self.ivectors = ivectors
+        self.bad = bad or BadUtterances()
+        parameters = next(iter(model.parameters()), torch.zeros(0))
+        self.device, self.dtype = parameters.device, parameters.dtype
+        self._batch_frames = max(1, int(self.options.batch_seconds * FRAMES_PER_SECOND))
+        self._chunks = self._bounded_chunks()
+        has_priors = priors is not None and len(priors) > 0
+        self._log_priors = np.log(np.asarray(priors, np.float64)).astype(np.float32) if has_priors else None
+
+    def _bounded_chunks(self) -> ChunkOptions:
+        options = self.options.chunks
+        if options.frames_per_chunk or self.model.graph.has_optional_inputs or self.model.ivector_dim:
+            return options
+        return ChunkOptions(options.frame_subsampling_factor, self._batch_frames * _LONGEST_PIECE_BATCHES)
+
+    def compute(self, utterances: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:
+        """Computes log-likelihoods.
+
+        Args:
+            utterances: (name, features) pairs, features: (frames, input_dim) float32.
+
+        Yields:
+            (name, log-likelihoods), (ceil(frames / subsampling), num_pdfs) float32, in the order of the input. Utterances
+            that cannot be used are reported to ``bad`` and left out.
+        """
+        waiting: list[_Utterance] = []
+        frames = 0
+        for name, feats in utterances:
+            try:
+                utterance = self._prepare(name, feats)
+            except KaldiQuantError as error:
+                self.bad.report(name, error)
+                continue
+            waiting.append(utterance)
+            frames += len(feats)
+            if frames >= self._batch_frames * _BATCHES_AHEAD:
+                yield from self._flush(waiting)
+                waiting, frames = [], 0
+        yield from self._flush(waiting)
+
+    def _prepare(self, name: str, feats: np.ndarray) -> _Utterance:
+        """Checks an utterance and cuts it.
+
+        Raises:
+            DataError: its features or i-vectors cannot be used.
+        """
+        if feats.ndim != 2 or len(feats) == 0:
+            raise DataError("it has no frames")
+        if feats.shape[1] != self.model.input_dim:
+            raise DataError(f"its features have {feats.shape[1]} columns, but the model's input has {self.model.input_dim}")
+        finite = np.isfinite(feats).all(axis=1)
+        if not finite.all():
+            raise DataError(f"its features are not finite (NaN or infinity) at frame {int(np.argmin(finite))}")
+        factor = self._chunks.frame_subsampling_factor
+        rows = np.empty((-(-len(feats) // factor), self.model.output_dim), np.float32)
+        utterance = _Utterance(name, feats, rows)
+        ivectors = self._ivectors_of(name)
+        for chunk in cut(len(feats), self.model.context, self._chunks):
+            utterance.pieces.append(_Piece(utterance, chunk, self._ivector_for(chunk, ivectors)))
+        return utterance
+
+    def _ivectors_of(self, name: str) -> np.ndarray | None:
+        if not self.model.ivector_dim:
+            return None
+        found = self.ivectors(name) if self.ivectors is not None else None
+        if found is None or found.size == 0:
+            raise DataError(f"the model needs i-vectors of dimension {self.model.ivector_dim}, and there are none for it")
+        if found.shape[-1] != self.model.ivector_dim:
+            raise DataError(f"its i-vectors have {found.shape[-1]} columns, but the model needs {self.model.ivector_dim}")
+        if not np.isfinite(found).all():
+            raise DataError("its i-vectors are not finite (NaN or infinity)")
+        return found
+
+    def _ivector_for(self, chunk: Chunk, ivectors: np.ndarray | None) -> np.ndarray | None:
+        if ivectors is None or ivectors.ndim == 1:
+            return ivectors
+        if self.options.online_ivector_period < 1:
+            raise DataError("online i-vectors need --online-ivector-period, the frames per row (10 in Kaldi's recipes)")
+        return ivectors[chunk.ivector_row(len(ivectors), self.options.online_ivector_period)]
+
+    def _flush(self, utterances: list[_Utterance]) -> Iterator[tuple[str, np.ndarray]]:
+        pieces = [piece for utterance in utterances for piece in utterance.pieces]
+        for batch in self._batches(pieces):
+            self._run(batch)
+        for utterance in utterances:
+            if np.isfinite(utterance.rows).all():
+                self.bad.good += 1
+                yield utterance.name, utterance.rows
+            else:
+                self.bad.report(utterance.name, DataError("its log-likelihoods are not finite (features out of range?)"))
+
+    def _batches(self, pieces: list[_Piece]) -> Iterator[list[_Piece]]:
+        """Batches of similar length whose padded size stays within the limit."""
+        batch: list[_Piece] = []
+        for piece in sorted(pieces, key=lambda piece: (piece.input_frames, piece.chunk.span)):
+            # Sorted by length, so that the newest piece is the longest: its length is what all are padded to.
+            if batch and (len(batch) + 1) * piece.input_frames > self._batch_frames:
+                yield batch
+                batch = []
+            batch.append(piece)
+        if batch:
+            yield batch
+
+    @torch.inference_mode()
+    def _run(self, batch: list[_Piece]) -> None:
+        spans = [piece.chunk.span for piece in batch]
+        start, end = min(span[0] for span in spans), max(span[1] for span in spans)
+        feats = np.empty((len(batch), end - start, self.model.input_dim), np.float32)
+        for row, piece in zip(feats, batch, strict=True):
+            frames = np.clip(np.arange(start, end) + piece.chunk.first_frame, 0, len(piece.utterance.feats) - 1)
+            row[:] = piece.utterance.feats[frames]
+        ivectors = None
+        if self.model.ivector_dim:
+            stacked = np.stack([piece.ivector for piece in batch if piece.ivector is not None])
+            ivectors = torch.from_numpy(stacked).to(self.device, self.dtype)
+        longest = max(batch, key=lambda piece: piece.chunk.num_outputs).chunk
+        output = self.model(torch.from_numpy(feats).to(self.device, self.dtype), spans, longest.output_times, ivectors)
+        output = output.float().cpu().numpy()
+        for piece, rows in zip(batch, output, strict=True):
+            chunk = piece.chunk
+            scores = rows[: chunk.num_outputs]
+            if self._log_priors is not None:
+                scores = scores - self._log_priors
+            if self.options.acoustic_scale != 1.0:
+                scores = scores * np.float32(self.options.acoustic_scale)
+            piece.utterance.rows[chunk.first_output : chunk.first_output + chunk.num_outputs] = scores
