@@ -39,6 +39,6 @@ class BadUtterances:
             raise DataError(f"none of the {total} utterances could be used (the warnings above say why)")
         if self.bad > self.max_share * total:
             raise DataError(
-                f"{self.bad} of {total} utterances could not be used, more than the allowed share of {self.max_share:g} "
-                "(--max-bad-share; the warnings above say why)"
+                f"{self.bad} of {total} utterances could not be used, more than the share of {self.max_share:g} that "
+                "is allowed (--max-bad-share; the warnings above say why)"
             )

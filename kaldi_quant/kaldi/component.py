@@ -39,14 +39,14 @@ class Component:
 
     def __getitem__(self, name: str) -> Any:
         """The value of a field; where early files repeat one, the last, as in Kaldi."""
-        for field, value in reversed(self.fields):
-            if field == name:
-                return value
-        raise KeyError(f"{self.type} has no <{name}>")
+        if name not in self:
+            raise KeyError(f"{self.type} has no <{name}>")
+        return self.get(name)
 
     def get(self, name: str, default: Any = None) -> Any:
         """The value of a field, or ``default`` where the file does not have it."""
-        return self[name] if name in self else default
+        found = [value for field, value in self.fields if field == name]
+        return found[-1] if found else default
 
     def replace(self, name: str, value: Any) -> None:
         """Replaces the value of a field that the component has."""
@@ -76,7 +76,7 @@ class Component:
         opening = reader.token()
         type_name = opening[1:-1]
         if opening != f"<{type_name}>" or type_name not in COMPONENT_FIELDS:
-            reader.fail(f"expected one of Kaldi's {len(COMPONENT_FIELDS)} component types, found {opening[:80]!r}", position)
+            reader.fail(f"expected a component of a type that Kaldi has, found {opening[:80]!r}", position)
         if depth > _DEEPEST_NESTING:
             reader.fail(f"components are nested more than {_DEEPEST_NESTING} deep", position)
         fields = _read_fields(reader, COMPONENT_FIELDS[type_name], type_name, depth)
@@ -116,6 +116,10 @@ def _read_value(reader: Reader, kind: str, depth: int) -> Any:
             return reader.vector()
         case "matrix":
             return reader.matrix()
+        case "double_vector":
+            return reader.vector(np.float64)
+        case "double_matrix":
+            return reader.matrix(np.float64)
         case "ints":
             return reader.int_vector()
         case "pairs":
@@ -154,9 +158,9 @@ def _write_value(writer: Writer, kind: str, value: Any) -> None:
             writer.float(value)
         case "bool":
             writer.bool(value)
-        case "vector":
+        case "vector" | "double_vector":
             writer.vector(value)
-        case "matrix":
+        case "matrix" | "double_matrix":
             writer.matrix(value)
         case "ints":
             writer.int_vector(value)

@@ -1,11 +1,12 @@
 """Input and output dimensions of every component type, from its own fields.
 
-Source: ``InputDim``, ``OutputDim`` and ``Check`` of each class in ``src/nnet3/nnet-*-component.cc``. Dimensions come from
-the parameters wherever there are any, and every stated dimension is checked against them, so that a corrupt one is found
-here and not by an allocation.
+Source: ``InputDim``, ``OutputDim`` and ``Check`` of each class in ``src/nnet3/nnet-*-component.cc``. Dimensions come
+from the parameters wherever there are any, and every stated dimension is checked against them, so that a corrupt one is
+found here and not by an allocation.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -13,6 +14,9 @@ import numpy as np
 from kaldi_quant.kaldi.component import Component
 
 Dims = tuple[int, int]
+
+#: These types are given an input in the graph, often themselves, and never read it.
+WITHOUT_INPUT = frozenset({"ConstantComponent", "DropoutMaskComponent"})
 
 
 def component_dims(component: Component) -> Dims:
@@ -22,7 +26,7 @@ def component_dims(component: Component) -> Dims:
         ValueError: one sentence about fields that contradict each other.
     """
     input_dim, output_dim = _DIMS[component.type](component)
-    _require(input_dim >= 0 and output_dim > 0, component, f"maps dimension {input_dim} to {output_dim}")
+    _require(input_dim > 0 and output_dim > 0, component, f"maps dimension {input_dim} to {output_dim}")
     return input_dim, output_dim
 
 
@@ -135,7 +139,7 @@ def _sum_group(component: Component) -> Dims:
 def _permute(component: Component) -> Dims:
     columns = column_map(component)
     dim = len(columns)
-    _require(bool(np.array_equal(np.sort(columns), np.arange(dim))), component, "has a column map that is no permutation")
+    _require(bool(np.array_equal(np.sort(columns), np.arange(dim))), component, "has a column map that is none")
     return dim, dim
 
 
@@ -177,7 +181,7 @@ def _time_height_convolution(component: Component) -> Dims:
         f"makes height {height_out} x {subsample} out of {height_in} with offsets up to {reach}",
     )
     times = {time for time, _ in offsets}
-    _require(set(model["RequiredTimeOffsets"].tolist()) <= times, component, "requires a time offset that it does not have")
+    _require(set(model["RequiredTimeOffsets"].tolist()) <= times, component, "requires a time offset that it lacks")
     return filters_in * height_in, filters_out * height_out
 
 
@@ -209,7 +213,7 @@ def _maxpooling(component: Component) -> Dims:
 def _composite(component: Component) -> Dims:
     parts = [component_dims(part) for part in component["NumComponents"]]
     _require(bool(parts), component, "has no components")
-    for (_, output_dim), (input_dim, _) in zip(parts, parts[1:], strict=False):
+    for (_, output_dim), (input_dim, _) in pairwise(parts):
         _require(output_dim == input_dim, component, f"feeds dimension {output_dim} into {input_dim}")
     return parts[0][0], parts[-1][1]
 
@@ -225,7 +229,9 @@ def _statistics_pooling(component: Component) -> Dims:
     left, right = component["LeftContext"], component["RightContext"]
     fits = period > 0 and left >= 0 and right >= 0 and left + right > 0 and left % period == 0 and right % period == 0
     _require(fits and log_counts >= 0, component, f"has period {period} and context {left}, {right}")
-    _require(not component["OutputStddevs"] or dim % 2 == 1, component, f"takes standard deviations of {dim} - 1 columns")
+    _require(
+        not component["OutputStddevs"] or dim % 2 == 1, component, f"takes standard deviations of {dim} - 1 columns"
+    )
     return dim, dim - 1 + log_counts
 
 
@@ -234,7 +240,8 @@ def _constant_function(component: Component) -> Dims:
 
 
 def _constant(component: Component) -> Dims:
-    return 0, len(component["Output"])
+    dim = len(component["Output"])
+    return dim, dim
 
 
 def _general_dropout(component: Component) -> Dims:
@@ -251,7 +258,11 @@ def _lstm(component: Component) -> Dims:
 
 def _gru(component: Component) -> Dims:
     cell_dim, recurrent_dim, weight = component["CellDim"], component["RecurrentDim"], component["w_h"]
-    _require(weight.shape == (cell_dim, recurrent_dim), component, f"has <w_h> {weight.shape} for {cell_dim}, {recurrent_dim}")
+    _require(
+        weight.shape == (cell_dim, recurrent_dim),
+        component,
+        f"has <w_h> {weight.shape} for {cell_dim}, {recurrent_dim}",
+    )
     _require(0 < recurrent_dim <= cell_dim, component, f"has recurrent dimension {recurrent_dim} of {cell_dim}")
     projected = recurrent_dim if recurrent_dim != cell_dim else 0
     return 3 * cell_dim + recurrent_dim + projected, 2 * cell_dim
@@ -310,7 +321,7 @@ _DIMS: dict[str, Callable[[Component], Dims]] = {
     "StatisticsPoolingComponent": _statistics_pooling,
     "ConstantFunctionComponent": _constant_function,
     "ConstantComponent": _constant,
-    "DropoutMaskComponent": lambda component: (0, component["OutputDim"]),
+    "DropoutMaskComponent": _same("OutputDim"),
     "GeneralDropoutComponent": _general_dropout,
     "LstmNonlinearityComponent": _lstm,
     "BatchNormComponent": _batch_norm,

@@ -1,9 +1,9 @@
 """What each nnet3 component type holds in a file: its fields, in the order in which Kaldi writes and reads them.
 
-Source: ``Read`` and ``Write`` of each class in ``src/nnet3/nnet-*-component.cc``. A field is ``Token:kind``; ``?`` marks
-one that Kaldi's reader does not insist on, because older versions did not write it, because newer ones no longer do, or
-because it is written only when it differs from the default. One description serves reading and writing, so that the two
-cannot drift apart.
+Source: ``Read`` and ``Write`` of each class in ``src/nnet3/nnet-*-component.cc``. A field is ``Token:kind``; ``?``
+marks one that Kaldi's reader does not insist on, because older versions did not write it, because newer ones no longer
+do, or because it is written only when it differs from the default. One description serves reading and writing, so that
+the two cannot drift apart.
 """
 
 from dataclasses import dataclass
@@ -15,8 +15,9 @@ class Field:
 
     Args:
         name: its token without the angle brackets.
-        kind: int, float, double, bool, vector, matrix, ints, pairs, flag (a token without a value), int2, float2,
-            components (nested), convolution (a ConvolutionModel), or column_map (integers, floats in early files).
+        kind: int, float, double, bool, vector, matrix, double_vector, double_matrix, ints, pairs, flag (a token without
+            a value), int2, float2, components (nested), convolution (a ConvolutionModel), or column_map (integers,
+            floats in early files).
         optional: Kaldi reads the component without it.
     """
 
@@ -77,8 +78,7 @@ COMPONENT_FIELDS: dict[str, tuple[Field, ...]] = {
         "NaturalGradientPerElementScaleComponent": _UPDATABLE
         + "Params:vector IsGradient?:bool Rank:int UpdatePeriod:int NumSamplesHistory:float Alpha:float "
         "MaxChangePerMinibatch?:float",
-        "PerElementOffsetComponent": _UPDATABLE
-        + "Offsets:vector IsGradient?:bool Dim?:int UseNaturalGradient?:bool",
+        "PerElementOffsetComponent": _UPDATABLE + "Offsets:vector IsGradient?:bool Dim?:int UseNaturalGradient?:bool",
         "SumGroupComponent": "Sizes:ints",
         "FixedAffineComponent": "LinearParams:matrix BiasParams:vector",
         "FixedScaleComponent": "Scales:vector",
@@ -109,8 +109,7 @@ COMPONENT_FIELDS: dict[str, tuple[Field, ...]] = {
         "StatisticsExtractionComponent": "InputDim:int InputPeriod:int OutputPeriod:int IncludeVarinance:bool",
         "StatisticsPoolingComponent": "InputDim:int InputPeriod:int LeftContext:int RightContext:int "
         "NumLogCountFeatures:int OutputStddevs:bool VarianceFloor:float",
-        "ConstantFunctionComponent": _UPDATABLE
-        + "InputDim:int Output:vector IsUpdatable:bool UseNaturalGradient:bool",
+        "ConstantFunctionComponent": _UPDATABLE + "InputDim:int Output:vector IsUpdatable:bool UseNaturalGradient:bool",
         "ConstantComponent": _UPDATABLE + "Output:vector IsUpdatable:bool UseNaturalGradient:bool",
         "DropoutComponent": "Dim:int DropoutProportion:float DropoutPerFrame?:bool TestMode?:bool",
         "DropoutMaskComponent": "OutputDim:int DropoutProportion:float TestMode?:bool Continuous?:flag",
@@ -130,7 +129,7 @@ COMPONENT_FIELDS: dict[str, tuple[Field, ...]] = {
         "NumMinibatchesHistory:float AlphaInOut:float2 RankInOut:int2",
         "RestrictedAttentionComponent": "NumHeads:int KeyDim:int ValueDim:int NumLeftInputs:int NumRightInputs:int "
         "TimeStride:int NumLeftInputsRequired:int NumRightInputsRequired:int OutputContext:bool KeyScale:float "
-        "StatsCount:double EntropyStats:vector PosteriorStats:matrix",
+        "StatsCount:double EntropyStats:double_vector PosteriorStats:double_matrix",
         "SumBlockComponent": "InputDim:int OutputDim:int Scale:float",
         "GruNonlinearityComponent": _UPDATABLE
         + "CellDim:int RecurrentDim:int "
@@ -140,7 +139,6 @@ COMPONENT_FIELDS: dict[str, tuple[Field, ...]] = {
         + "CellDim:int "
         + _GRU_STATISTICS.format(w_h="vector")
         + "Rank:int UpdatePeriod:int",
-        "ScaleAndOffsetComponent": _UPDATABLE
-        + "Dim:int Scales:vector Offsets:vector UseNaturalGradient:bool Rank:int",
+        "ScaleAndOffsetComponent": _UPDATABLE + "Dim:int Scales:vector Offsets:vector UseNaturalGradient:bool Rank:int",
     }.items()
 }

@@ -186,8 +186,9 @@ class _Parser:
 
     def take(self, expected: str | None = None) -> str:
         found = self.tokens[self.next] if self.next < len(self.tokens) else "its end"
-        if expected is not None and found != expected or self.next >= len(self.tokens):
-            raise ValueError(f"the descriptor {self.text[:80]!r} needs {expected or 'more'} where it has {found[:40]!r}")
+        if self.next >= len(self.tokens) or (expected is not None and found != expected):
+            wanted = expected or "more"
+            raise ValueError(f"the descriptor {self.text[:80]!r} needs {wanted} where it has {found[:40]!r}")
         self.next += 1
         return found
 

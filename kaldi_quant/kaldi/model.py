@@ -1,7 +1,7 @@
 """Acoustic model files: ``.mdl`` (a transition model and an AmNnetSimple) and raw nnet3.
 
-Source: ``src/nnet3/am-nnet-simple.cc``, ``src/nnet3bin/nnet3-am-copy.cc``. A file that is read and written back in its own
-form is the same byte for byte.
+Source: ``src/nnet3/am-nnet-simple.cc``, ``src/nnet3bin/nnet3-am-copy.cc``. A file that is read and written back in its
+own form is the same byte for byte.
 """
 
 from __future__ import annotations
@@ -85,6 +85,10 @@ class Model:
     def priors(self) -> np.ndarray:
         """(num_pdfs,) or (0,) float32: the priors of a ``.mdl``; none for raw networks."""
         return self.network.priors if isinstance(self.network, AmNnetSimple) else np.zeros(0, np.float32)
+
+    def bare(self) -> Model:
+        """The network alone: a raw file."""
+        return Model(self.nnet, None, self.binary, self.path)
 
     def getvalue(self, binary: bool = True) -> bytes:
         """The file's content in the binary or the text form."""

@@ -179,8 +179,7 @@ class Nnet:
                     self._descriptor_dim(node)
                 case ComponentNode():
                     expected, found = self.component_dims(node)[0], self._descriptor_dim(node)
-                    # Components of input dimension 0 (masks, constants) may be given an input; they ignore it.
-                    self._require(expected in (0, found), node, f"has input of {found} columns, needs {expected}")
+                    self._require(expected == found, node, f"has input of {found} columns, needs {expected}")
                 case DimRangeNode():
                     whole = self.node_dim(node.input_node)
                     inside = node.dim > 0 and 0 <= node.dim_offset <= whole - node.dim
@@ -198,7 +197,7 @@ class Nnet:
         """
         component = self.components.get(node.component)
         if component is None:
-            raise ModelError(f"{self.path}: the node {node.name} uses the component {node.component!r}, which does not exist")
+            raise ModelError(f"{self.path}: the node {node.name} uses {node.component!r}, which is no component")
         try:
             return dims_of(component)
         except ValueError as error:

@@ -5,19 +5,23 @@ Source: ``src/base/io-funcs.cc``, ``src/base/io-funcs-inl.h``, ``src/matrix/kald
 Sizes are checked against the bytes that are left before anything is allocated.
 """
 
+import contextlib
 import os
 import re
 import struct
+import sys
 from abc import ABC, abstractmethod
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
 from kaldi_quant.errors import FormatError
 
+Floats = type[np.float32] | type[np.float64]
+
 _SPACE = b" \t\n\r\v\f"
 _LONGEST_TOKEN = 1000
-_FLOAT_TYPES = {b"F": np.dtype("<f4"), b"D": np.dtype("<f8")}
+_FLOAT_TYPES: dict[bytes, np.dtype[Any]] = {b"F": np.dtype("<f4"), b"D": np.dtype("<f8")}
 
 
 class Reader(ABC):
@@ -99,7 +103,8 @@ class Reader(ABC):
         if end - begin > _LONGEST_TOKEN:
             self.fail(f"expected a token, found {end - begin} bytes without white space", begin)
         if end >= len(self.data):
-            self.fail(f"the file ends inside the token {_shorten(self.data[begin:end].decode('utf-8', 'replace'))}", begin)
+            word = self.data[begin:end].decode("utf-8", "replace")
+            self.fail(f"the file ends inside the token {_shorten(word)}", begin)
         return begin, end
 
     @abstractmethod
@@ -123,12 +128,12 @@ class Reader(ABC):
         """Reads a scalar that Kaldi writes as double; a binary file's own width is kept."""
 
     @abstractmethod
-    def vector(self) -> np.ndarray:
-        """Reads a vector: (dim,) float32 or, in a binary file, float64."""
+    def vector(self, kind: Floats = np.float32) -> np.ndarray:
+        """Reads a vector: (dim,) of the width that a binary file says, or of ``kind`` in a text file."""
 
     @abstractmethod
-    def matrix(self) -> np.ndarray:
-        """Reads a matrix: (rows, columns) float32 or, in a binary file, float64."""
+    def matrix(self, kind: Floats = np.float32) -> np.ndarray:
+        """Reads a matrix: (rows, columns) of the width that a binary file says, or of ``kind`` in a text file."""
 
     @abstractmethod
     def int_vector(self) -> np.ndarray:
@@ -154,7 +159,8 @@ class BinaryReader(Reader):
         position = self.position
         width = int(struct.unpack(code, self._take(1, what))[0])
         if width not in widths:
-            self.fail(f"expected {what} of {' or '.join(str(abs(w)) for w in widths)} bytes, found width {width}", position)
+            expected = " or ".join(str(abs(w)) for w in widths)
+            self.fail(f"expected {what} of {expected} bytes, found width {width}", position)
         return width
 
     def int32(self) -> int:
@@ -189,15 +195,16 @@ class BinaryReader(Reader):
         shape = [self.int32() for _ in range(dimensions)]
         left = len(self.data) - self.position
         if min(shape) < 0 or int(np.prod(shape, dtype=object)) * element.itemsize > left:
-            self.fail(f"a {name} of {' x '.join(map(str, shape))} does not fit into the {left} bytes that are left", position)
+            size = " x ".join(map(str, shape))
+            self.fail(f"a {name} of {size} does not fit into the {left} bytes that are left", position)
         values = np.frombuffer(self.data, element, int(np.prod(shape)), self.position)
         self.position += values.nbytes
         return values.reshape(shape).copy()
 
-    def vector(self) -> np.ndarray:
+    def vector(self, kind: Floats = np.float32) -> np.ndarray:
         return self._array(b"V", 1)
 
-    def matrix(self) -> np.ndarray:
+    def matrix(self, kind: Floats = np.float32) -> np.ndarray:
         return self._array(b"M", 2)
 
     def _integers(self, per_item: int) -> np.ndarray:
@@ -276,17 +283,17 @@ class TextReader(Reader):
         except (ValueError, OverflowError):
             self.fail(f"{what} holds something that is not a number")
 
-    def vector(self) -> np.ndarray:
-        return self._parse(self._brackets("a vector"), "a vector", np.float32)
+    def vector(self, kind: Floats = np.float32) -> np.ndarray:
+        return self._parse(self._brackets("a vector"), "a vector", kind)
 
-    def matrix(self) -> np.ndarray:
+    def matrix(self, kind: Floats = np.float32) -> np.ndarray:
         rows = [row for row in self._brackets("a matrix").split(b"\n") if row.strip()]
         if not rows:
-            return np.zeros((0, 0), np.float32)
+            return np.zeros((0, 0), kind)
         columns = {len(row.split()) for row in rows}
         if len(columns) != 1:
             self.fail(f"a matrix has rows of {min(columns)} and of {max(columns)} columns")
-        return self._parse(b" ".join(rows), "a matrix", np.float32).reshape(len(rows), -1)
+        return self._parse(b" ".join(rows), "a matrix", kind).reshape(len(rows), -1)
 
     def int_vector(self) -> np.ndarray:
         return self._parse(self._brackets("a vector of integers"), "a vector of integers", np.int32)
@@ -309,14 +316,14 @@ def _shorten(text: str) -> str:
 
 
 def open_reader(path: str | os.PathLike[str]) -> Reader:
-    """Reads the whole of a Kaldi file and returns the reader for its form, binary or text.
+    """Reads the whole of a Kaldi file, - for standard input, and returns the reader for its form, binary or text.
 
     Raises:
         FormatError: the file is missing, unreadable or empty.
     """
     name = os.fspath(path)
     try:
-        with open(name, "rb") as stream:
+        with open(name, "rb") if name != "-" else contextlib.nullcontext(sys.stdin.buffer) as stream:
             data = stream.read()
     except OSError as error:
         raise FormatError(name, None, f"cannot be read: {error.strerror or error}") from error

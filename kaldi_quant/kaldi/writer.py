@@ -35,6 +35,7 @@ class Writer(ABC):
         """Writes a line, in both forms."""
         self.raw(text.encode() + b"\n")
 
+    @abstractmethod
     def newline(self) -> None:
         """Ends a line in the text form; the binary form has no lines."""
 
@@ -88,6 +89,9 @@ class BinaryWriter(Writer):
     """Writes Kaldi's binary form."""
 
     header = b"\0B"
+
+    def newline(self) -> None:
+        pass
 
     def int32(self, value: int) -> None:
         self.raw(struct.pack("<bi", 4, value))

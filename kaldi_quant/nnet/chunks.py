@@ -79,7 +79,7 @@ class Chunk:
         return np.arange(self.num_outputs, dtype=np.int64) * self.subsampling
 
     def frames(self, num_frames: Frames) -> np.ndarray:
-        """(span,) int64: the utterance's frames that are its input; the first and last frame are repeated at the edges."""
+        """(span,) int64: the utterance's frames that are its input; the first and last one are repeated."""
         return np.clip(np.arange(*self.span) + self.first_frame, 0, num_frames - 1)
 
     def ivector_row(self, num_rows: int, period: Frames) -> int:
@@ -92,7 +92,8 @@ class Chunk:
         row = middle // period
         if (row - (num_rows - 1)) * period > _IVECTOR_MARGIN:
             raise UsageError(
-                f"no i-vector for frame {middle}: {num_rows} rows every {period} frames (--online-ivector-period) are too few"
+                f"no i-vector for frame {middle}: {num_rows} rows, one every {period} frames "
+                "(--online-ivector-period), are too few"
             )
         return min(row, num_rows - 1)
 

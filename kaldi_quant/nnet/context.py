@@ -1,7 +1,7 @@
 """Left and right context and modulus of a network, computed as Kaldi does.
 
-Source: ``ComputeSimpleNnetContext`` in ``src/nnet3/nnet-utils.cc``: inputs of a window are given, and the context is what
-lies between the window's edges and the outputs that are computable.
+Source: ``ComputeSimpleNnetContext`` in ``src/nnet3/nnet-utils.cc``: inputs of a window are given, and the context is
+what lies between the window's edges and the outputs that are computable.
 """
 
 from dataclasses import dataclass

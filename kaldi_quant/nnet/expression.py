@@ -1,7 +1,7 @@
 """Descriptors made ready for a schedule: which rows of which node's output are glued together, and how.
 
-Index arithmetic is done once, here; evaluation is torch alone. Every expression yields (N, len, dim) for its own list of
-times, N being the number of sequences in the batch.
+Index arithmetic is done once, here; evaluation is torch alone. Every expression yields (N, len, dim) for its own list
+of times, N being the number of sequences in the batch.
 """
 
 from __future__ import annotations
@@ -57,10 +57,6 @@ class Expression(ABC):
     @abstractmethod
     def evaluate(self, values: Values) -> Tensor:
         """→ (N, length, dim)."""
-
-    def narrow(self, first: int, end: int) -> Expression:
-        """The expression for its times first..end-1 alone."""
-        return Narrowed(self, first, end)
 
 
 class Rows:
@@ -232,22 +228,6 @@ class Columns(Expression):
 
     def evaluate(self, values: Values) -> Tensor:
         return self.source.evaluate(values)[..., self.first : self.first + self.dim]
-
-
-@dataclass
-class Narrowed(Expression):
-    """A stretch of the source's times."""
-
-    source: Expression
-    first: int
-    end: int
-
-    @property
-    def length(self) -> int:  # type: ignore[override]
-        return self.end - self.first
-
-    def evaluate(self, values: Values) -> Tensor:
-        return self.source.evaluate(values)[:, self.first : self.end]
 
 
 Leaf = Callable[[str, Times], Expression]

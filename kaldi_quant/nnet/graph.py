@@ -12,6 +12,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from kaldi_quant.errors import ModelError
+from kaldi_quant.kaldi.component_dims import WITHOUT_INPUT
 from kaldi_quant.kaldi.descriptor import Descriptor, Failover, IfDefined, NodeName, Offset, ReplaceIndex, Round
 from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet, Node
 from kaldi_quant.nnet.time_access import SameTime, TimeAccess, TimeOffsets, TimeRange
@@ -76,7 +77,9 @@ class Graph:
 
         def optional(name: str) -> bool:
             access = self.access(name)
-            if isinstance(access, TimeRange) or (isinstance(access, TimeOffsets) and set(access.offsets) != access.required):
+            if isinstance(access, TimeRange):
+                return True
+            if isinstance(access, TimeOffsets) and set(access.offsets) != access.required:
                 return True
             return any(isinstance(descriptor, IfDefined | Failover) for descriptor in _descriptors(self.node(name)))
 
@@ -87,7 +90,7 @@ class Graph:
         """Frames around the inputs' and outputs' span within which every node's times lie."""
         reach = 1 + sum(_reach(self.node(name), self.access(name)) for name in self.names)
         if reach > _LONGEST_REACH:
-            raise ModelError(f"{self.nnet.path}: the network's time offsets sum up to {reach} frames, which is not believable")
+            raise ModelError(f"{self.nnet.path}: the time offsets sum up to {reach} frames, which is not believable")
         return reach
 
     @cached_property
@@ -149,8 +152,9 @@ def shifted_leaves(nnet: Nnet, name: str) -> list[tuple[str, int | None]]:
     node = nnet.nodes[name]
     if isinstance(node, DimRangeNode):
         return [(node.input_node, 0)]
-    # Masks and constants are written with an input, often themselves, that they do not read.
-    if isinstance(node, InputNode) or (isinstance(node, ComponentNode) and nnet.component_dims(node)[0] == 0):
+    if isinstance(node, InputNode):
+        return []
+    if isinstance(node, ComponentNode) and nnet.components[node.component].type in WITHOUT_INPUT:
         return []
 
     def walk(descriptor: Descriptor, shift: int | None) -> list[tuple[str, int | None]]:

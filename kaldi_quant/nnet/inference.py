@@ -24,11 +24,7 @@ FRAMES_PER_SECOND = 100
 # Utterances are read ahead for sorting until they make up this many batches.
 _BATCHES_AHEAD = 16
 
-# Networks whose output depends on nearby frames alone are cut into pieces of this many batches' frames at most, with the
-# same result, so that an hour of speech does not need an hour's activations.
-_LONGEST_PIECE_BATCHES = 1
-
-#: Tells the i-vectors of an utterance: (dim,), or (rows, dim) for online ones; None where there are none.
+#: Tells the i-vectors of an utterance: (dim,), or (rows, dim) for online ones; None if there are none.
 IvectorSource = Callable[[str], np.ndarray | None]
 
 
@@ -43,7 +39,7 @@ class InferenceOptions:
         batch_seconds: speech per batch, padding included.
     """
 
-    chunks: ChunkOptions = ChunkOptions()
+    chunks: ChunkOptions = field(default_factory=ChunkOptions)
     online_ivector_period: int = 0
     acoustic_scale: float = 1.0
     batch_seconds: Seconds = 60.0
@@ -101,10 +97,14 @@ class Inference:
         self._log_priors = np.log(np.asarray(priors, np.float64)).astype(np.float32) if has_priors else None
 
     def _bounded_chunks(self) -> ChunkOptions:
+        """Where the output depends on nearby frames alone, utterances are cut into pieces of a batch at most.
+
+        The result is the same, and an hour of speech does not need an hour's activations.
+        """
         options = self.options.chunks
         if options.frames_per_chunk or self.model.graph.has_optional_inputs or self.model.ivector_dim:
             return options
-        return ChunkOptions(options.frame_subsampling_factor, self._batch_frames * _LONGEST_PIECE_BATCHES)
+        return ChunkOptions(options.frame_subsampling_factor, self._batch_frames)
 
     def compute(self, utterances: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:
         """Computes log-likelihoods.
@@ -140,7 +140,7 @@ class Inference:
         if feats.ndim != 2 or len(feats) == 0:
             raise DataError("it has no frames")
         if feats.shape[1] != self.model.input_dim:
-            raise DataError(f"its features have {feats.shape[1]} columns, but the model's input has {self.model.input_dim}")
+            raise DataError(f"its features have {feats.shape[1]} columns, but the model needs {self.model.input_dim}")
         finite = np.isfinite(feats).all(axis=1)
         if not finite.all():
             raise DataError(f"its features are not finite (NaN or infinity) at frame {int(np.argmin(finite))}")
@@ -157,9 +157,9 @@ class Inference:
             return None
         found = self.ivectors(name) if self.ivectors is not None else None
         if found is None or found.size == 0:
-            raise DataError(f"the model needs i-vectors of dimension {self.model.ivector_dim}, and there are none for it")
+            raise DataError(f"the model needs i-vectors of dimension {self.model.ivector_dim}, and it has none")
         if found.shape[-1] != self.model.ivector_dim:
-            raise DataError(f"its i-vectors have {found.shape[-1]} columns, but the model needs {self.model.ivector_dim}")
+            raise DataError(f"its i-vectors have {found.shape[-1]} columns, the model needs {self.model.ivector_dim}")
         if not np.isfinite(found).all():
             raise DataError("its i-vectors are not finite (NaN or infinity)")
         return found
@@ -180,7 +180,7 @@ class Inference:
                 self.bad.good += 1
                 yield utterance.name, utterance.rows
             else:
-                self.bad.report(utterance.name, DataError("its log-likelihoods are not finite (features out of range?)"))
+                self.bad.report(utterance.name, DataError("its log-likelihoods are not finite (extreme features?)"))
 
     def _batches(self, pieces: list[_Piece]) -> Iterator[list[_Piece]]:
         """Batches of similar length whose padded size stays within the limit."""

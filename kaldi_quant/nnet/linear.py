@@ -7,6 +7,7 @@ used. ``benchmarks/forward.py`` prints the ratios.
 
 import contextlib
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Literal
 
 import torch
@@ -16,22 +17,21 @@ from torch.nn import functional
 FloatBackend = Literal["auto", "torch", "onednn"]
 FLOAT_BACKENDS: tuple[FloatBackend, ...] = ("auto", "torch", "onednn")
 
-_backend: FloatBackend = "auto"
+_BACKEND: ContextVar[FloatBackend] = ContextVar("float backend", default="auto")
 
 
 @contextlib.contextmanager
 def float_backend(name: FloatBackend) -> Iterator[None]:
     """Chooses the kernel for products within the block; ``auto`` is oneDNN wherever it is built in."""
-    global _backend
-    before, _backend = _backend, name
+    token = _BACKEND.set(name)
     try:
         yield
     finally:
-        _backend = before
+        _BACKEND.reset(token)
 
 
 def _uses_onednn(x: Tensor, weight: Tensor) -> bool:
-    if _backend == "torch" or not torch.backends.mkldnn.is_available():
+    if _BACKEND.get() == "torch" or not torch.backends.mkldnn.is_available():
         return False
     plain = x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu" and x.numel() > 0
     return plain and not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))

@@ -27,7 +27,6 @@ from kaldi_quant.nnet.expression import (
     Concatenated,
     Constant,
     Expression,
-    Mask,
     Masked,
     Rows,
     Scaled,
@@ -157,7 +156,7 @@ class Recurrence:
         module = modules[node.component] if isinstance(node, ComponentNode) else None
         member = _Member(name, module, bounds)
         if module is not None and not isinstance(module, FrameComponent | ConstantOutput):
-            raise self._fail(name, f"is a {module.type}, which reads other frames than its own")
+            raise self._fail(name, f"is a {module.component_type}, which reads other frames than its own")
         if isinstance(module, ConstantOutput):
             member.blocks = [None] * len(bounds)
             return member

@@ -1,7 +1,7 @@
 """Which node is computed at which times: exactly those that the requested outputs need and the inputs allow.
 
-Source: the rules of ``src/nnet3/nnet-computation-graph.cc`` (``IsComputable``), for whole arrays of times at once. A node
-is computable at a time when everything it requires is; what is optional (IfDefined, Failover, time offsets that a
+Source: the rules of ``src/nnet3/nnet-computation-graph.cc`` (``IsComputable``), for whole arrays of times at once. A
+node is computable at a time when everything it requires is; what is optional (IfDefined, Failover, time offsets that a
 component does not require) counts where it is computable and is zero elsewhere.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 
 import numpy as np
 
@@ -80,7 +80,7 @@ class Availability:
         while True:
             changed = False
             for name in group.nodes:
-                table = self.graph.access(name).computable(self.window, lambda t, name=name: self.of_input(name, t))
+                table = self.graph.access(name).computable(self.window, partial(self.of_input, name))
                 changed |= not np.array_equal(np.broadcast_arrays(table, self._tables[name])[0], self._tables[name])
                 self._tables[name] = table
             if not (changed and group.recurrent):
@@ -105,10 +105,10 @@ class Availability:
             case Round(source, modulus):
                 return self.of(source, t - t % modulus)
             case ReplaceIndex(source, _, value):
-                return np.broadcast_to(self.of(source, np.array([value])), (1, len(t))) if len(t) else np.ones((1, 0), bool)
+                return np.repeat(self.of(source, np.array([value])), len(t), axis=1)
             case Switch(parts):
-                tables = np.broadcast_arrays(*(self.of(part, t) for part in parts))
-                return np.choose(t % len(parts), tables) if len(parts) <= 32 else _choose(t % len(parts), tables)
+                tables = np.stack(np.broadcast_arrays(*(self.of(part, t) for part in parts)))
+                return tables[t % len(parts), :, np.arange(len(t))].T
             case Failover(parts):
                 return self.of(parts[0], t) | self.of(parts[1], t)
         return reduce(np.logical_and, (self.of(source, t) for source in descriptor.sources()))
@@ -117,10 +117,6 @@ class Availability:
         index = t - self.low
         inside = (index >= 0) & (index < len(self.window))
         return self._tables[name][:, np.where(inside, index, 0)] & inside
-
-
-def _choose(which: np.ndarray, tables: list[np.ndarray]) -> np.ndarray:
-    return np.stack(tables)[which, :, np.arange(len(which))].T
 
 
 class Schedule:
@@ -156,7 +152,7 @@ class Schedule:
 
     @staticmethod
     def _any(table: np.ndarray) -> np.ndarray:
-        return table.any(axis=0)
+        return np.any(table, axis=0)
 
     def _taken(self, needed: np.ndarray) -> Times:
         return self.available.window[needed]

@@ -1,7 +1,7 @@
 """Which input times a component reads to compute its output at a time.
 
-Source: ``GetInputIndexes`` and ``IsComputable`` of the components in ``src/nnet3``. All functions work on whole arrays of
-times at once; ``available`` tells for an array of times, (len,), which input rows exist, (sequences, len) bool.
+Source: ``GetInputIndexes`` and ``IsComputable`` of the components in ``src/nnet3``. All functions work on whole arrays
+of times at once; ``available`` tells for an array of times, (len,), which input rows exist, (sequences, len) bool.
 """
 
 from abc import ABC, abstractmethod

@@ -41,7 +41,7 @@ class RepeatedAffine(Affine):
 
 @Registry.register("BlockAffineComponent")
 class BlockAffine(FrameComponent):
-    """An affine map of its own for each of the input's equal blocks. ``weight``: (blocks, out / blocks, in / blocks)."""
+    """An affine map of its own for each of the input's blocks. ``weight``: (blocks, out / blocks, in / blocks)."""
 
     def __init__(self, component: Component) -> None:
         super().__init__(component)

@@ -26,7 +26,7 @@ class ComponentModule(nn.Module):
 
     def __init__(self, component: Component) -> None:
         super().__init__()
-        self.type = component.type
+        self.component_type = component.type
         self.input_dim, self.output_dim = component_dims(component)
 
 
@@ -66,7 +66,7 @@ class Registry:
         """
         builder = cls.builders.get(component.type)
         if builder is None:
-            raise ModelError(f"the component {name} is a {component.type}, which can be read and written but not executed")
+            raise ModelError(f"the component {name} is a {component.type}, which can be copied but not executed")
         try:
             return builder(component)
         except ValueError as error:

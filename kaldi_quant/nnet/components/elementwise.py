@@ -12,9 +12,7 @@ from kaldi_quant.nnet.components.base import ComponentModule, FrameComponent, Re
 from kaldi_quant.nnet.time_access import NoInput
 
 
-@Registry.register(
-    "NoOpComponent", "ClipGradientComponent", "GeneralDropoutComponent", "SpecAugmentTimeMaskComponent"
-)
+@Registry.register("NoOpComponent", "ClipGradientComponent", "GeneralDropoutComponent", "SpecAugmentTimeMaskComponent")
 class Identity(FrameComponent):
     """The input itself: these components act in training only."""
 

@@ -124,7 +124,9 @@ class Composite(FrameComponent):
         parts = [Registry.build(f"part {i}", part) for i, part in enumerate(component["NumComponents"])]
         for part in parts:
             if not isinstance(part, FrameComponent):
-                raise ValueError(f"CompositeComponent holds a {part.type}, which does not work frame by frame")
+                raise ValueError(
+                    f"CompositeComponent holds a {part.component_type}, which does not work frame by frame"
+                )
         self.parts = torch.nn.Sequential(*parts)
 
     def forward(self, x: Tensor) -> Tensor:
