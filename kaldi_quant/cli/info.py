@@ -18,7 +18,6 @@ def command(model: str) -> None:
 
     e.g.: kaldi-quant info exp/chain/tdnn1a_sp/final.mdl
     """
-    read = read_model(model)
     for line in _lines(model, read_model(model)):
         click.echo(line)
 

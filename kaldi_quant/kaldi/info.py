@@ -1,7 +1,7 @@
 """What a model is, in lines of text.
 
-Source: ``src/nnet3bin/nnet3-am-info.cc``, ``Nnet::Info``. The lines on the graph are Kaldi's own; a component's line names
-its fields as the file does and sums arrays up by their root mean square.
+Source: ``src/nnet3bin/nnet3-am-info.cc``, ``Nnet::Info``. The lines on the graph are Kaldi's own; a component's line
+names its fields as the file does and sums arrays up by their root mean square.
 """
 
 from collections.abc import Iterator

@@ -113,8 +113,8 @@ class Inference:
             utterances: (name, features) pairs, features: (frames, input_dim) float32.
 
         Yields:
-            (name, log-likelihoods), (ceil(frames / subsampling), num_pdfs) float32, in the order of the input. Utterances
-            that cannot be used are reported to ``bad`` and left out.
+            (name, log-likelihoods), (ceil(frames / subsampling), num_pdfs) float32, in the order of the input.
+            Utterances that cannot be used are reported to ``bad`` and left out.
         """
         waiting: list[_Utterance] = []
         frames = 0

@@ -104,15 +104,12 @@ class BatchNorm(FrameComponent):
         """(block_dim,): what the input is multiplied by."""
         return self.target_rms * torch.rsqrt(self.var.clamp_min(0.0) + self.epsilon)
 
-    @property
-    def offset(self) -> Tensor:
-        """(block_dim,): what is added then."""
-        return -self.mean * self.scale
-
     def forward(self, x: Tensor) -> Tensor:
-        if len(self.mean) == self.input_dim:
-            return torch.addcmul(self.offset, x, self.scale)
-        return torch.addcmul(self.offset, x.unflatten(-1, (-1, len(self.mean))), self.scale).flatten(-2)
+        scale = self.scale
+        offset = -self.mean * scale
+        if len(scale) == self.input_dim:
+            return torch.addcmul(offset, x, scale)
+        return torch.addcmul(offset, x.unflatten(-1, (-1, len(scale))), scale).flatten(-2)
 
 
 class ConstantOutput(ComponentModule):

@@ -1,0 +1,83 @@
+"""``kaldi-quant make-mfcc``: features from audio."""
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+import click
+import numpy as np
+
+from kaldi_quant.bad_utterances import DEFAULT_MAX_BAD_SHARE, BadUtterances
+from kaldi_quant.cli.options import KaldiCommand, allow_pipes_option, kaldi_bool_option
+from kaldi_quant.errors import DataError
+from kaldi_quant.kaldi.compressed_matrix import compress
+from kaldi_quant.kaldi.mfcc_options import MfccOptions, read_mfcc_config
+from kaldi_quant.kaldi.tables import TableWriter, matrix_writer
+from kaldi_quant.kaldi.waves import read_waves
+from kaldi_quant.progress import progress
+
+
+def _mfcc_options(function: Callable[..., None]) -> Callable[..., None]:
+    """One command-line option for each field of MfccOptions; None where it is not given."""
+    for field in reversed(fields(MfccOptions)):
+        name = f"--{field.name.replace('_', '-')}"
+        shown = str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
+        if isinstance(field.default, bool):
+            function = kaldi_bool_option(name, default=None, help="", show_default=shown)(function)
+        else:
+            function = click.option(name, type=type(field.default), default=None, show_default=shown)(function)
+    return function
+
+
+@click.command(cls=KaldiCommand)
+@click.option("--config", metavar="FILE", multiple=True, help="Kaldi's mfcc.conf; options given here come after it.")
+@click.option("--segments", metavar="FILE", default="", help="Kaldi's segments: utterance recording begin end.")
+@kaldi_bool_option(
+    "--compress", "compress_features", default=False, help="Compress the features as copy-feats --compress=true does."
+)
+@click.option("--max-bad-share", type=float, default=DEFAULT_MAX_BAD_SHARE, show_default=True, metavar="SHARE")
+@allow_pipes_option()
+@_mfcc_options
+@click.argument("wav_rspecifier")
+@click.argument("feats_wspecifier")
+def command(
+    config: tuple[str, ...],
+    segments: str,
+    compress_features: bool,
+    max_bad_share: float,
+    allow_pipes: bool,
+    wav_rspecifier: str,
+    feats_wspecifier: str,
+    **given: Any,
+) -> None:
+    """Compute MFCC features from wav files of 16-bit PCM, as compute-mfcc-feats does.
+
+    e.g.: kaldi-quant make-mfcc --config conf/mfcc_hires.conf scp:data/test/wav.scp ark,scp:feats.ark,feats.scp
+
+    Dither is 0 unless a configuration file or --dither asks for it, so that the same audio gives the same features.
+    """
+    from kaldi_quant.kaldi.mfcc import Mfcc
+
+    options = MfccOptions()
+    for path in config:
+        options = read_mfcc_config(path, options)
+    options = replace(options, **{name: value for name, value in given.items() if value is not None})
+    mfcc = Mfcc(options)
+    bad = BadUtterances(max_bad_share)
+    with matrix_writer(feats_wspecifier, allow_pipes) as writer, progress(None, "computing MFCC") as advance:
+        for utterance, wave in read_waves(wav_rspecifier, allow_pipes, segments, bad.report):
+            advance(1)
+            try:
+                _write(writer, utterance, mfcc.compute(utterance, wave), compress_features)
+            except DataError as error:
+                bad.report(utterance, error)
+                continue
+            bad.good += 1
+        bad.check()
+
+
+def _write(writer: TableWriter, utterance: str, features: np.ndarray, compress_features: bool) -> None:
+    if compress_features:
+        writer.write_packed(utterance, b"\0B" + compress(features))
+    else:
+        writer.write(utterance, features)

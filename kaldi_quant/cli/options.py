@@ -1,0 +1,86 @@
+"""Options as Kaldi's programs take them, shared by the verbs.
+
+Kaldi writes a boolean option as ``--binary=false``, ``--binary false`` or just ``--binary``. A verb is declared with
+``@click.command(cls=KaldiCommand)``.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_BOOLEANS = ("true", "false", "t", "f", "1", "0", "yes", "no")
+
+
+class KaldiCommand(click.Command):
+    """A command that takes Kaldi's boolean options, and whose unknown options are answered by a list of the known."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Gives each bare boolean option the value true, then parses as click does."""
+        return super().parse_args(ctx, _complete_booleans(args, self._boolean_names()))
+
+    def _boolean_names(self) -> set[str]:
+        options = [option for option in self.params if isinstance(option.type, _KaldiBool)]
+        return {name for option in options for name in option.opts}
+
+
+class _KaldiBool(click.ParamType):
+    name = "true|false"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bool:
+        if isinstance(value, bool):
+            return value
+        if str(value).lower() not in _BOOLEANS:
+            self.fail(f"expected true or false, found {value!r}", param, ctx)
+        return str(value).lower() in ("true", "t", "1", "yes")
+
+
+def kaldi_bool_option(
+    *names: str, default: bool | None, help: str, show_default: str | bool = True
+) -> Callable[[_Function], _Function]:
+    """A boolean option: ``--name=false``, ``--name false`` or ``--name``.
+
+    Args:
+        names: such as ``"--binary"``.
+        default: the value where the option is not given; None lets the verb know that it was not.
+        help: what the option does.
+        show_default: what the help says of a default that is None.
+    """
+    value = default if default is None else str(default).lower()
+    return click.option(*names, type=_KaldiBool(), default=value, show_default=show_default, help=help)
+
+
+def allow_pipes_option() -> Callable[[_Function], _Function]:
+    """``--allow-pipes``: whether shell commands in rspecifiers, wspecifiers and scp files run."""
+    text = "Run the shell commands (… |) that rspecifiers and scp files hold. Say so only for files that you trust."
+    return kaldi_bool_option("--allow-pipes", default=False, help=text)
+
+
+def describe_options(command: click.Command) -> str:
+    """The names of a command's options with their defaults, one line each."""
+    lines = []
+    for option in command.params:
+        if isinstance(option, click.Option):
+            shown = option.show_default if isinstance(option.show_default, str) else option.default
+            default = f" (default: {shown})" if isinstance(shown, (str, int, float)) and shown != "" else ""
+            lines.append(f"  {', '.join(option.opts)}{default}")
+    return "\n".join(lines)
+
+
+def _complete_booleans(args: list[str], names: set[str]) -> list[str]:
+    completed: list[str] = []
+    position = 0
+    while position < len(args):
+        argument = args[position]
+        position += 1
+        if argument == "--":
+            return [*completed, *args[position - 1 :]]
+        if argument in names:
+            value = "true"
+            if position < len(args) and args[position].lower() in _BOOLEANS[:2]:
+                value = args[position]
+                position += 1
+            argument = f"{argument}={value}"
+        completed.append(argument)
+    return completed

@@ -1,0 +1,56 @@
+"""``kaldi-quant score DATA-DIR GRAPH-DIR DECODE-DIR``: as local/score.sh of Kaldi's recipes."""
+
+import click
+
+from kaldi_quant.cli.options import KaldiCommand, kaldi_bool_option
+from kaldi_quant.decode.options import BACKENDS, ScoreOptions
+from kaldi_quant.decode.scoring import score
+
+_DEFAULT = ScoreOptions()
+
+
+@click.command(cls=KaldiCommand)
+@click.option(
+    "--min-lmwt", type=int, default=_DEFAULT.min_lmwt, show_default=True, help="Lowest language-model weight."
+)
+@click.option(
+    "--max-lmwt", type=int, default=_DEFAULT.max_lmwt, show_default=True, help="Highest language-model weight."
+)
+@click.option(
+    "--word-ins-penalty",
+    default=",".join(_DEFAULT.word_ins_penalty),
+    show_default=True,
+    help="Word insertion penalties, separated by commas.",
+)
+@kaldi_bool_option("--stats", default=_DEFAULT.stats, help="Make scoring_kaldi/wer_details for the best point.")
+@click.option(
+    "--backend",
+    type=click.Choice(BACKENDS),
+    default="auto",
+    show_default=True,
+    help="auto: Kaldi if KALDI_ROOT is set.",
+)
+@click.option("--cmd", metavar="CMD", help="How Kaldi's programs run, such as run.pl; by default on this machine.")
+@click.argument("data_dir", metavar="DATA-DIR")
+@click.argument("graph_dir", metavar="GRAPH-DIR")
+@click.argument("decode_dir", metavar="DECODE-DIR")
+def command(
+    min_lmwt: int,
+    max_lmwt: int,
+    word_ins_penalty: str,
+    stats: bool,
+    backend: str,
+    cmd: str | None,
+    data_dir: str,
+    graph_dir: str,
+    decode_dir: str,
+) -> None:
+    """Score the lattices in DECODE-DIR against DATA-DIR/text, with the words of GRAPH-DIR/words.txt.
+
+    Leaves what Kaldi's scoring leaves: wer_LMWT_WIP and scoring_kaldi/. The last line printed is the best WER.
+
+    e.g.: kaldi-quant score data/test_hires exp/chain/tdnn1a_sp/graph exp/chain/tdnn1a_sp/decode_test
+    """
+    penalties = tuple(word_ins_penalty.replace(",", " ").split())
+    options = ScoreOptions(min_lmwt, max_lmwt, penalties, stats, backend, cmd)
+    click.echo(score(data_dir, graph_dir, decode_dir, options))

@@ -1,0 +1,187 @@
+"""Runs numbered jobs, one log file each: as processes on this machine, or through run.pl, queue.pl or slurm.pl.
+
+A command is a list of words, as Kaldi's recipes give them to ``$cmd``: the job's number stands where the name of the
+variable (``JOB``) is, and ``|``, ``>`` and ``&&`` are shell operators.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from kaldi_quant.errors import DataError, UsageError
+
+OPERATORS = ("|", ">", "&&")
+# What run.pl and its like can carry: they put words without spaces into a shell command as they are, others in quotes.
+_CARRIED = re.compile(r"[\w\s@%+=:,./|<>&-]*", re.ASCII)
+_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class JobFailure:
+    """A job that did not end well: its number and why."""
+
+    job: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class JobArray:
+    """Jobs that run the same command.
+
+    Args:
+        variable: what stands for the number in ``command`` and ``log``, such as ``JOB``.
+        numbers: the jobs to run.
+        log: the log file's path, with the variable in it.
+        command: the words.
+        environment: variables that the command needs.
+    """
+
+    variable: str
+    numbers: list[int]
+    log: str
+    command: list[str]
+    environment: dict[str, str]
+
+    def log_of(self, number: int) -> Path:
+        """The log file of one job."""
+        return Path(self.log.replace(self.variable, str(number)))
+
+
+def run_jobs(array: JobArray, cmd: str | None, poll: Callable[[], None]) -> list[JobFailure]:
+    """Runs all jobs and waits for them.
+
+    Args:
+        array: the jobs.
+        cmd: ``run.pl`` and its like with options; None for processes on this machine, as many at a time as it has cores.
+        poll: called again and again while jobs run.
+
+    Returns:
+        The jobs that failed.
+
+    Raises:
+        UsageError: ``cmd`` is not found or cannot carry the command.
+        DataError: a log cannot be written.
+    """
+    for number in array.numbers:
+        try:
+            array.log_of(number).parent.mkdir(parents=True, exist_ok=True)
+            array.log_of(number).unlink(missing_ok=True)
+        except OSError as error:
+            raise DataError(f"cannot write {array.log_of(number)}: {error.strerror or error}") from error
+    return _run_with(cmd, array, poll) if cmd else _run_here(array, poll)
+
+
+def _run_here(array: JobArray, poll: Callable[[], None]) -> list[JobFailure]:
+    waiting, running, failures = list(array.numbers), dict[int, subprocess.Popen[bytes]](), []
+    try:
+        while waiting or running:
+            while waiting and len(running) < (os.cpu_count() or 1):
+                number = waiting.pop(0)
+                running[number] = _start(array, number)
+            for number, process in list(running.items()):
+                if (status := process.poll()) is not None:
+                    del running[number]
+                    _append(array.log_of(number), f"# Ended (code {status}) at {time.ctime()}\n")
+                    if status:
+                        failures.append(JobFailure(number, _describe(status)))
+            poll()
+            time.sleep(_POLL_SECONDS)
+    finally:
+        for process in running.values():
+            process.kill()
+            process.wait()
+    return sorted(failures, key=lambda failure: failure.job)
+
+
+def _start(array: JobArray, number: int) -> subprocess.Popen[bytes]:
+    words = [word.replace(array.variable, str(number)) for word in array.command]
+    line = " ".join(word if word in OPERATORS else shlex.quote(word) for word in words)
+    log: IO[bytes]
+    with open(array.log_of(number), "ab") as log:
+        log.write(f"# {line}\n# Started at {time.ctime()}\n#\n".encode())
+        log.flush()
+        shell = ["bash", "-c", f"set -o pipefail; {line}"]
+        # One word after another without an operator needs no shell, whose status would hide the signal that ends it.
+        command = shell if any(word in OPERATORS for word in words) else words
+        try:
+            return subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **array.environment})
+        except OSError as error:
+            raise DataError(f"cannot run {words[0]}: {error.strerror or error}") from error
+
+
+def _run_with(cmd: str, array: JobArray, poll: Callable[[], None]) -> list[JobFailure]:
+    program, *options = shlex.split(cmd)
+    numbers = array.numbers
+    contiguous = numbers == list(range(numbers[0], numbers[-1] + 1))
+    spans = [(numbers[0], numbers[-1])] if contiguous else [(number, number) for number in numbers]
+    words = [f"{name}={value}" for name, value in array.environment.items()] + array.command
+    words = ["env", *words] if array.environment else words
+    for word in [array.log, *words]:
+        if not _CARRIED.fullmatch(word):
+            raise UsageError(
+                f"--cmd {program}: {word!r} has characters that a shell would change; use other file names"
+            )
+    failures = []
+    for first, last in spans:
+        command = [find_program(program), *options, f"{array.variable}={first}:{last}", array.log, *words]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            while process.poll() is None:
+                poll()
+                time.sleep(_POLL_SECONDS)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+        if process.returncode:
+            failed = [number for number in range(first, last + 1) if not _ended_well(array.log_of(number))]
+            failures += [JobFailure(number, f"{program} reports that it failed") for number in failed or [first]]
+    return failures
+
+
+def find_program(name: str) -> str:
+    """The path of run.pl and its like: from PATH, or from Kaldi's own recipes.
+
+    Raises:
+        UsageError: it is nowhere.
+    """
+    found = shutil.which(name)
+    root = os.environ.get("KALDI_ROOT")
+    if found is None and root:
+        for folder in ("utils", "utils/parallel"):
+            found = found or shutil.which(name, path=os.path.join(root, "egs/wsj/s5", folder))
+    if found is None:
+        raise UsageError(f"--cmd {name}: not found on PATH" + ("" if root else " (KALDI_ROOT is not set)"))
+    return found
+
+
+def _ended_well(log: Path) -> bool:
+    return log.exists() and b"code 0" in log.read_bytes()[-200:]
+
+
+def _append(log: Path, text: str) -> None:
+    with open(log, "a", encoding="utf-8") as stream:
+        stream.write(text)
+
+
+def _describe(status: int) -> str:
+    if status < 0:
+        return f"it was ended by signal {signal.Signals(-status).name}"
+    return f"it ended with status {status}"
+
+
+def tail(log: Path, lines: int = 1) -> str:
+    """The last lines of a log that say something."""
+    if not log.exists():
+        return ""
+    text = [
+        line for line in log.read_text("utf-8", "replace").splitlines() if line.strip() and not line.startswith("#")
+    ]
+    return " / ".join(text[-lines:])

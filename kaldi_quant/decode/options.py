@@ -1,0 +1,101 @@
+"""The options of decoding and of scoring, with Kaldi's names and defaults."""
+
+import re
+from dataclasses import dataclass
+
+from kaldi_quant.decode.sweep import SweepPoint
+from kaldi_quant.errors import UsageError
+
+BACKENDS = ("auto", "kaldi", "embedded")
+_PENALTY = re.compile(r"-?\d+(\.\d+)?")
+
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """How log-likelihoods become lattices.
+
+    Attributes:
+        beam: decoding beam.
+        lattice_beam: word sequences worse than the best by more than this leave the lattice.
+        max_active, min_active: limits on active states; the embedded decoder has no such limits and goes by the beam alone.
+        acoustic_scale: what log-likelihoods are multiplied by; 1.0 for chain models.
+        post_decode_acwt: what the lattices' acoustic costs are multiplied by; 10 for chain models, so that 10 is a usual LMWT.
+        allow_partial: keep utterances whose best path does not end in a final state.
+        nj: number of jobs, each of which makes one ``lat.JOB.gz``.
+        backend: one of BACKENDS.
+        cmd: how jobs run, such as ``run.pl`` or ``slurm.pl --mem 4G``; None for processes on this machine.
+        max_bad_share: the share of utterances that may fail.
+        allow_pipes: whether commands in rspecifiers run.
+    """
+
+    beam: float = 15.0
+    lattice_beam: float = 8.0
+    max_active: int = 7000
+    min_active: int = 200
+    acoustic_scale: float = 1.0
+    post_decode_acwt: float = 10.0
+    allow_partial: bool = True
+    nj: int = 4
+    backend: str = "auto"
+    cmd: str | None = None
+    max_bad_share: float = 0.1
+    allow_pipes: bool = False
+
+    def __post_init__(self) -> None:
+        positive = ("beam", "lattice_beam", "max_active", "acoustic_scale", "post_decode_acwt", "nj")
+        for name in positive:
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UsageError(f"--{name.replace('_', '-')} must be positive, found {getattr(self, name)}")
+        if not 0 <= self.min_active <= self.max_active:
+            raise UsageError(
+                f"--min-active must be from 0 to --max-active ({self.max_active}), found {self.min_active}"
+            )
+        _check_common(self.backend, self.max_bad_share)
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """How lattices become words and word error rates.
+
+    Attributes:
+        min_lmwt, max_lmwt: the range of the language-model weight, both ends included.
+        word_ins_penalty: word insertion penalties as the user wrote them.
+        stats: whether ``wer_details`` is made.
+        backend, cmd: as in DecodeOptions.
+    """
+
+    min_lmwt: int = 7
+    max_lmwt: int = 17
+    word_ins_penalty: tuple[str, ...] = ("0.0", "0.5", "1.0")
+    stats: bool = True
+    backend: str = "auto"
+    cmd: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.min_lmwt <= self.max_lmwt:
+            raise UsageError(
+                f"the range of LMWT, {self.min_lmwt} to {self.max_lmwt}, is empty or does not begin above 0"
+            )
+        if not self.word_ins_penalty or len(set(self.word_ins_penalty)) < len(self.word_ins_penalty):
+            raise UsageError("--word-ins-penalty needs a list of different numbers, such as 0.0,0.5,1.0")
+        for penalty in self.word_ins_penalty:
+            if not _PENALTY.fullmatch(penalty):
+                raise UsageError(f"--word-ins-penalty expects numbers such as 0.0,0.5,1.0, found {penalty!r}")
+        _check_common(self.backend, 0.0)
+
+    @property
+    def lm_weights(self) -> range:
+        """The language-model weights."""
+        return range(self.min_lmwt, self.max_lmwt + 1)
+
+    @property
+    def points(self) -> list[SweepPoint]:
+        """All points, in the order in which Kaldi looks for the best."""
+        return [SweepPoint(weight, penalty) for penalty in self.word_ins_penalty for weight in self.lm_weights]
+
+
+def _check_common(backend: str, max_bad_share: float) -> None:
+    if backend not in BACKENDS:
+        raise UsageError(f"--backend must be one of {', '.join(BACKENDS)}, found {backend!r}")
+    if not 0 <= max_bad_share <= 1:
+        raise UsageError(f"--max-bad-share must be from 0 to 1, found {max_bad_share}")

@@ -1,0 +1,98 @@
+"""MFCC features from audio, as Kaldi's ``compute-mfcc-feats`` computes them.
+
+Source: ``src/feat/feature-mfcc.cc``; computed by kaldi-native-fbank, which is Kaldi's code without Kaldi.
+"""
+
+import numpy as np
+
+from kaldi_quant.errors import DataError, MissingDependencyError
+from kaldi_quant.kaldi.mfcc_options import MfccOptions
+from kaldi_quant.kaldi.waves import Wave
+
+try:
+    import kaldi_native_fbank
+except ImportError as error:
+    raise MissingDependencyError(
+        "features from audio need the package kaldi-native-fbank: pip install 'kaldi_quant[mfcc]'"
+    ) from error
+
+
+class Mfcc:
+    """Computes MFCC features.
+
+    Args:
+        options: as read from ``conf/mfcc_hires.conf``.
+    """
+
+    def __init__(self, options: MfccOptions) -> None:
+        self.options = options
+        self._native = _native_options(options)
+
+    def compute(self, utterance: str, wave: Wave) -> np.ndarray:
+        """The features of one utterance.
+
+        Args:
+            utterance: for messages.
+            wave: audio at the sampling frequency of the options; of several channels the chosen one is used.
+
+        Returns:
+            (frames, num_ceps) float32.
+
+        Raises:
+            DataError: the audio has another sampling frequency, is too short, or lacks the channel.
+        """
+        options = self.options
+        if wave.rate != options.sample_frequency:
+            raise DataError(
+                f"utterance {utterance}: sampled at {wave.rate} Hz and not at --sample-frequency="
+                f"{options.sample_frequency:g}: resample it first"
+            )
+        if wave.samples.shape[1] < options.min_duration * wave.rate:
+            raise DataError(f"utterance {utterance}: shorter than --min-duration={options.min_duration:g} s")
+        samples = self._channel(utterance, wave).astype(np.float32)
+        if len(samples) < (options.window_samples() if options.snip_edges else options.shift_samples()):
+            raise DataError(f"utterance {utterance}: {len(samples)} samples are too short for one frame")
+        extractor = kaldi_native_fbank.OnlineMfcc(self._native)
+        extractor.accept_waveform(wave.rate, samples)
+        extractor.input_finished()
+        if extractor.num_frames_ready == 0:
+            raise DataError(f"utterance {utterance}: {len(samples)} samples are too short for one frame")
+        features = np.stack([extractor.get_frame(frame) for frame in range(extractor.num_frames_ready)])
+        if options.subtract_mean:
+            features = features - features.mean(axis=0, dtype=np.float32)
+        return features.astype(np.float32, copy=False)
+
+    def _channel(self, utterance: str, wave: Wave) -> np.ndarray:
+        """The samples of the chosen channel; the first one where none is chosen."""
+        channel = max(self.options.channel, 0)
+        if channel >= len(wave.samples):
+            raise DataError(
+                f"utterance {utterance}: has {len(wave.samples)} channels, and --channel={channel} is asked for"
+            )
+        return wave.samples[channel]
+
+
+def _native_options(options: MfccOptions) -> "kaldi_native_fbank.MfccOptions":
+    native = kaldi_native_fbank.MfccOptions()
+    frame = native.frame_opts
+    frame.samp_freq = options.sample_frequency
+    frame.frame_shift_ms = options.frame_shift
+    frame.frame_length_ms = options.frame_length
+    frame.dither = options.dither
+    frame.preemph_coeff = options.preemphasis_coefficient
+    frame.remove_dc_offset = options.remove_dc_offset
+    frame.window_type = options.window_type
+    frame.round_to_power_of_two = options.round_to_power_of_two
+    frame.blackman_coeff = options.blackman_coeff
+    frame.snip_edges = options.snip_edges
+    native.mel_opts.num_bins = options.num_mel_bins
+    native.mel_opts.low_freq = options.low_freq
+    native.mel_opts.high_freq = options.high_freq
+    native.mel_opts.htk_mode = options.htk_compat
+    native.num_ceps = options.num_ceps
+    native.use_energy = options.use_energy
+    native.energy_floor = options.energy_floor
+    native.raw_energy = options.raw_energy
+    native.cepstral_lifter = options.cepstral_lifter
+    native.htk_compat = options.htk_compat
+    return native

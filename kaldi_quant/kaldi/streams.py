@@ -1,0 +1,170 @@
+"""Bytes from wherever Kaldi reads tables: a file, a gzip file, standard input, or a command's output.
+
+A stream knows its name and its position, so that every message says where reading failed. Sizes that a file claims are
+checked against the bytes that are left; where a stream's length is unknown, memory grows only with what really arrives.
+Source: ``ClassifyRxfilename`` in ``src/util/kaldi-io.cc``.
+"""
+
+import gzip
+import io
+import os
+import stat
+import subprocess
+import sys
+import zlib
+from typing import BinaryIO, NoReturn, cast
+
+from kaldi_quant.errors import FormatError, UsageError
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_CHUNK = 1 << 20
+_SPACE = b" \t\n\r\v\f"
+
+
+class ByteStream:
+    """Reads bytes one after the other and counts them.
+
+    Args:
+        source: an open binary stream that has ``peek``.
+        name: what messages call it.
+        size: the number of bytes that the stream holds; None where that is unknown.
+        process: the command whose output this is, or None.
+    """
+
+    def __init__(
+        self, source: BinaryIO, name: str, size: int | None = None, process: subprocess.Popen[bytes] | None = None
+    ) -> None:
+        self._source = source
+        self.name = name
+        self.position = 0
+        self._size = size
+        self._process = process
+
+    def fail(self, message: str, position: int | None = None) -> NoReturn:
+        """Raises FormatError at ``position``, by default the current one."""
+        raise FormatError(self.name, self.position if position is None else position, message)
+
+    def read(self, number: int) -> bytes:
+        """At most ``number`` bytes; fewer only where the stream ends."""
+        try:
+            data = self._source.read(number)
+        except (OSError, EOFError, zlib.error) as error:
+            self._fail_reading(error)
+        self.position += len(data)
+        return data
+
+    def read_exact(self, number: int, what: str) -> bytearray:
+        """Exactly ``number`` bytes; FormatError names ``what`` where the stream holds fewer."""
+        begin = self.position
+        if self._size is not None and number > self._size - self.position:
+            self.fail(f"{what} needs {number} bytes, and {max(self._size - self.position, 0)} are left")
+        data = self.read_up_to(number)
+        if len(data) < number:
+            self.fail(f"{what} needs {number} bytes, and {len(data)} are left", begin)
+        return data
+
+    def read_up_to(self, number: int) -> bytearray:
+        """At most ``number`` bytes, fewer only where the stream ends; no more memory than these bytes need."""
+        data = bytearray()
+        while piece := self.read(min(number - len(data), _CHUNK)):
+            data += piece
+        return data
+
+    def read_line(self, limit: int) -> bytes:
+        """Bytes up to and including the next newline, at most ``limit``."""
+        try:
+            line = self._source.readline(limit)
+        except (OSError, EOFError, zlib.error) as error:
+            self._fail_reading(error)
+        self.position += len(line)
+        return line
+
+    def peek(self, number: int) -> bytes:
+        """The next bytes, left in place: at least one unless the stream has ended, and as a rule ``number``."""
+        try:
+            return cast(io.BufferedReader, self._source).peek(number)[:number]
+        except (OSError, EOFError, zlib.error) as error:
+            self._fail_reading(error)
+
+    def read_word(self, longest: int, what: str) -> bytes:
+        """Skips white space and reads up to the next white space, which stays; empty where the stream has ended."""
+        while (byte := self.peek(1)) and byte in _SPACE:
+            self.read(1)
+        word = bytearray()
+        while (byte := self.peek(1)) and byte not in _SPACE:
+            if len(word) == longest:
+                self.fail(
+                    f"expected {what}, found more than {longest} bytes without white space", self.position - longest
+                )
+            word += self.read(1)
+        return bytes(word)
+
+    def seek(self, offset: int) -> None:
+        """Goes to a byte offset of a file."""
+        if self._size is not None and offset >= self._size:
+            self.fail(f"the file has {self._size} bytes, so that nothing begins at byte {offset}", offset)
+        try:
+            self._source.seek(offset)
+        except (OSError, EOFError, zlib.error, ValueError) as error:
+            self._fail_reading(error)
+        self.position = offset
+
+    def close(self) -> None:
+        """Closes the stream and stops its command, if any."""
+        if self._source is not sys.stdin.buffer:
+            self._source.close()
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+
+    def finish(self) -> None:
+        """Closes a stream that was read to its end; raises FormatError where its command failed."""
+        if self._process is not None and (status := self._process.wait()) != 0:
+            raise FormatError(self.name, None, f"the command ended with status {status}")
+        self.close()
+
+    def _fail_reading(self, error: Exception) -> NoReturn:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise FormatError(self.name, self.position, f"cannot be read: {reason}") from error
+
+
+def is_pipe(filename: str) -> bool:
+    """True for a command whose output is read, which Kaldi marks by a ``|`` at the end."""
+    return filename.rstrip().endswith("|")
+
+
+def require_pipes(command: str, allow_pipes: bool, origin: str = "") -> None:
+    """Raises UsageError unless commands may run; ``origin`` says where the command was found."""
+    if not allow_pipes:
+        raise UsageError(
+            f"{origin}the command {command.strip()!r} is not run: give --allow-pipes if you trust where it comes from"
+        )
+
+
+def open_stream(filename: str, allow_pipes: bool = False) -> ByteStream:
+    """Opens a file (gzip is recognised by its first bytes), ``-`` for standard input, or a command ending in ``|``.
+
+    Raises:
+        FormatError: the file cannot be opened.
+        UsageError: the name is a command and ``allow_pipes`` is False.
+    """
+    if filename in ("", "-"):
+        return ByteStream(sys.stdin.buffer, "standard input")
+    if is_pipe(filename):
+        require_pipes(filename, allow_pipes)
+        command = filename.rstrip().removesuffix("|")
+        process = subprocess.Popen(command, shell=True, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        return ByteStream(cast(BinaryIO, process.stdout), filename.strip(), process=process)
+    try:
+        source = open(filename, "rb")  # noqa: SIM115 - the stream owns it
+        status = os.fstat(source.fileno())
+        regular = stat.S_ISREG(status.st_mode)
+        if regular and source.peek(2)[:2] == _GZIP_MAGIC:
+            source.close()
+            packed = cast(io.RawIOBase, gzip.open(filename, "rb"))  # noqa: SIM115 - the stream owns it
+            return ByteStream(cast(BinaryIO, io.BufferedReader(packed, _CHUNK)), f"{filename} (uncompressed)")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise FormatError(filename, None, f"cannot be read: {reason}") from error
+    return ByteStream(source, filename, status.st_size if regular else None)
