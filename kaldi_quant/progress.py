@@ -1,5 +1,10 @@
-"""How far a long piece of work has come: a bar on a terminal, plain lines in a log."""
+"""How far a long piece of work has come: a bar on a terminal, plain lines in a log.
 
+The lines are log records of this module: of level INFO where there is no terminal, and of level DEBUG beside the bar,
+so that a log file (``kaldi-quant --log FILE``) holds them in both cases.
+"""
+
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -8,6 +13,8 @@ from contextlib import contextmanager
 Seconds = float
 
 Advance = Callable[[int], None]
+
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -27,11 +34,17 @@ def progress(total: int | None, what: str, unit: str = "utterances", every: Seco
         >>> with progress(400, "decoding", unit="utterances") as advance:
         ...     advance(10)
     """
-    if sys.stderr.isatty():
-        with _bar(total, what, unit) as advance:
-            yield advance
-    else:
-        with _lines(total, what, unit, every) as advance:
+    terminal = sys.stderr.isatty()
+    with _lines(total, what, unit, every, logging.DEBUG if terminal else logging.INFO) as log:
+        if not terminal:
+            yield log
+            return
+        with _bar(total, what, unit) as draw:
+
+            def advance(number: int) -> None:
+                draw(number)
+                log(number)
+
             yield advance
 
 
@@ -62,13 +75,13 @@ def _bar(total: int | None, what: str, unit: str) -> Iterator[Advance]:
 
 
 @contextmanager
-def _lines(total: int | None, what: str, unit: str, every: Seconds) -> Iterator[Advance]:
+def _lines(total: int | None, what: str, unit: str, every: Seconds, level: int) -> Iterator[Advance]:
     begin = last = time.monotonic()
     done = 0
 
     def report(now: float) -> None:
         share = f"{done} of {total} {unit} ({100 * done / total:.0f}%)" if total else f"{done} {unit}"
-        print(f"{what}: {share}, {now - begin:.1f} s", file=sys.stderr, flush=True)
+        _log.log(level, "%s: %s, %.1f s", what, share, now - begin)
 
     def advance(number: int) -> None:
         nonlocal done, last

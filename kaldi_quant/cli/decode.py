@@ -78,8 +78,8 @@ def command(
 ) -> None:
     """Decode LOGLIKES-RSPECIFIER with HCLG.fst into lattices, OUT-DIR/lat.JOB.gz.
 
-    TRANS-MODEL is a .mdl or a bare transition model. JOB in LOGLIKES-RSPECIFIER stands for the job's number; other tables
-    are split. Jobs that were done before with the same inputs and options are kept.
+    TRANS-MODEL is a .mdl or a bare transition model. JOB in LOGLIKES-RSPECIFIER stands for the job's number; other
+    tables are split. Jobs that were done before with the same inputs and options are kept.
 
     e.g.: kaldi-quant decode --nj 4 final.mdl graph/HCLG.fst ark:loglikes.ark exp/decode_test
     """

@@ -9,7 +9,9 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import click
 
@@ -26,6 +28,8 @@ VERBS = {
     "decode": "Decode log-likelihoods into lattices (as latgen-faster-mapped).",
     "score": "Score lattices: WER over language-model weights and insertion penalties.",
 }
+_log = logging.getLogger(__name__)
+
 _EXIT_FAILED, _EXIT_USAGE, _EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -56,11 +60,18 @@ class VerbGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="kaldi-quant")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def group(debug: bool) -> None:
+@click.option("--log", metavar="FILE", help="Write what is reported, and the progress, into FILE too.")
+def group(debug: bool, log: str | None) -> None:
     """Makes the acoustic model of a Kaldi recogniser smaller and faster without losing words.
 
     'kaldi-quant VERB --help' describes a verb.
     """
+    if log:
+        path = Path(log)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(path, mode="w", encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        logging.getLogger("kaldi_quant").addHandler(handler)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -75,7 +86,11 @@ def run(arguments: list[str], debug: bool = False) -> int:
     """Runs the command and returns the exit status: 0, 1 for an error, 2 for a wrong command line."""
     verb = next((argument for argument in arguments if argument in VERBS), None)
     program = f"kaldi-quant {verb}" if verb else "kaldi-quant"
-    logging.basicConfig(format=f"{program}: %(message)s", level=logging.INFO)
+    with _logging(program):
+        return _run(arguments, program, debug)
+
+
+def _run(arguments: list[str], program: str, debug: bool) -> int:
     try:
         status = group.main(arguments, prog_name="kaldi-quant", standalone_mode=False)
         sys.stdout.flush()
@@ -87,20 +102,45 @@ def run(arguments: list[str], debug: bool = False) -> int:
         print(f"{program}: {error.format_message()}{_what_is_allowed(error)}", file=sys.stderr)
         return _EXIT_USAGE
     except (KeyboardInterrupt, click.Abort):
-        return _report(program, "interrupted", debug, _EXIT_INTERRUPTED)
+        return _report("interrupted", debug, _EXIT_INTERRUPTED)
     except BrokenPipeError:
         # Whoever read the output has read enough (head): nothing more can be said to them.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _EXIT_FAILED
     except Exception as error:  # noqa: BLE001 - the outermost boundary: every error becomes one sentence
-        return _report(program, _sentence(error), debug)
+        return _report(_sentence(error), debug)
 
 
-def _report(program: str, sentence: str, debug: bool, status: int = _EXIT_FAILED) -> int:
+def _report(sentence: str, debug: bool, status: int = _EXIT_FAILED) -> int:
     if debug:
         traceback.print_exc()
-    print(f"{program}: {sentence}", file=sys.stderr)
+    _log.error("%s", sentence)
     return status
+
+
+class _StandardError(logging.Handler):
+    """Writes records to what is standard error at that moment, so that they stay above a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _logging(program: str) -> Iterator[None]:
+    """Reports the package's records on standard error while the command runs; closes its log file behind it."""
+    logger = logging.getLogger("kaldi_quant")
+    before, level = list(logger.handlers), logger.level
+    screen = _StandardError(logging.INFO)
+    screen.setFormatter(logging.Formatter(f"{program}: %(message)s"))
+    logger.addHandler(screen)
+    logger.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        for handler in set(logger.handlers) - set(before):
+            logger.removeHandler(handler)
+            handler.close()
+        logger.setLevel(level)
 
 
 def _sentence(error: Exception) -> str:

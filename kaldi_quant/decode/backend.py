@@ -1,7 +1,7 @@
 """The two ways to decode and to score, behind one interface.
 
-A back end makes ``lat.JOB.gz`` from log-likelihoods, and the hypotheses and word error rates of a sweep from these. Everything
-around it, checks, splitting, markers, what Kaldi's scoring leaves in the folder, is the same for both.
+A back end makes ``lat.JOB.gz`` from log-likelihoods, and the hypotheses and word error rates of a sweep from these.
+Everything around it, checks, splitting, markers, what Kaldi's scoring leaves in the folder, is the same for both.
 """
 
 import os

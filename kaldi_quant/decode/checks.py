@@ -18,8 +18,8 @@ def check_graph(
     """Refuses a graph that a decoder cannot or must not be given.
 
     Raises:
-        DataError: the graph's input labels are not this model's transition-ids, a word is not in the symbol table, a cost
-            is beyond reason, or a cycle of epsilon arcs has a negative cost, so that decoding would never end.
+        DataError: the graph's input labels are not this model's transition-ids, a word is not in the symbol table, a
+            cost is beyond reason, or a cycle of epsilon arcs has a negative cost, so that decoding would never end.
     """
     largest = int(graph.ilabel.max(initial=0))
     if largest > model.num_transition_ids:
@@ -70,8 +70,8 @@ def check_loglikes(utterance: str, loglikes: np.ndarray, num_pdfs: int) -> str |
         return "it has no frames"
     if loglikes.shape[1] != num_pdfs:
         raise DataError(
-            f"the log-likelihoods of utterance {utterance} have {loglikes.shape[1]} columns but the transition model has "
-            f"{num_pdfs} pdfs: they were computed with another model"
+            f"the log-likelihoods of utterance {utterance} have {loglikes.shape[1]} columns but the transition model "
+            f"has {num_pdfs} pdfs: they were computed with another model"
         )
     if not np.isfinite(loglikes).all():
         frame, pdf = np.argwhere(~np.isfinite(loglikes))[0]

@@ -31,8 +31,8 @@ def decode(
 ) -> BadUtterances:
     """Decodes log-likelihoods.
 
-    Leaves ``lat.JOB.gz``, ``num_jobs``, ``log/decode.JOB.log`` and, under ``.jobs``, a marker for each finished job that holds
-    a fingerprint of options and inputs: a rerun does only the jobs whose marker is missing or of another fingerprint.
+    Leaves ``lat.JOB.gz``, ``num_jobs``, ``log/decode.JOB.log`` and, under ``.jobs``, a marker for each finished job
+    that holds a fingerprint of options and inputs: a rerun does only the jobs whose marker is missing or holds another.
 
     Args:
         trans_model: a ``.mdl`` or a bare transition model.
@@ -78,11 +78,15 @@ class _Jobs:
 
     def _is_done(self, job: int) -> bool:
         marker = self._marker(job)
+        if not self.task.table.repeatable:
+            return False
         return self.task.lattice(job).exists() and marker.exists() and marker.read_text() == self.fingerprint
 
     def run(self) -> None:
         """Runs what is not done."""
         waiting = [job for job in self.numbers if not self._is_done(job)]
+        for unfinished in self.task.out_dir.glob(".lat.*.tmp"):
+            unfinished.unlink(missing_ok=True)
         for stale in [self.task.out_dir / "num_jobs", *self.task.out_dir.glob("lat.*.gz")]:
             if stale not in [self.task.lattice(job) for job in self.numbers if job not in waiting]:
                 stale.unlink(missing_ok=True)
@@ -97,7 +101,7 @@ class _Jobs:
         _log.info("%d jobs, %s back end, logs in %s", len(waiting), self.backend.name, self.task.log("*"))
         known = self.task.table.utterances
         total = sum(len(known[job - 1]) for job in waiting) if known else None
-        with progress(total, "decode") as advance:
+        with progress(total, "decoding") as advance:
             failures = self.backend.run(self.task, waiting, _LogCounter(self.task, waiting, advance).poll)
         for job in waiting:
             if job not in [failure.job for failure in failures] and self.task.lattice(job).exists():
@@ -178,5 +182,13 @@ def _fingerprint(task: DecodeTask, rspecifier: str, backend: Backend) -> str:
     table: SplitTable = task.table
     files = [task.trans_model, task.graph, task.words, *table.files]
     facts = [backend.name, rspecifier, options, table.jobs, table.utterances]
-    facts += [(name, os.stat(name).st_size, os.stat(name).st_mtime_ns) for name in files]
+    facts += [_size_and_time(name) for name in files]
     return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest() + "\n"
+
+
+def _size_and_time(name: str) -> tuple[str, int, int]:
+    """A file that is not there has none; whoever reads it says so."""
+    try:
+        return name, os.stat(name).st_size, os.stat(name).st_mtime_ns
+    except OSError:
+        return name, -1, -1

@@ -1,7 +1,8 @@
 """Determinization of a raw lattice: one path, the best, for every word sequence within the beam.
 
 A state of the result is a set of (raw state, cost, transition-ids) that one word sequence can lead to; what all members
-have in common is moved to the arc that leads there. States are made best first, so that a limit on the work narrows the beam.
+have in common is moved to the arc that leads there. States are made best first, so that a limit on the work narrows
+the beam.
 Source: ``src/lat/determinize-lattice-pruned.cc`` of Kaldi, and "Generating exact lattices in the WFST framework"
 (Povey et al., ICASSP 2012).
 """
@@ -14,6 +15,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from kaldi_quant.decode.label_strings import NO_STRING, LabelStrings
 from kaldi_quant.kaldi.lattice import CompactLattice, assemble
 
 # Costs closer than this are the same when two sets are compared: kDelta of OpenFST, as Kaldi's `delta`.
@@ -26,72 +28,11 @@ Weight = tuple[float, float, float, int]
 Subset = dict[int, Weight]
 T = TypeVar("T")
 
-_NO_STRING = 0
-_ONE: Weight = (0.0, 0.0, 0.0, _NO_STRING)
-
-
-class _Strings:
-    """Sequences of transition-ids as nodes of a trie, so that appending and comparing take constant time."""
-
-    def __init__(self) -> None:
-        self._parent, self._label, self._depth = [0], [0], [0]
-        self._nodes: dict[tuple[int, int], int] = {}
-
-    def append(self, string: int, label: int) -> int:
-        """The string with one transition-id more; label 0 adds nothing."""
-        if not label:
-            return string
-        node = self._nodes.get((string, label))
-        if node is None:
-            node = self._nodes[string, label] = len(self._parent)
-            self._parent.append(string)
-            self._label.append(label)
-            self._depth.append(self._depth[string] + 1)
-        return node
-
-    def common_prefix(self, strings: list[int]) -> int:
-        """The longest string with which all begin."""
-        prefix = strings[0]
-        for string in strings[1:]:
-            while prefix != string:
-                if self._depth[prefix] >= self._depth[string]:
-                    prefix = self._parent[prefix]
-                else:
-                    string = self._parent[string]
-        return prefix
-
-    def labels(self, string: int, prefix: int = _NO_STRING) -> list[int]:
-        """The transition-ids of a string behind its prefix."""
-        labels = []
-        while string != prefix:
-            labels.append(self._label[string])
-            string = self._parent[string]
-        return labels[::-1]
-
-    def without_prefix(self, strings: list[int], prefix: int) -> list[int]:
-        """What follows the prefix in each string; stems that strings share are walked once."""
-        if prefix == _NO_STRING:
-            return strings
-        rest_of = {prefix: _NO_STRING}
-        for string in strings:
-            walked = []
-            while string not in rest_of:
-                walked.append(string)
-                string = self._parent[string]
-            rest = rest_of[string]
-            for node in reversed(walked):
-                rest_of[node] = rest = self.append(rest, self._label[node])
-        return [rest_of[string] for string in strings]
-
-    def concatenate(self, first: int, second: int) -> int:
-        """The first string and then the second."""
-        for label in self.labels(second):
-            first = self.append(first, label)
-        return first
+_ONE: Weight = (0.0, 0.0, 0.0, NO_STRING)
 
 
 class _SubsetTable(Generic[T]):
-    """What belongs to sets of raw states; sets are the same when their members and strings are, and their costs nearly."""
+    """What belongs to sets of raw states; two are the same when members and strings are, and costs nearly."""
 
     def __init__(self) -> None:
         self._entries: dict[tuple[tuple[int, int], ...], list[tuple[Subset, T]]] = {}
@@ -116,7 +57,7 @@ class _Determinizer:
     """The work on one lattice; its fields are what the steps share."""
 
     def __init__(self, raw: CompactLattice, beam: float, most_members: int) -> None:
-        self.strings = _Strings()
+        self.strings = LabelStrings()
         self.members_left = most_members
         order = raw.topological_order()
         self.rank = [0] * raw.num_states
@@ -172,8 +113,7 @@ class _Determinizer:
     def _resolve(self, subset: Subset, forward: float) -> tuple[int, Weight]:
         """The state for a set of raw states, made where it is new, and the weight of the arc that leads to it.
 
-        The set is looked up before and after what epsilon leads to is added: the first look-up saves the work, and keeps a
-        set that is reached at a higher cost later from being pruned to another state.
+        The set is looked up before and after what epsilon leads to is added: the first look-up saves that work.
         """
         before = self._normalize(subset)
         known = self._before.find(subset)
@@ -274,7 +214,7 @@ class _Determinizer:
     def _final(self, raw: int, weight: Weight) -> Weight:
         graph, acoustic = self.final[raw]
         if graph == np.inf:
-            return (np.inf, np.inf, np.inf, _NO_STRING)
+            return (np.inf, np.inf, np.inf, NO_STRING)
         graph, acoustic = weight[1] + graph, weight[2] + acoustic
         return (graph + acoustic, graph, acoustic, weight[3])
 

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -35,7 +36,8 @@ class EmbeddedBackend(Backend):
         for module, package in _PACKAGES.items():
             if importlib.util.find_spec(module) is None:
                 raise MissingDependencyError(
-                    f"the package {package} is missing, which decodes without Kaldi: pip install {package}, or set KALDI_ROOT"
+                    f"the package {package}, which decodes without Kaldi, is missing: "
+                    f"pip install {package}, or set KALDI_ROOT"
                 )
         specification = {
             "trans_model": task.trans_model,
@@ -51,7 +53,8 @@ class EmbeddedBackend(Backend):
     def run(self, task: DecodeTask, jobs: list[int], poll: Callable[[], None]) -> list[JobFailure]:
         """One process for each job, so that a crash in a library ends that process and not this one."""
         command = [sys.executable, "-m", "kaldi_quant.decode.worker", str(self._specification(task)), JOB]
-        environment = {"PYTHONPATH": str(Path(kaldi_quant.__file__).parent.parent)}
+        root = str(Path(kaldi_quant.__file__).parent.parent)
+        environment = {"PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
         return run_jobs(JobArray(JOB, jobs, str(task.log(JOB)), command, environment), task.options.cmd, poll)
 
     def report(self, task: DecodeTask, job: int) -> JobReport | None:
@@ -66,7 +69,7 @@ class EmbeddedBackend(Backend):
         """Finds the best paths of every lattice at every point."""
         points = task.options.points
         hypotheses: dict[SweepPoint, Transcripts] = {point: {} for point in points}
-        with progress(None, "score", "lattices") as advance:
+        with progress(None, "scoring", "lattices") as advance:
             for path in task.lattices:
                 for utterance, lattice in read_lattices(path):
                     if utterance in hypotheses[points[0]]:

@@ -60,7 +60,8 @@ def run_jobs(array: JobArray, cmd: str | None, poll: Callable[[], None]) -> list
 
     Args:
         array: the jobs.
-        cmd: ``run.pl`` and its like with options; None for processes on this machine, as many at a time as it has cores.
+        cmd: ``run.pl`` and its like with options; None for processes on this machine, as many at a time as it has
+            cores, which is also what becomes of ``run.pl`` where there is none.
         poll: called again and again while jobs run.
 
     Returns:
@@ -76,7 +77,9 @@ def run_jobs(array: JobArray, cmd: str | None, poll: Callable[[], None]) -> list
             array.log_of(number).unlink(missing_ok=True)
         except OSError as error:
             raise DataError(f"cannot write {array.log_of(number)}: {error.strerror or error}") from error
-    return _run_with(cmd, array, poll) if cmd else _run_here(array, poll)
+    if not cmd or (shlex.split(cmd)[0] == "run.pl" and _locate("run.pl") is None):
+        return _run_here(array, poll)
+    return _run_with(cmd, array, poll)
 
 
 def _run_here(array: JobArray, poll: Callable[[], None]) -> list[JobFailure]:
@@ -140,6 +143,7 @@ def _run_with(cmd: str, array: JobArray, poll: Callable[[], None]) -> list[JobFa
         finally:
             if process.poll() is None:
                 process.terminate()
+        poll()
         if process.returncode:
             failed = [number for number in range(first, last + 1) if not _ended_well(array.log_of(number))]
             failures += [JobFailure(number, f"{program} reports that it failed") for number in failed or [first]]
@@ -147,23 +151,26 @@ def _run_with(cmd: str, array: JobArray, poll: Callable[[], None]) -> list[JobFa
 
 
 def find_program(name: str) -> str:
-    """The path of run.pl and its like: from PATH, or from Kaldi's own recipes.
+    """The path of queue.pl and its like: from PATH, or from Kaldi's own recipes.
 
     Raises:
         UsageError: it is nowhere.
     """
-    found = shutil.which(name)
-    root = os.environ.get("KALDI_ROOT")
-    if found is None and root:
-        for folder in ("utils", "utils/parallel"):
-            found = found or shutil.which(name, path=os.path.join(root, "egs/wsj/s5", folder))
+    found = _locate(name)
     if found is None:
-        raise UsageError(f"--cmd {name}: not found on PATH" + ("" if root else " (KALDI_ROOT is not set)"))
+        where = "on PATH or in Kaldi's recipes" if os.environ.get("KALDI_ROOT") else "on PATH (KALDI_ROOT is not set)"
+        raise UsageError(f"--cmd {name}: not found {where}")
     return found
 
 
+def _locate(name: str) -> str | None:
+    root = os.environ.get("KALDI_ROOT", "")
+    recipes = [os.path.join(root, "egs/wsj/s5", folder) for folder in ("utils", "utils/parallel")] if root else []
+    return shutil.which(name) or shutil.which(name, path=os.pathsep.join(recipes) or None)
+
+
 def _ended_well(log: Path) -> bool:
-    return log.exists() and b"code 0" in log.read_bytes()[-200:]
+    return log.exists() and re.search(rb"code 0|status 0", log.read_bytes()[-200:]) is not None
 
 
 def _append(log: Path, text: str) -> None:

@@ -114,7 +114,7 @@ class KaldiBackend(Backend):
 
     def sweep(self, task: ScoreTask, filter_hypotheses: Callable[[str], str]) -> None:
         """``lattice-scale | lattice-add-penalty | lattice-best-path`` for every point."""
-        with progress(len(task.options.points), "score", "points") as advance:
+        with progress(len(task.options.points), "scoring", "points") as advance:
             for penalty in task.options.word_ins_penalty:
                 folder = task.scoring_dir / f"penalty_{penalty}"
                 command = [

@@ -1,6 +1,7 @@
 """The options of decoding and of scoring, with Kaldi's names and defaults."""
 
 import re
+import shlex
 from dataclasses import dataclass
 
 from kaldi_quant.decode.sweep import SweepPoint
@@ -17,9 +18,10 @@ class DecodeOptions:
     Attributes:
         beam: decoding beam.
         lattice_beam: word sequences worse than the best by more than this leave the lattice.
-        max_active, min_active: limits on active states; the embedded decoder has no such limits and goes by the beam alone.
+        max_active, min_active: limits on active states; the embedded decoder has none and goes by the beam alone.
         acoustic_scale: what log-likelihoods are multiplied by; 1.0 for chain models.
-        post_decode_acwt: what the lattices' acoustic costs are multiplied by; 10 for chain models, so that 10 is a usual LMWT.
+        post_decode_acwt: what the lattices' acoustic costs are multiplied by; 10 for chain models, whose best LMWT is
+            then about that of other models.
         allow_partial: keep utterances whose best path does not end in a final state.
         nj: number of jobs, each of which makes one ``lat.JOB.gz``.
         backend: one of BACKENDS.
@@ -50,7 +52,7 @@ class DecodeOptions:
             raise UsageError(
                 f"--min-active must be from 0 to --max-active ({self.max_active}), found {self.min_active}"
             )
-        _check_common(self.backend, self.max_bad_share)
+        _check_common(self.backend, self.max_bad_share, self.cmd)
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class ScoreOptions:
         for penalty in self.word_ins_penalty:
             if not _PENALTY.fullmatch(penalty):
                 raise UsageError(f"--word-ins-penalty expects numbers such as 0.0,0.5,1.0, found {penalty!r}")
-        _check_common(self.backend, 0.0)
+        _check_common(self.backend, 0.0, self.cmd)
 
     @property
     def lm_weights(self) -> range:
@@ -94,8 +96,14 @@ class ScoreOptions:
         return [SweepPoint(weight, penalty) for penalty in self.word_ins_penalty for weight in self.lm_weights]
 
 
-def _check_common(backend: str, max_bad_share: float) -> None:
+def _check_common(backend: str, max_bad_share: float, cmd: str | None) -> None:
     if backend not in BACKENDS:
         raise UsageError(f"--backend must be one of {', '.join(BACKENDS)}, found {backend!r}")
     if not 0 <= max_bad_share <= 1:
         raise UsageError(f"--max-bad-share must be from 0 to 1, found {max_bad_share}")
+    try:
+        words = shlex.split(cmd or "")
+    except ValueError as error:
+        raise UsageError(f"--cmd {cmd!r}: {error}") from error
+    if cmd is not None and cmd and not words:
+        raise UsageError(f"--cmd {cmd!r} names no program")

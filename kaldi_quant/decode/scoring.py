@@ -1,7 +1,7 @@
 """Lattices to word error rates: the folder that Kaldi's ``steps/scoring/score_kaldi_wer.sh`` leaves.
 
-``wer_LMWT_WIP``, ``scoring_kaldi/test_filt.txt``, ``scoring_kaldi/penalty_WIP/LMWT.txt``, ``scoring_kaldi/best_wer`` and, for
-the best point, ``scoring_kaldi/wer_details/{per_utt,per_spk,ops,lmwt,wip,wer_bootci}``.
+``wer_LMWT_WIP``, ``scoring_kaldi/test_filt.txt``, ``scoring_kaldi/penalty_WIP/LMWT.txt``, ``scoring_kaldi/best_wer``
+and, for the best point, ``scoring_kaldi/wer_details/{per_utt,per_spk,ops,lmwt,wip,wer_bootci}``.
 """
 
 import logging
@@ -17,7 +17,7 @@ from kaldi_quant.decode import wer_details
 from kaldi_quant.decode.backend import Backend, ScoreTask, choose_backend
 from kaldi_quant.decode.options import ScoreOptions
 from kaldi_quant.decode.sweep import SweepPoint
-from kaldi_quant.decode.transcripts import format_transcripts, parse_transcripts, read_transcripts
+from kaldi_quant.decode.transcripts import parse_transcripts, read_transcripts
 from kaldi_quant.decode.wer import WerResult
 from kaldi_quant.errors import DataError
 from kaldi_quant.kaldi.text_tables import read_symbol_table, read_text_map
@@ -45,10 +45,11 @@ def score(data_dir: str, graph_dir: str, decode_dir: str, options: ScoreOptions)
     backend = choose_backend(options.backend)
     words = Path(graph_dir) / "words.txt"
     symbols = read_symbol_table(words)
-    text = read_text_map(Path(data_dir) / "text")
+    text = Path(data_dir) / "text"
+    read_text_map(text)
     folder = Path(decode_dir)
     lattices = find_lattices(folder)
-    filtered = _filter("ref")(format_transcripts(text))
+    filtered = _filter("ref")(text.read_text("utf-8"))
     with atomic_write(folder / "scoring_kaldi" / "test_filt.txt", "w") as stream:
         stream.write(filtered)
     references = parse_transcripts(filtered, "the filtered references")
@@ -91,7 +92,7 @@ def best_point(results: dict[SweepPoint, WerResult]) -> SweepPoint:
 
 
 def _filter(kind: str) -> Callable[[str], str]:
-    """The recipe's own filter of transcripts: ``local/wer_{ref,hyp}_filter``, else ``local/wer_output_filter``, else none."""
+    """The recipe's filter of transcripts: ``local/wer_{ref,hyp}_filter``, else ``local/wer_output_filter``, or none."""
     for name in (f"wer_{kind}_filter", "wer_output_filter"):
         program = Path("local") / name
         if program.is_file() and os.access(program, os.X_OK):

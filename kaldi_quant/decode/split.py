@@ -1,13 +1,13 @@
 """Divides a table of log-likelihoods among jobs."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.kaldi.script_file import ScriptEntry, read_script
 from kaldi_quant.kaldi.specifiers import parse_rspecifier
-from kaldi_quant.kaldi.streams import is_pipe, open_stream
+from kaldi_quant.kaldi.streams import is_pipe, open_stream, require_pipes
 from kaldi_quant.kaldi.table_entry import read_entry, read_key
 
 JOB = "JOB"
@@ -23,12 +23,14 @@ class SplitTable:
         jobs: number of jobs.
         utterances: those of each job, in order; empty where they are not known beforehand.
         files: what the table consists of, to see later whether it has changed.
+        repeatable: False where commands or standard input are read, which may give something else the next time.
     """
 
     rspecifier: str
     jobs: int
     utterances: list[list[str]] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
+    repeatable: bool = True
 
     def of(self, job: int) -> str:
         """The rspecifier of one job."""
@@ -57,18 +59,23 @@ def split_table(rspecifier: str, jobs: int, folder: Path, allow_pipes: bool) -> 
         missing = [name for name in files if not is_pipe(name) and not Path(name).exists()]
         if missing:
             raise UsageError(f"{rspecifier}: {missing[0]} does not exist; --nj {jobs} must be the number of parts")
-        return SplitTable(rspecifier, jobs, files=[name for name in files if not is_pipe(name)])
-    if is_pipe(parsed.filename) or parsed.filename == "-":
-        return SplitTable(rspecifier, 1)
+        if is_pipe(parsed.filename):
+            require_pipes(parsed.filename, allow_pipes)
+        return SplitTable(rspecifier, jobs, files=files, repeatable=not is_pipe(parsed.filename))
+    if (is_pipe(parsed.filename) and not parsed.script) or parsed.filename == "-":
+        if is_pipe(parsed.filename):
+            require_pipes(parsed.filename, allow_pipes)
+        return SplitTable(rspecifier, 1, repeatable=False)
     if parsed.script:
-        places = {key: _place(entry) for key, entry in read_script(parsed.filename, allow_pipes).items()}
+        places = {key: _place(entry, allow_pipes) for key, entry in read_script(parsed.filename, allow_pipes).items()}
     elif _is_gzip(parsed.filename):
         return SplitTable(rspecifier, 1, files=[parsed.filename])
     else:
         places = _index_archive(parsed.filename)
     kind = "scp,p" if parsed.permissive else "scp"
     scp = f"{kind}:{folder}/loglikes.{JOB}.scp"
-    return _write_parts(places, jobs, scp, _distinct_files(parsed.filename, places))
+    repeatable = not any(is_pipe(place) for place in [parsed.filename, *places.values()])
+    return _write_parts(places, jobs, SplitTable(scp, jobs, [], _distinct_files(parsed.filename, places), repeatable))
 
 
 def leave_out(table: SplitTable, utterances: set[str]) -> SplitTable:
@@ -87,19 +94,21 @@ def leave_out(table: SplitTable, utterances: set[str]) -> SplitTable:
                 places[utterance] = place
     if not places:
         raise DataError(f"none of the {len(utterances)} utterances can be decoded")
-    return _write_parts(places, table.jobs, table.rspecifier, table.files)
+    return _write_parts(places, table.jobs, table)
 
 
-def _write_parts(places: dict[str, str], jobs: int, rspecifier: str, files: list[str]) -> SplitTable:
+def _write_parts(places: dict[str, str], jobs: int, table: SplitTable) -> SplitTable:
     parts = _consecutive(list(places), min(jobs, len(places)))
-    table = SplitTable(rspecifier, len(parts), parts, files)
+    table = replace(table, jobs=len(parts), utterances=parts)
     for job, part in enumerate(parts, 1):
         with atomic_write(parse_rspecifier(table.of(job)).filename, "w") as stream:
             stream.writelines(f"{utterance} {places[utterance]}\n" for utterance in part)
     return table
 
 
-def _place(entry: ScriptEntry) -> str:
+def _place(entry: ScriptEntry, allow_pipes: bool) -> str:
+    if is_pipe(entry.filename):
+        require_pipes(entry.filename, allow_pipes, f"{entry.where}: ")
     offset = "" if entry.offset is None else f":{entry.offset}"
     return entry.filename + offset + ("" if entry.range is None else f"[{entry.range}]")
 

@@ -1,7 +1,7 @@
 """Word error rates as Kaldi counts and prints them.
 
-Source: ``src/bin/compute-wer.cc``, ``src/bin/compute-wer-bootci.cc``, ``src/util/edit-distance-inl.h``; kaldialign holds
-the same algorithms with the same decisions between equally good alignments.
+Source: ``src/bin/compute-wer.cc``, ``src/bin/compute-wer-bootci.cc``, ``src/util/edit-distance-inl.h``;
+kaldialign counts with the same algorithm, and splits the errors as Kaldi does.
 """
 
 from dataclasses import dataclass
@@ -108,7 +108,10 @@ def compute_wer(
 
 
 def bootstrap_text(references: Transcripts, hypotheses: Transcripts) -> str:
-    """The line of ``compute-wer-bootci``: the mean over 10000 resamplings and its 95 % interval (Bisani and Ney, 2004)."""
+    """The line of ``compute-wer-bootci``: the mean over 10000 resamplings and its 95 % interval.
+
+    Source: M. Bisani and H. Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation", 2004.
+    """
     scored = [utterance for utterance in references if utterance in hypotheses]
     result = kaldialign.bootstrap_wer_ci(
         [references[utterance] for utterance in scored], [hypotheses[utterance] for utterance in scored]

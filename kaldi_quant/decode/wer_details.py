@@ -1,13 +1,13 @@
 """What goes wrong, per utterance, per speaker and per word: the texts that Kaldi's scoring leaves in ``wer_details``.
 
-Source: ``utils/scoring/wer_per_utt_details.pl``, ``wer_per_spk_details.pl`` and ``wer_ops_details.pl`` of Kaldi's recipes,
-``src/bin/align-text.cc``.
+Source: ``utils/scoring/wer_per_utt_details.pl``, ``wer_per_spk_details.pl`` and ``wer_ops_details.pl`` of Kaldi's
+recipes, ``src/bin/align-text.cc``, ``src/util/edit-distance-inl.h``.
 """
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
-import kaldialign
+import numpy as np
 
 from kaldi_quant.decode.wer import Transcripts
 from kaldi_quant.errors import DataError
@@ -54,8 +54,44 @@ def align(references: Transcripts, hypotheses: Transcripts) -> list[AlignedUtter
             raise DataError(
                 f"utterance {utterance}: the word {NO_WORD} stands for no word in alignments and cannot be scored"
             )
-        aligned.append(AlignedUtterance(utterance, kaldialign.align(reference, hypotheses[utterance], NO_WORD)))
+        aligned.append(AlignedUtterance(utterance, _align_words(reference, hypotheses[utterance])))
     return aligned
+
+
+def _align_words(reference: list[str], hypothesis: list[str]) -> list[tuple[str, str]]:
+    """The best alignment; from the end on, two words beside each other win over a deletion, and that over an insertion.
+
+    kaldialign decides otherwise between equally good alignments than ``LevenshteinAlignment``.
+    """
+    costs = _edit_costs(reference, hypothesis)
+    row, column = len(reference), len(hypothesis)
+    pairs = []
+    while row or column:
+        differ = row > 0 and column > 0 and reference[row - 1] != hypothesis[column - 1]
+        if row and column and costs[row, column] == costs[row - 1, column - 1] + differ:
+            row, column = row - 1, column - 1
+            pairs.append((reference[row], hypothesis[column]))
+        elif row and costs[row, column] == costs[row - 1, column] + 1:
+            row -= 1
+            pairs.append((reference[row], NO_WORD))
+        else:
+            column -= 1
+            pairs.append((NO_WORD, hypothesis[column]))
+    return pairs[::-1]
+
+
+def _edit_costs(reference: list[str], hypothesis: list[str]) -> np.ndarray:
+    """(reference + 1, hypothesis + 1): the edit distance between the first words of one and the first of the other."""
+    columns = np.arange(len(hypothesis) + 1)
+    words = np.array(hypothesis, object)
+    costs = np.empty((len(reference) + 1, len(columns)), np.int64)
+    costs[0] = columns
+    for row, word in enumerate(reference, 1):
+        without_insertions = costs[row - 1] + 1
+        without_insertions[1:] = np.minimum(without_insertions[1:], costs[row - 1, :-1] + (words != word))
+        # An insertion costs 1 for each column to the left that the path comes from.
+        costs[row] = np.minimum.accumulate(without_insertions - columns) + columns
+    return costs
 
 
 def per_utterance(aligned: list[AlignedUtterance]) -> str:

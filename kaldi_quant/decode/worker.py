@@ -22,7 +22,7 @@ from kaldi_quant.decode.determinize import determinize
 from kaldi_quant.decode.options import DecodeOptions
 from kaldi_quant.decode.split import JOB
 from kaldi_quant.errors import DataError, KaldiQuantError
-from kaldi_quant.kaldi.fst import FstBytes, read_fst
+from kaldi_quant.kaldi.fst import FstBytes, open_fst, read_fst_header
 from kaldi_quant.kaldi.lattice import CompactLattice
 from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.kaldi.transition_model import read_transition_model
@@ -38,7 +38,7 @@ class EmbeddedDecoder:
     """
 
     def __init__(self, graph: str, transition_id_to_pdf: np.ndarray, options: DecodeOptions) -> None:
-        kind = kaldifst.StdConstFst if read_fst(graph).fst_type == "const" else kaldifst.StdVectorFst
+        kind = kaldifst.StdConstFst if read_fst_header(open_fst(graph)).fst_type == "const" else kaldifst.StdVectorFst
         self._graph = kind.read(graph)
         self._columns = transition_id_to_pdf[1:]
         self._options = options
@@ -62,13 +62,18 @@ class EmbeddedDecoder:
         decoder = kaldi_decoder.LatticeSimpleDecoder(self._graph, self._config)
         # DecodableCtc takes column i - 1 for input label i, so that there is one column for each transition-id.
         scaled = np.ascontiguousarray(loglikes[:, self._columns] * np.float32(options.acoustic_scale))
-        if not decoder.decode(kaldi_decoder.DecodableCtc(scaled)):
-            raise DataError("no path through the graph survives the beam")
-        if not np.isfinite(decoder.final_relative_cost()):
-            if not options.allow_partial:
-                raise DataError("no final state was reached (--allow-partial keeps such utterances)")
+        try:
+            # The answer says whether a final state was reached, which also final_relative_cost does.
+            decoder.decode(kaldi_decoder.DecodableCtc(scaled))
+            raw = self._raw_lattice(decoder)
+            partial = not np.isfinite(decoder.final_relative_cost())
+        except RuntimeError as error:
+            raise DataError(f"the decoder failed: {' '.join(str(error).split())}") from error
+        if partial and not options.allow_partial:
+            raise DataError("no final state was reached (--allow-partial keeps such utterances)")
+        if partial:
             _say(f"WARNING utterance {utterance}: no final state was reached, a partial path is kept")
-        lattice = determinize(self._raw_lattice(decoder), options.lattice_beam)
+        lattice = determinize(raw, options.lattice_beam)
         best = _best_cost(lattice)
         _say(f"{DECODED} {utterance} is {-best / len(loglikes):.6g} over {len(loglikes)} frames.")
         lattice.cost[:, 1] *= options.post_decode_acwt / options.acoustic_scale
@@ -80,7 +85,7 @@ class EmbeddedDecoder:
         path = Path(self._folder.name) / "raw.fst"
         # kaldifst's iterators do not take lattices; its files do, exactly.
         if not done or not raw.num_states or not raw.write(str(path)):
-            raise DataError("the decoder found no lattice")
+            raise DataError("no path through the graph survives the beam")
         return CompactLattice.read(FstBytes(path.read_bytes(), str(path)))
 
 

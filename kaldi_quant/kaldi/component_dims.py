@@ -12,6 +12,7 @@ from math import prod
 import numpy as np
 
 from kaldi_quant.kaldi.component import Component
+from kaldi_quant.kaldi.descriptor import LARGEST_DIM
 
 Dims = tuple[int, int]
 
@@ -26,7 +27,8 @@ def component_dims(component: Component) -> Dims:
         ValueError: one sentence about fields that contradict each other.
     """
     input_dim, output_dim = _DIMS[component.type](component)
-    _require(input_dim > 0 and output_dim > 0, component, f"maps dimension {input_dim} to {output_dim}")
+    believable = 0 < input_dim <= LARGEST_DIM and 0 < output_dim <= LARGEST_DIM
+    _require(believable, component, f"maps dimension {input_dim} to {output_dim}, which is not believable")
     return input_dim, output_dim
 
 
@@ -173,15 +175,16 @@ def _time_height_convolution(component: Component) -> Dims:
         component,
         f"has parameters {weight.shape} for {filters_out} filters of {len(offsets)} x {filters_in}",
     )
-    # A height of which no output row ever sees a part would be a corrupt one: each must be within the offsets' reach.
-    reach = max(abs(height) for _, height in offsets)
-    _require(
-        abs(height_out * subsample - height_in) <= reach * 2 + subsample,
-        component,
-        f"makes height {height_out} x {subsample} out of {height_in} with offsets up to {reach}",
-    )
-    times = {time for time, _ in offsets}
-    _require(set(model["RequiredTimeOffsets"].tolist()) <= times, component, "requires a time offset that it lacks")
+    required = set(model["RequiredTimeOffsets"].tolist())
+    _require(required <= {time for time, _ in offsets}, component, "requires a time offset that it lacks")
+    _require(height_out <= LARGEST_DIM, component, f"has an output of height {height_out}")
+    fed = np.zeros(height_out, bool)
+    for time, height in offsets:
+        # The output rows that this offset gives a part of the input to.
+        first, end = max(0, -(height // subsample)), min(height_out, (height_in - 1 - height) // subsample + 1)
+        _require(first < end, component, f"has the height offset {height}, which lies outside the input everywhere")
+        fed[first:end] |= time in required
+    _require(bool(fed.all()), component, "has output rows that none of the required offsets feeds")
     return filters_in * height_in, filters_out * height_out
 
 

@@ -15,6 +15,9 @@ _TOKEN = re.compile(r"\s*([(),]|[^\s(),]+)")
 _LONGEST = 100_000
 _DEEPEST = 100
 
+#: Dimensions beyond this are taken for corruption: some are only stated, so that no data in the file bounds them.
+LARGEST_DIM = 200_000
+
 
 @dataclass(frozen=True)
 class Descriptor:
@@ -237,7 +240,9 @@ class _Parser:
         if kind in ("Scale", "Const"):
             value = self.real()
             self.take(",")
-            return Scale(self.parse(depth), value) if kind == "Scale" else Const(value, self._positive("a dimension"))
+            if kind == "Scale":
+                return Scale(self.parse(depth), value)
+            return Const(value, self._positive("a dimension", LARGEST_DIM))
         source = self.parse(depth)
         if kind == "IfDefined":
             return IfDefined(source)
@@ -258,9 +263,9 @@ class _Parser:
             return ReplaceIndex(source, variable, self.integer())
         raise ValueError(f"{kind[:40]!r} is none of Kaldi's descriptors")
 
-    def _positive(self, what: str) -> int:
+    def _positive(self, what: str, largest: int = 2**31 - 1) -> int:
         value = self.integer()
-        if value <= 0:
+        if not 0 < value <= largest:
             raise ValueError(f"the descriptor {self.text[:80]!r} has {value} as {what}")
         return value
 

@@ -191,7 +191,7 @@ def read_fst(path: str | os.PathLike[str]) -> Fst:
     Raises:
         FormatError: the file is missing, of another kind, truncated or inconsistent.
     """
-    source = _open(os.fspath(path))
+    source = open_fst(path)
     header = read_fst_header(source)
     if header.fst_type not in ("vector", "const") or header.arc_type != "standard":
         source.fail(
@@ -208,7 +208,13 @@ def read_fst(path: str | os.PathLike[str]) -> Fst:
     return fst
 
 
-def _open(path: str) -> FstBytes:
+def open_fst(path: str | os.PathLike[str]) -> FstBytes:
+    """Maps an FST file into memory.
+
+    Raises:
+        FormatError: the file is missing, unreadable or empty.
+    """
+    path = os.fspath(path)
     try:
         if os.path.getsize(path) == 0:
             raise FormatError(path, None, "the file is empty")
@@ -237,7 +243,7 @@ def _read_const(source: FstBytes, header: FstHeader) -> tuple[np.ndarray, np.nda
     for label, count in (("ilabel", "input_epsilons"), ("olabel", "output_epsilons")):
         found = np.add.reduceat(arcs[label] == 0, offsets[:-1][some], dtype=np.uint32) if len(arcs) else 0
         if np.any(states[count][some] != found) or np.any(states[count][~some]):
-            source.fail("the number of epsilons that a state states is not that of its arcs", begin)
+            source.fail("a state's number of epsilons is not that of its arcs", begin)
     return states["final"].copy(), offsets, arcs
 
 
@@ -246,7 +252,9 @@ def _read_vector(source: FstBytes, header: FstHeader) -> tuple[np.ndarray, np.nd
         source.fail(f"{header.num_states} states cannot follow in the {source.left} bytes that are left")
     data, position, end = source.data, source.position, len(source.data)
     unpack = struct.Struct("<fq").unpack_from
-    finals, counts, pieces = [], [], []
+    finals: list[float] = []
+    counts: list[int] = []
+    pieces: list[bytes] = []
     while len(finals) != header.num_states:
         if header.num_states == -1 and position == end:
             break
@@ -258,7 +266,7 @@ def _read_vector(source: FstBytes, header: FstHeader) -> tuple[np.ndarray, np.nd
             source.fail(f"{count} arcs cannot follow in the {end - position} bytes that are left", position - 8)
         finals.append(final)
         counts.append(count)
-        pieces.append(data[position : position + count * ARC.itemsize])
+        pieces.append(bytes(data[position : position + count * ARC.itemsize]))
         position += count * ARC.itemsize
     source.position = position
     arcs = np.frombuffer(b"".join(pieces), ARC)

@@ -37,7 +37,7 @@ class CompactLattice:
         start: the start state; -1 for an empty lattice.
         final: (states, 2) float32: graph and acoustic cost of ending in a state; inf where it is not final.
         final_strings: the transition-ids that belong to ending, (n,) int32 for each state.
-        arc_offsets: (states + 1,) int64: the arcs of state s are those from ``arc_offsets[s]`` to ``arc_offsets[s + 1]``.
+        arc_offsets: (states + 1,) int64: the arcs of state s are ``arc_offsets[s]`` to ``arc_offsets[s + 1] - 1``.
         word: (arcs,) int32, 0 for epsilon.
         cost: (arcs, 2) float32: graph and acoustic cost.
         nextstate: (arcs,) int32.

@@ -57,7 +57,7 @@ def _read_key(source: FstBytes) -> str:
     begin = source.position
     end = source.data.find(b" ", begin, begin + _LONGEST_KEY)
     key = source.data[begin:end]
-    if end <= begin or end + 1 >= len(source.data) or any(byte <= ord(" ") for byte in key):
+    if end <= begin or end + 1 >= len(source.data) or len(key.split()) != 1 or b"\0" in key:
         source.fail("expected an utterance, a space and a lattice")
     source.position = end + 1
     return key.decode("utf-8", "replace")

@@ -14,7 +14,7 @@ from typing import TypeVar
 from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.component_dims import component_dims as dims_of
-from kaldi_quant.kaldi.descriptor import Descriptor, parse_descriptor
+from kaldi_quant.kaldi.descriptor import LARGEST_DIM, Descriptor, parse_descriptor
 from kaldi_quant.kaldi.reader import Reader
 from kaldi_quant.kaldi.writer import Writer
 
@@ -174,7 +174,7 @@ class Nnet:
         for node in self.nodes.values():
             match node:
                 case InputNode():
-                    self._require(node.dim > 0, node, f"has dimension {node.dim}")
+                    self._require(0 < node.dim <= LARGEST_DIM, node, f"has dimension {node.dim}")
                 case OutputNode():
                     self._descriptor_dim(node)
                 case ComponentNode():

@@ -253,7 +253,9 @@ class TextReader(Reader):
 
     def float32(self) -> np.floating:
         position = self.position
-        return np.float32(self._number(float, "a number", position, self.token()))
+        value = self._number(float, "a number", position, self.token())
+        with np.errstate(over="ignore"):
+            return np.float32(value)
 
     def float64(self) -> np.floating:
         position = self.position
@@ -279,7 +281,8 @@ class TextReader(Reader):
         try:
             if kind is np.int32:
                 return np.array([int(word) for word in words], dtype=np.int32)
-            return np.array(words, dtype=np.bytes_).astype(kind) if words else np.zeros(0, kind)
+            with np.errstate(over="ignore"):
+                return np.array(words, dtype=np.bytes_).astype(kind) if words else np.zeros(0, kind)
         except (ValueError, OverflowError):
             self.fail(f"{what} holds something that is not a number")
 

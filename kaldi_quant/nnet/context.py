@@ -15,6 +15,8 @@ from kaldi_quant.nnet.schedule import Availability, Request
 _FIRST_WINDOW = 40
 # Kaldi stops at 800.
 _LONGEST_WINDOW = 12_800
+# Every shift up to the modulus is tried; recipes have moduli up to some dozens.
+_LARGEST_MODULUS = 1000
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,11 @@ def compute_context(graph: Graph) -> Context:
     """The context of a network, equal to ``nnet3-am-info``.
 
     Raises:
-        ModelError: no window of believable length makes an output computable.
+        ModelError: no window of believable length makes an output computable, or the modulus is beyond belief.
     """
     modulus = graph.nnet.modulus()
+    if modulus > _LARGEST_MODULUS:
+        raise ModelError(f"{graph.nnet.path}: Round and Switch add up to a modulus of {modulus} frames, not believable")
     window = _FIRST_WINDOW
     while window <= _LONGEST_WINDOW:
         contexts = [_context_for_shift(graph, start, window, modulus) for start in range(modulus + 1)]

@@ -92,12 +92,29 @@ class TimeRange(TimeAccess):
         return anchor - self.left, anchor + self.right
 
     def inputs(self, t: Times) -> Times:
-        steps = np.arange(0, self.left + self.right + 1, self.step)
-        return np.unique(self.bounds(np.unique(t - t % self.period))[0][:, None] + steps)
+        if not len(t):
+            return t
+        first, last, origin, strides = self._strides(np.unique(t - t % self.period))
+        begun = np.zeros((strides + 1) * self.step, np.int32)
+        begun[first - origin] = 1
+        begun[last + self.step - origin] -= 1
+        return origin + np.flatnonzero(begun.reshape(-1, self.step).cumsum(axis=0))
 
     def computable(self, t: Times, available: Available) -> np.ndarray:
-        first = self.bounds(t)[0]
-        result = np.zeros((1, len(t)), bool)
-        for shift in range(0, self.left + self.right + 1, self.step):
-            result = result | available(first + shift)
+        if not len(t):
+            return np.ones((1, 0), bool)
+        first, last, origin, strides = self._strides(t)
+        table = available(np.arange(origin, origin + strides * self.step))
+        counts = table.reshape(len(table), strides, self.step).cumsum(axis=1, dtype=np.int32).reshape(len(table), -1)
+        result = counts[:, last - origin] > counts[:, first - self.step - origin]
         return result & (t % self.step == 0) if self.only_multiples else result
+
+    def _strides(self, t: Times) -> tuple[Times, Times, int, int]:
+        """First and last input times, and origin and number of the strides of one step that hold them all.
+
+        Counted along a column of strides, a range is the difference of two counts; a stride before the first is free.
+        """
+        first = self.bounds(t)[0]
+        last = first + (self.left + self.right) // self.step * self.step
+        origin = int(first.min()) - self.step
+        return first, last, origin, -(-(int(last.max()) + 1 - origin) // self.step)

@@ -1,0 +1,43 @@
+"""Builds and installs kaldi_quant: ``pip install -c constraints.txt '.[decode,mfcc]'``."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+# Read, not imported: the package's requirements are not there yet when it is built.
+VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "kaldi_quant" / "__init__.py").read_text("utf-8"), re.M).group(1)
+
+EXTRAS = {
+    # Decoding and scoring without Kaldi: its lattice decoder, OpenFst, edit distance with bootstrap.
+    "decode": ["kaldi-decoder", "kaldifst", "kaldialign"],
+    # Features from audio.
+    "mfcc": ["kaldi-native-fbank"],
+    "onnx": ["onnx", "onnxruntime"],
+    # Loads the models that this project writes, as a deployment would.
+    "vosk": ["vosk"],
+    # kaldiio reads and writes archives independently of this project.
+    "test": ["pytest", "hypothesis", "kaldiio"],
+    "dev": ["ruff", "mypy"],
+}
+
+setup(
+    name="kaldi_quant",
+    version=VERSION,
+    description="Makes the acoustic model of a Kaldi recogniser smaller and faster without losing words",
+    long_description=(ROOT / "README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    packages=find_packages(include=["kaldi_quant", "kaldi_quant.*"]),
+    python_requires=">=3.11",
+    install_requires=["torch", "numpy", "scipy", "pyyaml", "click", "rich"],
+    extras_require={**EXTRAS, "all": sorted({name for names in EXTRAS.values() for name in names})},
+    entry_points={"console_scripts": ["kaldi-quant = kaldi_quant.cli.main:main"]},
+    classifiers=[
+        "Programming Language :: Python :: 3.11",
+        "Operating System :: POSIX :: Linux",
+        "Topic :: Multimedia :: Sound/Audio :: Speech",
+    ],
+)

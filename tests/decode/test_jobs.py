@@ -1,0 +1,97 @@
+"""Numbered jobs and their logs; tables divided among them."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from kaldi_quant.decode.jobs import JobArray, JobFailure, run_jobs, tail
+from kaldi_quant.decode.split import leave_out, split_table
+from kaldi_quant.errors import DataError, FormatError, UsageError
+
+from .conftest import Job
+
+
+def array(folder: Path, *command: str, numbers: tuple[int, ...] = (1, 2), **environment: str) -> JobArray:
+    return JobArray("JOB", list(numbers), f"{folder}/log/x.JOB.log", list(command), environment)
+
+
+def test_jobs_run_with_their_number_and_a_log_each(tmp_path: Path) -> None:
+    jobs = array(tmp_path, "bash", "-c", "echo $GREETING $0", "JOB", GREETING="hello")
+    polled = []
+    assert run_jobs(jobs, None, lambda: polled.append(1)) == []
+    logs = [jobs.log_of(number).read_text() for number in (1, 2)]
+    assert "\nhello 1\n" in logs[0] and "\nhello 2\n" in logs[1] and "# Ended (code 0)" in logs[0] and polled
+    assert tail(jobs.log_of(2)) == "hello 2" and tail(tmp_path / "absent") == ""
+
+
+def test_operators_and_words_that_need_quotes(tmp_path: Path) -> None:
+    jobs = array(
+        tmp_path, "echo", "a  'b' $HOME | c", "|", "tr", "a-z", "A-Z", ">", f"{tmp_path}/JOB.txt", "&&", "echo", "done"
+    )
+    assert run_jobs(jobs, None, lambda: None) == []
+    assert (tmp_path / "2.txt").read_text() == "A  'B' $HOME | C\n"
+
+
+def test_failures_are_told_apart(tmp_path: Path) -> None:
+    assert run_jobs(array(tmp_path, "test", "JOB", "-eq", "1"), None, lambda: None) == [
+        JobFailure(2, "it ended with status 1")
+    ]
+    assert run_jobs(array(tmp_path, "false", "|", "true", numbers=(3,)), None, lambda: None)[0].job == 3
+    killed = run_jobs(array(tmp_path, "bash", "-c", "kill -9 $$", numbers=(1,)), None, lambda: None)
+    assert killed == [JobFailure(1, "it was ended by signal SIGKILL")]
+    with pytest.raises(DataError, match="cannot run no-such-program"):
+        run_jobs(array(tmp_path, "no-such-program"), None, lambda: None)
+
+
+def test_run_pl_and_its_like(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "bin" / "queue.pl"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/bash\nprintf "%s\\n" "$@" > {tmp_path}/arguments\nexit $(cat {tmp_path}/status)\n')
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    (tmp_path / "status").write_text("0")
+    jobs = array(tmp_path, "latgen", "ark:|gzip -c >x.JOB.gz", numbers=(2, 3), NAME="value")
+    assert run_jobs(jobs, "queue.pl --mem '4 G'", lambda: None) == []
+    expected = ["--mem", "4 G", "JOB=2:3", jobs.log, "env", "NAME=value", "latgen", "ark:|gzip -c >x.JOB.gz"]
+    assert (tmp_path / "arguments").read_text().splitlines() == expected
+    (tmp_path / "status").write_text("1")
+    assert [failure.job for failure in run_jobs(jobs, "queue.pl", lambda: None)] == [2, 3]
+    with pytest.raises(UsageError, match="characters that a shell would change"):
+        run_jobs(array(tmp_path, "latgen", "$(rm x)"), "queue.pl", lambda: None)
+
+
+def test_tables_are_divided_into_consecutive_runs(job: Job, tmp_path: Path) -> None:
+    table = split_table(f"ark:{job.loglikes}", 3, tmp_path, allow_pipes=False)
+    assert table.jobs == 3 and table.repeatable and [len(part) for part in table.utterances] == [2, 1, 1]
+    assert table.of(2) == f"scp:{tmp_path}/loglikes.2.scp"
+    assert (tmp_path / "loglikes.2.scp").read_text().split()[0] == "test000-002"
+    assert split_table(f"ark:{job.loglikes}", 50, tmp_path, allow_pipes=False).jobs == 4
+    fewer = leave_out(table, {"test000-000", "test000-003"})
+    assert fewer.jobs == 2 and fewer.utterances == [["test000-001"], ["test000-002"]] and fewer.files == table.files
+    with pytest.raises(DataError, match="none of the 4 utterances"):
+        leave_out(table, {f"test000-00{number}" for number in range(4)})
+
+
+def test_scp_entries_keep_place_and_range(tmp_path: Path) -> None:
+    (tmp_path / "in.scp").write_text("a /x/y.ark:17[0:3]\nb cat z |\nc /x/w.ark\n")
+    table = split_table(f"scp,p:{tmp_path}/in.scp", 2, tmp_path, allow_pipes=True)
+    assert table.rspecifier == f"scp,p:{tmp_path}/loglikes.JOB.scp" and not table.repeatable
+    with pytest.raises(UsageError, match=r"in.scp, line 2: the command 'cat z \|' is not run: give --allow-pipes"):
+        split_table(f"scp:{tmp_path}/in.scp", 2, tmp_path, allow_pipes=False)
+    lines = [(tmp_path / f"loglikes.{number}.scp").read_text() for number in (1, 2)]
+    assert lines == ["a /x/y.ark:17[0:3]\nb cat z |\n", "c /x/w.ark\n"]
+    assert table.files == [f"{tmp_path}/in.scp", "/x/y.ark", "/x/w.ark"]
+
+
+def test_what_cannot_be_divided(tmp_path: Path) -> None:
+    for rspecifier in ("ark:-", "ark:cat x |"):
+        table = split_table(rspecifier, 4, tmp_path, allow_pipes=True)
+        assert (table.jobs, table.rspecifier, table.repeatable) == (1, rspecifier, False)
+    with pytest.raises(DataError, match=r"absent.ark: cannot be read"):
+        split_table(f"ark:{tmp_path}/absent.ark", 4, tmp_path, allow_pipes=False)
+    (tmp_path / "empty.ark").write_bytes(b"")
+    with pytest.raises(FormatError, match="the archive is empty"):
+        split_table(f"ark:{tmp_path}/empty.ark", 4, tmp_path, allow_pipes=False)
+    with pytest.raises(UsageError):
+        split_table("loglikes.ark", 4, tmp_path, allow_pipes=False)
