@@ -125,12 +125,14 @@ _kq_kaldi() {
 }
 
 _kq_root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P) || return 1
+# Kaldi first, so that the environment's folder comes before all of Kaldi's: those may hold a python3 of their own.
+_kq_kaldi || return 1
 # shellcheck disable=SC2086
 _kq_environment "$_kq_root" decode mfcc ${KALDI_QUANT_EXTRAS:-} || return 1
-_kq_kaldi || return 1
 # An environment of the user's need not hold this project itself.
 export PYTHONPATH=$_kq_root${PYTHONPATH:+:$PYTHONPATH}
 export PATH
+command -v kaldi-quant >/dev/null 2>&1 || kaldi-quant() { python3 -m kaldi_quant "$@"; }
 # Kaldi's programs expect the order of bytes.
 export LC_ALL=C
 unset _kq_root

@@ -62,9 +62,6 @@ case $out_dir in
   *) out_dir=$here/$out_dir ;;
 esac
 
-# shellcheck source=path.sh
-. "$root/path.sh" || exit 1
-
 # True when an output is there, made with the same options, and newer than its inputs: is_done OUTPUT OPTIONS INPUT...
 is_done() {
   local output=$1 options=$2 input
@@ -87,6 +84,9 @@ if [ "$stage" -le 0 ]; then
   fi
 fi
 mkdir -p "$out_dir/log" 2>/dev/null && [ -w "$out_dir" ] || fail "cannot write $out_dir: choose another folder with --out-dir"
+
+# shellcheck source=path.sh
+. "$root/path.sh" || exit 1
 
 features=scp:$data_dir/feats.scp
 if [ ! -s "$data_dir/feats.scp" ]; then

@@ -1,8 +1,10 @@
 """Corrupt files, and limits on what answering them may cost."""
 
+import os
 import re
 import resource
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -129,3 +131,28 @@ def answer(action: Callable[[], object], places: tuple[str, ...]) -> str:
             assert "\n" not in sentence and len(sentence) < 1000, sentence
             return sentence
     return ""
+
+
+def in_child(action: Callable[[], None]) -> None:
+    """Runs an action in a child process, so that a library that aborts or loops ends that and not the tests.
+
+    Fails the test where the child raises, is killed, or takes more than SECONDS.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            resource.setrlimit(resource.RLIMIT_AS, (_status("VmSize") + _ADDRESS_SPACE, resource.RLIM_INFINITY))
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(SECONDS)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            action()
+            status = 0
+        finally:
+            os._exit(status)
+    _, state = os.waitpid(child, 0)
+    assert not os.WIFSIGNALED(state), f"the child was killed by signal {os.WTERMSIG(state)}"
+    assert os.WEXITSTATUS(state) == 0, "the child ended with an exception"

@@ -4,7 +4,6 @@ A back end makes ``lat.JOB.gz`` from log-likelihoods, and the hypotheses and wor
 Everything around it, checks, splitting, markers, what Kaldi's scoring leaves in the folder, is the same for both.
 """
 
-import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -16,7 +15,6 @@ from kaldi_quant.decode.options import DecodeOptions, ScoreOptions
 from kaldi_quant.decode.split import SplitTable
 from kaldi_quant.decode.sweep import SweepPoint
 from kaldi_quant.decode.wer import Transcripts, WerResult
-from kaldi_quant.errors import MissingDependencyError
 
 #: What Kaldi's log says of each utterance that was decoded, and so the embedded back end's.
 DECODED = "Log-like per frame for utterance"
@@ -127,23 +125,3 @@ class Backend(ABC):
     @abstractmethod
     def bootstrap(self, task: ScoreTask, point: SweepPoint) -> str:
         """The line of ``compute-wer-bootci`` for one point."""
-
-
-def choose_backend(name: str) -> Backend:
-    """The back end of a name; ``auto`` is Kaldi where KALDI_ROOT is set and has its programs, else the embedded one.
-
-    Raises:
-        MissingDependencyError: what the back end needs is not there.
-    """
-    from kaldi_quant.decode.embedded import EmbeddedBackend
-    from kaldi_quant.decode.kaldi_programs import KaldiBackend, missing_programs
-
-    if name == "embedded" or (name == "auto" and missing_programs(os.environ.get("KALDI_ROOT"))):
-        return EmbeddedBackend()
-    root = os.environ.get("KALDI_ROOT")
-    if not root:
-        raise MissingDependencyError("--backend kaldi: KALDI_ROOT is not set; set it to a Kaldi that is built")
-    missing = missing_programs(root)
-    if missing:
-        raise MissingDependencyError(f"--backend kaldi: KALDI_ROOT ({root}) lacks {', '.join(missing)}")
-    return KaldiBackend(Path(root))

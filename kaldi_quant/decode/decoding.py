@@ -9,8 +9,9 @@ from pathlib import Path
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.bad_utterances import BadUtterances
-from kaldi_quant.decode.backend import UTTERANCE_ENDED, Backend, DecodeTask, choose_backend
+from kaldi_quant.decode.backend import UTTERANCE_ENDED, Backend, DecodeTask
 from kaldi_quant.decode.checks import check_graph
+from kaldi_quant.decode.choice import choose_backend
 from kaldi_quant.decode.jobs import JobFailure, tail
 from kaldi_quant.decode.options import DecodeOptions
 from kaldi_quant.decode.split import SplitTable, split_table

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.decode import wer_details
-from kaldi_quant.decode.backend import Backend, ScoreTask, choose_backend
+from kaldi_quant.decode.backend import Backend, ScoreTask
+from kaldi_quant.decode.choice import choose_backend
 from kaldi_quant.decode.options import ScoreOptions
 from kaldi_quant.decode.sweep import SweepPoint
 from kaldi_quant.decode.transcripts import parse_transcripts, read_transcripts

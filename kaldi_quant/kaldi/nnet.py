@@ -18,6 +18,8 @@ from kaldi_quant.kaldi.descriptor import LARGEST_DIM, Descriptor, parse_descript
 from kaldi_quant.kaldi.reader import Reader
 from kaldi_quant.kaldi.writer import Writer
 
+_NODE_KINDS = ("input-node", "component-node", "output-node", "dim-range-node")
+_NAME = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
 _KEY = re.compile(r"(?:^|\s)([A-Za-z][\w-]*)=")
 
 
@@ -218,6 +220,8 @@ class Nnet:
 def _parse_node(line: str) -> Node:
     """Parses one config line; raises ValueError in one sentence."""
     kind, _, rest = line.strip().partition(" ")
+    if kind not in _NODE_KINDS:
+        raise ValueError(f"{kind[:40]!r} is none of {', '.join(_NODE_KINDS)}")
     keys = list(_KEY.finditer(rest))
     ends = [key.start() for key in keys[1:]] + [len(rest)]
     values = {key[1]: rest[key.end() : end].strip() for key, end in zip(keys, ends, strict=True)}
@@ -233,21 +237,22 @@ def _parse_node(line: str) -> Node:
             raise ValueError(f"{name}={text[:40]} is no integer")
         return int(text)
 
+    name = take("name")
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"name={name[:40]} is no name of a node")
     node: Node
     match kind:
         case "input-node":
-            node = InputNode(take("name"), take_int("dim"))
+            node = InputNode(name, take_int("dim"))
         case "component-node":
-            node = ComponentNode(take("name"), take("component"), parse_descriptor(take("input")))
+            node = ComponentNode(name, take("component"), parse_descriptor(take("input")))
         case "output-node":
             objective = values.pop("objective", "linear")
             if objective not in ("linear", "quadratic"):
                 raise ValueError(f"objective={objective[:40]} is neither linear nor quadratic")
-            node = OutputNode(take("name"), parse_descriptor(take("input")), objective)
-        case "dim-range-node":
-            node = DimRangeNode(take("name"), take("input-node"), take_int("dim-offset"), take_int("dim"))
+            node = OutputNode(name, parse_descriptor(take("input")), objective)
         case _:
-            raise ValueError(f"{kind[:40]!r} is no kind of node")
+            node = DimRangeNode(name, take("input-node"), take_int("dim-offset"), take_int("dim"))
     if values:
-        raise ValueError(f"{kind} does not know {next(iter(values))}=")
+        raise ValueError(f"{kind} does not know {next(iter(values))[:40]}=")
     return node

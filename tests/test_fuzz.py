@@ -1,0 +1,169 @@
+"""Corrupt files, 500 seeded ones for the models and 500 for each other kind of input: a right result or one sentence.
+
+More seeds by hand: ``FUZZ_SEED=1000 FUZZ_CASES=5000 pytest tests/test_fuzz.py``.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kaldi_quant.bad_utterances import BadUtterances
+from kaldi_quant.decode.checks import check_graph, check_loglikes
+from kaldi_quant.errors import DataError
+from kaldi_quant.kaldi.fst import read_fst
+from kaldi_quant.kaldi.model import read_model
+from kaldi_quant.kaldi.tables import read_matrices
+from kaldi_quant.kaldi.text_tables import read_symbol_table
+from kaldi_quant.kaldi.transition_model import read_transition_model
+from kaldi_quant.nnet.chunks import ChunkOptions
+from kaldi_quant.nnet.inference import Inference, InferenceOptions
+from kaldi_quant.nnet.model import AcousticModel
+from tests.fuzzing import answer, corrupt, in_child
+from tests.references import COMPONENTS, MODELS, NNET3, model_file
+
+FIRST_SEED = int(os.environ.get("FUZZ_SEED", "0"))
+CASES = int(os.environ.get("FUZZ_CASES", "0"))
+
+
+def seeds(number: int) -> range:
+    """The seeds of a test, ``number`` of them if the environment does not ask for more."""
+    return range(FIRST_SEED, FIRST_SEED + (CASES or number))
+
+
+def _execute(path: Path) -> None:
+    """Reads a model, computes one short utterance, and writes the model back."""
+    model = read_model(path)
+    network = AcousticModel(model.nnet)
+    feats = np.random.default_rng(0).standard_normal((20, network.input_dim)).astype(np.float32)
+    ivector = np.zeros(network.ivector_dim, np.float32)
+    bad = BadUtterances()
+    inference = Inference(network, model.priors, InferenceOptions(ChunkOptions(3)), lambda _: ivector, bad)
+    rows = dict(inference.compute([("utt", feats)]))
+    bad.check()
+    assert rows["utt"].shape == (7, network.output_dim)
+    assert np.isfinite(rows["utt"]).all()
+    model.getvalue(binary=True)
+    model.getvalue(binary=False)
+
+
+def _fuzz_models(sources: list[Path], path: Path, cases: range) -> list[str]:
+    answers = []
+    for seed in cases:
+        path.write_bytes(corrupt(sources[seed % len(sources)].read_bytes(), seed))
+        # Log-likelihoods that are not finite are an answer on the utterances.
+        answers.append(answer(lambda: _execute(path), (str(path), "utterances could be used")))
+    return answers
+
+
+def test_models_of_all_topologies(tmp_path: Path) -> None:
+    sources = [model_file(NNET3 / name) for name in MODELS]
+    answers = _fuzz_models(sources, tmp_path / "final.mdl", seeds(400))
+    assert "" in answers and len(set(answers)) > len(answers) // 3
+
+
+def test_the_example_model(example: Path, tmp_path: Path) -> None:
+    sources = [model_file(example / "exp" / "chain" / name) for name in ("tdnn1a_sp", "tdnnf1b_sp")]
+    assert "" in _fuzz_models(sources, tmp_path / "final.mdl", seeds(60))
+
+
+def test_models_in_text_form(tmp_path: Path) -> None:
+    sources = sorted(NNET3.glob("*/final.txt"))
+    assert "" in _fuzz_models(sources, tmp_path / "final.txt", seeds(100))
+
+
+@pytest.mark.parametrize("form", ["raw", "txt"])
+def test_single_components(tmp_path: Path, form: str) -> None:
+    sources = sorted(path for path in COMPONENTS.glob(f"*.{form}") if path.name != "cmd.txt")
+    assert "" in _fuzz_models(sources, tmp_path / f"component.{form}", seeds(200))
+
+
+def test_archives(example: Path, tmp_path: Path) -> None:
+    folder = example / "data" / "dev_hires"
+    sixth, place = (folder / "feats.scp").read_text().splitlines()[5].split()
+    source = (folder / "feats.ark").read_bytes()[: int(place.split(":")[1]) - len(f"{sixth} ")]
+    path = tmp_path / "feats.ark"
+
+    def read() -> None:
+        for _, values in read_matrices(f"ark:{path}"):
+            assert values.dtype == np.float32
+            assert values.nbytes <= 4 * len(source)
+
+    answers = []
+    for seed in seeds(300):
+        path.write_bytes(corrupt(source, seed))
+        answers.append(answer(read, (str(path),)))
+    assert "" in answers and len(set(answers)) > 20
+
+
+def test_scripts(example: Path, tmp_path: Path) -> None:
+    """A script's bad entries are left out, each with a reason."""
+    folder = example / "data" / "dev_hires"
+    shutil.copy(folder / "feats.ark", tmp_path / "feats.ark")
+    lines = (folder / "feats.scp").read_text().splitlines()[:5]
+    source = "".join(f"{line.split()[0]} feats.ark:{line.split(':')[1]}\n" for line in lines).encode()
+    path = tmp_path / "feats.scp"
+    reasons: list[str] = []
+
+    def read() -> None:
+        for _, values in read_matrices(f"scp:{path}", on_bad=lambda _, error: reasons.append(str(error))):
+            assert values.ndim == 2
+
+    for seed in seeds(300):
+        path.write_bytes(corrupt(source, seed))
+        answer(read, (str(path), str(tmp_path)))
+    assert [reason for reason in reasons if "\n" in reason or not reason.startswith("utterance ")] == []
+    assert len(reasons) > 100
+
+
+class _Decoder:
+    """Decodes one short utterance with a graph and words that may be corrupt."""
+
+    def __init__(self, example: Path, folder: Path) -> None:
+        experiment = example / "exp" / "chain" / "tdnn1a_sp"
+        self.trans_model = str(experiment / "0.trans_mdl")
+        self.model = read_transition_model(self.trans_model)
+        self.graph, self.words = folder / "HCLG.fst", folder / "words.txt"
+        for name in (self.graph.name, self.words.name):
+            shutil.copy(experiment / "graph_alphadigits" / name, folder / name)
+        archive = example / "reference" / "nnet3_compute.test_first4.ark"
+        self.loglikes = next(rows for _, rows in read_matrices(f"ark:{archive}"))[:30]
+
+    def check(self) -> None:
+        """What the command does before it starts a job."""
+        symbols = read_symbol_table(str(self.words))
+        check_graph(read_fst(self.graph), str(self.graph), self.model, self.trans_model, symbols, str(self.words))
+        assert check_loglikes("utt", self.loglikes, self.model.num_pdfs) is None
+
+    def decode(self) -> None:
+        """What a job does, in this process; the command starts one of its own for it."""
+        from kaldi_quant.decode.options import DecodeOptions
+        from kaldi_quant.decode.worker import EmbeddedDecoder
+
+        decoder = EmbeddedDecoder(str(self.graph), self.model.transition_id_to_pdf, DecodeOptions())
+        try:
+            decoder.decode("utt", self.loglikes)
+        except DataError as error:
+            assert "\n" not in str(error)
+
+    def answer(self) -> str:
+        """What the command would say, "" for lattices."""
+        sentence = answer(self.check, (str(self.graph), str(self.words)))
+        if not sentence:
+            in_child(self.decode)
+        return sentence
+
+
+@pytest.mark.parametrize("name", ["HCLG.fst", "words.txt"])
+def test_graph_and_words(example: Path, tmp_path: Path, name: str) -> None:
+    pytest.importorskip("kaldi_decoder")
+    decoder = _Decoder(example, tmp_path)
+    assert decoder.answer() == ""
+    source = (tmp_path / name).read_bytes()
+    answers = []
+    for seed in seeds(200):
+        (tmp_path / name).write_bytes(corrupt(source, seed))
+        answers.append(decoder.answer())
+    assert "" in answers and len(set(answers)) > 10
