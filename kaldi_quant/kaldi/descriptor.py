@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _TOKEN = re.compile(r"\s*([(),]|[^\s(),]+)")
 _LONGEST = 100_000
@@ -271,6 +271,18 @@ class _Parser:
 
 
 _MANY: dict[str, type[_Many]] = {"Append": Append, "Sum": Sum, "Failover": Failover, "Switch": Switch}
+
+
+def substitute(descriptor: Descriptor, node: str, source: Descriptor) -> Descriptor:
+    """The descriptor with every mention of a node replaced by another descriptor."""
+    match descriptor:
+        case NodeName(name):
+            return source if name == node else descriptor
+        case _Many(parts):
+            return replace(descriptor, parts=tuple(substitute(part, node, source) for part in parts))
+        case _One(below):
+            return replace(descriptor, source=substitute(below, node, source))
+    return descriptor
 
 
 def parse_descriptor(text: str) -> Descriptor:

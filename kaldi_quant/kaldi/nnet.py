@@ -217,6 +217,19 @@ class Nnet:
         return self.node_dim(name)
 
 
+def config_line(node: Node) -> str:
+    """A node as a line of a config file (``Nnet::GetAsConfigLine``)."""
+    match node:
+        case InputNode(name, dim):
+            return f"input-node name={name} dim={dim}"
+        case ComponentNode(name, component, descriptor):
+            return f"component-node name={name} component={component} input={descriptor}"
+        case OutputNode(name, descriptor, objective):
+            return f"output-node name={name} input={descriptor} objective={objective}"
+        case DimRangeNode(name, source, offset, dim):
+            return f"dim-range-node name={name} input-node={source} dim-offset={offset} dim={dim}"
+
+
 def _parse_node(line: str) -> Node:
     """Parses one config line; raises ValueError in one sentence."""
     kind, _, rest = line.strip().partition(" ")

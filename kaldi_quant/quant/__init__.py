@@ -1,0 +1,1 @@
+"""What quantization is: specs, grids, observers, post-training methods, integer execution."""

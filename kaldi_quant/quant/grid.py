@@ -1,0 +1,64 @@
+"""Integer grids fitted to data: the two roundings between floats and integers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kaldi_quant.quant.spec import QSpec
+
+# Scales below this would overflow float32 when they divide: a tensor that is zero everywhere gets a scale of one.
+_SMALLEST_SCALE = 1e-30
+
+
+@dataclass(frozen=True)
+class Grid:
+    """value = (integer - zero_point) * scale.
+
+    Args:
+        spec: width and kind.
+        scale: float32, () for the whole tensor or shaped to broadcast with it.
+        zero_point: int32, like ``scale``; inside the grid.
+    """
+
+    spec: QSpec
+    scale: Tensor
+    zero_point: Tensor
+
+    @classmethod
+    def from_range(cls, spec: QSpec, low: Tensor, high: Tensor) -> Grid:
+        """The grid over [low, high], widened to contain zero.
+
+        Args:
+            spec: width and kind.
+            low: float, any shape.
+            high: float, the same shape, not below ``low``.
+        """
+        low, high = low.double().clamp_max(0.0), high.double().clamp_min(0.0)
+        if spec.symmetric:
+            bound = torch.maximum(-low, high) if spec.signed else high
+            scale = _positive(bound / spec.qmax)
+            zero_point = torch.zeros_like(scale)
+        else:
+            scale = _positive((high - low) / (spec.qmax - spec.qmin))
+            zero_point = (spec.qmin - low / scale.double()).round().clamp(spec.qmin, spec.qmax)
+        return cls(spec, scale, zero_point.to(torch.int32))
+
+    def quantize(self, x: Tensor) -> Tensor:
+        """Integers, int32. x: float, any shape that broadcasts with the scale."""
+        steps = (x / self.scale.to(x.dtype)).round() + self.zero_point
+        return steps.clamp(self.spec.qmin, self.spec.qmax).to(torch.int32)
+
+    def dequantize(self, integers: Tensor) -> Tensor:
+        """float32 values of integers."""
+        return (integers - self.zero_point).float() * self.scale
+
+    def fake(self, x: Tensor) -> Tensor:
+        """x rounded to the grid, in its own dtype."""
+        return self.dequantize(self.quantize(x)).to(x.dtype)
+
+
+def _positive(scale: Tensor) -> Tensor:
+    return torch.where(scale > _SMALLEST_SCALE, scale, torch.ones_like(scale)).float()

@@ -1,0 +1,290 @@
+"""A network made ready for quantization, without any change of its float output.
+
+What has no effect at inference goes (dropout, masks, other outputs). The scale of a normalization folds *backwards*,
+through the ReLU, into the rows of its own affine layer: exact, because it is positive and ReLU is positively homogeneous,
+and invisible to per-channel weight grids; activations stay unsigned. Its offset is set aside for the next layer's bias,
+which is to be computed from the weights that the layer really has after quantization: with the float ones the error of
+the weights times the offset would stay as a systematic one. A bypass sum (TDNN-F) carries offsets on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kaldi_quant.kaldi.component import Component
+from kaldi_quant.kaldi.descriptor import (
+    Append,
+    Descriptor,
+    NodeName,
+    Offset,
+    ReplaceIndex,
+    Round,
+    Scale,
+    Sum,
+    substitute,
+)
+from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet, Node, OutputNode, config_line
+from kaldi_quant.nnet.graph import reachable_nodes
+from kaldi_quant.quant.channelwise import scale_and_offset
+from kaldi_quant.quant.linear_components import bias_of, is_linear, set_parameters, weight_of
+
+_INERT = ("GeneralDropoutComponent", "SpecAugmentTimeMaskComponent", "ClipGradientComponent", "NoOpComponent")
+
+
+@dataclass(frozen=True)
+class PreparedNetwork:
+    """A network ready for quantization.
+
+    Args:
+        nnet: the network, offsets left out: its output is the original's only with them.
+        input_offsets: for each linear component what its input lacks, (input columns,) float64.
+    """
+
+    nnet: Nnet
+    input_offsets: dict[str, np.ndarray]
+
+    def with_weights(self, weights: dict[str, np.ndarray] | None = None) -> Nnet:
+        """The whole network, with other weights for some components, and every bias computed from the weights used.
+
+        Args:
+            weights: (out, in) by component; float ones where a component is not named.
+        """
+        components = dict(self.nnet.components)
+        for name, component in components.items():
+            if is_linear(component):
+                weight = (weights or {}).get(name, weight_of(component))
+                components[name] = set_parameters(component, weight, self.bias(name, weight))
+        return replace(self.nnet, components=components)
+
+    def bias(self, name: str, weight: np.ndarray) -> np.ndarray:
+        """(out,) float64: a component's bias with the share of the input's offset, for the weight used, (out, in)."""
+        bias = bias_of(self.nnet.components[name]).astype(np.float64)
+        offset = self.input_offsets.get(name)
+        return bias if offset is None else bias + weight.astype(np.float64) @ offset
+
+
+def prepare(nnet: Nnet, output: str = "output") -> PreparedNetwork:
+    """Prepares the part of a network that an output needs.
+
+    Args:
+        nnet: as read from the file; it is left as it is.
+        output: the output node.
+    """
+    draft = _Draft(nnet, output)
+    draft.remove_inert()
+    draft.fold_channelwise()
+    input_offsets = draft.settle_offsets()
+    return PreparedNetwork(draft.finish(nnet.path), input_offsets)
+
+
+class _Draft:
+    """The network while it is changed: every node has a component of its own, named like the node."""
+
+    def __init__(self, nnet: Nnet, output: str) -> None:
+        names = reachable_nodes(nnet, output)
+        self.nodes: dict[str, Node] = {}
+        self.components: dict[str, Component] = {}
+        for name in names:
+            node = nnet.nodes[name]
+            if isinstance(node, ComponentNode):
+                self.components[name] = nnet.components[node.component]
+                node = replace(node, component=name)
+            self.nodes[name] = node
+        #: What a node's values lack: (dim,) float64.
+        self.offsets: dict[str, np.ndarray] = {}
+        self.recurrent = _recurrent_nodes(self.nodes)
+
+    def finish(self, path: str) -> Nnet:
+        nnet = Nnet([config_line(node) for node in self.nodes.values()], self.components, path)
+        nnet.check()
+        return nnet
+
+    def consumers(self, name: str) -> list[Node]:
+        return [node for node in self.nodes.values() if name in _sources(node)]
+
+    def bypass(self, node: ComponentNode, source: Descriptor) -> bool:
+        """Takes a node out, its consumers reading ``source`` instead; False where one of them cannot."""
+        consumers = self.consumers(node.name)
+        if not isinstance(source, NodeName) and any(isinstance(consumer, DimRangeNode) for consumer in consumers):
+            return False
+        for consumer in consumers:
+            if isinstance(consumer, DimRangeNode):
+                assert isinstance(source, NodeName)
+                self.nodes[consumer.name] = replace(consumer, input_node=source.node)
+            else:
+                assert isinstance(consumer, ComponentNode | OutputNode)
+                self.nodes[consumer.name] = replace(consumer, input=substitute(consumer.input, node.name, source))
+        del self.nodes[node.name], self.components[node.name]
+        return True
+
+    def remove_inert(self) -> None:
+        """Takes out what passes its input on unchanged."""
+        for node in list(self.nodes.values()):
+            if not isinstance(node, ComponentNode) or node.name in self.recurrent:
+                continue
+            node = self.nodes[node.name]  # its input may have changed meanwhile
+            assert isinstance(node, ComponentNode)
+            if self.components[node.name].type in _INERT and isinstance(node.input, NodeName):
+                self.bypass(node, node.input)
+
+    def fold_channelwise(self) -> None:
+        """Folds scales backwards into the affine layer before, through a ReLU; offsets are set aside."""
+        for name in list(self.nodes):
+            node = self.nodes[name]
+            if not isinstance(node, ComponentNode) or name in self.recurrent or not isinstance(node.input, NodeName):
+                continue
+            pair = scale_and_offset(self.components[name])
+            if pair is not None:
+                self._fold(node, node.input.node, *pair)
+
+    def _fold(self, node: ComponentNode, source: str, scale: np.ndarray, offset: np.ndarray) -> None:
+        linear = self._scalable(source, node.name, bool((scale > 0).all()))
+        if linear is None or not self._scale_rows(linear, scale, offset if linear == source else None):
+            return
+        self.bypass(node, NodeName(source))
+        if linear != source and offset.any():
+            self.offsets[source] = offset
+
+    def _scalable(self, source: str, consumer: str, positive: bool) -> str | None:
+        """The linear node whose rows may take a scale that ``consumer`` applies to ``source``; None where there is none."""
+        node = self.nodes[source]
+        alone = [other.name for other in self.consumers(source)] == [consumer]
+        if not isinstance(node, ComponentNode) or not alone or source in self.recurrent:
+            return None
+        component = self.components[source]
+        if is_linear(component):
+            return source
+        through_relu = positive and component.type == "RectifiedLinearComponent" and isinstance(node.input, NodeName)
+        if not through_relu or source in self.offsets:
+            return None
+        below = self._scalable(node.input.node, source, positive)  # type: ignore[union-attr]
+        return below if below is not None and is_linear(self.components[below]) else None
+
+    def _scale_rows(self, name: str, scale: np.ndarray, offset: np.ndarray | None) -> bool:
+        """Scales a linear component's rows, and adds to its bias; False where its rows stand for several scales."""
+        component = self.components[name]
+        weight = weight_of(component).astype(np.float64)
+        rows = len(weight)
+
+        def per_row(values: np.ndarray) -> np.ndarray | None:
+            # A convolution's row is one filter for all heights.
+            table = values.reshape(-1, rows)
+            return table[0] if (table == table[0]).all() else None
+
+        row_scale = per_row(scale)
+        row_offset = per_row(offset) if offset is not None else np.zeros(rows)
+        if row_scale is None or row_offset is None:
+            return False
+        bias = bias_of(component) * row_scale + row_offset
+        self.components[name] = set_parameters(component, weight * row_scale[:, None], bias)
+        return True
+
+    def settle_offsets(self) -> dict[str, np.ndarray]:
+        """Carries offsets to the linear components that take them in; the others are added by a node of their own.
+
+        Returns:
+            for each linear component what its input lacks.
+        """
+        for name in list(self.offsets):
+            if not self._absorbed(name):
+                self._materialize(name)
+        for node in list(self.nodes.values()):
+            if self._is_sum(node) and any(leaf in self.offsets for leaf in _sources(node)):
+                assert isinstance(node, ComponentNode)
+                self.offsets[node.name] = self._offset_of(node.input)
+        return {
+            node.name: self._input_offset(node)
+            for node in self.nodes.values()
+            if isinstance(node, ComponentNode) and is_linear(self.components[node.name])
+            if any(leaf in self.offsets for leaf in _sources(node))
+        }
+
+    def _is_sum(self, node: Node) -> bool:
+        return isinstance(node, ComponentNode) and self.components[node.name].type == "NoOpComponent"
+
+    def _absorbed(self, name: str, depth: int = 0) -> bool:
+        """Whether every consumer takes a node's offset in, or carries it to others that do."""
+        for consumer in self.consumers(name):
+            if not isinstance(consumer, ComponentNode) or not _is_plain(consumer.input):
+                return False
+            component = self.components[consumer.name]
+            linear = is_linear(component) and component.type != "TimeHeightConvolutionComponent"
+            carried = self._is_sum(consumer) and consumer.name not in self.recurrent and depth < len(self.nodes)
+            if not linear and not (carried and self._absorbed(consumer.name, depth + 1)):
+                return False
+        return True
+
+    def _materialize(self, name: str) -> None:
+        """Adds a node's offset by a node of its own."""
+        added = f"{name}.offset"
+        consumers = self.consumers(name)
+        bias = self.offsets.pop(name).astype(np.float32)
+        self.components[added] = Component("FixedBiasComponent", [("Bias", bias)])
+        for consumer in consumers:
+            if isinstance(consumer, DimRangeNode):
+                self.nodes[consumer.name] = replace(consumer, input_node=added)
+            else:
+                assert isinstance(consumer, ComponentNode | OutputNode)
+                self.nodes[consumer.name] = replace(consumer, input=substitute(consumer.input, name, NodeName(added)))
+        nodes = {}
+        for key, node in self.nodes.items():
+            nodes[key] = node
+            if key == name:
+                nodes[added] = ComponentNode(added, added, NodeName(name))
+        self.nodes = nodes
+
+    def _dim(self, name: str) -> int:
+        return Nnet([config_line(node) for node in self.nodes.values()], self.components).node_dim(name)
+
+    def _offset_of(self, descriptor: Descriptor) -> np.ndarray:
+        """What a descriptor's value lacks: (dim,) float64."""
+        match descriptor:
+            case NodeName(node):
+                return self.offsets[node] if node in self.offsets else np.zeros(self._dim(node))
+            case Append(parts):
+                return np.concatenate([self._offset_of(part) for part in parts])
+            case Sum(parts):
+                return np.sum([self._offset_of(part) for part in parts], axis=0)
+            case Scale(source, scale):
+                return scale * self._offset_of(source)
+            case Offset(source) | Round(source) | ReplaceIndex(source):
+                return self._offset_of(source)
+        return np.zeros(descriptor.dim(self._dim))
+
+    def _input_offset(self, node: ComponentNode) -> np.ndarray:
+        """What the columns of a linear component lack; a TdnnComponent's repeat for each time offset."""
+        offset = self._offset_of(node.input)
+        columns = weight_of(self.components[node.name]).shape[1]
+        return np.tile(offset, columns // len(offset))
+
+
+def _sources(node: Node) -> list[str]:
+    if isinstance(node, InputNode):
+        return []
+    if isinstance(node, DimRangeNode):
+        return [node.input_node]
+    return [leaf.node for leaf in node.input.leaves()]
+
+
+def _is_plain(descriptor: Descriptor) -> bool:
+    """Whether a descriptor is linear and there at all times: a constant added to a leaf comes out as a constant."""
+    plain = isinstance(descriptor, NodeName | Append | Sum | Scale | Offset | Round | ReplaceIndex)
+    return plain and all(_is_plain(source) for source in descriptor.sources())
+
+
+def _recurrent_nodes(nodes: dict[str, Node]) -> set[str]:
+    """The nodes that depend on themselves at other times."""
+    reach: dict[str, set[str]] = {name: set(_sources(node)) for name, node in nodes.items()}
+    recurrent = set()
+    for name in nodes:
+        seen, pending = set(), list(reach[name])
+        while pending:
+            source = pending.pop()
+            if source not in seen:
+                seen.add(source)
+                pending.extend(reach[source])
+        if name in seen:
+            recurrent.add(name)
+    return recurrent

@@ -1,0 +1,48 @@
+"""How one tensor is quantized."""
+
+from dataclasses import dataclass
+
+from kaldi_quant.errors import UsageError
+
+Bits = int
+
+MIN_BITS, MAX_BITS = 2, 16
+
+
+@dataclass(frozen=True)
+class QSpec:
+    """A uniform integer grid, described but not yet fitted to data.
+
+    Rounding is half to even everywhere; values beyond the grid are clamped; 0.0 is a point of every grid.
+
+    Args:
+        bits: width, 2 to 16.
+        signed: integers are centred at zero; else they begin at zero.
+        symmetric: the zero point is the middle of a signed grid (0) or the beginning of an unsigned one; else it is
+            fitted, inside the grid.
+        per_channel: one scale for each output channel (weights) or column (features); else one for the tensor.
+
+    Raises:
+        UsageError: a width outside 2..16.
+    """
+
+    bits: Bits
+    signed: bool = True
+    symmetric: bool = True
+    per_channel: bool = False
+
+    def __post_init__(self) -> None:
+        if not MIN_BITS <= self.bits <= MAX_BITS:
+            raise UsageError(f"a width of {self.bits} bits is not possible: {MIN_BITS} to {MAX_BITS}")
+
+    @property
+    def qmin(self) -> int:
+        """The smallest integer; symmetric signed grids leave the one without a counterpart out."""
+        if not self.signed:
+            return 0
+        return -(2 ** (self.bits - 1)) + (1 if self.symmetric else 0)
+
+    @property
+    def qmax(self) -> int:
+        """The largest integer."""
+        return 2 ** (self.bits - 1) - 1 if self.signed else 2**self.bits - 1
