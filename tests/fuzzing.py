@@ -74,11 +74,17 @@ def _lose(data: bytes, rng: np.random.Generator) -> bytes:
 _CORRUPTIONS: list[Callable[[bytes, np.random.Generator], bytes]] = [cut, flip, _flip_bit, _resize, _reword, _lose]
 
 
+# Most faults are near a file's beginning, where dimensions and names stand, some near its end.
+_AT_THE_END = 0.15
+
+
 def corrupt(data: bytes, seed: int, ways: int = len(_CORRUPTIONS)) -> bytes:
-    """The bytes of a file with one seeded fault, mostly near its beginning, where dimensions and names stand."""
+    """The bytes of a file with one seeded fault."""
     rng = np.random.default_rng(seed)
     way = _CORRUPTIONS[int(rng.integers(ways))]
     size = int(min(len(data), 10 ** rng.uniform(1.5, 7)))
+    if rng.random() < _AT_THE_END:
+        return data[:-size] + way(data[-size:], rng)
     return way(data[:size], rng) + (b"" if way is cut else data[size:])
 
 

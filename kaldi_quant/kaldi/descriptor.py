@@ -229,6 +229,8 @@ class _Parser:
         return descriptor
 
     def _inside(self, kind: str, depth: int) -> Descriptor:
+        if kind not in _KINDS:
+            raise ValueError(f"{kind[:40]!r} is none of Kaldi's descriptors")
         if kind in _MANY:
             parts = [self.parse(depth)]
             while self.more():
@@ -255,13 +257,11 @@ class _Parser:
             return Offset(source, t, self.integer())
         if kind == "Round":
             return Round(source, self._positive("a time modulus"))
-        if kind == "ReplaceIndex":
-            variable = self.take()
-            if variable not in ("t", "x"):
-                raise ValueError(f"ReplaceIndex replaces t or x, not {variable[:40]!r}")
-            self.take(",")
-            return ReplaceIndex(source, variable, self.integer())
-        raise ValueError(f"{kind[:40]!r} is none of Kaldi's descriptors")
+        variable = self.take()
+        if variable not in ("t", "x"):
+            raise ValueError(f"ReplaceIndex replaces t or x, not {variable[:40]!r}")
+        self.take(",")
+        return ReplaceIndex(source, variable, self.integer())
 
     def _positive(self, what: str, largest: int = 2**31 - 1) -> int:
         value = self.integer()
@@ -271,6 +271,7 @@ class _Parser:
 
 
 _MANY: dict[str, type[_Many]] = {"Append": Append, "Sum": Sum, "Failover": Failover, "Switch": Switch}
+_KINDS = {*_MANY, "Scale", "Const", "IfDefined", "Offset", "Round", "ReplaceIndex"}
 
 
 def substitute(descriptor: Descriptor, node: str, source: Descriptor) -> Descriptor:

@@ -50,13 +50,13 @@ class Mfcc:
         if wave.samples.shape[1] < options.min_duration * wave.rate:
             raise DataError(f"utterance {utterance}: shorter than --min-duration={options.min_duration:g} s")
         samples = self._channel(utterance, wave).astype(np.float32)
-        if len(samples) < (options.window_samples() if options.snip_edges else options.shift_samples()):
-            raise DataError(f"utterance {utterance}: {len(samples)} samples are too short for one frame")
+        # Fewer would be no frame, or one that is reflected from almost nothing.
+        shortest = options.window_samples() if options.snip_edges else options.shift_samples()
+        if len(samples) < shortest:
+            raise DataError(f"utterance {utterance}: {len(samples)} samples are too few, one frame needs {shortest}")
         extractor = kaldi_native_fbank.OnlineMfcc(self._native)
         extractor.accept_waveform(wave.rate, samples)
         extractor.input_finished()
-        if extractor.num_frames_ready == 0:
-            raise DataError(f"utterance {utterance}: {len(samples)} samples are too short for one frame")
         features = np.stack([extractor.get_frame(frame) for frame in range(extractor.num_frames_ready)])
         if options.subtract_mean:
             features = features - features.mean(axis=0, dtype=np.float32)

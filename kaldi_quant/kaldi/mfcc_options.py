@@ -189,8 +189,9 @@ def _check_mel_bins(options: MfccOptions) -> None:
     mel_low, mel_high = _mel(np.array([options.low_freq, high], np.float64))
     edges = np.linspace(mel_low, mel_high, options.num_mel_bins + 2)
     centres = _mel(np.arange(size // 2) * options.sample_frequency / size)
-    inside = np.searchsorted(centres, edges[2:], "left") - np.searchsorted(centres, edges[:-2], "right")
-    # One bin of slack: the extraction computes in float32, and a bin that is hit by a hair may be missed.
+    # The extraction computes in float32, which may miss a frequency that lies in a bin by a hair.
+    hair = 1e-6 * mel_high
+    inside = np.searchsorted(centres, edges[2:] - hair, "left") - np.searchsorted(centres, edges[:-2] + hair, "right")
     if inside.min() < 1:
         raise UsageError(
             f"--num-mel-bins={options.num_mel_bins} is too many for a frame of {options.frame_length:g} ms between "

@@ -4,8 +4,8 @@ A place is a file, ``file:byte-offset``, or a command that ends in ``|``; ``[fir
 ``[first:last,first:last]`` behind it takes rows, or rows and columns, of a matrix, both ends included.
 
 A relative file is looked for in the current directory, as Kaldi does, and where it is not there, in the folder that
-holds the scp file and then in each folder above it, the nearest first. So ``data/test/feats.ark`` is found from anywhere
-when the scp is ``<experiment>/data/test/feats.scp``.
+holds the scp file and then in each folder above it, the nearest first. So ``data/test/feats.ark`` is found from
+anywhere when the scp is ``<experiment>/data/test/feats.scp``.
 
 Source: ``ReadScriptFile`` in ``src/util/kaldi-table.cc`` and ``ParseMatrixRangeSpecifier`` in
 ``src/util/kaldi-holder.cc``.

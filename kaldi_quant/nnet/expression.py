@@ -31,6 +31,8 @@ from kaldi_quant.kaldi.descriptor import (
 from kaldi_quant.nnet.schedule import Schedule
 from kaldi_quant.nnet.time_access import Times
 
+Tap = Callable[[Tensor], Tensor]
+
 
 @dataclass
 class Values:
@@ -41,12 +43,18 @@ class Values:
         batch: N.
         kinds: (N,) int64: which of the request's spans each sequence has.
         like: a tensor of the computation's dtype and device.
+        taps: for some nodes a function that is given the output, (N, times, dim), and whose result takes its place.
     """
 
     nodes: dict[str, Tensor]
     batch: int
     kinds: Tensor
     like: Tensor
+    taps: dict[str, Tap]
+
+    def tapped(self, node: str, x: Tensor) -> Tensor:
+        """A node's output after its tap."""
+        return self.taps[node](x) if node in self.taps else x
 
 
 class Expression(ABC):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from kaldi_quant.bad_utterances import BadUtterances
-from kaldi_quant.errors import DataError, KaldiQuantError
+from kaldi_quant.errors import DataError, KaldiQuantError, ModelError
 from kaldi_quant.nnet.chunks import Chunk, ChunkOptions, cut
 from kaldi_quant.nnet.model import AcousticModel
 
@@ -93,8 +93,17 @@ class Inference:
         self.device, self.dtype = parameters.device, parameters.dtype
         self._batch_frames = max(1, int(self.options.batch_seconds * FRAMES_PER_SECOND))
         self._chunks = self._bounded_chunks()
-        has_priors = priors is not None and len(priors) > 0
-        self._log_priors = np.log(np.asarray(priors, np.float64)).astype(np.float32) if has_priors else None
+        self._log_priors = self._logarithm(priors) if priors is not None and len(priors) else None
+
+    def _logarithm(self, priors: np.ndarray) -> np.ndarray:
+        usable = np.isfinite(priors) & (priors > 0)
+        if not usable.all():
+            pdf = int(np.argmin(usable))
+            raise ModelError(
+                f"{self.model.nnet.path}: the prior of pdf {pdf} is {priors[pdf]:g}, which has no logarithm "
+                "(--use-priors=false leaves the priors out)"
+            )
+        return np.log(priors.astype(np.float64)).astype(np.float32)
 
     def _bounded_chunks(self) -> ChunkOptions:
         """Where the output depends on nearby frames alone, utterances are cut into pieces of a batch at most.

@@ -57,7 +57,7 @@ class PackedWeight(nn.Module):
         self._packed: Tensor | None = None
         self._packed_from: tuple[int, int] | None = None
 
-    def product(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """``x @ weight.T + bias``; x: (..., in), result: (..., out)."""
         if not _uses_onednn(x, self.weight):
             return functional.linear(x, self.weight, bias)

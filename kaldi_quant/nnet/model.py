@@ -13,6 +13,7 @@ from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.nnet import ComponentNode, Nnet
 from kaldi_quant.nnet.components import ComponentModule, Registry
 from kaldi_quant.nnet.context import Context, compute_context
+from kaldi_quant.nnet.expression import Tap
 from kaldi_quant.nnet.graph import Graph, reachable_nodes
 from kaldi_quant.nnet.program import Program
 from kaldi_quant.nnet.schedule import Request, Span
@@ -54,6 +55,8 @@ class AcousticModel(nn.Module):
         if unknown or "input" not in self.graph.inputs:
             raise ModelError(f"{nnet.path}: a network needs the inputs input and ivector, this one {self.graph.inputs}")
         self.context: Context = compute_context(self.graph)
+        #: For some nodes a function that is given the output, (N, times, dim), and whose result takes its place.
+        self.taps: dict[str, Tap] = {}
         self._programs: OrderedDict[tuple, Program] = OrderedDict()
 
     @property
@@ -74,6 +77,10 @@ class AcousticModel(nn.Module):
     def component(self, name: str) -> ComponentModule:
         """The module of the component of that name in the file."""
         return self.components[self._names.index(name)]  # type: ignore[return-value]
+
+    def forget_programs(self) -> None:
+        """Makes programs anew from now on: to be called when a component's product is replaced by another kind."""
+        self._programs.clear()
 
     def program(self, request: Request) -> Program:
         """The steps for a request, kept for the next time."""
@@ -112,4 +119,4 @@ class AcousticModel(nn.Module):
             if ivectors is None or ivectors.shape != (len(spans), self.ivector_dim):
                 raise ModelError(f"{self.nnet.path}: the network needs i-vectors of dimension {self.ivector_dim}")
             inputs["ivector"] = ivectors.unsqueeze(1)
-        return self.program(Request(kinds, np.asarray(output_times, np.int64))).run(inputs, which)
+        return self.program(Request(kinds, np.asarray(output_times, np.int64))).run(inputs, which, self.taps)

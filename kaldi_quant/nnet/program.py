@@ -14,7 +14,7 @@ from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, OutputNode
 from kaldi_quant.nnet.components.base import ComponentModule
 from kaldi_quant.nnet.components.elementwise import ConstantOutput
 from kaldi_quant.nnet.components.statistics import RangeComponent
-from kaldi_quant.nnet.expression import Columns, Compiler, Expression, Mask, Masked, NodeRows, Rows, Values
+from kaldi_quant.nnet.expression import Columns, Compiler, Expression, Mask, Masked, NodeRows, Rows, Tap, Values
 from kaldi_quant.nnet.graph import Graph, sources_of
 from kaldi_quant.nnet.recurrence import Recurrence
 from kaldi_quant.nnet.schedule import IVECTOR_SPAN, Request, Schedule
@@ -39,7 +39,7 @@ class FrameStep(Step):
 
     def run(self, values: Values) -> None:
         x = self.input.evaluate(values)
-        values.nodes[self.node] = x if self.module is None else self.module(x)
+        values.nodes[self.node] = values.tapped(self.node, x if self.module is None else self.module(x))
 
 
 @dataclass
@@ -51,7 +51,7 @@ class ConstantStep(Step):
     times: int
 
     def run(self, values: Values) -> None:
-        values.nodes[self.node] = self.module(values.batch, self.times)
+        values.nodes[self.node] = values.tapped(self.node, self.module(values.batch, self.times))
 
 
 @dataclass
@@ -67,7 +67,8 @@ class OffsetsStep(Step):
         key = f"{self.node} input"
         if self.input is not None:
             values.nodes[key] = self.input.evaluate(values)
-        values.nodes[self.node] = self.module([part.evaluate(values) for part in self.parts])
+        x = self.module([part.evaluate(values) for part in self.parts])
+        values.nodes[self.node] = values.tapped(self.node, x)
         values.nodes.pop(key, None)
 
 
@@ -85,7 +86,8 @@ class RangeStep(Step):
     def run(self, values: Values) -> None:
         x = self.mask.apply(self.input.evaluate(values), values)
         valid = self.mask.of(values).to(x.dtype)
-        values.nodes[self.node] = self.module(x, valid, self.first.to(x.device), self.end.to(x.device))
+        x = self.module(x, valid, self.first.to(x.device), self.end.to(x.device))
+        values.nodes[self.node] = values.tapped(self.node, x)
 
 
 class Program:
@@ -164,23 +166,25 @@ class Program:
             torch.from_numpy(np.searchsorted(input_times, last, side="right")),
         )
 
-    def run(self, inputs: dict[str, Tensor], kinds: Tensor) -> Tensor:
+    def run(self, inputs: dict[str, Tensor], kinds: Tensor, taps: dict[str, Tap] | None = None) -> Tensor:
         """Computes the output.
 
         Args:
             inputs: ``input``: (N, frames, dim), its first frame being the first of all spans; ``ivector``: (N, 1, dim).
             kinds: (N,) int64: which of the request's spans each sequence has.
+            taps: see ``Values``.
 
         Returns:
             (N, len(output_times), output_dim)
         """
         like = inputs["input"]
-        values = Values({}, like.shape[0], kinds, like)
+        values = Values({}, like.shape[0], kinds, like, taps or {})
         first = min(start for start, _ in self.schedule.request.spans)
         for name in self.graph.inputs:
             start = IVECTOR_SPAN[0] if name == "ivector" else first
             times = self.schedule.times[name]
-            values.nodes[name] = Rows(times - start).of(inputs[name]) if len(times) else inputs[name][:, :0]
+            rows = Rows(times - start).of(inputs[name]) if len(times) else inputs[name][:, :0]
+            values.nodes[name] = values.tapped(name, rows)
         for step, releases in zip(self.steps, self._releases, strict=True):
             step.run(values)
             for name in releases:

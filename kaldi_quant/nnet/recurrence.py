@@ -17,7 +17,7 @@ from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.descriptor import Append, Descriptor, IfDefined, NodeName, Offset, Scale, Sum
 from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode
 from kaldi_quant.nnet.components import FrameComponent
-from kaldi_quant.nnet.components.affine import Affine, RepeatedAffine
+from kaldi_quant.nnet.components.affine import Affine
 from kaldi_quant.nnet.components.base import ComponentModule
 from kaldi_quant.nnet.components.elementwise import ConstantOutput
 from kaldi_quant.nnet.expression import (
@@ -161,7 +161,7 @@ class Recurrence:
             member.blocks = [None] * len(bounds)
             return member
         descriptor: Descriptor = NodeName(node.input_node) if isinstance(node, DimRangeNode) else node.input  # type: ignore[union-attr]
-        if isinstance(module, Affine) and not isinstance(module, RepeatedAffine):
+        if isinstance(module, Affine) and module.is_splittable:
             descriptor = self._split_columns(member, descriptor, times)
         for block, (first, end) in enumerate(bounds):
             expression = self._compile(member, descriptor, times, first, end, block) if end > first else None
@@ -275,7 +275,8 @@ class Recurrence:
             for member in self.members:
                 first, end = member.bounds[block]
                 if end > first:
-                    values.nodes[_block_key(member.name, block)] = self._step(member, block, inside, values)
+                    x = self._step(member, block, inside, values)
+                    values.nodes[_block_key(member.name, block)] = values.tapped(member.name, x)
         order = range(len(self.windows)) if self.delay > 0 else range(len(self.windows) - 1, -1, -1)
         for member in self.members:
             keys = [_block_key(member.name, block) for block in order]

@@ -48,6 +48,11 @@ class Observer(ABC):
             raise DataError("the calibration set is empty: an activation was never computed")
         return self._fit(spec)
 
+    @property
+    @abstractmethod
+    def signed(self) -> bool:
+        """Whether any value was negative."""
+
     @abstractmethod
     def _see(self, x: Tensor) -> None: ...
 
@@ -63,11 +68,23 @@ class MinMaxObserver(Observer):
         self.low = torch.tensor(torch.inf)
         self.high = torch.tensor(-torch.inf)
 
+    @property
+    def signed(self) -> bool:
+        return bool((self.low < 0).any())
+
     def _see(self, x: Tensor) -> None:
         self.low, self.high = torch.minimum(self.low, x.min()), torch.maximum(self.high, x.max())
 
     def _fit(self, spec: QSpec) -> Grid:
         return Grid.from_range(spec, self.low, self.high)
+
+
+class ColumnMinMaxObserver(MinMaxObserver):
+    """The smallest and the largest value of each column: for features, whose columns differ in size."""
+
+    def _see(self, x: Tensor) -> None:
+        rows = x.reshape(-1, x.shape[-1])
+        self.low, self.high = torch.minimum(self.low, rows.amin(0)), torch.maximum(self.high, rows.amax(0))
 
 
 class MovingAverageObserver(Observer):
@@ -78,6 +95,10 @@ class MovingAverageObserver(Observer):
         self.momentum = momentum
         self.low: Tensor | None = None
         self.high: Tensor | None = None
+
+    @property
+    def signed(self) -> bool:
+        return self.low is not None and float(self.low) < 0
 
     def _see(self, x: Tensor) -> None:
         low, high = x.min(), x.max()
@@ -97,6 +118,10 @@ class HistogramObserver(Observer):
         self.bound = 0.0
         self.low, self.high = 0.0, 0.0
         self.counts = torch.zeros(_BINS, dtype=torch.float64)
+
+    @property
+    def signed(self) -> bool:
+        return self.low < 0
 
     def _see(self, x: Tensor) -> None:
         self.low, self.high = min(self.low, float(x.min())), max(self.high, float(x.max()))

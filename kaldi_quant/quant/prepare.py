@@ -1,8 +1,8 @@
 """A network made ready for quantization, without any change of its float output.
 
 What has no effect at inference goes (dropout, masks, other outputs). The scale of a normalization folds *backwards*,
-through the ReLU, into the rows of its own affine layer: exact, because it is positive and ReLU is positively homogeneous,
-and invisible to per-channel weight grids; activations stay unsigned. Its offset is set aside for the next layer's bias,
+through the ReLU, into the rows of its own affine layer: exact, because it is positive and ReLU is positively
+homogeneous, and invisible to per-channel weight grids; activations stay unsigned. Its offset is set aside for the next layer's bias,
 which is to be computed from the weights that the layer really has after quantization: with the float ones the error of
 the weights times the offset would stay as a systematic one. A bypass sum (TDNN-F) carries offsets on.
 """
@@ -148,7 +148,7 @@ class _Draft:
             self.offsets[source] = offset
 
     def _scalable(self, source: str, consumer: str, positive: bool) -> str | None:
-        """The linear node whose rows may take a scale that ``consumer`` applies to ``source``; None where there is none."""
+        """The linear node whose rows may take the scale that ``consumer`` applies to ``source``; None if there is none."""
         node = self.nodes[source]
         alone = [other.name for other in self.consumers(source)] == [consumer]
         if not isinstance(node, ComponentNode) or not alone or source in self.recurrent:
@@ -159,7 +159,8 @@ class _Draft:
         through_relu = positive and component.type == "RectifiedLinearComponent" and isinstance(node.input, NodeName)
         if not through_relu or source in self.offsets:
             return None
-        below = self._scalable(node.input.node, source, positive)  # type: ignore[union-attr]
+        assert isinstance(node.input, NodeName)
+        below = self._scalable(node.input.node, source, positive)
         return below if below is not None and is_linear(self.components[below]) else None
 
     def _scale_rows(self, name: str, scale: np.ndarray, offset: np.ndarray | None) -> bool:

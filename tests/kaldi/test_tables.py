@@ -209,7 +209,7 @@ def test_a_corrupt_dimension_allocates_nothing(folder: Path, token: str, shape: 
     head = struct.pack("<ffii", 0, 1, *shape) if token[0] == "C" else struct.pack("<bibi", 4, shape[0], 4, shape[1])
     (folder / "bad.ark").write_bytes(b"utt \0B" + token.encode() + b" " + head + b"12345678")
     for rspecifier in ("ark:bad.ark", "ark:cat bad.ark |"):
-        with pytest.raises(DataError, match="utterance utt: .*, byte"):
+        with pytest.raises(DataError, match=r"utterance utt: .*, byte"):
             list(read_matrices(rspecifier, allow_pipes=True))
 
 

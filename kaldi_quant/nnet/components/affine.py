@@ -5,7 +5,7 @@ Source: ``AffineComponent``, ``LinearComponent``, ``FixedAffineComponent``, ``Re
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kaldi_quant.kaldi.component import Component
 from kaldi_quant.nnet.components.base import ComponentModule, FrameComponent, Registry, parameter
@@ -21,10 +21,15 @@ class Affine(FrameComponent):
         super().__init__(component)
         self.weight = parameter(component["Params" if "Params" in component else "LinearParams"])
         self.bias = parameter(component["BiasParams"]) if "BiasParams" in component else None
-        self._product = PackedWeight(self.weight)
+        self.product: nn.Module = PackedWeight(self.weight)
+
+    @property
+    def is_splittable(self) -> bool:
+        """Whether the product may be computed as a sum of products over columns of the input."""
+        return isinstance(self.product, PackedWeight)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._product.product(x, self.bias)
+        return self.product(x, self.bias)
 
 
 @Registry.register("RepeatedAffineComponent", "NaturalGradientRepeatedAffineComponent")
@@ -34,6 +39,10 @@ class RepeatedAffine(Affine):
     def __init__(self, component: Component) -> None:
         super().__init__(component)
         self.repeats = component["NumRepeats"]
+
+    @property
+    def is_splittable(self) -> bool:
+        return False
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.unflatten(-1, (self.repeats, -1))).flatten(-2)
@@ -67,8 +76,8 @@ class Tdnn(ComponentModule):
         self.access = TimeOffsets(offsets, frozenset(offsets))
         self.weight = parameter(component["LinearParams"])
         self.bias = parameter(component["BiasParams"]) if len(component["BiasParams"]) else None
-        self._product = PackedWeight(self.weight)
+        self.product: nn.Module = PackedWeight(self.weight)
 
     def forward(self, parts: list[Tensor]) -> Tensor:
         """parts: for each time offset the input at t + offset, (N, T, input_dim) → (N, T, output_dim)."""
-        return self._product.product(torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0], self.bias)
+        return self.product(torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0], self.bias)

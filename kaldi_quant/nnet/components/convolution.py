@@ -6,7 +6,7 @@ and ``MaxpoolingComponent`` in ``nnet-combined-component.h``.
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from kaldi_quant.kaldi.component import Component
@@ -38,7 +38,7 @@ class TimeHeightConvolution(ComponentModule):
         self.pad_high = max(0, (self.height_out - 1) * self.subsample + max(heights) - (self.height_in - 1))
         self.weight = parameter(component["LinearParams"])
         self.bias = parameter(component["BiasParams"])
-        self._product = PackedWeight(self.weight)
+        self.product: nn.Module = PackedWeight(self.weight)
 
     def forward(self, parts: list[Tensor]) -> Tensor:
         """parts: for each time offset the input at t + offset, (N, T, input_dim) → (N, T, output_dim)."""
@@ -52,7 +52,7 @@ class TimeHeightConvolution(ComponentModule):
         for time, height in self.offsets:
             first = height + self.pad_low
             patches.append(padded[time][..., first : first + reach : self.subsample, :])
-        return self._product.product(torch.cat(patches, dim=-1), self.bias).flatten(-2)
+        return self.product(torch.cat(patches, dim=-1), self.bias).flatten(-2)
 
 
 @Registry.register("ConvolutionComponent")
@@ -75,11 +75,11 @@ class Convolution(FrameComponent):
         self.register_buffer("columns", torch.from_numpy(patches.copy()))
         self.weight = parameter(component["FilterParams"])
         self.bias = parameter(component["BiasParams"])
-        self._product = PackedWeight(self.weight)
+        self.product: nn.Module = PackedWeight(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         patches = x.index_select(-1, self.columns.flatten()).unflatten(-1, self.columns.shape)
-        return self._product.product(patches, self.bias).flatten(-2)
+        return self.product(patches, self.bias).flatten(-2)
 
 
 @Registry.register("MaxpoolingComponent")

@@ -1,0 +1,128 @@
+"""What post-training quantization learns from a calibration set: activation ranges and statistics of layers' inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kaldi_quant.bad_utterances import BadUtterances
+from kaldi_quant.nnet.components.affine import Affine, Tdnn
+from kaldi_quant.nnet.components.convolution import TimeHeightConvolution
+from kaldi_quant.nnet.inference import Inference, InferenceOptions, IvectorSource
+from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.quant.observers import Observer
+
+LinearModule = Affine | Tdnn | TimeHeightConvolution
+
+
+class CalibrationSet:
+    """Utterances to calibrate on, and how to run them.
+
+    Args:
+        utterances: (name, features) pairs, features: (frames, dim) float32.
+        options: how a network computes them.
+        ivectors: tells their i-vectors, where the network has that input.
+    """
+
+    def __init__(
+        self,
+        utterances: Iterable[tuple[str, np.ndarray]],
+        options: InferenceOptions,
+        ivectors: IvectorSource | None = None,
+    ) -> None:
+        self.utterances = list(utterances)
+        self.options = options
+        self.ivectors = ivectors
+
+    def run(self, model: AcousticModel) -> None:
+        """Computes all utterances, for what the model's taps and hooks see.
+
+        Raises:
+            DataError: too many utterances cannot be used.
+        """
+        bad = BadUtterances()
+        for _ in Inference(model, None, self.options, self.ivectors, bad).compute(self.utterances):
+            pass
+        bad.check()
+
+
+def observe(
+    model: AcousticModel, nodes: Iterable[str], make: Callable[[str], Observer], data: CalibrationSet
+) -> dict[str, Observer]:
+    """Shows nodes' outputs to observers.
+
+    Args:
+        model: the float network.
+        nodes: whose outputs.
+        make: makes the observer of a node.
+        data: the calibration set.
+    """
+    observers = {name: make(name) for name in nodes}
+
+    def tap(observer: Observer) -> Callable[[Tensor], Tensor]:
+        def see(x: Tensor) -> Tensor:
+            observer.observe(x)
+            return x
+
+        return see
+
+    before = dict(model.taps)
+    model.taps.update({name: tap(observer) for name, observer in observers.items()})
+    try:
+        data.run(model)
+    finally:
+        model.taps = before
+    return observers
+
+
+class InputStatistics(torch.nn.Module):
+    """Sums over a linear layer's inputs; stands in for its product while they are collected.
+
+    Args:
+        module: the layer's product, which still does the work.
+        columns: of the layer's weight.
+        outer: whether to sum outer products too.
+    """
+
+    def __init__(self, module: torch.nn.Module, columns: int, outer: bool) -> None:
+        super().__init__()
+        self.module = module
+        self.count = 0
+        self.sum = torch.zeros(columns, dtype=torch.float64)
+        self.outer = torch.zeros(columns, columns, dtype=torch.float64) if outer else None
+
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """As the module that it stands for."""
+        rows = x.detach().reshape(-1, x.shape[-1])
+        self.count += len(rows)
+        self.sum += rows.double().sum(0)
+        if self.outer is not None:
+            self.outer += (rows.T @ rows).double()
+        return self.module(x, bias)
+
+    @property
+    def mean(self) -> Tensor:
+        """(in,) float64."""
+        return self.sum / max(1, self.count)
+
+
+def input_statistics(
+    model: AcousticModel, layers: Iterable[str], data: CalibrationSet, outer: bool
+) -> dict[str, InputStatistics]:
+    """Sums over the inputs of linear layers, over a calibration set."""
+    found: dict[str, InputStatistics] = {}
+    modules: dict[str, LinearModule] = {name: model.component(name) for name in layers}  # type: ignore[misc]
+    for name, module in modules.items():
+        found[name] = InputStatistics(module.product, module.weight.shape[1], outer)
+        module.product = found[name]
+    model.forget_programs()
+    try:
+        data.run(model)
+    finally:
+        for name, module in modules.items():
+            module.product = found[name].module
+        model.forget_programs()
+    return found

@@ -1,0 +1,89 @@
+"""The graph of a network: nodes, dimensions, and one sentence for each contradiction."""
+
+from pathlib import Path
+
+import pytest
+
+from kaldi_quant.errors import FormatError, ModelError
+from kaldi_quant.kaldi.model import read_model
+from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, OutputNode
+from tests.references import MODELS, NNET3, load, model_file
+
+FAST_LSTM = NNET3 / "fast_lstm" / "final.txt"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_round_trip(name: str) -> None:
+    path = model_file(NNET3 / name)
+    assert read_model(path).getvalue(binary=True) == path.read_bytes()
+
+
+@pytest.mark.parametrize("path", sorted(NNET3.glob("*/final.txt")), ids=lambda path: path.parent.name)
+def test_round_trip_in_text_form(path: Path) -> None:
+    assert read_model(path).getvalue(binary=False) == path.read_bytes()
+
+
+def test_nodes() -> None:
+    nnet = load(NNET3 / "fast_lstm" / "final.raw").nnet
+    assert [node.name for node in nnet.nodes_of(InputNode)] == ["input"]
+    assert [node.name for node in nnet.nodes_of(OutputNode)] == ["output"]
+    assert DimRangeNode("lstm1.m", "lstm1.lstm_nonlin", 12, 12) in nnet.nodes_of(DimRangeNode)
+    affine = nnet.nodes["tdnn1.affine"]
+    assert isinstance(affine, ComponentNode)
+    assert str(affine.input) == "Append(Offset(input, -1), input, Offset(input, 1))"
+    assert nnet.component_dims(affine) == (60, 16)
+    assert (nnet.node_dim("input"), nnet.node_dim("lstm1.m"), nnet.node_dim("output")) == (20, 12, 10)
+    assert (nnet.input_dim(), nnet.input_dim("ivector")) == (20, 0)
+
+
+@pytest.mark.parametrize(
+    ("now", "then", "sentence"),
+    [
+        ("input=tdnn1.affine\n", "input=tdnn9\n", "names the node 'tdnn9', which does not exist"),
+        ("input=tdnn1.affine\n", "input=Append(tdnn1.affine, input)\n", "tdnn1.relu has input of 36 columns, needs 16"),
+        ("input=tdnn1.affine\n", "input=output\n", "names the output node output, which only the outside may read"),
+        ("input=tdnn1.affine\n", "input=Sum(input, tdnn1.affine)\n", "adds parts of different dimensions"),
+        ("input=tdnn1.affine\n", "input=Splice(input)\n", "'Splice' is none of Kaldi's descriptors"),
+        ("component=tdnn1.relu input", "component=tdnn2.relu input", "uses 'tdnn2.relu', which is no component"),
+        ("node name=tdnn1.relu", "node name=tdnn1.affine", "the node tdnn1.affine is there twice"),
+        ("input-node name=input", "input-node name=in put", "name=in put is no name of a node"),
+        ("input-node name=input dim=20", "input-node name=input dim=0", "the node input has dimension 0"),
+        ("input-node name=input dim=20", "input-node name=input dim=x", "dim=x is no integer"),
+        ("input-node name=input dim=20", "input-node name=input", "input-node needs dim="),
+        ("input-node name=input dim=20", "input-node name=input dim=20 left=3", "input-node does not know left="),
+        ("dim-range-node name=lstm1.m ", "dim-rang-node name=lstm1.m ", "'dim-rang-node' is none of input-node, comp"),
+        ("dim-offset=12 dim=12", "dim-offset=13 dim=12", "lstm1.m takes 12 columns from 13 of 24"),
+        ("dim-offset=12 dim=12", "dim-offset=-1 dim=12", "lstm1.m takes 12 columns from -1 of 24"),
+        ("objective=linear", "objective=cubic", "objective=cubic is neither linear nor quadratic"),
+    ],
+)
+def test_contradictions(tmp_path: Path, now: str, then: str, sentence: str) -> None:
+    path = tmp_path / "wrong.txt"
+    text = FAST_LSTM.read_text()
+    assert now in text
+    path.write_text(text.replace(now, then, 1))
+    with pytest.raises(ModelError, match=sentence) as caught:
+        read_model(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("now", "then", "sentence"),
+    [
+        ("<Nnet3> \n", "<Nnet3> more\n", "expected the end of the line after <Nnet3>, found 'more'"),
+        ("<NumComponents> 7", "<NumComponents> 8", "expected <ComponentName>, found '</Nnet3>'"),
+        ("<NumComponents> 7", "<NumComponents> 6", "expected </Nnet3>, found '<ComponentName>'"),
+        ("<NumComponents> 7", "<NumComponents> 2000000000", "2000000000 components cannot follow"),
+        ("<ComponentName> tdnn1.relu", "<ComponentName> tdnn1.affine", "the component 'tdnn1.affine' is there twice"),
+        ("</Nnet3> ", "</Nnet3> again ", "the model ends here, but the file goes on"),
+        ("<Nnet3> ", "<Nnet2> ", r"expected an nnet3 network \(<Nnet3>\), found '<Nnet2>'"),
+    ],
+)
+def test_malformed_files(tmp_path: Path, now: str, then: str, sentence: str) -> None:
+    path = tmp_path / "wrong.txt"
+    text = FAST_LSTM.read_text()
+    assert now in text
+    path.write_text(text.replace(now, then, 1))
+    with pytest.raises(FormatError, match=sentence) as caught:
+        read_model(path)
+    assert f"{path}, byte " in str(caught.value)
