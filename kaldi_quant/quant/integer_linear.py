@@ -78,8 +78,8 @@ class IntegerLinear:
         steps = (torch.as_tensor(bias).double() / scale[:, 0].double()).round()
         if len(sums) and float((sums + steps.abs()).max()) >= ACCUMULATOR_LIMIT:
             raise UsageError(
-                f"{grid.spec.bits}-bit weights and activations of {largest} steps over {weight.shape[1]} columns overflow "
-                "32-bit accumulators: choose fewer bits"
+                f"{grid.spec.bits}-bit weights and activations of {largest} steps over {weight.shape[1]} columns "
+                "overflow 32-bit accumulators: choose fewer bits"
             )
         return cls(weight, scale, steps.to(torch.int32), inputs, grid.spec.bits)
 

@@ -2,9 +2,9 @@
 
 What has no effect at inference goes (dropout, masks, other outputs). The scale of a normalization folds *backwards*,
 through the ReLU, into the rows of its own affine layer: exact, because it is positive and ReLU is positively
-homogeneous, and invisible to per-channel weight grids; activations stay unsigned. Its offset is set aside for the next layer's bias,
-which is to be computed from the weights that the layer really has after quantization: with the float ones the error of
-the weights times the offset would stay as a systematic one. A bypass sum (TDNN-F) carries offsets on.
+homogeneous, and invisible to per-channel weight grids; activations stay unsigned. Its offset is set aside for the next
+layer's bias, which is to be computed from the weights that the layer really has after quantization: with the float ones
+the error of the weights times the offset would stay as a systematic one. A bypass sum (TDNN-F) carries offsets on.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class _Draft:
             self.offsets[source] = offset
 
     def _scalable(self, source: str, consumer: str, positive: bool) -> str | None:
-        """The linear node whose rows may take the scale that ``consumer`` applies to ``source``; None if there is none."""
+        """The linear node whose rows may take the scale that ``consumer`` applies to ``source``, if there is one."""
         node = self.nodes[source]
         alone = [other.name for other in self.consumers(source)] == [consumer]
         if not isinstance(node, ComponentNode) or not alone or source in self.recurrent:
