@@ -24,7 +24,8 @@ class BadUtterances:
     def report(self, utterance: str, reason: Exception) -> None:
         """Warns that an utterance is left out."""
         self.bad += 1
-        _log.warning("leaving out utterance %s: %s", utterance, reason)
+        # Some reasons name the utterance themselves.
+        _log.warning("leaving out utterance %s: %s", utterance, str(reason).removeprefix(f"utterance {utterance}: "))
 
     def check(self) -> None:
         """Decides over the job, at its end.

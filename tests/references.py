@@ -14,6 +14,9 @@ from kaldi_quant.nnet.chunks import ChunkOptions
 from kaldi_quant.nnet.inference import Inference, InferenceOptions, IvectorSource
 from kaldi_quant.nnet.model import AcousticModel
 
+# Small products gain nothing from threads, and lose much where other programs run beside the tests.
+torch.set_num_threads(1)
+
 DATA = Path(__file__).resolve().parent / "data"
 NNET3 = DATA / "nnet3"
 COMPONENTS = DATA / "components"

@@ -3,9 +3,9 @@
 A place is a file, ``file:byte-offset``, or a command that ends in ``|``; ``[first:last]`` or
 ``[first:last,first:last]`` behind it takes rows, or rows and columns, of a matrix, both ends included.
 
-A relative file is looked for in the current directory, as Kaldi does, and where it is not there, in the folder that
-holds the scp file and then in each folder above it, the nearest first. So ``data/test/feats.ark`` is found from
-anywhere when the scp is ``<experiment>/data/test/feats.scp``.
+A relative file is looked for in the current directory, as Kaldi does. Where it is not there, it is looked for in the
+folder that holds the scp file and, if its name has a folder in it, in the four folders above that, the nearest first.
+So ``data/test/feats.ark`` is found from anywhere when the scp is ``<experiment>/data/test/feats.scp``.
 
 Source: ``ReadScriptFile`` in ``src/util/kaldi-table.cc`` and ``ParseMatrixRangeSpecifier`` in
 ``src/util/kaldi-holder.cc``.
@@ -24,6 +24,8 @@ from kaldi_quant.kaldi.text_tables import split_lines
 _LINE = re.compile(r"\s*(\S+)\s+(\S|\S.*\S)\s*", re.ASCII)
 _PLACE = re.compile(r"(?P<file>.+?)(?::(?P<offset>\d+))?(?:\[(?P<range>[^\[\]]*)\])?")
 _RANGE = re.compile(r"(?:(\d+):(\d+)|:)(?:,(?:(\d+):(\d+)|:))?")
+# From <experiment>/data/test/split8/1/feats.scp up to <experiment>.
+_FOLDERS_ABOVE = 4
 # Kaldi's tolerance for segments whose last frame was rounded up.
 _ROWS_BEYOND = 3
 
@@ -117,11 +119,13 @@ def _parse_entry(key: str, rest: str, where: str, scp: str, places: dict[str, st
 
 
 def locate(name: str, scp: str) -> str:
-    """The path of a file that an scp names: from the current directory, else from the folders above the scp."""
+    """The path of a file that an scp names: from the current directory, else from the scp's folder and those above."""
     path = Path(name)
     if name == "-" or path.is_absolute() or path.exists() or scp in ("", "-") or is_pipe(scp):
         return name
-    for folder in Path(scp).resolve().parents:
+    # A bare name could mean anything further up, and so could a path that is far from its scp.
+    folders = Path(scp).resolve().parents
+    for folder in folders[: 1 + _FOLDERS_ABOVE] if len(path.parts) > 1 else folders[:1]:
         if (folder / path).exists():
             return str(folder / path)
     return name

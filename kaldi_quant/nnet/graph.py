@@ -86,6 +86,15 @@ class Graph:
         return any(optional(name) for name in self.names)
 
     @cached_property
+    def has_alternatives(self) -> bool:
+        """Whether outputs may need more than the context: where one of several inputs does, it counts the best."""
+        nodes = [(self.access(name), _descriptors(self.node(name))) for name in self.names]
+        return any(
+            isinstance(access, TimeRange) or any(isinstance(descriptor, Failover) for descriptor in descriptors)
+            for access, descriptors in nodes
+        )
+
+    @cached_property
     def margin(self) -> int:
         """Frames around the inputs' and outputs' span within which every node's times lie."""
         reach = 1 + sum(_reach(self.node(name), self.access(name)) for name in self.names)

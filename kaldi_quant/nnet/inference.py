@@ -15,6 +15,7 @@ from kaldi_quant.bad_utterances import BadUtterances
 from kaldi_quant.errors import DataError, KaldiQuantError, ModelError
 from kaldi_quant.nnet.chunks import Chunk, ChunkOptions, cut
 from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet.schedule import Availability, Request, Span
 
 Seconds = float
 
@@ -93,6 +94,7 @@ class Inference:
         self.device, self.dtype = parameters.device, parameters.dtype
         self._batch_frames = max(1, int(self.options.batch_seconds * FRAMES_PER_SECOND))
         self._chunks = self._bounded_chunks()
+        self._computable: dict[tuple[Span, int], bool] = {}
         self._log_priors = self._logarithm(priors) if priors is not None and len(priors) else None
 
     def _logarithm(self, priors: np.ndarray) -> np.ndarray:
@@ -158,8 +160,25 @@ class Inference:
         utterance = _Utterance(name, feats, rows)
         ivectors = self._ivectors_of(name)
         for chunk in cut(len(feats), self.model.context, self._chunks):
+            self._require_input(chunk)
             utterance.pieces.append(_Piece(utterance, chunk, self._ivector_for(chunk, ivectors)))
         return utterance
+
+    def _require_input(self, chunk: Chunk) -> None:
+        """Where a network takes one of several inputs, the context may not suffice for a short piece."""
+        graph = self.model.graph
+        if not graph.has_alternatives:
+            return
+        key = (chunk.span, chunk.num_outputs)
+        if key not in self._computable:
+            request = Request((chunk.span,), chunk.output_times)
+            computable = Availability(graph, request).of_input(graph.output, request.output_times)
+            self._computable[key] = bool(computable.all())
+        if not self._computable[key]:
+            raise DataError(
+                f"the {chunk.num_outputs} output rows from frame {chunk.first_frame} on need more input than the "
+                "model's context gives them: use longer chunks, or more extra context"
+            )
 
     def _ivectors_of(self, name: str) -> np.ndarray | None:
         if not self.model.ivector_dim:

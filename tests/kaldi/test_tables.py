@@ -130,10 +130,23 @@ def test_bad_ranges(folder: Path, text: str) -> None:
 
 
 def test_relative_paths_are_found_above_the_scp(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (folder / "data" / "test").mkdir(parents=True)
-    (folder / "data" / "test" / "feats.scp").write_text("utt-a a.ark:6\nutt-b a.ark:75\n")
+    split = folder / "data" / "test" / "split8" / "1"
+    split.mkdir(parents=True)
+    (folder / "mfcc").mkdir()
+    (folder / "a.ark").rename(folder / "mfcc" / "a.ark")
+    (split / "feats.scp").write_text("utt-a mfcc/a.ark:6\nutt-b mfcc/a.ark:75\n")
     monkeypatch.chdir("/")
-    check(f"scp:{folder}/data/test/feats.scp")
+    check(f"scp:{split}/feats.scp")
+
+
+def test_a_bare_name_is_not_looked_for_above_the_scp(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "data").mkdir()
+    (folder / "data" / "feats.scp").write_text("utt-a a.ark:6\nutt-b a.ark:75\n")
+    monkeypatch.chdir("/")
+    with pytest.raises(DataError, match="No such file"):
+        list(read_matrices(f"scp:{folder}/data/feats.scp"))
+    (folder / "a.ark").rename(folder / "data" / "a.ark")
+    check(f"scp:{folder}/data/feats.scp")
 
 
 def test_the_current_directory_comes_first(folder: Path) -> None:
