@@ -2,9 +2,9 @@
 
     python benchmarks/forward.py [--rounds 7] [--frames 1000]
 
-The back ends take turns within each round, so that what else the machine does hits them alike; a figure is the median
-over rounds. onnxruntime runs an export of the same network where it is installed; nnet3-compute runs where KALDI_ROOT is
-set, its start-up time subtracted.
+The back ends take turns within each round, so that what else the machine does hits all alike; a figure is the median
+over rounds. onnxruntime runs an export of the same network where it is installed; nnet3-compute runs where KALDI_ROOT
+is set, its start-up time subtracted.
 """
 
 from __future__ import annotations

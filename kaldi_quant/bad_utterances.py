@@ -2,7 +2,7 @@
 
 import logging
 
-from kaldi_quant.errors import DataError
+from kaldi_quant.errors import DataError, UsageError
 
 _log = logging.getLogger(__name__)
 
@@ -17,6 +17,8 @@ class BadUtterances:
     """
 
     def __init__(self, max_share: float = DEFAULT_MAX_BAD_SHARE) -> None:
+        if not 0 <= max_share <= 1:
+            raise UsageError(f"--max-bad-share must be from 0 to 1, found {max_share:g}")
         self.max_share = max_share
         self.good = 0
         self.bad = 0

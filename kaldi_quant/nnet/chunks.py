@@ -16,6 +16,8 @@ Frames = int
 
 # Kaldi tolerates i-vectors that end this many frames before the features.
 _IVECTOR_MARGIN = 50
+# 17 minutes; every frame of it is computed.
+_LONGEST_EXTRA_CONTEXT = 100_000
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,10 @@ class ChunkOptions:
                 f"--extra-left-context and --extra-right-context cannot be negative, as "
                 f"{self.extra_left_context} and {self.extra_right_context} are"
             )
+        extra = max(self.extra_left_context, self.extra_right_context)
+        extra = max(extra, self.extra_left_context_initial, self.extra_right_context_final)
+        if extra > _LONGEST_EXTRA_CONTEXT:
+            raise UsageError(f"extra context of {extra} frames is more than any model uses: {_LONGEST_EXTRA_CONTEXT}")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Source: ``src/nnet3bin/nnet3-compute.cc``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 
 from kaldi_quant.bad_utterances import BadUtterances
-from kaldi_quant.errors import DataError, KaldiQuantError, ModelError
+from kaldi_quant.errors import DataError, KaldiQuantError, ModelError, UsageError
 from kaldi_quant.nnet.chunks import Chunk, ChunkOptions, cut
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.nnet.schedule import Availability, Request, Span
@@ -44,6 +45,14 @@ class InferenceOptions:
     online_ivector_period: int = 0
     acoustic_scale: float = 1.0
     batch_seconds: Seconds = 60.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.batch_seconds < math.inf:
+            raise UsageError(f"--batch-seconds must be positive, found {self.batch_seconds:g}")
+        if not math.isfinite(self.acoustic_scale):
+            raise UsageError(f"--acoustic-scale must be a finite number, found {self.acoustic_scale:g}")
+        if self.online_ivector_period < 0:
+            raise UsageError(f"--online-ivector-period cannot be negative, found {self.online_ivector_period}")
 
 
 @dataclass

@@ -59,14 +59,15 @@ class PtqConfig:
         layers: by pattern of the layer's name (shell wildcards) the fields that differ; the last match wins.
         observer: how activation ranges are found.
         bias_correction: whether biases take up the mean error on the calibration set.
-        sequential: whether each layer is fitted to inputs that the quantized layers before it make.
+        sequential: whether each layer is fitted to inputs that the quantized layers before it make; one run over the
+            calibration set for each layer instead of one for all.
     """
 
     default: LayerConfig = field(default_factory=LayerConfig)
     layers: dict[str, dict[str, Any]] = field(default_factory=dict)
     observer: str = "mse"
     bias_correction: bool = True
-    sequential: bool = True
+    sequential: bool = False
 
     def __post_init__(self) -> None:
         if self.observer not in OBSERVERS:

@@ -33,6 +33,10 @@ LINEAR_FIELDS = {
 }
 
 
+#: Those that multiply one frame of their input by one matrix.
+AFFINE_TYPES = frozenset(LINEAR_FIELDS) - {"TdnnComponent", "TimeHeightConvolutionComponent"}
+
+
 def is_linear(component: Component) -> bool:
     """Whether a component is one of these."""
     return component.type in LINEAR_FIELDS

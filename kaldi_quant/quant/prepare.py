@@ -28,7 +28,7 @@ from kaldi_quant.kaldi.descriptor import (
 from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet, Node, OutputNode, config_line
 from kaldi_quant.nnet.graph import reachable_nodes
 from kaldi_quant.quant.channelwise import scale_and_offset
-from kaldi_quant.quant.linear_components import bias_of, is_linear, set_parameters, weight_of
+from kaldi_quant.quant.linear_components import AFFINE_TYPES, bias_of, is_linear, set_parameters, weight_of
 
 _INERT = ("GeneralDropoutComponent", "SpecAugmentTimeMaskComponent", "ClipGradientComponent", "NoOpComponent")
 
@@ -75,6 +75,7 @@ def prepare(nnet: Nnet, output: str = "output") -> PreparedNetwork:
     draft = _Draft(nnet, output)
     draft.remove_inert()
     draft.fold_channelwise()
+    draft.merge_affine()
     input_offsets = draft.settle_offsets()
     return PreparedNetwork(draft.finish(nnet.path), input_offsets)
 
@@ -181,6 +182,33 @@ class _Draft:
         bias = bias_of(component) * row_scale + row_offset
         self.components[name] = set_parameters(component, weight * row_scale[:, None], bias)
         return True
+
+    def merge_affine(self) -> None:
+        """Multiplies an affine map into the one that follows it, where that makes no more parameters.
+
+        A fixed transform of the features (LDA) is sensitive at low widths, and its product with the next layer is not.
+        """
+        for name in list(self.nodes):
+            node = self.nodes.get(name)
+            if not isinstance(node, ComponentNode) or not isinstance(node.input, NodeName) or name in self.recurrent:
+                continue
+            first, source = self.nodes[node.input.node], node.input.node
+            if not (self._is_affine(node) and self._is_affine(first)) or len(self.consumers(source)) != 1:
+                continue
+            assert isinstance(first, ComponentNode)
+            below, above = (weight_of(self.components[key]).astype(np.float64) for key in (source, name))
+            if above.shape[0] * below.shape[1] > above.size + below.size:
+                continue
+            bias = above @ bias_of(self.components[source]) + bias_of(self.components[name])
+            self.components[name] = set_parameters(self.components[name], above @ below, bias)
+            self.nodes[name] = replace(node, input=first.input)
+            del self.nodes[source], self.components[source]
+
+    def _is_affine(self, node: Node) -> bool:
+        """Whether a node is one matrix product, at one time."""
+        if not isinstance(node, ComponentNode) or node.name in self.recurrent:
+            return False
+        return self.components[node.name].type in AFFINE_TYPES
 
     def settle_offsets(self) -> dict[str, np.ndarray]:
         """Carries offsets to the linear components that take them in; the others are added by a node of their own.

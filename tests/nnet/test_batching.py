@@ -1,5 +1,7 @@
 """A batch gives what its utterances give alone, whatever the network, the lengths and the size of the batch."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -98,7 +100,7 @@ def test_output_begins_before_all_input_is_read() -> None:
     feats = np.zeros((50, inference.model.input_dim), np.float32)
     read = []
 
-    def source():
+    def source() -> Iterator[tuple[str, np.ndarray]]:
         for i in range(1000):
             read.append(i)
             yield f"utt{i:03d}", feats

@@ -88,6 +88,15 @@ def test_gradients_of_the_parameters_are_right(name: str) -> None:
         assert (differences[0] - differences[1]) / 2e-6 == pytest.approx(analytic, rel=1e-3, abs=1e-5)
 
 
+def test_training_leaves_the_file_as_it_was() -> None:
+    path = NNET3 / "fast_lstm" / "final.raw"
+    network = AcousticModel(load(path).nnet)
+    with torch.no_grad():
+        for values in network.parameters():
+            values.zero_()
+    assert load(path).getvalue(binary=True) == path.read_bytes()
+
+
 def test_a_changed_weight_changes_the_output_of_the_packed_product() -> None:
     """The packed copy of a weight is made again after a step of an optimizer."""
     network = AcousticModel(load(NNET3 / "tdnnf_small" / "final.raw").nnet)

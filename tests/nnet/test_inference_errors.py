@@ -49,7 +49,7 @@ def test_bad_features(caplog: pytest.LogCaptureFixture, feats: np.ndarray, reaso
     got, bad = _run("tdnn_component", {"first": FEATS, "second": feats, "third": FEATS[:40]})
     assert list(got) == ["first", "third"]
     assert (bad.good, bad.bad) == (2, 1)
-    assert f"leaving out utterance second: {reason}" in caplog.text or reason in caplog.text
+    assert "leaving out utterance second: " in caplog.text and reason in caplog.text
     # The others are what they are without it.
     alone, _ = _run("tdnn_component", {"first": FEATS, "third": FEATS[:40]})
     assert all(np.allclose(got[key], alone[key], atol=1e-6) for key in alone)
@@ -80,9 +80,7 @@ def test_online_ivectors_that_end_long_before_the_features(caplog: pytest.LogCap
     rows = {"short": np.zeros((5, 10), np.float32), "enough": np.zeros((11, 10), np.float32)}
     got, _ = _run("ivector_online", dict.fromkeys(rows, feats), rows.get)
     assert list(got) == ["enough"]
-    assert (
-        "no i-vector for frame 148: 5 rows, one every 10 frames (--online-ivector-period), are too few" in caplog.text
-    )
+    assert "no i-vector for frame 148: 5 rows, one every 10 frames (--online-ivector-period)" in caplog.text
 
 
 def test_the_share_of_bad_utterances() -> None:

@@ -74,8 +74,8 @@ class Registry:
 
 
 def parameter(values: np.ndarray) -> nn.Parameter:
-    """A torch parameter with the file's values in float32."""
-    return nn.Parameter(torch.from_numpy(np.ascontiguousarray(values, np.float32)))
+    """A torch parameter with the file's values in float32: a copy, so that training leaves the file's as they are."""
+    return nn.Parameter(constant(values))
 
 
 def constant(values: np.ndarray) -> Tensor:

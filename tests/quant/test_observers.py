@@ -1,0 +1,55 @@
+"""Observers: ranges from what they saw."""
+
+import pytest
+import torch
+
+from kaldi_quant.errors import DataError
+from kaldi_quant.quant.observers import OBSERVERS
+from kaldi_quant.quant.spec import QSpec
+
+SPEC = QSpec(8, signed=False)
+
+
+@pytest.fixture
+def values() -> torch.Tensor:
+    """Mostly small, with a few outliers."""
+    random = torch.Generator().manual_seed(0)
+    return torch.cat([torch.rand(20000, generator=random), torch.tensor([30.0, 40.0])])
+
+
+def top(name: str, values: torch.Tensor, spec: QSpec = SPEC) -> float:
+    """The end of the range that an observer chooses."""
+    observer = OBSERVERS[name]()
+    for batch in values.split(5000):
+        observer.observe(batch)
+    return float(observer.grid(spec).dequantize(torch.tensor(spec.qmax)))
+
+
+def test_minmax_covers_everything(values: torch.Tensor) -> None:
+    assert top("minmax", values) == pytest.approx(40.0, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["percentile", "mse", "kl", "moving-average"])
+def test_others_give_outliers_up(name: str, values: torch.Tensor) -> None:
+    # At four bits the squared error, too, is smaller without the two outliers.
+    assert 0.5 < top(name, values, QSpec(4, signed=False)) < 35.0
+
+
+@pytest.mark.parametrize("name", OBSERVERS)
+def test_all_take_silence_and_refuse_what_is_not_finite(name: str) -> None:
+    observer = OBSERVERS[name]()
+    with pytest.raises(DataError, match="calibration set is empty"):
+        observer.grid(SPEC)
+    observer.observe(torch.zeros(10))
+    assert float(observer.grid(SPEC).fake(torch.tensor(0.0))) == 0.0
+    with pytest.raises(DataError, match="not finite"):
+        observer.observe(torch.tensor([1.0, torch.nan]))
+
+
+@pytest.mark.parametrize("name", OBSERVERS)
+def test_batches_that_grow_are_all_counted(name: str) -> None:
+    observer = OBSERVERS[name]()
+    for scale in (1e-3, 1.0, 100.0):
+        observer.observe(torch.linspace(0, scale, 1000))
+    assert observer.count == 3000 and not observer.signed
+    assert float(observer.grid(SPEC).scale) > 0

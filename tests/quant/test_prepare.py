@@ -1,0 +1,56 @@
+"""Graph preparation leaves the float output as it was, for every kind of network."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.references import MODELS, NNET3, load, model_file
+
+from kaldi_quant.kaldi.model import read_model
+from kaldi_quant.kaldi.nnet import Nnet
+from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.quant.linear_components import is_linear, weight_of
+from kaldi_quant.quant.prepare import prepare
+
+
+def outputs(nnet: Nnet, frames: int = 60) -> torch.Tensor:
+    """(2, rows, pdfs) float64, for random features."""
+    model = AcousticModel(nnet).double()
+    left, right = model.context.left, model.context.right
+    random = torch.Generator().manual_seed(0)
+    feats = 2 * torch.randn(2, frames + left + right, model.input_dim, generator=random, dtype=torch.float64)
+    ivectors = torch.randn(2, model.ivector_dim, generator=random, dtype=torch.float64) if model.ivector_dim else None
+    with torch.inference_mode():
+        return model(feats, [(-left, frames + right)] * 2, np.arange(0, frames, 3), ivectors)
+
+
+# DistributeComponent is the one kind that is read and written but not executed.
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "distribute"])
+def test_the_float_output_is_unchanged(name: str) -> None:
+    nnet = load(model_file(NNET3 / name)).nnet
+    before = outputs(nnet)
+    assert (outputs(prepare(nnet).with_weights()) - before).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["tdnn1a_sp", "tdnnf1b_sp"])
+def test_normalizations_and_other_outputs_are_gone(example: Path, name: str) -> None:
+    nnet = read_model(example / "exp/chain" / name / "final.mdl").nnet
+    prepared = prepare(nnet)
+    types = {component.type for component in prepared.nnet.components.values()}
+    assert not any("BatchNorm" in kind or "Dropout" in kind for kind in types)
+    assert "output-xent" not in prepared.nnet.nodes
+    assert prepared.input_offsets
+    assert (outputs(prepared.with_weights()) - outputs(nnet)).abs().max() < 1e-5
+
+
+def test_biases_follow_the_weights_that_are_used(example: Path) -> None:
+    """With other weights, a bias holds these weights times the offset, not the float ones."""
+    prepared = prepare(read_model(example / "exp/chain/tdnn1a_sp/final.mdl").nnet)
+    name = next(iter(prepared.input_offsets))
+    component = prepared.nnet.components[name]
+    assert is_linear(component)
+    weight = weight_of(component)
+    offset = prepared.input_offsets[name]
+    changed = prepared.bias(name, 2 * weight) - prepared.bias(name, weight)
+    np.testing.assert_allclose(changed, weight.astype(np.float64) @ offset, rtol=1e-9, atol=1e-9)

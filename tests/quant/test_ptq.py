@@ -1,0 +1,120 @@
+"""Post-training quantization from end to end, and its configuration."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from kaldi_quant.errors import DataError, UsageError
+from kaldi_quant.kaldi.model import read_model
+from kaldi_quant.kaldi.nnet import Nnet
+from kaldi_quant.kaldi.tables import read_matrices
+from kaldi_quant.nnet.chunks import ChunkOptions
+from kaldi_quant.nnet.inference import Inference, InferenceOptions
+from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.quant.calibration import CalibrationSet
+from kaldi_quant.quant.config import LayerConfig, PtqConfig, config_from_dict, read_config
+from kaldi_quant.quant.ptq import quantize
+
+OPTIONS = InferenceOptions(ChunkOptions(3))
+
+
+@pytest.fixture(scope="module")
+def nnet(example: Path) -> Nnet:
+    return read_model(example / "exp/chain/tdnn1a_sp/final.mdl").nnet
+
+
+@pytest.fixture(scope="module")
+def utterances(example: Path) -> list[tuple[str, np.ndarray]]:
+    table = read_matrices(f"scp:{example}/data/train_sub_hires/feats.scp")
+    return [utterance for utterance, _ in zip(table, range(12), strict=False)]
+
+
+def divergence(nnet: Nnet, quantized: AcousticModel, utterances: list[tuple[str, np.ndarray]]) -> float:
+    """The mean Kullback-Leibler divergence of the pdfs' distributions from the float network's."""
+    float_rows = dict(Inference(AcousticModel(nnet), None, OPTIONS).compute(utterances))
+    rows = dict(Inference(quantized, None, OPTIONS).compute(utterances))
+
+    def log_softmax(matrices: dict[str, np.ndarray]) -> torch.Tensor:
+        return torch.log_softmax(torch.from_numpy(np.concatenate(list(matrices.values()))).double(), dim=1)
+
+    p, q = log_softmax(float_rows), log_softmax(rows)
+    return float((p.exp() * (p - q)).sum(1).mean())
+
+
+def test_fewer_bits_diverge_more_and_eight_hardly(nnet: Nnet, utterances: list[tuple[str, np.ndarray]]) -> None:
+    calibration, held_out = CalibrationSet(utterances[:8], OPTIONS), utterances[8:]
+    losses = []
+    for bits in (8, 4, 2):
+        config = PtqConfig(LayerConfig(bits=bits, method="gptq"), {"tdnn1.affine": {"bits": 8}})
+        losses.append(divergence(nnet, quantize(nnet, config, calibration).model(), held_out))
+    assert losses[0] < 0.01 < losses[2]
+    assert losses == sorted(losses)
+
+
+def test_the_dequantized_network_has_only_the_weights_rounded(
+    nnet: Nnet, utterances: list[tuple[str, np.ndarray]]
+) -> None:
+    network = quantize(nnet, PtqConfig(LayerConfig(bits=4)), CalibrationSet(utterances[:4], OPTIONS))
+    float_nnet = network.dequantized()
+    float_nnet.check()
+    for name, layer in network.layers.items():
+        assert len(torch.unique(layer.weight)) <= 15
+        stored = float_nnet.components[name].get("LinearParams")
+        np.testing.assert_allclose(stored, layer.dequantized_weight().numpy())
+    # Activations in float instead of on their 8-bit grids make little difference.
+    assert divergence(float_nnet, network.model(), utterances[4:8]) < 0.01
+
+
+def test_a_layer_may_stay_in_float_for_a_reason(nnet: Nnet, utterances: list[tuple[str, np.ndarray]]) -> None:
+    config = PtqConfig(layers={"output.*": {"float_reason": "the output is read as it is"}})
+    network = quantize(nnet, config, CalibrationSet(utterances[:2], OPTIONS))
+    assert network.float_layers == {"output.affine": "the output is read as it is"}
+    assert "output.affine" not in network.layers
+
+
+def test_a_pattern_that_matches_nothing_is_an_error() -> None:
+    with pytest.raises(UsageError, match=r"the pattern 'tdnn9\*' matches no layer; the layers are lda, output"):
+        PtqConfig(layers={"tdnn9*": {"bits": 4}}).for_layers(["lda", "output"])
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ({"bit": 4}, "there is no key 'bit'; keys and defaults are default"),
+        ({"default": {"bits": "four"}}, "bits must be like 8, found 'four'"),
+        ({"default": {"bits": 17}}, "17 bits is not possible"),
+        ({"default": {"method": "guess"}}, "method 'guess' is none of minmax, mse, gptq"),
+        ({"observer": "eye"}, "observer 'eye' is none of minmax"),
+        ([1], "expected keys and values, found list"),
+    ],
+)
+def test_wrong_configurations_are_one_sentence(content: object, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        config_from_dict(content, "ptq.yaml").for_layers(["lda"])
+
+
+def test_configurations_are_read_from_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "w4.yaml"
+    path.write_text("default: {bits: 4, method: gptq}\nlayers: {'tdnn1*': {bits: 8}}\n")
+    chosen = read_config(path).for_layers(["tdnn1.affine", "tdnn2.affine"])
+    assert [layer.bits for layer in chosen.values()] == [8, 4]
+    path.write_text("default: [")
+    with pytest.raises(UsageError, match="cannot be read as YAML"):
+        read_config(path)
+
+
+def test_calibration_needs_usable_data(nnet: Nnet) -> None:
+    broken = [("one", np.full((50, 40), np.nan, np.float32))]
+    with pytest.raises(DataError, match="none of the 1 utterances could be used"):
+        quantize(nnet, PtqConfig(), CalibrationSet(broken, OPTIONS))
+    with pytest.raises(DataError, match="there are no utterances"):
+        quantize(nnet, PtqConfig(), CalibrationSet([], OPTIONS))
+
+
+@pytest.mark.parametrize("feats", [np.zeros((60, 40), np.float32), np.ones((1, 40), np.float32)])
+def test_silence_and_a_single_frame_are_enough_to_run(nnet: Nnet, feats: np.ndarray) -> None:
+    network = quantize(nnet, PtqConfig(), CalibrationSet([("only", feats)], OPTIONS))
+    rows = dict(Inference(network.model(), None, OPTIONS).compute([("only", feats)]))["only"]
+    assert np.isfinite(rows).all()
