@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.references import MODELS, NNET3, load, model_file
 
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.quant.linear_components import is_linear, weight_of
 from kaldi_quant.quant.prepare import prepare
+from tests.references import MODELS, NNET3, load, model_file
 
 
 def outputs(nnet: Nnet, frames: int = 60) -> torch.Tensor:
