@@ -17,7 +17,7 @@ _kq_modules() {
       mfcc) echo kaldi_native_fbank ;;
       onnx) echo onnx onnxruntime ;;
       vosk) echo vosk ;;
-      test) echo pytest kaldiio ;;
+      test) echo pytest hypothesis kaldiio ;;
       dev) echo ruff mypy ;;
     esac
   done

@@ -18,7 +18,7 @@ EXTRAS = {
     # Loads the models that this project writes, as a deployment would.
     "vosk": ["vosk"],
     # kaldiio reads and writes archives independently of this project.
-    "test": ["pytest", "kaldiio"],
+    "test": ["pytest", "hypothesis", "kaldiio"],
     "dev": ["ruff", "mypy"],
 }
 
