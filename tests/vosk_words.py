@@ -1,0 +1,24 @@
+"""Prints what vosk recognises: ``python vosk_words.py MODEL-FOLDER WAV...``, one line of words for each wav.
+
+A program of its own, because vosk's library does not load beside torch and OpenFst in one process.
+"""
+
+import json
+import sys
+import wave
+
+import vosk
+
+
+def main() -> None:
+    vosk.SetLogLevel(-1)
+    model = vosk.Model(sys.argv[1])
+    for path in sys.argv[2:]:
+        with wave.open(path) as stream:
+            recognizer = vosk.KaldiRecognizer(model, stream.getframerate())
+            recognizer.AcceptWaveform(stream.readframes(stream.getnframes()))
+        print(json.loads(recognizer.FinalResult())["text"])
+
+
+if __name__ == "__main__":
+    main()
