@@ -22,12 +22,14 @@ class BadUtterances:
         self.max_share = max_share
         self.good = 0
         self.bad = 0
+        self._last = ""
 
     def report(self, utterance: str, reason: Exception) -> None:
         """Warns that an utterance is left out."""
         self.bad += 1
         # Some reasons name the utterance themselves.
-        _log.warning("leaving out utterance %s: %s", utterance, str(reason).removeprefix(f"utterance {utterance}: "))
+        self._last = f"utterance {utterance}: {str(reason).removeprefix(f'utterance {utterance}: ')}"
+        _log.warning("leaving out %s", self._last)
 
     def check(self) -> None:
         """Decides over the job, at its end.
@@ -39,7 +41,7 @@ class BadUtterances:
         if total == 0:
             raise DataError("there are no utterances in the input")
         if self.good == 0:
-            raise DataError(f"none of the {total} utterances could be used (the warnings above say why)")
+            raise DataError(f"none of the {total} utterances could be used; the last was {self._last}")
         if self.bad > self.max_share * total:
             raise DataError(
                 f"{self.bad} of {total} utterances could not be used, more than the share of {self.max_share:g} that "

@@ -14,10 +14,11 @@ acoustic_scale=1.0     # 1.0 for chain models
 post_decode_acwt=10.0  # scales the lattices' acoustic costs; 10.0 for chain models
 allow_partial=true     # keep utterances that reach no final state
 max_bad_share=0.1      # fail if more utterances cannot be decoded
-allow_pipes=false      # run the commands (… |) that <loglikes-rspecifier> holds
+allow_pipes=false      # run the commands (… |) that <loglikes> holds
 
 usage() {
-  echo "Usage: $0 [options] <words.txt> <trans-model> <HCLG.fst> <loglikes-rspecifier> <out-dir>"
+  echo "Usage: $0 [options] <words.txt> <trans-model> <HCLG.fst> <loglikes> <out-dir>"
+  echo "<loglikes> is a rspecifier, or the name of an archive or scp file."
   echo "e.g.: $0 --nj 4 graph/words.txt final.mdl graph/HCLG.fst ark:loglikes.ark exp/decode_test"
 }
 
@@ -32,6 +33,12 @@ words=$1 trans_model=$2 graph=$3 loglikes=$4 out_dir=$5
 for file in "$words" "$trans_model" "$graph"; do
   [ -f "$file" ] || { echo "$0: no such file $file" >&2; exit 1; }
 done
+
+# A file's name stands for its rspecifier.
+case $loglikes in
+  *.scp) [ ! -f "$loglikes" ] || loglikes=scp:$loglikes ;;
+  *) [ ! -f "$loglikes" ] || loglikes=ark:$loglikes ;;
+esac
 
 # shellcheck disable=SC1091
 . "$root/path.sh"

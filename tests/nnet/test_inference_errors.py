@@ -88,7 +88,7 @@ def test_the_share_of_bad_utterances() -> None:
     with pytest.raises(DataError, match="there are no utterances in the input"):
         bad.check()
     bad.report("utt", DataError("reason"))
-    with pytest.raises(DataError, match=r"none of the 1 utterances could be used \(the warnings above say why\)"):
+    with pytest.raises(DataError, match="none of the 1 utterances could be used; the last was utterance utt: reason"):
         bad.check()
     bad.good = 8
     with pytest.raises(DataError, match=r"1 of 9 utterances could not be used, more than the share of 0\.1"):

@@ -3,6 +3,8 @@
 Source: ``StatisticsExtractionComponent``, ``StatisticsPoolingComponent`` in ``src/nnet3/nnet-general-component.h``.
 """
 
+from abc import abstractmethod
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,7 @@ class RangeComponent(ComponentModule):
 
     access: TimeRange
 
+    @abstractmethod
     def forward(self, x: Tensor, valid: Tensor, first: Tensor, end: Tensor) -> Tensor:
         """Sums over ranges of rows.
 
@@ -28,7 +31,6 @@ class RangeComponent(ComponentModule):
         Returns:
             (N, T_out, output_dim)
         """
-        raise NotImplementedError
 
 
 def _range_sums(x: Tensor, first: Tensor, end: Tensor) -> Tensor:
