@@ -9,6 +9,16 @@ _log = logging.getLogger(__name__)
 DEFAULT_MAX_BAD_SHARE = 0.1
 
 
+def check_share(share: float) -> None:
+    """Refuses a share that is none.
+
+    Raises:
+        UsageError: it is not from 0 to 1.
+    """
+    if not 0 <= share <= 1:
+        raise UsageError(f"--max-bad-share must be from 0 to 1, found {share:g}")
+
+
 class BadUtterances:
     """Counts good and bad utterances.
 
@@ -17,8 +27,7 @@ class BadUtterances:
     """
 
     def __init__(self, max_share: float = DEFAULT_MAX_BAD_SHARE) -> None:
-        if not 0 <= max_share <= 1:
-            raise UsageError(f"--max-bad-share must be from 0 to 1, found {max_share:g}")
+        check_share(max_share)
         self.max_share = max_share
         self.good = 0
         self.bad = 0

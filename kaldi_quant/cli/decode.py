@@ -5,10 +5,15 @@ from pathlib import Path
 
 import click
 
-from kaldi_quant.bad_utterances import DEFAULT_MAX_BAD_SHARE
-from kaldi_quant.cli.options import KaldiCommand, allow_pipes_option, kaldi_bool_option
+from kaldi_quant.cli.options import (
+    KaldiCommand,
+    allow_pipes_option,
+    backend_option,
+    kaldi_bool_option,
+    max_bad_share_option,
+)
 from kaldi_quant.decode.decoding import decode
-from kaldi_quant.decode.options import BACKENDS, DecodeOptions
+from kaldi_quant.decode.options import DecodeOptions
 
 _log = logging.getLogger(__name__)
 _DEFAULT = DecodeOptions()
@@ -35,23 +40,11 @@ _KALDI_ONLY = "The embedded decoder goes by the beam alone."
     help="Scales the lattices' acoustic costs; 10 for chain models.",
 )
 @kaldi_bool_option("--allow-partial", default=_DEFAULT.allow_partial, help="Keep utterances that reach no final state.")
-@click.option(
-    "--backend",
-    type=click.Choice(BACKENDS),
-    default="auto",
-    show_default=True,
-    help="auto: Kaldi if KALDI_ROOT is set.",
-)
+@backend_option()
 @click.option(
     "--cmd", metavar="CMD", help="How jobs run, such as run.pl or 'slurm.pl --mem 4G'; by default on this machine."
 )
-@click.option(
-    "--max-bad-share",
-    type=float,
-    default=DEFAULT_MAX_BAD_SHARE,
-    show_default=True,
-    help="Fail if more utterances fail.",
-)
+@max_bad_share_option()
 @allow_pipes_option()
 @click.argument("trans_model", metavar="TRANS-MODEL")
 @click.argument("graph", metavar="HCLG.fst")

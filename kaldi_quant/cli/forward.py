@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kaldi_quant.bad_utterances import DEFAULT_MAX_BAD_SHARE, BadUtterances
-from kaldi_quant.cli.options import KaldiCommand, allow_pipes_option, kaldi_bool_option
+from kaldi_quant.bad_utterances import BadUtterances
+from kaldi_quant.cli.options import KaldiCommand, allow_pipes_option, kaldi_bool_option, max_bad_share_option
 from kaldi_quant.errors import FormatError, UsageError
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.tables import RandomAccessMatrices, matrix_writer, read_matrices
@@ -44,9 +44,7 @@ _log = logging.getLogger(__name__)
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="Where to compute.")
 @click.option("--num-threads", type=int, default=0, help="CPU threads; 0 for torch's own choice.")
 @click.option("--batch-seconds", type=float, default=60.0, help="Speech computed at once.")
-@click.option(
-    "--max-bad-share", type=float, default=DEFAULT_MAX_BAD_SHARE, help="Fail if more utterances are unusable."
-)
+@max_bad_share_option()
 @allow_pipes_option()
 @click.argument("model")
 @click.argument("features", metavar="FEATURES-RSPECIFIER")

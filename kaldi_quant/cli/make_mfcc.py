@@ -7,8 +7,8 @@ from typing import Any
 import click
 import numpy as np
 
-from kaldi_quant.bad_utterances import DEFAULT_MAX_BAD_SHARE, BadUtterances
-from kaldi_quant.cli.options import KaldiCommand, allow_pipes_option, kaldi_bool_option
+from kaldi_quant.bad_utterances import BadUtterances
+from kaldi_quant.cli.options import KaldiCommand, allow_pipes_option, kaldi_bool_option, max_bad_share_option
 from kaldi_quant.errors import DataError
 from kaldi_quant.kaldi.compressed_matrix import compress
 from kaldi_quant.kaldi.mfcc_options import MfccOptions, read_mfcc_config
@@ -35,7 +35,7 @@ def _mfcc_options(function: Callable[..., None]) -> Callable[..., None]:
 @kaldi_bool_option(
     "--compress", "compress_features", default=False, help="Compress the features as copy-feats --compress=true does."
 )
-@click.option("--max-bad-share", type=float, default=DEFAULT_MAX_BAD_SHARE, show_default=True, metavar="SHARE")
+@max_bad_share_option()
 @allow_pipes_option()
 @_mfcc_options
 @click.argument("wav_rspecifier")

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from kaldi_quant.bad_utterances import DEFAULT_MAX_BAD_SHARE
+
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _BOOLEANS = ("true", "false", "t", "f", "1", "0", "yes", "no")
 
@@ -55,6 +57,23 @@ def allow_pipes_option() -> Callable[[_Function], _Function]:
     """``--allow-pipes``: whether shell commands in rspecifiers, wspecifiers and scp files run."""
     text = "Run the shell commands (… |) that rspecifiers and scp files hold. Say so only for files that you trust."
     return kaldi_bool_option("--allow-pipes", default=False, help=text)
+
+
+def max_bad_share_option() -> Callable[[_Function], _Function]:
+    """``--max-bad-share``: how many utterances may be unusable."""
+    text = "The share of utterances that may be unusable; more fail the job."
+    return click.option(
+        "--max-bad-share", type=float, default=DEFAULT_MAX_BAD_SHARE, show_default=True, metavar="SHARE", help=text
+    )
+
+
+def backend_option() -> Callable[[_Function], _Function]:
+    """``--backend``: which of the two ways decodes and scores."""
+    # Imported here, so that the list of verbs comes up without the packages that decoding needs.
+    from kaldi_quant.decode.options import BACKENDS
+
+    text = "auto: Kaldi if KALDI_ROOT is set."
+    return click.option("--backend", type=click.Choice(BACKENDS), default="auto", show_default=True, help=text)
 
 
 def describe_options(command: click.Command) -> str:

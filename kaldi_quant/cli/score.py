@@ -2,8 +2,8 @@
 
 import click
 
-from kaldi_quant.cli.options import KaldiCommand, kaldi_bool_option
-from kaldi_quant.decode.options import BACKENDS, ScoreOptions
+from kaldi_quant.cli.options import KaldiCommand, backend_option, kaldi_bool_option
+from kaldi_quant.decode.options import ScoreOptions
 from kaldi_quant.decode.scoring import score
 
 _DEFAULT = ScoreOptions()
@@ -23,13 +23,7 @@ _DEFAULT = ScoreOptions()
     help="Word insertion penalties, separated by commas.",
 )
 @kaldi_bool_option("--stats", default=_DEFAULT.stats, help="Make scoring_kaldi/wer_details for the best point.")
-@click.option(
-    "--backend",
-    type=click.Choice(BACKENDS),
-    default="auto",
-    show_default=True,
-    help="auto: Kaldi if KALDI_ROOT is set.",
-)
+@backend_option()
 @click.option("--cmd", metavar="CMD", help="How Kaldi's programs run, such as run.pl; by default on this machine.")
 @click.argument("data_dir", metavar="DATA-DIR")
 @click.argument("graph_dir", metavar="GRAPH-DIR")

@@ -4,6 +4,7 @@ import re
 import shlex
 from dataclasses import dataclass
 
+from kaldi_quant.bad_utterances import DEFAULT_MAX_BAD_SHARE, check_share
 from kaldi_quant.decode.sweep import SweepPoint
 from kaldi_quant.errors import UsageError
 
@@ -40,7 +41,7 @@ class DecodeOptions:
     nj: int = 4
     backend: str = "auto"
     cmd: str | None = None
-    max_bad_share: float = 0.1
+    max_bad_share: float = DEFAULT_MAX_BAD_SHARE
     allow_pipes: bool = False
 
     def __post_init__(self) -> None:
@@ -52,7 +53,8 @@ class DecodeOptions:
             raise UsageError(
                 f"--min-active must be from 0 to --max-active ({self.max_active}), found {self.min_active}"
             )
-        _check_common(self.backend, self.max_bad_share, self.cmd)
+        check_share(self.max_bad_share)
+        _check_common(self.backend, self.cmd)
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class ScoreOptions:
         for penalty in self.word_ins_penalty:
             if not _PENALTY.fullmatch(penalty):
                 raise UsageError(f"--word-ins-penalty expects numbers such as 0.0,0.5,1.0, found {penalty!r}")
-        _check_common(self.backend, 0.0, self.cmd)
+        _check_common(self.backend, self.cmd)
 
     @property
     def lm_weights(self) -> range:
@@ -96,11 +98,9 @@ class ScoreOptions:
         return [SweepPoint(weight, penalty) for penalty in self.word_ins_penalty for weight in self.lm_weights]
 
 
-def _check_common(backend: str, max_bad_share: float, cmd: str | None) -> None:
+def _check_common(backend: str, cmd: str | None) -> None:
     if backend not in BACKENDS:
         raise UsageError(f"--backend must be one of {', '.join(BACKENDS)}, found {backend!r}")
-    if not 0 <= max_bad_share <= 1:
-        raise UsageError(f"--max-bad-share must be from 0 to 1, found {max_bad_share}")
     try:
         words = shlex.split(cmd or "")
     except ValueError as error:

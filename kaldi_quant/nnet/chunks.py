@@ -84,9 +84,14 @@ class Chunk:
         """(num_outputs,) int64: the times of its outputs."""
         return np.arange(self.num_outputs, dtype=np.int64) * self.subsampling
 
-    def frames(self, num_frames: Frames) -> np.ndarray:
-        """(span,) int64: the utterance's frames that are its input; the first and last one are repeated."""
-        return np.clip(np.arange(*self.span) + self.first_frame, 0, num_frames - 1)
+    def frames(self, num_frames: Frames, span: tuple[int, int] | None = None) -> np.ndarray:
+        """(span,) int64: the utterance's frames that are its input; the first and last one are repeated.
+
+        Args:
+            num_frames: of the utterance.
+            span: instead of its own, such as the span of a whole batch.
+        """
+        return np.clip(np.arange(*(span or self.span)) + self.first_frame, 0, num_frames - 1)
 
     def ivector_row(self, num_rows: int, period: Frames) -> int:
         """Which row of the online i-vectors, one every ``period`` frames, belongs to its middle.

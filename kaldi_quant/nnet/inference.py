@@ -237,8 +237,7 @@ class Inference:
         start, end = min(span[0] for span in spans), max(span[1] for span in spans)
         feats = np.empty((len(batch), end - start, self.model.input_dim), np.float32)
         for row, piece in zip(feats, batch, strict=True):
-            frames = np.clip(np.arange(start, end) + piece.chunk.first_frame, 0, len(piece.utterance.feats) - 1)
-            row[:] = piece.utterance.feats[frames]
+            row[:] = piece.utterance.feats[piece.chunk.frames(len(piece.utterance.feats), (start, end))]
         ivectors = None
         if self.model.ivector_dim:
             stacked = np.stack([piece.ivector for piece in batch if piece.ivector is not None])

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from kaldi_quant.errors import ModelError
-from kaldi_quant.kaldi.descriptor import Append, Descriptor, IfDefined, NodeName, Offset, Scale, Sum
+from kaldi_quant.kaldi.descriptor import Append, Descriptor, NodeName, Scale, Sum
 from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode
 from kaldi_quant.nnet.components import FrameComponent
 from kaldi_quant.nnet.components.affine import Affine
@@ -27,7 +27,6 @@ from kaldi_quant.nnet.expression import (
     Concatenated,
     Constant,
     Expression,
-    Masked,
     Rows,
     Scaled,
     Values,
@@ -214,21 +213,11 @@ class Recurrence:
                 return Added([below(part) for part in parts], length)
             case Scale(source, scale):
                 return Scaled(below(source), scale, length)
-        return self._leaf(member.name, descriptor, times[first:end], block)
+        return self._leaf(descriptor, times[first:end], block)
 
-    def _leaf(self, name: str, descriptor: Descriptor, t: Times, block: int) -> Expression:
-        """A recurrent node at a constant delay, optional or not."""
-        compiler = Compiler(self.schedule, lambda node, shifted: self._rows(node, shifted, block))
-        match descriptor:
-            case NodeName() | Offset(NodeName()):
-                return compiler.compile(descriptor, t)
-            case IfDefined(NodeName() | Offset(NodeName()) as source):
-                mask = compiler.mask(source, t)
-                if mask.nowhere:
-                    return Constant(0.0, len(t), source.dim(self.graph.nnet.node_dim))
-                return Masked(compiler.compile(source, t), mask, len(t))
-        # Other combinations are rare; each is put together from whole expressions.
-        return compiler.compile(descriptor, t)
+    def _leaf(self, descriptor: Descriptor, t: Times, block: int) -> Expression:
+        """What a descriptor yields at times t, of one block, with recurrent nodes read from the blocks before it."""
+        return Compiler(self.schedule, lambda node, shifted: self._rows(node, shifted, block)).compile(descriptor, t)
 
     def _rows(self, node: str, t: Times, block: int) -> Expression:
         """Rows of a node at times t, from the blocks up to this one; missing times yield some row, to be masked."""

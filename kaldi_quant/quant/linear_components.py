@@ -33,8 +33,11 @@ LINEAR_FIELDS = {
 }
 
 
+#: Those whose weights are used again at every height.
+HEIGHT_TYPES = frozenset({"TimeHeightConvolutionComponent"})
+
 #: Those that multiply one frame of their input by one matrix.
-AFFINE_TYPES = frozenset(LINEAR_FIELDS) - {"TdnnComponent", "TimeHeightConvolutionComponent"}
+AFFINE_TYPES = frozenset(LINEAR_FIELDS) - HEIGHT_TYPES - {"TdnnComponent"}
 
 
 def is_linear(component: Component) -> bool:

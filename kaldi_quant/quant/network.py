@@ -63,10 +63,7 @@ class QuantizedNetwork:
 
     def dequantized(self) -> Nnet:
         """The network with the quantized weights in float: what Kaldi and Vosk can run."""
-        nnet = self.prepared.with_weights(
-            {name: layer.dequantized_weight().numpy() for name, layer in self.layers.items()}
-        )
-
+        nnet = self.prepared.float_nnet()
         for name, layer in self.layers.items():
             weight, bias = layer.dequantized_weight().numpy(), layer.dequantized_bias().numpy()
             nnet.components[name] = set_parameters(nnet.components[name], weight, bias)

@@ -9,6 +9,7 @@ the error of the weights times the offset would stay as a systematic one. A bypa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,7 +29,14 @@ from kaldi_quant.kaldi.descriptor import (
 from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet, Node, OutputNode, config_line
 from kaldi_quant.nnet.graph import reachable_nodes
 from kaldi_quant.quant.channelwise import scale_and_offset
-from kaldi_quant.quant.linear_components import AFFINE_TYPES, bias_of, is_linear, set_parameters, weight_of
+from kaldi_quant.quant.linear_components import (
+    AFFINE_TYPES,
+    HEIGHT_TYPES,
+    bias_of,
+    is_linear,
+    set_parameters,
+    weight_of,
+)
 
 _INERT = ("GeneralDropoutComponent", "SpecAugmentTimeMaskComponent", "ClipGradientComponent", "NoOpComponent")
 
@@ -45,16 +53,12 @@ class PreparedNetwork:
     nnet: Nnet
     input_offsets: dict[str, np.ndarray]
 
-    def with_weights(self, weights: dict[str, np.ndarray] | None = None) -> Nnet:
-        """The whole network, with other weights for some components, and every bias computed from the weights used.
-
-        Args:
-            weights: (out, in) by component; float ones where a component is not named.
-        """
+    def float_nnet(self) -> Nnet:
+        """The whole network in float, the offsets in its biases."""
         components = dict(self.nnet.components)
         for name, component in components.items():
             if is_linear(component):
-                weight = (weights or {}).get(name, weight_of(component))
+                weight = weight_of(component)
                 components[name] = set_parameters(component, weight, self.bias(name, weight))
         return replace(self.nnet, components=components)
 
@@ -105,20 +109,19 @@ class _Draft:
     def consumers(self, name: str) -> list[Node]:
         return [node for node in self.nodes.values() if name in _sources(node)]
 
-    def bypass(self, node: ComponentNode, source: Descriptor) -> bool:
-        """Takes a node out, its consumers reading ``source`` instead; False where one of them cannot."""
-        consumers = self.consumers(node.name)
-        if not isinstance(source, NodeName) and any(isinstance(consumer, DimRangeNode) for consumer in consumers):
-            return False
-        for consumer in consumers:
+    def redirect(self, name: str, source: str) -> None:
+        """Lets the consumers of one node read another."""
+        for consumer in self.consumers(name):
             if isinstance(consumer, DimRangeNode):
-                assert isinstance(source, NodeName)
-                self.nodes[consumer.name] = replace(consumer, input_node=source.node)
+                self.nodes[consumer.name] = replace(consumer, input_node=source)
             else:
                 assert isinstance(consumer, ComponentNode | OutputNode)
-                self.nodes[consumer.name] = replace(consumer, input=substitute(consumer.input, node.name, source))
-        del self.nodes[node.name], self.components[node.name]
-        return True
+                self.nodes[consumer.name] = replace(consumer, input=substitute(consumer.input, name, NodeName(source)))
+
+    def bypass(self, name: str, source: str) -> None:
+        """Takes a node out, its consumers reading ``source`` instead."""
+        self.redirect(name, source)
+        del self.nodes[name], self.components[name]
 
     def remove_inert(self) -> None:
         """Takes out what passes its input on unchanged."""
@@ -128,7 +131,7 @@ class _Draft:
             node = self.nodes[node.name]  # its input may have changed meanwhile
             assert isinstance(node, ComponentNode)
             if self.components[node.name].type in _INERT and isinstance(node.input, NodeName):
-                self.bypass(node, node.input)
+                self.bypass(node.name, node.input.node)
 
     def fold_channelwise(self) -> None:
         """Folds scales backwards into the affine layer before, through a ReLU; offsets are set aside."""
@@ -144,7 +147,7 @@ class _Draft:
         linear = self._scalable(source, node.name, bool((scale > 0).all()))
         if linear is None or not self._scale_rows(linear, scale, offset if linear == source else None):
             return
-        self.bypass(node, NodeName(source))
+        self.bypass(node.name, source)
         if linear != source and offset.any():
             self.offsets[source] = offset
 
@@ -161,8 +164,7 @@ class _Draft:
         if not through_relu or source in self.offsets:
             return None
         assert isinstance(node.input, NodeName)
-        below = self._scalable(node.input.node, source, positive)
-        return below if below is not None and is_linear(self.components[below]) else None
+        return self._scalable(node.input.node, source, positive)
 
     def _scale_rows(self, name: str, scale: np.ndarray, offset: np.ndarray | None) -> bool:
         """Scales a linear component's rows, and adds to its bias; False where its rows stand for several scales."""
@@ -219,12 +221,13 @@ class _Draft:
         for name in list(self.offsets):
             if not self._absorbed(name):
                 self._materialize(name)
+        dim = self.finish("").node_dim
         for node in list(self.nodes.values()):
             if self._is_sum(node) and any(leaf in self.offsets for leaf in _sources(node)):
                 assert isinstance(node, ComponentNode)
-                self.offsets[node.name] = self._offset_of(node.input)
+                self.offsets[node.name] = self._offset_of(node.input, dim)
         return {
-            node.name: self._input_offset(node)
+            node.name: self._input_offset(node, dim)
             for node in self.nodes.values()
             if isinstance(node, ComponentNode) and is_linear(self.components[node.name])
             if any(leaf in self.offsets for leaf in _sources(node))
@@ -239,7 +242,7 @@ class _Draft:
             if not isinstance(consumer, ComponentNode) or not _is_plain(consumer.input):
                 return False
             component = self.components[consumer.name]
-            linear = is_linear(component) and component.type != "TimeHeightConvolutionComponent"
+            linear = is_linear(component) and component.type not in HEIGHT_TYPES
             carried = self._is_sum(consumer) and consumer.name not in self.recurrent and depth < len(self.nodes)
             if not linear and not (carried and self._absorbed(consumer.name, depth + 1)):
                 return False
@@ -248,15 +251,8 @@ class _Draft:
     def _materialize(self, name: str) -> None:
         """Adds a node's offset by a node of its own."""
         added = f"{name}.offset"
-        consumers = self.consumers(name)
-        bias = self.offsets.pop(name).astype(np.float32)
-        self.components[added] = Component("FixedBiasComponent", [("Bias", bias)])
-        for consumer in consumers:
-            if isinstance(consumer, DimRangeNode):
-                self.nodes[consumer.name] = replace(consumer, input_node=added)
-            else:
-                assert isinstance(consumer, ComponentNode | OutputNode)
-                self.nodes[consumer.name] = replace(consumer, input=substitute(consumer.input, name, NodeName(added)))
+        self.redirect(name, added)
+        self.components[added] = Component("FixedBiasComponent", [("Bias", self.offsets.pop(name).astype(np.float32))])
         nodes = {}
         for key, node in self.nodes.items():
             nodes[key] = node
@@ -264,27 +260,24 @@ class _Draft:
                 nodes[added] = ComponentNode(added, added, NodeName(name))
         self.nodes = nodes
 
-    def _dim(self, name: str) -> int:
-        return Nnet([config_line(node) for node in self.nodes.values()], self.components).node_dim(name)
-
-    def _offset_of(self, descriptor: Descriptor) -> np.ndarray:
-        """What a descriptor's value lacks: (dim,) float64."""
+    def _offset_of(self, descriptor: Descriptor, dim: Callable[[str], int]) -> np.ndarray:
+        """What a descriptor's value lacks: (dim,) float64; ``dim`` tells a node's dimension."""
         match descriptor:
             case NodeName(node):
-                return self.offsets[node] if node in self.offsets else np.zeros(self._dim(node))
+                return self.offsets[node] if node in self.offsets else np.zeros(dim(node))
             case Append(parts):
-                return np.concatenate([self._offset_of(part) for part in parts])
+                return np.concatenate([self._offset_of(part, dim) for part in parts])
             case Sum(parts):
-                return np.sum([self._offset_of(part) for part in parts], axis=0)
+                return np.sum([self._offset_of(part, dim) for part in parts], axis=0)
             case Scale(source, scale):
-                return scale * self._offset_of(source)
+                return scale * self._offset_of(source, dim)
             case Offset(source) | Round(source) | ReplaceIndex(source):
-                return self._offset_of(source)
-        return np.zeros(descriptor.dim(self._dim))
+                return self._offset_of(source, dim)
+        return np.zeros(descriptor.dim(dim))
 
-    def _input_offset(self, node: ComponentNode) -> np.ndarray:
+    def _input_offset(self, node: ComponentNode, dim: Callable[[str], int]) -> np.ndarray:
         """What the columns of a linear component lack; a TdnnComponent's repeat for each time offset."""
-        offset = self._offset_of(node.input)
+        offset = self._offset_of(node.input, dim)
         columns = weight_of(self.components[node.name]).shape[1]
         return np.tile(offset, columns // len(offset))
 

@@ -26,7 +26,7 @@ from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.gptq import gptq_round
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.integer_linear import InputGrid, IntegerLinear
-from kaldi_quant.quant.linear_components import weight_of
+from kaldi_quant.quant.linear_components import HEIGHT_TYPES, weight_of
 from kaldi_quant.quant.network import QuantizedNetwork, activation_nodes, linear_layers
 from kaldi_quant.quant.observers import OBSERVERS, ColumnMinMaxObserver, Observer
 from kaldi_quant.quant.prepare import prepare
@@ -60,7 +60,7 @@ class _Quantizer:
         self.nodes = {node.component: node for node in self.prepared.nnet.nodes_of(ComponentNode)}
 
     def run(self) -> QuantizedNetwork:
-        model = AcousticModel(self.prepared.with_weights())
+        model = AcousticModel(self.prepared.float_nnet())
         result = QuantizedNetwork(self.prepared, {}, self._activation_grids(model), self.float_layers)
         float_means = {name: found.mean for name, found in self._statistics(model, self.names, False).items()}
         at_once = None if self.config.sequential else self._statistics(model, self.names, True)
@@ -75,7 +75,14 @@ class _Quantizer:
 
     def _activation_grids(self, model: AcousticModel) -> dict[str, Grid]:
         readers = activation_nodes(self.prepared.nnet, self.names)
-        inputs = {name for name in readers if isinstance(self.prepared.nnet.nodes[name], InputNode)}
+        nnet = self.prepared.nnet
+        # A convolution's weights meet every height, so that its input has one grid for all of them.
+        inputs = {
+            node.name
+            for node in nnet.nodes_of(InputNode)
+            if node.name in readers
+            if not any(nnet.components[reader].type in HEIGHT_TYPES for reader in readers[node.name])
+        }
 
         def make(name: str) -> Observer:
             return ColumnMinMaxObserver() if name in inputs else OBSERVERS[self.config.observer]()
@@ -94,7 +101,12 @@ class _Quantizer:
 
         def expand(values: dict[str, Tensor]) -> Tensor:
             one = _by_column(descriptor, lambda node: values[node].expand(nnet.node_dim(node)))
-            return one.repeat(columns // len(one)) if len(one) <= columns else one[:1].expand(columns)
+            if nnet.components[name].type not in HEIGHT_TYPES:
+                # A TdnnComponent's columns repeat for each time offset.
+                return one.repeat(columns // len(one))
+            if not (one == one[0]).all():
+                raise ModelError(f"{nnet.path}: the convolution {name} reads columns of different grids")
+            return one[:1].expand(columns)
 
         scale = expand({node: grid.scale for node, grid in activations.items()})
         zero_point = expand({node: grid.zero_point for node, grid in activations.items()})
@@ -113,7 +125,7 @@ class _Quantizer:
         if self.config.bias_correction:
             # The mean of what the float layer computes, less that of what this one would.
             float_bias = torch.from_numpy(self.prepared.bias(name, original.numpy()))
-            bias = bias + (original @ float_mean + float_bias) - (dequantized @ statistics.mean + bias)
+            bias = original @ float_mean + float_bias - dequantized @ statistics.mean
         return IntegerLinear.build(grid, integers, bias, inputs)
 
 

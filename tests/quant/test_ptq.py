@@ -16,6 +16,7 @@ from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig, config_from_dict, read_config
 from kaldi_quant.quant.ptq import quantize
+from tests.references import NNET3, load, model_file, read_archive
 
 OPTIONS = InferenceOptions(ChunkOptions(3))
 
@@ -118,3 +119,17 @@ def test_silence_and_a_single_frame_are_enough_to_run(nnet: Nnet, feats: np.ndar
     network = quantize(nnet, PtqConfig(), CalibrationSet([("only", feats)], OPTIONS))
     rows = dict(Inference(network.model(), None, OPTIONS).compute([("only", feats)]))["only"]
     assert np.isfinite(rows).all()
+
+
+@pytest.mark.parametrize(
+    "name", ["conv_usual", "conv_zero_padding", "fast_lstmp", "blstm_old", "attention_relu_renorm"]
+)
+def test_other_topologies_hardly_change_at_eight_bits(name: str) -> None:
+    folder = NNET3 / name
+    network = load(model_file(folder)).nnet
+    feats = read_archive(NNET3 / f"feats{network.input_dim()}.ark")
+    calibration = CalibrationSet(feats.items(), OPTIONS)
+    expected = dict(Inference(AcousticModel(network), None, OPTIONS).compute(feats.items()))
+    rows = dict(Inference(quantize(network, PtqConfig(), calibration).model(), None, OPTIONS).compute(feats.items()))
+    for utterance, float_rows in expected.items():
+        assert np.abs(rows[utterance] - float_rows).mean() < 0.05 * float_rows.std()
