@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 _TOKEN = re.compile(r"\s*([(),]|[^\s(),]+)")
@@ -274,16 +274,18 @@ _MANY: dict[str, type[_Many]] = {"Append": Append, "Sum": Sum, "Failover": Failo
 _KINDS = {*_MANY, "Scale", "Const", "IfDefined", "Offset", "Round", "ReplaceIndex"}
 
 
+def with_sources(descriptor: Descriptor, sources: Sequence[Descriptor]) -> Descriptor:
+    """The descriptor with other descriptors below it, as many as it has."""
+    if isinstance(descriptor, _Many):
+        return replace(descriptor, parts=tuple(sources))
+    return replace(descriptor, source=sources[0]) if isinstance(descriptor, _One) else descriptor
+
+
 def substitute(descriptor: Descriptor, node: str, source: Descriptor) -> Descriptor:
     """The descriptor with every mention of a node replaced by another descriptor."""
-    match descriptor:
-        case NodeName(name):
-            return source if name == node else descriptor
-        case _Many(parts):
-            return replace(descriptor, parts=tuple(substitute(part, node, source) for part in parts))
-        case _One(below):
-            return replace(descriptor, source=substitute(below, node, source))
-    return descriptor
+    if isinstance(descriptor, NodeName):
+        return source if descriptor.node == node else descriptor
+    return with_sources(descriptor, [substitute(below, node, source) for below in descriptor.sources()])
 
 
 def parse_descriptor(text: str) -> Descriptor:

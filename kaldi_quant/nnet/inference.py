@@ -224,7 +224,8 @@ class Inference:
         batch: list[_Piece] = []
         for piece in sorted(pieces, key=lambda piece: (piece.input_frames, piece.chunk.span)):
             # Sorted by length, so that the newest piece is the longest: its length is what all are padded to.
-            if batch and (len(batch) + 1) * piece.input_frames > self._batch_frames:
+            full = (len(batch) + 1) * piece.input_frames > self._batch_frames
+            if batch and (full or (self.model.batches_of_one_length and piece.chunk.span != batch[0].chunk.span)):
                 yield batch
                 batch = []
             batch.append(piece)

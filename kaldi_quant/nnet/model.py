@@ -57,6 +57,8 @@ class AcousticModel(nn.Module):
         self.context: Context = compute_context(self.graph)
         #: For some nodes a function that is given the output, (N, times, dim), and whose result takes its place.
         self.taps: dict[str, Tap] = {}
+        #: Whether a batch must hold sequences of one length, because padding would change the result.
+        self.batches_of_one_length = False
         self._programs: OrderedDict[tuple, Program] = OrderedDict()
 
     @property
@@ -77,6 +79,11 @@ class AcousticModel(nn.Module):
     def component(self, name: str) -> ComponentModule:
         """The module of the component of that name in the file."""
         return self.components[self._names.index(name)]  # type: ignore[return-value]
+
+    def replace_component(self, name: str, module: ComponentModule) -> None:
+        """Puts a module in the place of a component's; it must read the same times."""
+        self.components[self._names.index(name)] = module
+        self.forget_programs()
 
     def forget_programs(self) -> None:
         """Makes programs anew from now on: to be called when a component's product is replaced by another kind."""

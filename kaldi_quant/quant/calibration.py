@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import torch
@@ -49,18 +49,14 @@ class CalibrationSet:
         bad.check()
 
 
-def observe(
-    model: AcousticModel, nodes: Iterable[str], make: Callable[[str], Observer], data: CalibrationSet
-) -> dict[str, Observer]:
+def observe(model: AcousticModel, observers: Mapping[str, Observer], data: CalibrationSet) -> None:
     """Shows nodes' outputs to observers.
 
     Args:
         model: the float network.
-        nodes: whose outputs.
-        make: makes the observer of a node.
+        observers: for each node the one that sees it; several may share one.
         data: the calibration set.
     """
-    observers = {name: make(name) for name in nodes}
 
     def tap(observer: Observer) -> Callable[[Tensor], Tensor]:
         def see(x: Tensor) -> Tensor:
@@ -75,7 +71,6 @@ def observe(
         data.run(model)
     finally:
         model.taps = before
-    return observers
 
 
 class InputStatistics(torch.nn.Module):

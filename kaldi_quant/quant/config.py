@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,15 @@ from kaldi_quant.errors import UsageError
 from kaldi_quant.quant.observers import OBSERVERS
 from kaldi_quant.quant.spec import QSpec
 
-WEIGHT_METHODS = ("minmax", "mse", "gptq")
+#: How weights are rounded; each has a module that names its source.
+WEIGHT_METHODS = ("minmax", "mse", "gptq", "adaround")
+RANGES = ("static", "dynamic")
+EQUALIZATIONS = ("none", "cle", "smoothquant", "awq")
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UsageError(f"{name} {value!r} is none of {', '.join(choices)}")
 
 
 @dataclass(frozen=True)
@@ -24,8 +33,10 @@ class LayerConfig:
     Args:
         bits: width of its weights.
         act_bits: width of its input.
-        method: how weights are rounded: minmax, mse or gptq.
+        method: how weights are rounded: minmax, mse, gptq or adaround.
         per_channel: one weight scale for each output channel, else one for the matrix.
+        symmetric: weights have zero in the middle of their grid; else the zero point is fitted.
+        ranges: static, known from the calibration set, or dynamic: found anew for each utterance or chunk.
         float_reason: why the layer stays in float; empty for layers that are quantized.
     """
 
@@ -33,20 +44,22 @@ class LayerConfig:
     act_bits: int = 8
     method: str = "mse"
     per_channel: bool = True
+    symmetric: bool = True
+    ranges: str = "static"
     float_reason: str = ""
 
     def __post_init__(self) -> None:
-        if self.method not in WEIGHT_METHODS:
-            raise UsageError(f"method {self.method!r} is none of {', '.join(WEIGHT_METHODS)}")
-        QSpec(self.act_bits)
+        _one_of("method", self.method, WEIGHT_METHODS)
+        _one_of("ranges", self.ranges, RANGES)
         self.weight_spec()
+        self.activation_spec(signed=True)
 
     def weight_spec(self) -> QSpec:
         """The grid of the weights."""
-        return QSpec(self.bits, signed=True, symmetric=True, per_channel=self.per_channel)
+        return QSpec(self.bits, signed=True, symmetric=self.symmetric, per_channel=self.per_channel)
 
     def activation_spec(self, signed: bool, per_channel: bool = False) -> QSpec:
-        """The grid of the input: unsigned where nothing negative was seen."""
+        """The grid of the input: integers from zero up, the zero point fitted where negative values were seen."""
         return QSpec(self.act_bits, signed=False, symmetric=not signed, per_channel=per_channel)
 
 
@@ -56,8 +69,10 @@ class PtqConfig:
 
     Args:
         default: how layers are quantized.
-        layers: by pattern of the layer's name (shell wildcards) the fields that differ; the last match wins.
+        layers: by pattern of the layer's name (shell wildcards), or by @kind (``layer_kinds``), the fields that differ;
+            the last match wins.
         observer: how activation ranges are found.
+        equalization: how channels are rescaled beforehand: none, cle, smoothquant or awq.
         bias_correction: whether biases take up the mean error on the calibration set.
         sequential: whether each layer is fitted to inputs that the quantized layers before it make; one run over the
             calibration set for each layer instead of one for all.
@@ -66,24 +81,31 @@ class PtqConfig:
     default: LayerConfig = field(default_factory=LayerConfig)
     layers: dict[str, dict[str, Any]] = field(default_factory=dict)
     observer: str = "mse"
+    equalization: str = "none"
     bias_correction: bool = True
     sequential: bool = False
 
     def __post_init__(self) -> None:
-        if self.observer not in OBSERVERS:
-            raise UsageError(f"observer {self.observer!r} is none of {', '.join(OBSERVERS)}")
+        _one_of("observer", self.observer, tuple(OBSERVERS))
+        _one_of("equalization", self.equalization, EQUALIZATIONS)
 
-    def for_layers(self, names: list[str]) -> dict[str, LayerConfig]:
+    def for_layers(self, kinds: Mapping[str, Collection[str]]) -> dict[str, LayerConfig]:
         """The configuration of each layer.
+
+        Args:
+            kinds: for each layer its kinds.
 
         Raises:
             UsageError: a pattern matches no layer.
         """
-        chosen = dict.fromkeys(names, self.default)
+        chosen = dict.fromkeys(kinds, self.default)
         for pattern, changes in self.layers.items():
-            matched = fnmatch.filter(names, pattern)
+            matched = fnmatch.filter(kinds, pattern)
+            if pattern.startswith("@"):
+                matched = [name for name in kinds if pattern[1:] in kinds[name]]
             if not matched:
-                raise UsageError(f"the pattern {pattern!r} matches no layer; the layers are {', '.join(names)}")
+                known = ", ".join(f"{name} (@{', @'.join(sorted(kinds[name]))})" for name in kinds)
+                raise UsageError(f"the pattern {pattern!r} matches no layer; the layers are {known}")
             for name in matched:
                 chosen[name] = _changed(chosen[name], changes, f"layers, {pattern}")
         return chosen

@@ -59,6 +59,11 @@ class Grid:
         """x rounded to the grid, in its own dtype."""
         return self.dequantize(self.quantize(x)).to(x.dtype)
 
+    def round_steps(self, steps: Tensor) -> Tensor:
+        """Values on the grid, float32, of what is given in steps of the scale, not yet rounded."""
+        integers = (steps.round() + self.zero_point).clamp(self.spec.qmin, self.spec.qmax)
+        return self.dequantize(integers.to(torch.int32))
+
 
 def _positive(scale: Tensor) -> Tensor:
     return torch.where(scale > _SMALLEST_SCALE, scale, torch.ones_like(scale)).float()

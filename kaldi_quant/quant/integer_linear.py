@@ -1,14 +1,20 @@
 """The integer form of a linear component: the reference that defines the result.
 
-    output = weight_scale * (sum over columns of (input - zero_point) * weight + bias)
+With ranges that are known beforehand,
 
-in integers but for the last product. Every column of the input has a scale of its own, which is multiplied into the
-weights before they are quantized: inputs of several nodes, and features of very different ranges, share an accumulator.
+    accumulator = sum over columns of (input - zero_point) * (weight - zero_point) + bias
+
+is exact in 32-bit integers. It either becomes a float by one product, or goes straight to the grid of the next node:
+
+    steps = float32(accumulator) * multiplier,   multiplier = (input_scale * weight_scale) / output_scale  in float32
+    output = clamp(round_half_to_even(steps) + zero_point)
+
+which are the operations, in the same order, of the integer kernels in onnxruntime (``MlasRequantizeOutput``).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,85 +22,170 @@ from torch import Tensor
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.quantized_weight import QuantizedWeight
+from kaldi_quant.quant.spec import QSpec
 
 ACCUMULATOR_LIMIT = 2**31
+
+# A row of zero weights may have any scale: this many steps for its bias leave it all the precision of its float.
+_STEPS_OF_A_LONE_BIAS = 2**22
+# A bias alone may take up this share of the accumulator; rows of tiny weights get a coarser scale.
+_LARGEST_BIAS = ACCUMULATOR_LIMIT / 4
 
 
 @dataclass(frozen=True)
 class InputGrid:
-    """The grids of a linear component's input, one scale and zero point a column.
+    """The grids of a linear component's input.
 
     Args:
-        scale: (in,) float32.
+        scale: (in,) float32, of each column.
         zero_point: (in,) int32.
         qmin: the smallest integer of any column.
         qmax: the largest.
+        per_column: whether columns differ in scale. Then the scales are multiplied into the weights before these are
+            quantized, so that features of very different ranges share an accumulator.
     """
 
     scale: Tensor
     zero_point: Tensor
     qmin: int
     qmax: int
+    per_column: bool
+
+    @property
+    def common_scale(self) -> Tensor:
+        """() float32: what the accumulator's scale takes from the input."""
+        return torch.ones(()) if self.per_column else self.scale[0]
+
+    @property
+    def folded(self) -> Tensor:
+        """(in,) float64: what the float weights' columns are multiplied by before they are quantized."""
+        return self.scale.double() if self.per_column else torch.ones(len(self.scale), dtype=torch.float64)
 
     def integers(self, x: Tensor) -> Tensor:
         """The integers behind values on the grid, less the zero point. x: (..., in) float → (..., in) float64."""
         return (x.double() / self.scale.double()).round()
 
 
-@dataclass(frozen=True)
-class IntegerLinear:
-    """A linear component in integers.
+def coarse_enough(grid: Grid, bias: Tensor, inputs: InputGrid) -> Grid:
+    """The grid of a weight with scales under which the bias fits the accumulator.
 
     Args:
-        weight: (out, in) int32, for the input times its scale.
-        weight_scale: (out, 1) float32.
-        bias: (out,) int32, in steps of ``weight_scale``.
+        grid: scale (out, 1) or ().
+        bias: (out,) float64.
+        inputs: the grids of the layer's input.
+    """
+    least = (bias.abs() / inputs.common_scale.double() / _LARGEST_BIAS).float().unsqueeze(1)
+    return replace(grid, scale=torch.maximum(grid.scale, least if grid.scale.dim() else least.max()))
+
+
+@dataclass(frozen=True)
+class IntegerLinear:
+    """A linear component in integers, with ranges known beforehand.
+
+    Args:
+        weight: for the input in steps of its common scale.
+        bias: (out,) int32, in steps of ``accumulator_scale``.
         inputs: the grids of the input.
-        bits: width of the weights.
     """
 
-    weight: Tensor
-    weight_scale: Tensor
+    weight: QuantizedWeight
     bias: Tensor
     inputs: InputGrid
-    bits: int
 
     @classmethod
-    def build(cls, grid: Grid, weight: Tensor, bias: np.ndarray | Tensor, inputs: InputGrid) -> IntegerLinear:
+    def build(cls, weight: QuantizedWeight, bias: np.ndarray | Tensor, inputs: InputGrid) -> IntegerLinear:
         """Puts the integers together.
 
         Args:
-            grid: the weights' grid, scale (out, 1) or ().
-            weight: (out, in) int32.
+            weight: for the input's integers.
             bias: (out,) float64, of the layer as it is with these weights.
             inputs: the grids of the input.
 
         Raises:
             UsageError: the widths would overflow 32-bit accumulators.
         """
-        scale = grid.scale.expand(len(weight), 1).contiguous()
-        largest = max(abs(inputs.qmin), abs(inputs.qmax), inputs.qmax - inputs.qmin)
-        sums = weight.abs().sum(1).double() * largest
-        steps = (torch.as_tensor(bias).double() / scale[:, 0].double()).round()
-        if len(sums) and float((sums + steps.abs()).max()) >= ACCUMULATOR_LIMIT:
-            raise UsageError(
-                f"{grid.spec.bits}-bit weights and activations of {largest} steps over {weight.shape[1]} columns "
-                "overflow 32-bit accumulators: choose fewer bits"
-            )
-        return cls(weight, scale, steps.to(torch.int32), inputs, grid.spec.bits)
+        bias = torch.as_tensor(bias).double()
+        empty = ~(weight.centred != 0).any(1, keepdim=True)
+        lone = (bias.abs().unsqueeze(1) / _STEPS_OF_A_LONE_BIAS / inputs.common_scale.double()).float()
+        weight = replace(weight, scale=torch.where(empty & (lone > 0), lone, weight.scale))
+        steps = (bias / (inputs.common_scale * weight.scale[:, 0]).double()).round()
+        _check_accumulator(weight, max(abs(inputs.qmin), abs(inputs.qmax), inputs.qmax - inputs.qmin), steps)
+        return cls(weight, steps.to(torch.int32), inputs)
+
+    @property
+    def accumulator_scale(self) -> Tensor:
+        """(out,) float32."""
+        return self.inputs.common_scale * self.weight.scale[:, 0]
 
     def accumulate(self, integers: Tensor) -> Tensor:
         """(..., in) integers without zero point, float64 → (..., out) accumulators, float64 and exact."""
-        return integers @ self.weight.double().T + self.bias.double()
+        return self.weight.sums(integers) + self.bias.double()
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., in) float on the input's grid → (..., out) float32."""
-        return self.accumulate(self.inputs.integers(x)).float() * self.weight_scale[:, 0]
+        return self.accumulate(self.inputs.integers(x)).float() * self.accumulator_scale
+
+    def steps(self, x: Tensor, output: Grid) -> Tensor:
+        """x: (..., in) float on the input's grid → (..., out) float32 in steps of the output's grid, unrounded."""
+        return self.accumulate(self.inputs.integers(x)).float() * (self.accumulator_scale / output.scale)
 
     def dequantized_weight(self) -> Tensor:
         """(out, in) float32: the weights for a float input."""
-        return (self.weight.double() * self.weight_scale.double() / self.inputs.scale.double()).float()
+        return (self.weight.dequantized() / self.inputs.folded).float()
 
     def dequantized_bias(self) -> Tensor:
         """(out,) float32."""
-        return self.bias.float() * self.weight_scale[:, 0]
+        return self.bias.float() * self.accumulator_scale
+
+
+@dataclass(frozen=True)
+class DynamicLinear:
+    """A linear component whose input is put on a grid of its own at every call, over its least and greatest value.
+
+    Args:
+        weight: for a float input.
+        bias: (out,) float32.
+        spec: the input's width.
+    """
+
+    weight: QuantizedWeight
+    bias: Tensor
+    spec: QSpec
+
+    @classmethod
+    def build(cls, weight: QuantizedWeight, bias: np.ndarray | Tensor, spec: QSpec) -> DynamicLinear:
+        """Puts a layer together; bias: (out,) float64.
+
+        Raises:
+            UsageError: the widths would overflow 32-bit accumulators.
+        """
+        bias = torch.as_tensor(bias)
+        _check_accumulator(weight, spec.qmax - spec.qmin, torch.zeros_like(bias))
+        return cls(weight, bias.float(), spec)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, ..., in) float → (N, ..., out) float32; each of the N sequences has a grid of its own."""
+        flat = x.flatten(1)
+        shape = (len(x),) + (1,) * (x.dim() - 1)
+        grid = Grid.from_range(self.spec, flat.amin(1).view(shape), flat.amax(1).view(shape))
+        integers = (grid.quantize(x) - grid.zero_point).double()
+        return self.weight.sums(integers).float() * (grid.scale * self.weight.scale[:, 0]) + self.bias
+
+    def dequantized_weight(self) -> Tensor:
+        """(out, in) float32."""
+        return self.weight.dequantized().float()
+
+    def dequantized_bias(self) -> Tensor:
+        """(out,) float32."""
+        return self.bias
+
+
+def _check_accumulator(weight: QuantizedWeight, largest: int, bias: Tensor) -> None:
+    """Refuses widths that overflow; largest: of the input less its zero point; bias: (out,) in steps."""
+    sums = weight.centred.abs().sum(1).double() * largest
+    if len(sums) and float((sums + bias.abs()).max()) >= ACCUMULATOR_LIMIT:
+        raise UsageError(
+            f"{weight.spec.bits}-bit weights and activations of {largest} steps over {weight.integers.shape[1]} "
+            "columns overflow 32-bit accumulators: choose fewer bits"
+        )

@@ -2,47 +2,54 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from kaldi_quant.kaldi.nnet import ComponentNode, Nnet
+from kaldi_quant.kaldi.component import Component
+from kaldi_quant.kaldi.descriptor import Append
+from kaldi_quant.kaldi.nnet import ComponentNode, Nnet, config_line
 from kaldi_quant.nnet.components.affine import Affine, Tdnn
+from kaldi_quant.nnet.components.base import FrameComponent
 from kaldi_quant.nnet.components.convolution import TimeHeightConvolution
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.quant.grid import Grid
-from kaldi_quant.quant.integer_linear import IntegerLinear
-from kaldi_quant.quant.linear_components import is_linear, set_parameters
+from kaldi_quant.quant.integer_graph import IntegerGraph, Term
+from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
+from kaldi_quant.quant.integer_sum import integer_sum
+from kaldi_quant.quant.linear_components import set_parameters
 from kaldi_quant.quant.prepare import PreparedNetwork
 
-
-def linear_layers(nnet: Nnet) -> list[str]:
-    """The linear components, in the order of the graph."""
-    nodes = nnet.nodes_of(ComponentNode)
-    return [node.component for node in nodes if is_linear(nnet.components[node.component])]
+LinearModule = Affine | Tdnn | TimeHeightConvolution
 
 
-def activation_nodes(nnet: Nnet, layers: list[str]) -> dict[str, list[str]]:
-    """The nodes whose output the given layers read, each with its layers."""
-    readers: dict[str, list[str]] = {}
-    for node in nnet.nodes_of(ComponentNode):
-        if node.component in layers:
-            for leaf in node.input.leaves():
-                readers.setdefault(leaf.node, []).append(node.component)
-    return readers
-
-
-class _IntegerProduct(torch.nn.Module):
+class _Product(nn.Module):
     """Takes the place of a module's float product."""
 
-    def __init__(self, layer: IntegerLinear) -> None:
+    def __init__(self, compute: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        self.layer = layer
+        self.compute = compute
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """x: (..., in) on the grid → (..., out); the bias is the layer's own."""
-        return self.layer.forward(x)
+        """x: (..., in) → (..., out); the bias is the layer's own."""
+        return self.compute(x)
+
+
+class _IntegerSum(FrameComponent):
+    """Adds nodes on grids: x holds their values side by side; the result is in steps of the sum's own grid."""
+
+    def __init__(self, component: Component, terms: list[Term], grids: dict[str, Grid], output: Grid) -> None:
+        super().__init__(component)
+        self.grids = [grids[term.node] for term in terms]
+        self.coefficients = [term.coefficient for term in terms]
+        self.output = output
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = x.unflatten(-1, (len(self.grids), -1)).unbind(-2)
+        integers = [grid.quantize(part) for grid, part in zip(self.grids, parts, strict=True)]
+        return self.output.dequantize(integer_sum(integers, self.grids, self.coefficients, self.output))
 
 
 @dataclass
@@ -52,14 +59,20 @@ class QuantizedNetwork:
     Args:
         prepared: the float network that was quantized.
         layers: the integer form of each quantized layer.
-        activations: the grid of each node that a quantized layer reads; scale () or, for features, (dim,).
+        activations: the grid of each node that lies on one; scale () or, for network inputs, (dim,).
         float_layers: the layers that stay in float, with the reason.
     """
 
     prepared: PreparedNetwork
-    layers: dict[str, IntegerLinear]
+    layers: dict[str, IntegerLinear | DynamicLinear]
     activations: dict[str, Grid]
     float_layers: dict[str, str]
+
+    @cached_property
+    def graph(self) -> IntegerGraph:
+        """Which nodes are on grids, and what is fused."""
+        static = [name for name, layer in self.layers.items() if isinstance(layer, IntegerLinear)]
+        return IntegerGraph(self.prepared.nnet, static)
 
     def dequantized(self) -> Nnet:
         """The network with the quantized weights in float: what Kaldi and Vosk can run."""
@@ -70,12 +83,39 @@ class QuantizedNetwork:
         return nnet
 
     def model(self) -> AcousticModel:
-        """The network in torch: activations on their grids, products in exact integers."""
-        model = AcousticModel(self.dequantized())
+        """The network in torch: activations on their grids, products in exact integers. It defines the result."""
+        graph = self.graph
+        sums = {name: terms for name, terms in graph.sums.items() if name in self.activations}
+        model = AcousticModel(_with_sums_side_by_side(self.dequantized(), sums))
         for name, grid in self.activations.items():
             model.taps[name] = grid.fake
+        for name, terms in sums.items():
+            component = model.nnet.components[name]
+            model.replace_component(name, _IntegerSum(component, terms, self.activations, self.activations[name]))
         for name, layer in self.layers.items():
             module = model.component(name)
-            assert isinstance(module, Affine | Tdnn | TimeHeightConvolution)
-            module.product = _IntegerProduct(layer)
+            assert isinstance(module, LinearModule)
+            destination = graph.destination(name) if isinstance(layer, IntegerLinear) else None
+            module.product = _Product(layer.forward)
+            if isinstance(layer, IntegerLinear) and destination and destination.node in self.activations:
+                output = self.activations[destination.node]
+                module.product = _Product(_requantizing(layer, output))
+                model.taps[destination.node] = output.round_steps
+        model.batches_of_one_length = any(isinstance(layer, DynamicLinear) for layer in self.layers.values())
         return model
+
+
+def _requantizing(layer: IntegerLinear, output: Grid) -> Callable[[Tensor], Tensor]:
+    return lambda x: layer.steps(x, output)
+
+
+def _with_sums_side_by_side(nnet: Nnet, sums: dict[str, list[Term]]) -> Nnet:
+    """The network with the terms of some sums appended, for a component that adds them in its own way."""
+    components, nodes = dict(nnet.components), dict(nnet.nodes)
+    for name, terms in sums.items():
+        node, dim = nodes[name], nnet.node_dim(name)
+        assert isinstance(node, ComponentNode)
+        nodes[name] = replace(node, input=Append(tuple(term.descriptor for term in terms)))
+        fields = [("InputDim", dim * len(terms)), ("OutputDim", dim), ("Scale", 1.0)]
+        components[name] = Component("SumBlockComponent", fields)
+    return Nnet([config_line(node) for node in nodes.values()], components, nnet.path)

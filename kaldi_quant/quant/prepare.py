@@ -25,10 +25,12 @@ from kaldi_quant.kaldi.descriptor import (
     Scale,
     Sum,
     substitute,
+    with_sources,
 )
-from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet, Node, OutputNode, config_line
+from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, Nnet, Node, OutputNode, config_line
 from kaldi_quant.nnet.graph import reachable_nodes
 from kaldi_quant.quant.channelwise import scale_and_offset
+from kaldi_quant.quant.graph_nodes import readers, recurrent_nodes, sources
 from kaldi_quant.quant.linear_components import (
     AFFINE_TYPES,
     HEIGHT_TYPES,
@@ -80,6 +82,7 @@ def prepare(nnet: Nnet, output: str = "output") -> PreparedNetwork:
     draft.remove_inert()
     draft.fold_channelwise()
     draft.merge_affine()
+    draft.name_sums()
     input_offsets = draft.settle_offsets()
     return PreparedNetwork(draft.finish(nnet.path), input_offsets)
 
@@ -99,7 +102,7 @@ class _Draft:
             self.nodes[name] = node
         #: What a node's values lack: (dim,) float64.
         self.offsets: dict[str, np.ndarray] = {}
-        self.recurrent = _recurrent_nodes(self.nodes)
+        self.recurrent = recurrent_nodes(self.nodes)
 
     def finish(self, path: str) -> Nnet:
         nnet = Nnet([config_line(node) for node in self.nodes.values()], self.components, path)
@@ -107,7 +110,7 @@ class _Draft:
         return nnet
 
     def consumers(self, name: str) -> list[Node]:
-        return [node for node in self.nodes.values() if name in _sources(node)]
+        return readers(self.nodes, name)
 
     def redirect(self, name: str, source: str) -> None:
         """Lets the consumers of one node read another."""
@@ -212,6 +215,34 @@ class _Draft:
             return False
         return self.components[node.name].type in AFFINE_TYPES
 
+    def name_sums(self) -> None:
+        """Gives sums and multiples that a linear layer reads a node of their own, which can lie on an integer grid."""
+        for node in list(self.nodes.values()):
+            if isinstance(node, ComponentNode) and is_linear(self.components[node.name]):
+                added: list[ComponentNode] = []
+                reader = replace(node, input=self._with_sums_named(node.input, node.name, added))
+                nodes: dict[str, Node] = {}
+                for key, other in self.nodes.items():
+                    if key == node.name:
+                        nodes.update({sum_node.name: sum_node for sum_node in added})
+                        other = reader
+                    nodes[key] = other
+                self.nodes = nodes
+
+    def _with_sums_named(self, descriptor: Descriptor, reader: str, added: list[ComponentNode]) -> Descriptor:
+        """A descriptor with nodes instead of what it computes; these are put into ``added``."""
+        if not isinstance(descriptor, Sum | Scale):
+            parts = [self._with_sums_named(part, reader, added) for part in descriptor.sources()]
+            return with_sources(descriptor, parts)
+        same = [node for node in added if node.input == descriptor]
+        if not same:
+            name = f"{reader}.sum{len(added) + 1}"
+            dim = descriptor.dim(self.finish("").node_dim)
+            self.components[name] = Component("NoOpComponent", [("Dim", dim), ("BackpropScale", 1.0)])
+            same = [ComponentNode(name, name, descriptor)]
+            added.extend(same)
+        return NodeName(same[0].name)
+
     def settle_offsets(self) -> dict[str, np.ndarray]:
         """Carries offsets to the linear components that take them in; the others are added by a node of their own.
 
@@ -223,14 +254,14 @@ class _Draft:
                 self._materialize(name)
         dim = self.finish("").node_dim
         for node in list(self.nodes.values()):
-            if self._is_sum(node) and any(leaf in self.offsets for leaf in _sources(node)):
+            if self._is_sum(node) and any(leaf in self.offsets for leaf in sources(node)):
                 assert isinstance(node, ComponentNode)
                 self.offsets[node.name] = self._offset_of(node.input, dim)
         return {
             node.name: self._input_offset(node, dim)
             for node in self.nodes.values()
             if isinstance(node, ComponentNode) and is_linear(self.components[node.name])
-            if any(leaf in self.offsets for leaf in _sources(node))
+            if any(leaf in self.offsets for leaf in sources(node))
         }
 
     def _is_sum(self, node: Node) -> bool:
@@ -282,31 +313,7 @@ class _Draft:
         return np.tile(offset, columns // len(offset))
 
 
-def _sources(node: Node) -> list[str]:
-    if isinstance(node, InputNode):
-        return []
-    if isinstance(node, DimRangeNode):
-        return [node.input_node]
-    return [leaf.node for leaf in node.input.leaves()]
-
-
 def _is_plain(descriptor: Descriptor) -> bool:
     """Whether a descriptor is linear and there at all times: a constant added to a leaf comes out as a constant."""
     plain = isinstance(descriptor, NodeName | Append | Sum | Scale | Offset | Round | ReplaceIndex)
     return plain and all(_is_plain(source) for source in descriptor.sources())
-
-
-def _recurrent_nodes(nodes: dict[str, Node]) -> set[str]:
-    """The nodes that depend on themselves at other times."""
-    reach: dict[str, set[str]] = {name: set(_sources(node)) for name, node in nodes.items()}
-    recurrent = set()
-    for name in nodes:
-        seen, pending = set(), list(reach[name])
-        while pending:
-            source = pending.pop()
-            if source not in seen:
-                seen.add(source)
-                pending.extend(reach[source])
-        if name in seen:
-            recurrent.add(name)
-    return recurrent

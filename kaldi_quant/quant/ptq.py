@@ -7,30 +7,25 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from kaldi_quant.errors import ModelError
-from kaldi_quant.kaldi.descriptor import (
-    Append,
-    Descriptor,
-    Failover,
-    IfDefined,
-    NodeName,
-    Offset,
-    ReplaceIndex,
-    Round,
-    Switch,
-)
-from kaldi_quant.kaldi.nnet import ComponentNode, InputNode, Nnet
+from kaldi_quant.kaldi.descriptor import Append, Const, Descriptor, NodeName
+from kaldi_quant.kaldi.nnet import ComponentNode, Nnet
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet, InputStatistics, input_statistics, observe
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.gptq import gptq_round
 from kaldi_quant.quant.grid import Grid
-from kaldi_quant.quant.integer_linear import InputGrid, IntegerLinear
+from kaldi_quant.quant.integer_graph import IntegerGraph, linear_layers
+from kaldi_quant.quant.integer_linear import DynamicLinear, InputGrid, IntegerLinear, coarse_enough
+from kaldi_quant.quant.layer_kinds import layer_kinds
 from kaldi_quant.quant.linear_components import HEIGHT_TYPES, weight_of
-from kaldi_quant.quant.network import QuantizedNetwork, activation_nodes, linear_layers
+from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.observers import OBSERVERS, ColumnMinMaxObserver, Observer
 from kaldi_quant.quant.prepare import prepare
+from kaldi_quant.quant.quantized_weight import QuantizedWeight
 from kaldi_quant.quant.weight_grids import minmax_grid, mse_grid
+
+# Terms of a sum lie on grids of at least this width: they are not stored, and their rounding adds to that of the sum.
+_LEAST_TERM_BITS = 8
 
 
 def quantize(nnet: Nnet, config: PtqConfig, data: CalibrationSet) -> QuantizedNetwork:
@@ -44,7 +39,7 @@ def quantize(nnet: Nnet, config: PtqConfig, data: CalibrationSet) -> QuantizedNe
     Raises:
         UsageError: the configuration names layers that do not exist, or widths that overflow.
         DataError: the calibration set cannot be used.
-        ModelError: the network cannot be executed or quantized.
+        ModelError: the network cannot be executed.
     """
     return _Quantizer(nnet, config, data).run()
 
@@ -54,10 +49,18 @@ class _Quantizer:
         self.config, self.data = config, data
         self.prepared = prepare(nnet)
         names = linear_layers(self.prepared.nnet)
-        self.configs = config.for_layers(names)
-        self.float_layers = {name: layer.float_reason for name, layer in self.configs.items() if layer.float_reason}
-        self.names = [name for name in names if name not in self.float_layers]
+        self.configs = config.for_layers(layer_kinds(self.prepared.nnet))
         self.nodes = {node.component: node for node in self.prepared.nnet.nodes_of(ComponentNode)}
+        self.float_layers = {name: reason for name in names if (reason := self._float_reason(name))}
+        self.names = [name for name in names if name not in self.float_layers]
+        static = [name for name in self.names if self.configs[name].ranges == "static"]
+        self.graph = IntegerGraph(self.prepared.nnet, static)
+
+    def _float_reason(self, name: str) -> str:
+        if self.configs[name].float_reason:
+            return self.configs[name].float_reason
+        constant = self.configs[name].ranges == "static" and _has_constant(self.nodes[name].input)
+        return "its input holds a constant, which lies on no grid" if constant else ""
 
     def run(self) -> QuantizedNetwork:
         model = AcousticModel(self.prepared.float_nnet())
@@ -67,92 +70,113 @@ class _Quantizer:
         for name in self.names:
             # What the layer really sees: the layers before it in integers, activations on their grids.
             statistics = at_once[name] if at_once else self._statistics(result.model(), [name], True)[name]
-            result.layers[name] = self._layer(name, result, statistics, float_means[name])
+            result.layers[name] = self._layer(name, result.activations, statistics, float_means[name])
         return result
 
     def _statistics(self, model: AcousticModel, names: list[str], outer: bool) -> dict[str, InputStatistics]:
         return input_statistics(model, names, self.data, outer)
 
     def _activation_grids(self, model: AcousticModel) -> dict[str, Grid]:
-        readers = activation_nodes(self.prepared.nnet, self.names)
-        nnet = self.prepared.nnet
-        # A convolution's weights meet every height, so that its input has one grid for all of them.
-        inputs = {
-            node.name
-            for node in nnet.nodes_of(InputNode)
-            if node.name in readers
-            if not any(nnet.components[reader].type in HEIGHT_TYPES for reader in readers[node.name])
-        }
-
-        def make(name: str) -> Observer:
-            return ColumnMinMaxObserver() if name in inputs else OBSERVERS[self.config.observer]()
-
-        grids = {}
-        for name, observer in observe(model, readers, make, self.data).items():
-            layer = max((self.configs[reader] for reader in readers[name]), key=lambda layer: layer.act_bits)
-            grids[name] = observer.grid(layer.activation_spec(observer.signed, name in inputs))
+        observers: dict[str, Observer] = {}
+        for group in self.graph.groups():
+            per_column = self.graph.is_per_column(group[0])
+            shared = ColumnMinMaxObserver() if per_column else OBSERVERS[self.config.observer]()
+            observers.update(dict.fromkeys(group, shared))
+        observe(model, observers, self.data)
+        grids: dict[str, Grid] = {}
+        for group in self.graph.groups():
+            observer = observers[group[0]]
+            layer = self._widest_reader(group)
+            spec = layer.activation_spec(observer.signed, self.graph.is_per_column(group[0]))
+            grids.update(dict.fromkeys(group, observer.grid(spec)))
         return grids
+
+    def _widest_reader(self, group: list[str]) -> LayerConfig:
+        layers = [self.configs[reader] for name in group for reader in self.graph.readers.get(name, [])]
+        if any(name not in self.graph.readers for name in group):
+            layers.append(LayerConfig(act_bits=_LEAST_TERM_BITS))
+        return max(layers, key=lambda layer: layer.act_bits)
 
     def _input_grid(self, name: str, activations: dict[str, Grid]) -> InputGrid:
         """One scale and zero point for each column of a layer's weight."""
         descriptor, nnet = self.nodes[name].input, self.prepared.nnet
-        grids = [activations[leaf.node] for leaf in descriptor.leaves()]
+        names = self.graph.inputs_of(name)
+        grids = [activations[node] for node in names]
         columns = weight_of(nnet.components[name]).shape[1]
 
         def expand(values: dict[str, Tensor]) -> Tensor:
             one = _by_column(descriptor, lambda node: values[node].expand(nnet.node_dim(node)))
-            if nnet.components[name].type not in HEIGHT_TYPES:
-                # A TdnnComponent's columns repeat for each time offset.
-                return one.repeat(columns // len(one))
-            if not (one == one[0]).all():
-                raise ModelError(f"{nnet.path}: the convolution {name} reads columns of different grids")
-            return one[:1].expand(columns)
+            # A TdnnComponent's columns repeat for each time offset; a convolution's input has one grid for all columns.
+            return one[:1].expand(columns) if nnet.components[name].type in HEIGHT_TYPES else _repeated(one, columns)
 
-        scale = expand({node: grid.scale for node, grid in activations.items()})
-        zero_point = expand({node: grid.zero_point for node, grid in activations.items()})
-        return InputGrid(scale, zero_point, min(g.spec.qmin for g in grids), max(g.spec.qmax for g in grids))
+        scale = expand({node: activations[node].scale for node in names})
+        zero_point = expand({node: activations[node].zero_point for node in names})
+        per_column = any(self.graph.is_per_column(node) for node in names)
+        qmin, qmax = min(grid.spec.qmin for grid in grids), max(grid.spec.qmax for grid in grids)
+        return InputGrid(scale.contiguous(), zero_point.contiguous(), qmin, qmax, per_column)
 
     def _layer(
-        self, name: str, network: QuantizedNetwork, statistics: InputStatistics, float_mean: Tensor
-    ) -> IntegerLinear:
+        self, name: str, activations: dict[str, Grid], statistics: InputStatistics, float_mean: Tensor
+    ) -> IntegerLinear | DynamicLinear:
         layer = self.configs[name]
-        inputs = self._input_grid(name, network.activations)
+        static = layer.ranges == "static"
         original = torch.from_numpy(weight_of(self.prepared.nnet.components[name])).double()
-        weight = (original * inputs.scale.double()).float()
-        grid, integers = _round(weight, layer, statistics, inputs.scale)
-        dequantized = grid.dequantize(integers).double() / inputs.scale.double()
+        inputs = self._input_grid(name, activations) if static else None
+        folded = inputs.folded if inputs else torch.ones(original.shape[1], dtype=torch.float64)
+        grid_of_bias = torch.from_numpy(self.prepared.bias(name, original.numpy()))
+        weight = _round((original * folded).float(), layer, statistics, folded, inputs, grid_of_bias)
+        dequantized = weight.dequantized() / folded
         bias = torch.from_numpy(self.prepared.bias(name, dequantized.numpy()))
         if self.config.bias_correction:
             # The mean of what the float layer computes, less that of what this one would.
             float_bias = torch.from_numpy(self.prepared.bias(name, original.numpy()))
             bias = original @ float_mean + float_bias - dequantized @ statistics.mean
-        return IntegerLinear.build(grid, integers, bias, inputs)
+        if inputs is not None:
+            return IntegerLinear.build(weight, bias, inputs)
+        return DynamicLinear.build(weight, bias, layer.activation_spec(signed=True))
 
 
-def _round(weight: Tensor, layer: LayerConfig, statistics: InputStatistics, scale: Tensor) -> tuple[Grid, Tensor]:
+def _round(
+    weight: Tensor,
+    layer: LayerConfig,
+    statistics: InputStatistics,
+    folded: Tensor,
+    inputs: InputGrid | None,
+    bias: Tensor,
+) -> QuantizedWeight:
     """Grid and integers of a weight matrix. weight: (out, in) float32, for integer inputs."""
     spec = layer.weight_spec()
-    if layer.method == "minmax":
-        grid = minmax_grid(weight, spec)
-        return grid, grid.quantize(weight)
     assert statistics.outer is not None
-    hessian = statistics.outer / max(1, statistics.count) / torch.outer(scale.double(), scale.double())
-    if layer.method == "mse":
-        grid = mse_grid(weight, spec)
-        return grid, grid.quantize(weight)
-    grid = mse_grid(weight, spec, hessian.diagonal().float())
-    return grid, gptq_round(weight, grid, hessian)
+    hessian = statistics.outer / max(1, statistics.count) / torch.outer(folded, folded)
+    match layer.method:
+        case "minmax":
+            grid = minmax_grid(weight, spec)
+        case "mse":
+            grid = mse_grid(weight, spec)
+        case _:
+            grid = mse_grid(weight, spec, hessian.diagonal().float())
+    if inputs is not None:
+        grid = coarse_enough(grid, bias, inputs)
+    integers = gptq_round(weight, grid, hessian) if layer.method == "gptq" else grid.quantize(weight)
+    return QuantizedWeight.on_grid(grid, integers)
+
+
+def _has_constant(descriptor: Descriptor) -> bool:
+    return isinstance(descriptor, Const) or any(_has_constant(part) for part in descriptor.sources())
+
+
+def _repeated(values: Tensor, columns: int) -> Tensor:
+    return values.repeat(columns // len(values))
 
 
 def _by_column(descriptor: Descriptor, of_node: Callable[[str], Tensor]) -> Tensor:
-    """One value for each column of a descriptor, from the values of its nodes."""
+    """One value for each column of a descriptor, from the values of its nodes.
+
+    Of alternatives (Failover, Switch) the first counts: what a layer reads has one grid, but for network inputs.
+    """
     match descriptor:
         case NodeName(node):
             return of_node(node)
         case Append(parts):
             return torch.cat([_by_column(part, of_node) for part in parts])
-        case Offset(source) | Round(source) | ReplaceIndex(source) | IfDefined(source):
-            return _by_column(source, of_node)
-        case Failover(parts) | Switch(parts):
-            return _by_column(parts[0], of_node)
-    raise ModelError(f"the input {descriptor} of a quantized layer is a sum; it needs a NoOpComponent of its own")
+    return _by_column(descriptor.sources()[0], of_node)

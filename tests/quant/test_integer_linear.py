@@ -6,7 +6,8 @@ import torch
 from kaldi_quant.errors import UsageError
 from kaldi_quant.quant.gptq import gptq_round
 from kaldi_quant.quant.grid import Grid
-from kaldi_quant.quant.integer_linear import InputGrid, IntegerLinear
+from kaldi_quant.quant.integer_linear import InputGrid, IntegerLinear, coarse_enough
+from kaldi_quant.quant.quantized_weight import QuantizedWeight
 from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.quant.weight_grids import minmax_grid, mse_grid
 
@@ -26,11 +27,14 @@ def random_layer(seed: int) -> tuple[IntegerLinear, Grid, torch.Tensor]:
     low, high = -float(pick(0, 1000)), float(pick(1, 100000))
     spec = QSpec(act_bits, signed=False, symmetric=pick(0, 1) == 0)
     inputs = Grid.from_range(spec, torch.tensor(low), torch.tensor(high))
-    columns_grid = InputGrid(inputs.scale.expand(columns), inputs.zero_point.expand(columns), spec.qmin, spec.qmax)
-    scaled = weight * columns_grid.scale
-    grid = minmax_grid(scaled, QSpec(bits, per_channel=True))
-    bias = torch.randn(rows, generator=random, dtype=torch.float64) * float(scaled.abs().mean() + 1)
-    layer = IntegerLinear.build(grid, grid.quantize(scaled), bias, columns_grid)
+    per_column = pick(0, 1) == 1
+    expanded = (inputs.scale.expand(columns), inputs.zero_point.expand(columns), spec.qmin, spec.qmax)
+    columns_grid = InputGrid(*expanded, per_column)
+    scaled = (weight * columns_grid.folded).float()
+    bias = torch.randn(rows, generator=random, dtype=torch.float64) * float((weight * inputs.scale).abs().mean() + 1)
+    grid = minmax_grid(scaled, QSpec(bits, symmetric=pick(0, 1) == 0, per_channel=pick(0, 1) == 0))
+    grid = coarse_enough(grid, bias, columns_grid)
+    layer = IntegerLinear.build(QuantizedWeight.on_grid(grid, grid.quantize(scaled)), bias, columns_grid)
     integers = torch.randint(spec.qmin, spec.qmax + 1, (pick(1, 30), columns), generator=random)
     return layer, inputs, inputs.dequantize(integers)
 
@@ -40,11 +44,11 @@ def test_fake_quantization_and_the_integer_reference_agree_exactly(first: int) -
     for seed in range(first, first + 50):
         layer, grid, x = random_layer(seed)
         integers = grid.quantize(x).long() - grid.zero_point
-        reference = integers @ layer.weight.long().T + layer.bias.long()
+        reference = integers @ layer.weight.centred.long().T + layer.bias.long()
         assert reference.abs().max() < 2**31
         # The fake-quantized values lead back to the very same accumulators.
         assert torch.equal(layer.accumulate(layer.inputs.integers(grid.fake(x))).long(), reference)
-        assert torch.equal(layer.forward(x), reference.float() * layer.weight_scale[:, 0])
+        assert torch.equal(layer.forward(x), reference.float() * layer.accumulator_scale)
 
 
 def test_dequantized_parameters_are_those_of_a_float_layer() -> None:
@@ -58,9 +62,9 @@ def test_widths_that_overflow_the_accumulator_are_refused() -> None:
     spec = QSpec(16, per_channel=True)
     weight = torch.ones(2, 100)
     grid = minmax_grid(weight, spec)
-    inputs = InputGrid(torch.ones(100), torch.zeros(100, dtype=torch.int32), 0, 2**16 - 1)
+    inputs = InputGrid(torch.ones(100), torch.zeros(100, dtype=torch.int32), 0, 2**16 - 1, per_column=False)
     with pytest.raises(UsageError, match="overflow 32-bit accumulators"):
-        IntegerLinear.build(grid, grid.quantize(weight), torch.zeros(2), inputs)
+        IntegerLinear.build(QuantizedWeight.on_grid(grid, grid.quantize(weight)), torch.zeros(2), inputs)
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4])

@@ -61,7 +61,7 @@ def test_the_dequantized_network_has_only_the_weights_rounded(
     float_nnet = network.dequantized()
     float_nnet.check()
     for name, layer in network.layers.items():
-        assert len(torch.unique(layer.weight)) <= 15
+        assert len(torch.unique(layer.weight.integers)) <= 15
         stored = float_nnet.components[name].get("LinearParams")
         np.testing.assert_allclose(stored, layer.dequantized_weight().numpy())
     # Activations in float instead of on their 8-bit grids make little difference.
@@ -76,8 +76,10 @@ def test_a_layer_may_stay_in_float_for_a_reason(nnet: Nnet, utterances: list[tup
 
 
 def test_a_pattern_that_matches_nothing_is_an_error() -> None:
-    with pytest.raises(UsageError, match=r"the pattern 'tdnn9\*' matches no layer; the layers are lda, output"):
-        PtqConfig(layers={"tdnn9*": {"bits": 4}}).for_layers(["lda", "output"])
+    with pytest.raises(
+        UsageError, match=r"the pattern 'tdnn9\*' matches no layer; the layers are lda \(@input\), output"
+    ):
+        PtqConfig(layers={"tdnn9*": {"bits": 4}}).for_layers({"lda": {"input"}, "output": {"output"}})
 
 
 @pytest.mark.parametrize(
@@ -93,13 +95,13 @@ def test_a_pattern_that_matches_nothing_is_an_error() -> None:
 )
 def test_wrong_configurations_are_one_sentence(content: object, sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
-        config_from_dict(content, "ptq.yaml").for_layers(["lda"])
+        config_from_dict(content, "ptq.yaml").for_layers({"lda": ["input"]})
 
 
 def test_configurations_are_read_from_yaml(tmp_path: Path) -> None:
     path = tmp_path / "w4.yaml"
     path.write_text("default: {bits: 4, method: gptq}\nlayers: {'tdnn1*': {bits: 8}}\n")
-    chosen = read_config(path).for_layers(["tdnn1.affine", "tdnn2.affine"])
+    chosen = read_config(path).for_layers({"tdnn1.affine": ["input"], "tdnn2.affine": ["hidden"]})
     assert [layer.bits for layer in chosen.values()] == [8, 4]
     path.write_text("default: [")
     with pytest.raises(UsageError, match="cannot be read as YAML"):

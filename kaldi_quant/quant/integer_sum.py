@@ -1,0 +1,71 @@
+"""The sum of tensors on different integer grids, on a grid of its own.
+
+Two terms are added as the integer kernel of onnxruntime adds them (``QLinearAdd`` where the processor has fused
+multiply-add), all in float32 and in this order:
+
+    ratio_i = (coefficient_i * scale_i) / output_scale
+    fixed = output_zero_point - fma(ratio_1, zero_point_1, ratio_2 * zero_point_2)
+    output = clamp(round_half_to_even(fma(integer_1, ratio_1, fma(integer_2, ratio_2, fixed))))
+
+Any other number of terms is added as floats, from left to right, and put on the output's grid.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from kaldi_quant.quant.grid import Grid
+
+
+def integer_sum(
+    integers: Sequence[Tensor], grids: Sequence[Grid], coefficients: Sequence[float], output: Grid
+) -> Tensor:
+    """Adds, each term multiplied by its coefficient.
+
+    Args:
+        integers: int32, equal shapes.
+        grids: those of the terms, one scale each.
+        coefficients: of the terms.
+        output: the grid of the sum.
+
+    Returns:
+        int32, on the grid of the sum.
+    """
+    scaled = [term_scale(grid, coefficient) for grid, coefficient in zip(grids, coefficients, strict=True)]
+    if len(integers) == 2:
+        return _sum_of_two(integers, grids, scaled, output)
+    total = torch.zeros(())
+    for i, (term, grid, scale) in enumerate(zip(integers, grids, scaled, strict=True)):
+        value = (term - grid.zero_point).float() * scale
+        total = total + value if i else value
+    return output.quantize(total)
+
+
+def term_scale(grid: Grid, coefficient: float) -> Tensor:
+    """() float32: a term's scale with its coefficient."""
+    return torch.tensor(coefficient, dtype=torch.float32) * grid.scale
+
+
+def _sum_of_two(integers: Sequence[Tensor], grids: Sequence[Grid], scales: Sequence[Tensor], output: Grid) -> Tensor:
+    (first, second), (zero_1, zero_2) = (x.float() for x in integers), (grid.zero_point.float() for grid in grids)
+    ratio_1, ratio_2 = (scale / output.scale for scale in scales)
+    fixed = output.zero_point.float() - fused_multiply_add(ratio_1, zero_1, ratio_2 * zero_2)
+    steps = fused_multiply_add(first, ratio_1, fused_multiply_add(second, ratio_2, fixed))
+    return steps.round().clamp(output.spec.qmin, output.spec.qmax).to(torch.int32)
+
+
+def fused_multiply_add(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """a * b + c in float32, rounded once.
+
+    The product of two float32 is exact in float64. Their sum with a third may not be; where it is not, it is rounded to
+    an odd last bit, so that rounding it to float32 gives what rounding the exact sum would (Boldo and Melquiond,
+    "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd", 2008).
+    """
+    product, addend = torch.broadcast_tensors(a.double() * b.double(), c.double())
+    total = product + addend
+    share = total - product
+    error = (product - (total - share)) + (addend - share)
+    even = total.view(torch.int64) % 2 == 0
+    odd = torch.nextafter(total, torch.where(error > 0, torch.inf, -torch.inf).double())
+    return torch.where((error != 0) & even, odd, total).float()
