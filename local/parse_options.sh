@@ -1,10 +1,20 @@
 # Sourced by a recipe: turns the --some-option value (or --some-option=value) at the front of its arguments into the
-# variable some_option. What may be set are the variables that the recipe assigns at the beginning of a line before it
-# sources this file, those that are computed, $(…), left out: their values are the defaults, and the comments behind them
-# are what --help shows.
+# variable some_option. What may be set are the variables that the recipe, or a file …_options.sh that it sources, assigns
+# at the beginning of a line before it sources this file, those that are computed, $(…), left out: their values are the
+# defaults, and the comments behind them are what --help shows.
 # A recipe may define a function `usage` before, which prints how it is called.
 
-_po_recipe=${BASH_SOURCE[1]}
+# Prints the lines of a recipe before it sources this file, those of other files of options in their places.
+_po_lines() {
+  local line
+  while IFS= read -r line; do
+    case $line in
+      ". "*/parse_options.sh*) return ;;
+      ". "*_options.sh*) cat "$(dirname "${BASH_SOURCE[0]}")/$(basename "${line%\"}")" ;;
+      *) printf '%s\n' "$line" ;;
+    esac
+  done <"$1"
+}
 declare -A _po_defaults=()
 _po_list=""
 
@@ -14,7 +24,7 @@ while IFS= read -r _po_line; do
   _po_comment=""
   [[ $_po_line == *" # "* ]] && _po_comment="  # ${_po_line##* \# }"
   _po_list+=$(printf '  --%-28s (default: %s)%s' "${_po_name//_/-}" "${!_po_name:-none}" "$_po_comment")$'\n'
-done < <(sed -n -e '/^ *\(\.\|source\) .*parse_options\.sh/q' -e '/=\$(/d' -e '/^[a-z][a-z0-9_]*=/p' "$_po_recipe")
+done < <(_po_lines "${BASH_SOURCE[1]}" | sed -n -e '/=\$(/d' -e '/^[a-z][a-z0-9_]*=/p')
 
 _po_fail() {
   printf '%s: %s\nallowed options:\n%s' "$0" "$1" "$_po_list" >&2
@@ -57,5 +67,5 @@ while [[ ${1-} == -* && $1 != - ]]; do
   printf -v "$_po_name" %s "$_po_value"
 done
 
-unset _po_recipe _po_defaults _po_list _po_line _po_name _po_comment _po_option _po_value _po_boolean
-unset -f _po_fail
+unset _po_defaults _po_list _po_line _po_name _po_comment _po_option _po_value _po_boolean
+unset -f _po_fail _po_lines

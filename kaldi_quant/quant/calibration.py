@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kaldi_quant.bad_utterances import BadUtterances
+from kaldi_quant.bad_utterances import DEFAULT_MAX_BAD_SHARE, BadUtterances
 from kaldi_quant.nnet.components.affine import Affine, Tdnn
 from kaldi_quant.nnet.components.convolution import TimeHeightConvolution
 from kaldi_quant.nnet.inference import Inference, InferenceOptions, IvectorSource
@@ -25,6 +25,7 @@ class CalibrationSet:
         utterances: (name, features) pairs, features: (frames, dim) float32.
         options: how a network computes them.
         ivectors: tells their i-vectors, where the network has that input.
+        max_bad_share: how many utterances may be unusable.
     """
 
     def __init__(
@@ -32,10 +33,18 @@ class CalibrationSet:
         utterances: Iterable[tuple[str, np.ndarray]],
         options: InferenceOptions,
         ivectors: IvectorSource | None = None,
+        max_bad_share: float = DEFAULT_MAX_BAD_SHARE,
     ) -> None:
         self.utterances = list(utterances)
         self.options = options
         self.ivectors = ivectors
+        self.max_bad_share = max_bad_share
+
+    def some(self, number: int = 20) -> CalibrationSet:
+        """At most so many of the utterances, evenly chosen."""
+        count = len(self.utterances)
+        chosen = range(count) if count <= number else [i * count // number for i in range(number)]
+        return CalibrationSet([self.utterances[i] for i in chosen], self.options, self.ivectors, self.max_bad_share)
 
     def run(self, model: AcousticModel) -> None:
         """Computes all utterances, for what the model's taps and hooks see.
@@ -43,10 +52,12 @@ class CalibrationSet:
         Raises:
             DataError: too many utterances cannot be used.
         """
-        bad = BadUtterances()
-        for _ in Inference(model, None, self.options, self.ivectors, bad).compute(self.utterances):
-            pass
+        bad = BadUtterances(self.max_bad_share)
+        inference = Inference(model, None, self.options, self.ivectors, bad)
+        usable = {name for name, _ in inference.compute(self.utterances)}
         bad.check()
+        # Said once is enough: further runs do without the bad ones.
+        self.utterances = [(name, feats) for name, feats in self.utterances if name in usable]
 
 
 def observe(model: AcousticModel, observers: Mapping[str, Observer], data: CalibrationSet) -> None:

@@ -74,6 +74,7 @@ class PtqConfig:
         observer: how activation ranges are found.
         equalization: how channels are rescaled beforehand: none, cle, smoothquant or awq.
         bias_correction: whether biases take up the mean error on the calibration set.
+        description: what it is for, in a sentence.
         sequential: whether each layer is fitted to inputs that the quantized layers before it make; one run over the
             calibration set for each layer instead of one for all.
     """
@@ -84,6 +85,7 @@ class PtqConfig:
     equalization: str = "none"
     bias_correction: bool = True
     sequential: bool = False
+    description: str = ""
 
     def __post_init__(self) -> None:
         _one_of("observer", self.observer, tuple(OBSERVERS))

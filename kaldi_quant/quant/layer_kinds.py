@@ -13,8 +13,8 @@ def layer_kinds(nnet: Nnet) -> dict[str, set[str]]:
     """The kinds of each linear layer of a prepared network.
 
     ``input``: reads an input of the network. ``output``: is read by the output node. ``convolution``: its weights are
-    used again at every height. ``recurrent``: depends on its own output at other times. ``bottleneck``: neither of
-    input nor output, with less than half as many rows as columns of one frame's input. ``hidden``: the others.
+    used again at every height. ``recurrent``: depends on its own output at other times. ``bottleneck``: none of
+    these, with less than half as many rows as a node that it reads has columns. ``hidden``: the others.
     """
     recurrent = recurrent_nodes(nnet.nodes)
     read_by_outputs = {name for node in nnet.nodes_of(OutputNode) for name in sources(node)}
@@ -32,7 +32,7 @@ def layer_kinds(nnet: Nnet) -> dict[str, set[str]]:
         if name in recurrent:
             kinds.add("recurrent")
         rows = len(weight_of(nnet.components[name]))
-        if not kinds and 2 * rows < node.input.dim(nnet.node_dim):
+        if not kinds and 2 * rows < max(nnet.node_dim(source) for source in sources(node)):
             kinds.add("bottleneck")
         found[name] = kinds or {"hidden"}
     return found

@@ -74,6 +74,13 @@ class QuantizedNetwork:
         static = [name for name, layer in self.layers.items() if isinstance(layer, IntegerLinear)]
         return IntegerGraph(self.prepared.nnet, static)
 
+    def act_bits(self, layer: str) -> int:
+        """The width of a layer's input: that of its widest node."""
+        found = self.layers[layer]
+        if isinstance(found, DynamicLinear):
+            return found.spec.bits
+        return max(self.activations[name].spec.bits for name in self.graph.inputs_of(layer))
+
     def dequantized(self) -> Nnet:
         """The network with the quantized weights in float: what Kaldi and Vosk can run."""
         nnet = self.prepared.float_nnet()

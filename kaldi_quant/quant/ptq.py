@@ -22,26 +22,34 @@ from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.observers import OBSERVERS, ColumnMinMaxObserver, Observer
 from kaldi_quant.quant.prepare import prepare
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
+from kaldi_quant.quant.ranges import Ranges, grid_over, ranges_of
+from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.quant.weight_grids import minmax_grid, mse_grid
 
 # Terms of a sum lie on grids of at least this width: they are not stored, and their rounding adds to that of the sum.
 _LEAST_TERM_BITS = 8
 
 
-def quantize(nnet: Nnet, config: PtqConfig, data: CalibrationSet) -> QuantizedNetwork:
+def quantize(nnet: Nnet, config: PtqConfig, data: CalibrationSet, ranges: Ranges | None = None) -> QuantizedNetwork:
     """Quantizes a network after training.
 
     Args:
         nnet: as read from its file.
         config: widths and methods.
         data: the calibration set; never test data.
+        ranges: of activations, from ``calibrate``; by default they are found here.
 
     Raises:
         UsageError: the configuration names layers that do not exist, or widths that overflow.
         DataError: the calibration set cannot be used.
         ModelError: the network cannot be executed.
     """
-    return _Quantizer(nnet, config, data).run()
+    return _Quantizer(nnet, config, data).run(ranges)
+
+
+def calibrate(nnet: Nnet, config: PtqConfig, data: CalibrationSet) -> Ranges:
+    """The activation ranges that ``quantize`` finds with the same arguments."""
+    return ranges_of(_Quantizer(nnet, config, data).activation_grids())
 
 
 class _Quantizer:
@@ -62,9 +70,10 @@ class _Quantizer:
         constant = self.configs[name].ranges == "static" and _has_constant(self.nodes[name].input)
         return "its input holds a constant, which lies on no grid" if constant else ""
 
-    def run(self) -> QuantizedNetwork:
+    def run(self, ranges: Ranges | None) -> QuantizedNetwork:
         model = AcousticModel(self.prepared.float_nnet())
-        result = QuantizedNetwork(self.prepared, {}, self._activation_grids(model), self.float_layers)
+        grids = self.activation_grids() if ranges is None else self._grids_over(ranges)
+        result = QuantizedNetwork(self.prepared, {}, grids, self.float_layers)
         float_means = {name: found.mean for name, found in self._statistics(model, self.names, False).items()}
         at_once = None if self.config.sequential else self._statistics(model, self.names, True)
         for name in self.names:
@@ -76,20 +85,32 @@ class _Quantizer:
     def _statistics(self, model: AcousticModel, names: list[str], outer: bool) -> dict[str, InputStatistics]:
         return input_statistics(model, names, self.data, outer)
 
-    def _activation_grids(self, model: AcousticModel) -> dict[str, Grid]:
+    def activation_grids(self) -> dict[str, Grid]:
+        """The grid of each node that lies on one, from the calibration set."""
         observers: dict[str, Observer] = {}
         for group in self.graph.groups():
             per_column = self.graph.is_per_column(group[0])
             shared = ColumnMinMaxObserver() if per_column else OBSERVERS[self.config.observer]()
             observers.update(dict.fromkeys(group, shared))
-        observe(model, observers, self.data)
+        observe(AcousticModel(self.prepared.float_nnet()), observers, self.data)
         grids: dict[str, Grid] = {}
         for group in self.graph.groups():
             observer = observers[group[0]]
-            layer = self._widest_reader(group)
-            spec = layer.activation_spec(observer.signed, self.graph.is_per_column(group[0]))
-            grids.update(dict.fromkeys(group, observer.grid(spec)))
+            grids.update(dict.fromkeys(group, observer.grid(self._activation_spec(group, observer.signed))))
         return grids
+
+    def _grids_over(self, ranges: Ranges) -> dict[str, Grid]:
+        grids: dict[str, Grid] = {}
+        for group in self.graph.groups():
+            name = group[0]
+            low = ranges[name][0] if name in ranges else torch.zeros(1)
+            spec = self._activation_spec(group, bool((low < 0).any()))
+            grid = grid_over(name, ranges, spec, self.prepared.nnet.node_dim(name))
+            grids.update(dict.fromkeys(group, grid))
+        return grids
+
+    def _activation_spec(self, group: list[str], signed: bool) -> QSpec:
+        return self._widest_reader(group).activation_spec(signed, self.graph.is_per_column(group[0]))
 
     def _widest_reader(self, group: list[str]) -> LayerConfig:
         layers = [self.configs[reader] for name in group for reader in self.graph.readers.get(name, [])]

@@ -15,7 +15,12 @@ from kaldi_quant.nnet.inference import Inference, InferenceOptions
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig, config_from_dict, read_config
-from kaldi_quant.quant.ptq import quantize
+from kaldi_quant.quant.divergence import divergence as measured_divergence
+from kaldi_quant.quant.linear_components import set_parameters
+from kaldi_quant.quant.prepare import prepare
+from kaldi_quant.quant.presets import preset_names, read_preset, resolve
+from kaldi_quant.quant.ptq import calibrate, quantize
+from kaldi_quant.quant.ranges import read_ranges, write_ranges
 from tests.references import NNET3, load, model_file, read_archive
 
 OPTIONS = InferenceOptions(ChunkOptions(3))
@@ -135,3 +140,86 @@ def test_other_topologies_hardly_change_at_eight_bits(name: str) -> None:
     rows = dict(Inference(quantize(network, PtqConfig(), calibration).model(), None, OPTIONS).compute(feats.items()))
     for utterance, float_rows in expected.items():
         assert np.abs(rows[utterance] - float_rows).mean() < 0.05 * float_rows.std()
+
+
+def test_dynamic_ranges_do_not_depend_on_the_batch(nnet: Nnet, utterances: list[tuple[str, np.ndarray]]) -> None:
+    config = PtqConfig(LayerConfig(ranges="dynamic", symmetric=False))
+    network = quantize(nnet, config, CalibrationSet(utterances[:4], OPTIONS))
+    assert not network.activations
+    model = network.model()
+    together = dict(Inference(model, None, OPTIONS).compute(utterances[4:]))
+    for utterance in utterances[4:]:
+        alone = dict(Inference(model, None, OPTIONS).compute([utterance]))[utterance[0]]
+        np.testing.assert_allclose(together[utterance[0]], alone, atol=1e-4)
+    assert divergence(nnet, model, utterances[4:]) < 0.01
+
+
+@pytest.mark.parametrize("name", ["tdnn1a_sp", "tdnnf1b_sp"])
+def test_each_layer_is_hardly_changed_at_eight_bits(
+    example: Path, name: str, utterances: list[tuple[str, np.ndarray]]
+) -> None:
+    data = CalibrationSet(utterances[:6], OPTIONS)
+    network = quantize(read_model(example / "exp/chain" / name / "final.mdl").nnet, PtqConfig(), data)
+    lost = measured_divergence(network, CalibrationSet(utterances[6:], OPTIONS))
+    assert lost.kl < 0.01
+    assert lost.same_best > 0.9
+    assert set(lost.sqnr_db) == set(network.layers)
+    assert min(lost.sqnr_db.values()) > 15
+
+
+def test_ranges_from_a_file_give_the_same_network(
+    nnet: Nnet, utterances: list[tuple[str, np.ndarray]], tmp_path: Path
+) -> None:
+    data, config = CalibrationSet(utterances[:4], OPTIONS), PtqConfig()
+    write_ranges(tmp_path / "ranges.json", calibrate(nnet, config, data), {})
+    network = quantize(nnet, config, data, read_ranges(tmp_path / "ranges.json"))
+    for name, grid in quantize(nnet, config, data).activations.items():
+        torch.testing.assert_close(network.activations[name].scale, grid.scale, rtol=1e-6, atol=0)
+        assert torch.equal(network.activations[name].zero_point, grid.zero_point)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"format": 1}', '{"format": 1, "nodes": {"input": {"low": "x"}}}'])
+def test_malformed_ranges_are_one_sentence(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "ranges.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match="no file of activation ranges"):
+        read_ranges(path)
+
+
+def test_ranges_of_another_model_are_refused(nnet: Nnet, utterances: list[tuple[str, np.ndarray]]) -> None:
+    data = CalibrationSet(utterances[:2], OPTIONS)
+    ranges = calibrate(nnet, PtqConfig(), data)
+    with pytest.raises(DataError, match="the range of the node input has 7 columns where it needs 40"):
+        quantize(nnet, PtqConfig(), data, ranges | {"input": (torch.zeros(7), torch.ones(7))})
+    del ranges["tdnn1.relu"]
+    with pytest.raises(DataError, match=r"the ranges have none for the node tdnn1\.relu"):
+        quantize(nnet, PtqConfig(), data, ranges)
+
+
+def test_a_row_without_weights_keeps_its_bias(nnet: Nnet, utterances: list[tuple[str, np.ndarray]]) -> None:
+    changed = prepare(nnet).float_nnet()
+    weight, bias = (changed.components["output.affine"][field].copy() for field in ("LinearParams", "BiasParams"))
+    weight[3], bias[3] = 0.0, 0.12345
+    changed.components["output.affine"] = set_parameters(changed.components["output.affine"], weight, bias)
+    network = quantize(changed, PtqConfig(), CalibrationSet(utterances[:2], OPTIONS))
+    rows = dict(Inference(network.model(), None, OPTIONS).compute(utterances[:1]))[utterances[0][0]]
+    np.testing.assert_allclose(rows[:, 3], 0.12345, atol=1e-5)
+
+
+def test_every_preset_is_a_configuration() -> None:
+    assert "baseline" in preset_names()
+    for name in preset_names():
+        assert read_preset(name).description
+    with pytest.raises(UsageError, match="there is no preset 'best'; the presets are baseline"):
+        read_preset("best")
+
+
+def test_options_choose_a_configuration(tmp_path: Path) -> None:
+    name, config = resolve("baseline", None, 6, None)
+    assert (name, config.default.bits, config.default.act_bits) == ("baseline", 6, 8)
+    with pytest.raises(UsageError, match="exclude each other"):
+        resolve("baseline", str(tmp_path), None, None)
+    with pytest.raises(UsageError, match="a width of 17 bits is not possible"):
+        resolve("baseline", None, 17, None)
+    with pytest.raises(UsageError, match="a width of 1 bits is not possible"):
+        resolve("baseline", None, None, 1)

@@ -1,0 +1,34 @@
+"""``kaldi-quant calibrate MODEL FEATURES-RSPECIFIER RANGES``: activation ranges as a file."""
+
+from __future__ import annotations
+
+import click
+
+from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
+from kaldi_quant.cli.options import KaldiCommand
+from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options
+from kaldi_quant.kaldi.model import read_model
+
+
+@click.command(cls=KaldiCommand)
+@quantization_options
+@inference_options
+@click.argument("model")
+@click.argument("features", metavar="FEATURES-RSPECIFIER")
+@click.argument("ranges")
+def command(
+    quantization: QuantizationArguments, inference: InferenceArguments, model: str, features: str, ranges: str
+) -> None:
+    """Find the range of each activation of MODEL on FEATURES-RSPECIFIER and write them to RANGES, a JSON file.
+
+    'quantize --ranges' takes it: look at the ranges, or change them, before. Give both verbs the same options.
+
+    e.g.: kaldi-quant calibrate --act-bits 8 final.mdl scp:data/train_sub/feats.scp ranges.json
+    """
+    from kaldi_quant.quant.ptq import calibrate
+    from kaldi_quant.quant.ranges import write_ranges
+
+    preset, config = quantization.resolve()
+    data = quantization.calibration_set(model, features, inference)
+    found = calibrate(read_model(model).nnet, config, data)
+    write_ranges(ranges, found, {"model": model, "preset": preset, "config": config.as_dict()})

@@ -1,0 +1,79 @@
+"""Options of what quantization does: shared by the verbs that quantize."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kaldi_quant.cli.inference_options import InferenceArguments, subsampling_of
+from kaldi_quant.errors import UsageError
+from kaldi_quant.kaldi.tables import read_matrices
+
+if TYPE_CHECKING:
+    from kaldi_quant.quant.calibration import CalibrationSet
+    from kaldi_quant.quant.config import PtqConfig
+
+_log = logging.getLogger(__name__)
+
+_OPTIONS = (
+    click.option("--bits", type=int, help="Width of the weights, 2 to 16; 8 by default."),
+    click.option("--act-bits", type=int, help="Width of layers' inputs, 2 to 16; 8 by default."),
+    click.option("--preset", metavar="NAME", help="A named configuration; by default the one tuned for the widths."),
+    click.option("--config", metavar="YAML", help="A configuration of your own, instead of a preset."),
+    click.option(
+        "--max-utterances", type=int, default=0, help="Calibrate on so many of the utterances, evenly chosen; 0 for all."
+    ),
+)
+
+
+@dataclass(frozen=True)
+class QuantizationArguments:
+    """The values of these options."""
+
+    bits: int | None
+    act_bits: int | None
+    preset: str | None
+    config: str | None
+    max_utterances: int
+
+    def resolve(self) -> tuple[str | None, PtqConfig]:
+        """The preset's name, if any, and the configuration."""
+        from kaldi_quant.quant.presets import resolve
+
+        if self.max_utterances < 0:
+            raise UsageError(f"--max-utterances cannot be negative, found {self.max_utterances}")
+        return resolve(self.preset, self.config, self.bits, self.act_bits)
+
+    def calibration_set(self, model: str, features: str, inference: InferenceArguments) -> CalibrationSet:
+        """The utterances to calibrate on, checked for the model by running it."""
+        from kaldi_quant.bad_utterances import BadUtterances
+        from kaldi_quant.quant.calibration import CalibrationSet
+
+        bad = BadUtterances(inference.max_bad_share)
+        utterances = list(read_matrices(features, inference.allow_pipes, on_bad=bad.report))
+        bad.good = len(utterances)
+        bad.check()  # of what could be read; whether the model takes them shows when it runs
+        options = inference.options(subsampling_of(model))
+        data = CalibrationSet(utterances, options, inference.ivector_source(), inference.max_bad_share)
+        return data.some(self.max_utterances) if self.max_utterances else data
+
+
+def quantization_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: the verb gets these options, and their values as its argument ``quantization``."""
+    names = [field.name for field in dataclasses.fields(QuantizationArguments)]
+
+    @functools.wraps(function)
+    def verb(**values: Any) -> Any:
+        arguments = QuantizationArguments(**{name: values.pop(name) for name in names})
+        return function(quantization=arguments, **values)
+
+    decorated: Callable[..., Any] = verb
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    return decorated

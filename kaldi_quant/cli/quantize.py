@@ -1,0 +1,73 @@
+"""``kaldi-quant quantize MODEL FEATURES-RSPECIFIER OUT-DIR``: an integer model from a float one."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import click
+
+from kaldi_quant.cli.inference_options import InferenceArguments, inference_options, subsampling_of
+from kaldi_quant.cli.options import KaldiCommand
+from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options
+from kaldi_quant.errors import UsageError
+from kaldi_quant.kaldi.model import read_model
+
+_log = logging.getLogger(__name__)
+
+
+@click.command(cls=KaldiCommand)
+@quantization_options
+@click.option("--ranges", metavar="JSON", help="Activation ranges that 'calibrate' found with the same options.")
+@inference_options
+@click.argument("model")
+@click.argument("features", metavar="FEATURES-RSPECIFIER")
+@click.argument("out_dir")
+def command(
+    quantization: QuantizationArguments,
+    ranges: str | None,
+    inference: InferenceArguments,
+    model: str,
+    features: str,
+    out_dir: str,
+) -> None:
+    """Quantize MODEL after training, calibrated on FEATURES-RSPECIFIER, and write the results to OUT-DIR.
+
+    There come quantized.safetensors, the integer model, which needs no other file; quantization.json, how it was made:
+    the resolved configuration, the command, the version, the signal-to-quantization-noise ratio of each layer. Calibrate
+    on training data, never on the data that the result is scored on.
+
+    e.g.: kaldi-quant quantize --bits 4 final.mdl scp:data/train_sub/feats.scp exp/tdnn1a_w4
+    """
+    from kaldi_quant.export.artefact import save
+    from kaldi_quant.export.record import ARTEFACT_NAME, make_record, write_record
+    from kaldi_quant.quant.divergence import divergence
+    from kaldi_quant.quant.ptq import quantize
+    from kaldi_quant.quant.ranges import read_ranges
+
+    preset, config = quantization.resolve()
+    if is_file(out_dir):
+        raise UsageError(f"{out_dir} is a file: give a folder for the results")
+    read = read_model(model)
+    data = quantization.calibration_set(model, features, inference)
+    network = quantize(read.nnet, config, data, read_ranges(ranges) if ranges else None)
+    lost = divergence(network, data.some())
+    record = make_record(network, config, preset, features, subsampling_of(model), lost)
+    artefact = Path(out_dir) / ARTEFACT_NAME
+    size = save(artefact, network, read, record)
+    write_record(Path(out_dir), record, artefact)
+    for name, reason in network.float_layers.items():
+        _log.info("%s stays in float: %s", name, reason)
+    _log.info(
+        "%s: %d bytes, %.3f of the float parameters, %.2f bits per weight; divergence from float %.5f on calibration data",
+        artefact,
+        size,
+        size / record["float_bytes"],
+        record["bits_per_weight"],
+        lost.kl,
+    )
+
+
+def is_file(path: str) -> bool:
+    """Whether something that is no folder stands where a folder is wanted."""
+    return Path(path).exists() and not Path(path).is_dir()

@@ -1,0 +1,89 @@
+"""How a quantized model came about: kept inside the artefact, and beside every result as ``quantization.json``."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from kaldi_quant import __version__
+from kaldi_quant.atomic import atomic_write
+from kaldi_quant.export.sizes import bits_per_weight, float_inference_bytes
+from kaldi_quant.quant.config import PtqConfig
+from kaldi_quant.quant.divergence import Divergence
+from kaldi_quant.quant.network import QuantizedNetwork
+
+ARTEFACT_NAME = "quantized.safetensors"
+RECORD_NAME = "quantization.json"
+_FORMAT = 1
+
+
+def make_record(
+    network: QuantizedNetwork,
+    config: PtqConfig,
+    preset: str | None,
+    calibration: str,
+    subsampling: int,
+    lost: Divergence,
+) -> dict[str, Any]:
+    """The record of a quantization.
+
+    Args:
+        network: the result.
+        config: what was asked for.
+        preset: the name of its preset, if it has one.
+        calibration: the rspecifier of the calibration set.
+        subsampling: frames per output row.
+        lost: the divergence from the float network on calibration data.
+    """
+    layers = [
+        {
+            "name": name,
+            "bits": layer.weight.spec.bits,
+            "act_bits": network.act_bits(name),
+            "parameters": layer.weight.integers.numel(),
+            "sqnr_db": round(lost.sqnr_db[name], 2),
+        }
+        for name, layer in network.layers.items()
+    ]
+    return {
+        "format": _FORMAT,
+        "preset": preset,
+        "command": sys.argv,
+        "code_version": code_version(),
+        "config": config.as_dict(),
+        "calibration": calibration,
+        "calibration_kl": lost.kl,
+        "frame_subsampling_factor": subsampling,
+        "bits_per_weight": bits_per_weight(network),
+        "float_bytes": float_inference_bytes(network.prepared.nnet),
+        "layers": layers,
+        "float_layers": network.float_layers,
+    }
+
+
+def write_record(folder: Path, record: dict[str, Any], artefact: Path) -> None:
+    """Writes ``quantization.json`` with the artefact's path and its size in the file system."""
+    content = {**record, "model": str(artefact), "artefact_bytes": artefact.stat().st_size}
+    with atomic_write(folder / RECORD_NAME, "w") as stream:
+        stream.write(json.dumps(content, indent=1) + "\n")
+
+
+def code_version() -> str:
+    """The package's version, and in a git checkout the commit, with + where files were changed since."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return __version__
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return __version__
+    return f"{__version__} ({described})"

@@ -1,0 +1,108 @@
+"""How far a quantized network is from its float self: at its output, and layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kaldi_quant.nnet.inference import Inference
+from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.quant.calibration import CalibrationSet
+from kaldi_quant.quant.network import QuantizedNetwork
+
+# A layer that loses nothing at all is said to have this ratio.
+_BEST_DECIBELS = 200.0
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """A quantized network compared with the float one.
+
+    Args:
+        kl: mean over frames of the Kullback-Leibler divergence between the distributions over pdfs, in nats.
+        same_best: share of the frames whose best pdf is the same.
+        sqnr_db: signal-to-quantization-noise ratio of each quantized layer's result, in decibels.
+        frames: output frames compared.
+    """
+
+    kl: float
+    same_best: float
+    sqnr_db: dict[str, float]
+    frames: int
+
+
+def output_divergence(reference: np.ndarray, rows: np.ndarray) -> tuple[float, int]:
+    """Sums over frames: KL(softmax(reference) || softmax(rows)) in nats, and frames with the same best pdf.
+
+    Args:
+        reference: (frames, pdfs) float log-likelihoods.
+        rows: (frames, pdfs), of the network in question.
+    """
+    p, q = (torch.log_softmax(torch.from_numpy(x).double(), dim=1) for x in (reference, rows))
+    return float((p.exp() * (p - q)).sum()), int((p.argmax(1) == q.argmax(1)).sum())
+
+
+def divergence(network: QuantizedNetwork, data: CalibrationSet) -> Divergence:
+    """Compares a quantized network with the float network that it was made from.
+
+    Raises:
+        DataError: no utterance can be used.
+    """
+    nodes = _result_nodes(network)
+    float_run = _Recorder(AcousticModel(network.prepared.float_nnet()), set(nodes.values()), data)
+    integer_run = _Recorder(network.model(), set(nodes.values()), data)
+    signal, noise = dict.fromkeys(nodes.values(), 0.0), dict.fromkeys(nodes.values(), 0.0)
+    kl, same, frames = 0.0, 0, 0
+    for utterance in data.utterances:
+        expected, found = float_run.rows(utterance), integer_run.rows(utterance)
+        if expected is None or found is None:
+            continue
+        one_kl, one_same = output_divergence(expected, found)
+        kl, same, frames = kl + one_kl, same + one_same, frames + len(expected)
+        for name in signal:
+            x, y = float_run.seen[name], integer_run.seen[name]
+            signal[name] += float(x.square().sum())
+            noise[name] += float((y - x).square().sum())
+    ratios = {layer: _decibels(signal[node], noise[node]) for layer, node in nodes.items()}
+    return Divergence(kl / max(1, frames), same / max(1, frames), ratios, frames)
+
+
+def _result_nodes(network: QuantizedNetwork) -> dict[str, str]:
+    """For each quantized layer the node that holds its result as a float."""
+    nodes = {}
+    for name in network.layers:
+        destination = network.graph.destination(name) if name in network.graph.layers else None
+        nodes[name] = destination.node if destination else name
+    return nodes
+
+
+def _decibels(signal: float, noise: float) -> float:
+    if noise == 0.0:
+        return _BEST_DECIBELS
+    return float(10 * np.log10(signal / noise)) if signal > 0 else 0.0
+
+
+class _Recorder:
+    """Runs a network on one utterance at a time and keeps what some nodes hold."""
+
+    def __init__(self, model: AcousticModel, nodes: set[str], data: CalibrationSet) -> None:
+        self.seen: dict[str, Tensor] = {}
+        self.inference = Inference(model, None, data.options, data.ivectors)
+        for name in nodes:
+            model.taps[name] = self._keeping(name, model.taps.get(name))
+
+    def _keeping(self, name: str, before: Callable[[Tensor], Tensor] | None) -> Callable[[Tensor], Tensor]:
+        def keep(x: Tensor) -> Tensor:
+            x = before(x) if before else x
+            self.seen[name] = x.double()
+            return x
+
+        return keep
+
+    def rows(self, utterance: tuple[str, np.ndarray]) -> np.ndarray | None:
+        """The output for an utterance; None where it cannot be used."""
+        return next((rows for _, rows in self.inference.compute([utterance])), None)

@@ -1,0 +1,68 @@
+"""Named configurations that come with the package: ``kaldi_quant/conf/ptq/*.yaml``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from kaldi_quant.errors import UsageError
+from kaldi_quant.quant.config import PtqConfig, read_config
+
+FOLDER = Path(__file__).resolve().parent.parent / "conf" / "ptq"
+
+_BY_WIDTH = re.compile(r"w(\d+)a(\d+)")
+
+
+def preset_names() -> list[str]:
+    """The names, sorted."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def read_preset(name: str) -> PtqConfig:
+    """The configuration of a preset.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    if name not in preset_names():
+        raise UsageError(f"there is no preset {name!r}; the presets are {', '.join(preset_names())}")
+    return read_config(FOLDER / f"{name}.yaml")
+
+
+def preset_for(bits: int, act_bits: int) -> str:
+    """The preset that was tuned for widths, or for the nearest: widths of weights come first."""
+    widths = {}
+    for name in preset_names():
+        match = _BY_WIDTH.fullmatch(name)
+        if match:
+            widths[name] = (int(match[1]), int(match[2]))
+    return min(widths, key=lambda name: (abs(widths[name][0] - bits), abs(widths[name][1] - act_bits), name))
+
+
+def resolve(
+    preset: str | None, config: str | None, bits: int | None, act_bits: int | None
+) -> tuple[str | None, PtqConfig]:
+    """The configuration that options ask for, and the name of the preset that it comes from, if any.
+
+    Args:
+        preset: a preset's name.
+        config: a file, instead of a preset.
+        bits: width of the weights, instead of the preset's own; layers that it names keep theirs.
+        act_bits: width of layers' inputs, likewise.
+
+    Raises:
+        UsageError: an option is wrong, or two exclude each other.
+    """
+    if preset and config:
+        raise UsageError("--preset and --config exclude each other")
+    if not preset and not config:
+        preset = preset_for(8 if bits is None else bits, 8 if act_bits is None else act_bits)
+    chosen = read_config(config) if config else read_preset(str(preset))
+    default = chosen.default
+    default = replace(
+        default,
+        bits=default.bits if bits is None else bits,
+        act_bits=default.act_bits if act_bits is None else act_bits,
+    )
+    return preset, replace(chosen, default=default)

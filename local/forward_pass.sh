@@ -1,0 +1,120 @@
+# Sourced by the recipes that compute log-likelihoods, decode and score: their stages, after local/parse_options.sh.
+# A recipe that runs another model than <model-dir>/final.mdl defines before:
+#   model_name     what is appended to the name of the output folder
+#   check_model    says what is wrong with its options, in stage 0
+#   make_model     makes the model in stage 2, in $out_dir; sets `model` (it computes), and `loglike_options`
+# root and here are set: the project's folder, and the one the recipe was called in.
+
+fail() { echo "$0: $*" >&2; exit 1; }
+
+[[ $stage =~ ^[0-4]$ ]] || fail "--stage $stage is not one of 0 1 2 3 4"
+[[ $nj =~ ^[1-9][0-9]*$ ]] || fail "--nj $nj is not a number of jobs"
+if [ $# -gt 1 ]; then
+  usage >&2
+  exit 1
+fi
+exp=${1:-$root/egs/alphadigits}
+[ -d "$exp" ] || fail "the experiment folder $exp does not exist: give the root of a Kaldi recipe"
+# The paths in Kaldi's scp files are relative to the recipe's root.
+cd "$exp"
+if [ "$(pwd -P)" = "$root/egs/alphadigits" ]; then
+  defaults=(exp/chain/tdnn1a_sp graph_alphadigits data/test_hires data/train_sub_hires)
+else
+  defaults=(exp/chain_cleaned/tdnn_7k_1a_sp graph_tgsmall data/test_clean_hires data/train_960_cleaned_sp_hires)
+fi
+model_dir=${model_dir:-${defaults[0]}}
+graph_dir=${graph_dir:-$model_dir/${defaults[1]}}
+data_dir=${data_dir:-${defaults[2]}}
+calibration_dir=${calibration_dir:-${defaults[3]}}
+data=$(basename "$data_dir")
+case $out_dir in
+  "") out_dir=$model_dir/decode_$data${model_name:+_$model_name}$affix ;;
+  /*) ;;
+  *) out_dir=$here/$out_dir ;;
+esac
+
+# True when an output is there, made with the same options, and newer than its inputs: is_done OUTPUT OPTIONS INPUT...
+is_done() {
+  local output=$1 options=$2 input
+  shift 2
+  [ -s "$output" ] && [ "$(cat "$output.options" 2>/dev/null)" = "$options" ] || return 1
+  for input in "$@"; do [ "$output" -nt "$input" ] || return 1; done
+}
+
+# Prints the options that give the i-vectors of a data folder, one a line, nothing for models without that input:
+# ivector_options DATA-DIR IVECTOR-DIR OPTION, IVECTOR-DIR may be empty, OPTION is what sets it.
+ivector_options() {
+  local folder found=$2
+  [ "$(python3 -m kaldi_quant info "$model_dir/final.mdl" | awk '$1 == "ivector-dim:" { print $2 }')" -gt 0 ] || return 0
+  for folder in exp/nnet3*/ivectors_"$(basename "$1")"; do
+    [ -n "$found" ] || [ ! -d "$folder" ] || found=$folder
+  done
+  [ -s "${found:-.}/ivector_online.scp" ] && [ -s "$found/ivector_period" ] ||
+    fail "$model_dir/final.mdl has an i-vector input: give $3, the folder of ivector_online.scp and ivector_period"
+  printf '%s\n' "--online-ivectors=scp:$found/ivector_online.scp" "--online-ivector-period=$(cat "$found/ivector_period")"
+}
+
+if [ "$stage" -le 0 ]; then
+  for folder in "$model_dir" "$graph_dir" "$data_dir"; do
+    [ -d "$folder" ] || fail "there is no folder $folder in $PWD: see --model-dir, --graph-dir and --data-dir"
+  done
+  for file in "$model_dir/final.mdl" "$graph_dir/HCLG.fst" "$graph_dir/words.txt" "$data_dir/text"; do
+    [ -s "$file" ] || fail "$PWD/$file is missing or empty"
+  done
+  [ -s "$data_dir/feats.scp" ] || [ -s "$data_dir/wav.scp" ] || fail "$PWD/$data_dir has neither feats.scp nor wav.scp"
+  if [ "$ignore_cmvn" = false ] && grep -Eqs -- '--norm-(means|vars)=true' "$model_dir/cmvn_opts"; then
+    fail "$model_dir/cmvn_opts asks for normalised features, which are not made here: give a data folder whose" \
+      "features apply-cmvn has normalised, and --ignore-cmvn true"
+  fi
+  ! declare -F check_model >/dev/null || check_model
+fi
+mkdir -p "$out_dir/log" 2>/dev/null && [ -w "$out_dir" ] || fail "cannot write $out_dir: choose another folder with --out-dir"
+
+# shellcheck source=path.sh
+. "$root/path.sh" || exit 1
+
+features=scp:$data_dir/feats.scp
+if [ ! -s "$data_dir/feats.scp" ]; then
+  features=scp:$out_dir/feats.scp
+  mfcc_config=${mfcc_config:-conf/mfcc_hires.conf}
+  options=(--config="$mfcc_config")
+  [ ! -s "$data_dir/segments" ] || options+=(--segments="$data_dir/segments")
+  if [ "$stage" -le 1 ] && ! is_done "$out_dir/feats.scp" "${options[*]}" "$data_dir/wav.scp" "$mfcc_config"; then
+    echo "$0: stage 1, features of $data_dir/wav.scp"
+    python3 -m kaldi_quant --log "$out_dir/log/make_mfcc.log" make-mfcc "${options[@]}" --allow-pipes="$allow_pipes" \
+      "scp:$data_dir/wav.scp" "ark,scp:$out_dir/feats.ark,$out_dir/feats.scp"
+    echo "${options[*]}" >"$out_dir/feats.scp.options"
+  fi
+fi
+
+model=$model_dir/final.mdl
+loglikes=$out_dir/loglikes.ark
+chunks=(--frames-per-chunk="$frames_per_chunk" --extra-left-context="$extra_left_context"
+  --extra-right-context="$extra_right_context" --extra-left-context-initial="$extra_left_context_initial"
+  --extra-right-context-final="$extra_right_context_final")
+if [ "$stage" -le 2 ]; then
+  loglike_options=()
+  ! declare -F make_model >/dev/null || make_model
+  ivectors=$(ivector_options "$data_dir" "$online_ivector_dir" --online-ivector-dir)
+  mapfile -t ivectors < <(printf %s "$ivectors")
+  options=("${chunks[@]}" "${ivectors[@]}")
+  if is_done "$loglikes" "${options[*]} $features" "$model" "${features#scp:}"; then
+    echo "$0: stage 2, the log-likelihoods in $loglikes are kept"
+  else
+    echo "$0: stage 2, log-likelihoods of $data_dir with $model"
+    python3 -m kaldi_quant --log "$out_dir/log/forward.log" forward "${options[@]}" "${loglike_options[@]}" \
+      --batch-seconds="$batch_seconds" --allow-pipes="$allow_pipes" "$model" "$features" "ark:$loglikes"
+    echo "${options[*]} $features" >"$loglikes.options"
+  fi
+fi
+
+if [ "$stage" -le 3 ]; then
+  echo "$0: stage 3, lattices with $graph_dir/HCLG.fst"
+  bash "$root/local/decode/generate_lattices.sh" --nj "$nj" ${cmd:+--cmd "$cmd"} --allow-pipes "$allow_pipes" \
+    "$graph_dir/words.txt" "$model_dir/final.mdl" "$graph_dir/HCLG.fst" "ark:$loglikes" "$out_dir"
+fi
+
+if [ "$stage" -le 4 ]; then
+  echo "$0: stage 4, scores in $out_dir"
+  bash "$root/local/decode/score.sh" ${cmd:+--cmd "$cmd"} "$data_dir" "$graph_dir" "$out_dir"
+fi
