@@ -16,6 +16,7 @@ _kq_modules() {
       decode) echo kaldi_decoder kaldifst kaldialign ;;
       mfcc) echo kaldi_native_fbank ;;
       onnx) echo onnx onnxruntime ;;
+      report) echo matplotlib ;;
       vosk) echo vosk ;;
       test) echo pytest hypothesis kaldiio ;;
       dev) echo ruff mypy ;;

@@ -15,6 +15,8 @@ EXTRAS = {
     # Features from audio.
     "mfcc": ["kaldi-native-fbank"],
     "onnx": ["onnx", "onnxruntime"],
+    # Pages with plots.
+    "report": ["matplotlib"],
     # Loads the models that this project writes, as a deployment would.
     "vosk": ["vosk"],
     # kaldiio reads and writes archives independently of this project.
@@ -32,7 +34,7 @@ setup(
     license_files=["LICENSE"],
     packages=find_packages(include=["kaldi_quant", "kaldi_quant.*"]),
     python_requires=">=3.11",
-    install_requires=["torch", "numpy", "scipy", "pyyaml", "click", "rich"],
+    install_requires=["torch", "numpy", "scipy", "pyyaml", "click", "rich", "safetensors"],
     extras_require={**EXTRAS, "all": sorted({name for names in EXTRAS.values() for name in names})},
     entry_points={"console_scripts": ["kaldi-quant = kaldi_quant.cli.main:main"]},
     classifiers=[

@@ -25,8 +25,14 @@ VERBS = {
     "copy": "Copy a model between the binary and the text form (as nnet3-am-copy).",
     "make-mfcc": "Compute MFCC features from wav files (as compute-mfcc-feats).",
     "forward": "Compute log-likelihoods (as nnet3-compute).",
+    "calibrate": "Find activation ranges on a calibration set.",
+    "quantize": "Make an integer model from a float one, after training.",
+    "export": "Write an integer model for Kaldi, Vosk and onnxruntime.",
+    "sensitivity": "Measure what the quantization of each layer costs.",
     "decode": "Decode log-likelihoods into lattices (as latgen-faster-mapped).",
+    "chain-prob": "Print the chain objective of examples (as nnet3-chain-compute-prob).",
     "score": "Score lattices: WER over language-model weights and insertion penalties.",
+    "compare": "Compare decode folders: WER with its significance, size, speed.",
 }
 _log = logging.getLogger(__name__)
 

@@ -1,0 +1,96 @@
+"""``kaldi-quant sensitivity MODEL CALIBRATION-RSPECIFIER HELD-OUT-RSPECIFIER OUT-DIR``: what each layer costs."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
+from kaldi_quant.cli.options import KaldiCommand
+from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options
+from kaldi_quant.errors import UsageError
+from kaldi_quant.kaldi.model import read_model
+from kaldi_quant.progress import progress
+
+if TYPE_CHECKING:
+    from kaldi_quant.quant.sensitivity import LogLikelihoods, WordErrorRate
+
+FILE_NAME = "sensitivity.json"
+
+
+@click.command(cls=KaldiCommand)
+@quantization_options
+@click.option("--graph-dir", metavar="DIR", help="With --data-dir: measure word error rates, too.")
+@click.option("--data-dir", metavar="DIR", help="The data folder of the held-out features, for its text.")
+@click.option("--nj", type=int, default=2, show_default=True, help="Jobs of the decoding.")
+@click.option("--plot", metavar="SVG", help="Write a plot; by default OUT-DIR/sensitivity.svg where matplotlib is there.")
+@inference_options
+@click.argument("model")
+@click.argument("calibration", metavar="CALIBRATION-RSPECIFIER")
+@click.argument("held_out", metavar="HELD-OUT-RSPECIFIER")
+@click.argument("out_dir")
+def command(
+    quantization: QuantizationArguments,
+    graph_dir: str | None,
+    data_dir: str | None,
+    nj: int,
+    plot: str | None,
+    inference: InferenceArguments,
+    model: str,
+    calibration: str,
+    held_out: str,
+    out_dir: str,
+) -> None:
+    """Quantize each layer of MODEL alone, and leave each in float alone, and measure what it costs.
+
+    Measured are the divergence of the distributions over pdfs from the float model's and, with --graph-dir and
+    --data-dir, the word error rate, on HELD-OUT-RSPECIFIER: development data, never test data. OUT-DIR gets
+    sensitivity.json, sensitivity.txt and sensitivity.svg. An interrupted run goes on where it was.
+
+    e.g.: kaldi-quant sensitivity --bits 4 final.mdl scp:data/train_sub/feats.scp scp:data/dev/feats.scp exp/sensitivity
+    """
+    from kaldi_quant.quant.ptq import quantize
+    from kaldi_quant.quant.sensitivity import sensitivity
+    from kaldi_quant.report.sensitivity import as_text, write_plot
+
+    if (graph_dir is None) != (data_dir is None):
+        raise UsageError("--graph-dir and --data-dir belong together: both, or neither")
+    preset, config = quantization.resolve()
+    folder = Path(out_dir)
+    network = quantize(read_model(model).nnet, config, quantization.calibration_set(model, calibration, inference))
+    data = QuantizationArguments(None, None, None, None, 0).calibration_set(model, held_out, inference)
+    about = {"model": model, "preset": preset, "config": config.as_dict(), "calibration": calibration}
+    about |= {"held_out": held_out, "max_utterances": quantization.max_utterances, "data_dir": data_dir}
+    wer = _word_error_rate(model, graph_dir, data_dir, nj) if graph_dir and data_dir else None
+    found = []
+    with progress(2 + 2 * len(network.layers), "sensitivity") as advance:
+        for measurement in sensitivity(network, data, folder / FILE_NAME, about, wer):
+            found.append(measurement)
+            advance(1)
+    text = as_text(found)
+    (folder / "sensitivity.txt").write_text(text, "utf-8")
+    write_plot(folder / "sensitivity.svg" if plot is None else Path(plot), found, required=plot is not None)
+    click.echo(text, nl=False)
+
+
+def _word_error_rate(model: str, graph_dir: str, data_dir: str, nj: int) -> WordErrorRate:
+    from kaldi_quant.decode.decoding import decode
+    from kaldi_quant.decode.options import DecodeOptions, ScoreOptions
+    from kaldi_quant.decode.scoring import score
+    from kaldi_quant.kaldi.tables import matrix_writer
+
+    def wer(rows: LogLikelihoods) -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            with matrix_writer(f"ark:{folder}/loglikes.ark") as writer:
+                for name, matrix in rows.items():
+                    writer.write(name, matrix)
+            graph = Path(graph_dir)
+            words, loglikes = str(graph / "words.txt"), f"ark:{folder}/loglikes.ark"
+            decode(model, str(graph / "HCLG.fst"), loglikes, words, folder, DecodeOptions(nj=nj))
+            best = score(data_dir, graph_dir, folder, ScoreOptions(stats=False))
+        return float(best.split()[1])
+
+    return wer

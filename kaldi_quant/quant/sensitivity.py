@@ -1,0 +1,142 @@
+"""How much each layer's quantization costs: each quantized alone, and each left in float alone.
+
+What was measured is kept in a file after every measurement, so that an interrupted run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kaldi_quant.atomic import atomic_write
+from kaldi_quant.errors import DataError
+from kaldi_quant.nnet.inference import Inference
+from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.quant.calibration import CalibrationSet
+from kaldi_quant.quant.divergence import output_divergence
+from kaldi_quant.quant.network import QuantizedNetwork
+
+_FORMAT = 1
+
+#: Which layers are quantized: none, all, only the one named, all but the one named.
+MODES = ("float", "all", "alone", "left out")
+
+LogLikelihoods = dict[str, np.ndarray]
+#: Percent of words in error, for log-likelihoods by utterance.
+WordErrorRate = Callable[[LogLikelihoods], float]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one choice of quantized layers costs.
+
+    Args:
+        mode: of MODES.
+        layer: the layer that is named; empty for none and all.
+        kl: mean divergence of the distributions over pdfs from the float network's, in nats per frame.
+        wer: percent; None where it was not measured.
+    """
+
+    mode: str
+    layer: str
+    kl: float
+    wer: float | None
+
+
+def with_layers(network: QuantizedNetwork, names: set[str]) -> QuantizedNetwork:
+    """The network with only some of its layers quantized, the others in float."""
+    layers = {name: layer for name, layer in network.layers.items() if name in names}
+    part = replace(network, layers=layers, float_layers={})
+    nodes = part.graph.nodes
+    return replace(part, activations={name: grid for name, grid in network.activations.items() if name in nodes})
+
+
+def sensitivity(
+    network: QuantizedNetwork,
+    data: CalibrationSet,
+    path: Path,
+    about: dict[str, Any],
+    wer: WordErrorRate | None = None,
+) -> Iterator[Measurement]:
+    """Measures every choice, best to be consumed to the end.
+
+    Args:
+        network: all layers quantized.
+        data: held-out utterances; never test data if choices follow from the result.
+        path: where measurements are kept, JSON; those that are there already are not repeated.
+        about: what they depend on: network, widths, data. Others in the file are an error.
+        wer: measures word error rates, too.
+
+    Raises:
+        DataError: the file holds measurements of something else, or no utterance can be used.
+    """
+    store = _Store(path, about)
+    choices = [("float", ""), ("all", ""), *((mode, name) for mode in MODES[2:] for name in network.layers)]
+    reference: LogLikelihoods | None = None
+    for mode, layer in choices:
+        known = store.find(mode, layer, wer is not None)
+        if known is None:
+            reference = _rows(_chosen(network, "float", "").model(), data) if reference is None else reference
+            rows = reference if mode == "float" else _rows(_chosen(network, mode, layer).model(), data)
+            known = Measurement(mode, layer, _divergence(reference, rows), wer(rows) if wer else None)
+            store.add(known)
+        yield known
+
+
+def _chosen(network: QuantizedNetwork, mode: str, layer: str) -> QuantizedNetwork:
+    names = {"float": set(), "all": set(network.layers), "alone": {layer}, "left out": set(network.layers) - {layer}}
+    return with_layers(network, names[mode])
+
+
+def _rows(model: AcousticModel, data: CalibrationSet) -> LogLikelihoods:
+    rows = dict(Inference(model, None, data.options, data.ivectors).compute(data.utterances))
+    if not rows:
+        raise DataError("none of the utterances to measure on could be used")
+    return rows
+
+
+def _divergence(reference: LogLikelihoods, rows: LogLikelihoods) -> float:
+    total = sum(output_divergence(expected, rows[name])[0] for name, expected in reference.items())
+    return total / sum(map(len, reference.values()))
+
+
+class _Store:
+    """The measurements in a file."""
+
+    def __init__(self, path: Path, about: dict[str, Any]) -> None:
+        self.path, self.about = path, about
+        self.key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+        self.measurements: list[Measurement] = []
+        if path.exists():
+            self.measurements = self._read()
+
+    def _read(self) -> list[Measurement]:
+        try:
+            content = json.loads(self.path.read_text("utf-8"))
+            key, found = content["key"], [Measurement(**entry) for entry in content["measurements"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{self.path}: holds no measurements of sensitivity ({error}): move it away") from error
+        if key != self.key:
+            raise DataError(f"{self.path}: holds measurements with another model, options or data: move it away")
+        return found
+
+    def find(self, mode: str, layer: str, with_wer: bool) -> Measurement | None:
+        for known in self.measurements:
+            if (known.mode, known.layer) == (mode, layer) and (known.wer is not None or not with_wer):
+                return known
+        return None
+
+    def add(self, measurement: Measurement) -> None:
+        same = (measurement.mode, measurement.layer)
+        kept = [known for known in self.measurements if (known.mode, known.layer) != same]
+        self.measurements = [*kept, measurement]
+        entries = [asdict(known) for known in self.measurements]
+        content = {"format": _FORMAT, "key": self.key, "about": self.about, "measurements": entries}
+        with atomic_write(self.path, "w") as stream:
+            stream.write(json.dumps(content, indent=1) + "\n")

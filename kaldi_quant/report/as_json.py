@@ -1,0 +1,81 @@
+"""The comparison as JSON: every number in full, for programs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from kaldi_quant.report.comparison import Comparison, Row, Versus
+from kaldi_quant.report.notes import notes
+from kaldi_quant.report.record import QuantizationRecord
+
+FORMAT = 1
+
+
+def as_json(comparison: Comparison) -> str:
+    """An object with ``rows``, the first of which is the reference; what is not known is null."""
+    options = comparison.options
+    content = {
+        "format": FORMAT,
+        "bootstrap": {
+            "unit": comparison.unit,
+            "units": comparison.units,
+            "replications": options.replications,
+            "seed": options.seed,
+            "utt2spk": options.utt2spk,
+        },
+        "fixed_lmwt": options.fixed.lm_weight,
+        "fixed_wip": options.fixed.penalty,
+        "rows": [_row(row, comparison) for row in comparison.rows],
+        "speed": {name: asdict(speed) for name, speed in (comparison.speeds or {}).items()} or None,
+        "notes": notes(comparison),
+    }
+    return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _row(row: Row, comparison: Comparison) -> dict[str, Any]:
+    folder, result = row.folder, row.folder.result
+    speed = (comparison.speeds or {}).get(row.name)
+    return {
+        "name": row.name,
+        "folder": str(folder.path),
+        "lmwt": folder.point.lm_weight,
+        "wip": folder.point.penalty,
+        "wer": 100.0 * result.edits.total / result.num_words,
+        "errors": result.edits.total,
+        "words": result.num_words,
+        "insertions": result.edits.insertions,
+        "deletions": result.edits.deletions,
+        "substitutions": result.edits.substitutions,
+        "utterances": result.num_sentences,
+        "wrong_utterances": result.wrong_sentences,
+        "absent_utterances": result.absent_sentences,
+        "interval": [row.interval.low, row.interval.high],
+        "versus_first": _versus(row.versus) if row.versus else None,
+        "bytes": row.size,
+        "share_of_float": row.share_of_float,
+        "speed": speed.ratio if speed else None,
+        "quantization": _quantization(folder.record) if folder.record else None,
+    }
+
+
+def _versus(versus: Versus) -> dict[str, Any]:
+    paired = versus.paired
+    return {
+        "difference": paired.difference,
+        "interval": [paired.interval.low, paired.interval.high],
+        "p_bootstrap": paired.p_value,
+        "mapsswe": asdict(versus.matched),
+        "significant": versus.significant,
+        "equal_utterances": versus.equal_utterances,
+    }
+
+
+def _quantization(record: QuantizationRecord) -> dict[str, Any]:
+    return {
+        **asdict(record),
+        "model_file": str(record.model_file) if record.model_file else None,
+        "command": list(record.command),
+        "float_layers": dict(record.float_layers),
+    }

@@ -1,0 +1,106 @@
+"""How far chance moves word error rates: test sets drawn again, with replacement, from the utterances of the test set.
+
+All systems are scored on the same draws, so that what is common to them, hard utterances, cancels in differences.
+
+Source: M. Bisani and H. Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation", 2004.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kaldi_quant.errors import UsageError
+
+DEFAULT_REPLICATIONS = 10_000
+_FEWEST_REPLICATIONS = 100
+_INTERVAL = (2.5, 97.5)
+# Draws at once: bounds memory to a few hundred megabytes for the largest test sets.
+_DRAWN_AT_ONCE = 1 << 22
+
+Percent = float
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The 95 % interval: between the 2.5th and the 97.5th percentile of the replications."""
+
+    low: Percent
+    high: Percent
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """A system's word error rate minus another's, on the same draws.
+
+    Attributes:
+        difference: on the test set itself.
+        interval: of the difference.
+        p_value: two-tailed: twice the share of draws in which the sign is the other or there is no difference.
+    """
+
+    difference: Percent
+    interval: Interval
+    p_value: float
+
+
+class Bootstrap:
+    """The word error rates of several systems on draws from one test set.
+
+    Args:
+        errors: (units, systems) int: a unit is what is drawn, an utterance or all of a speaker.
+        words: (units,) int: words of the references.
+        replications: how often the test set is drawn.
+        seed: of the random draws.
+
+    Raises:
+        UsageError: too few replications, or a negative seed.
+    """
+
+    def __init__(
+        self, errors: np.ndarray, words: np.ndarray, replications: int = DEFAULT_REPLICATIONS, seed: int = 0
+    ) -> None:
+        if replications < _FEWEST_REPLICATIONS:
+            raise UsageError(f"--replications must be at least {_FEWEST_REPLICATIONS}, found {replications}")
+        if seed < 0:
+            raise UsageError(f"--seed cannot be negative, found {seed}")
+        self.replications, self.seed, self.units = replications, seed, len(words)
+        self._observed = 100.0 * errors.sum(axis=0) / words.sum()
+        counts = np.concatenate([errors, words[:, None]], axis=1).astype(np.float64)
+        totals = self._draw(counts)
+        totals = totals[totals[:, -1] > 0]
+        # (replications, systems)
+        self._rates = 100.0 * totals[:, :-1] / totals[:, -1:]
+
+    def _draw(self, counts: np.ndarray) -> np.ndarray:
+        """(replications, columns): the sums of the counts (units, columns) over each draw."""
+        random = np.random.default_rng(self.seed)
+        at_once = max(1, _DRAWN_AT_ONCE // self.units)
+        totals = []
+        for begin in range(0, self.replications, at_once):
+            number = min(at_once, self.replications - begin)
+            drawn = random.integers(0, self.units, (number, self.units))
+            drawn += np.arange(number)[:, None] * self.units
+            times = np.bincount(drawn.ravel(), minlength=number * self.units).reshape(number, self.units)
+            totals.append(times @ counts)
+        return np.concatenate(totals)
+
+    def interval(self, system: int) -> Interval:
+        """Of one system's word error rate."""
+        return _interval(self._rates[:, system])
+
+    def compare(self, system: int, reference: int) -> PairedDifference:
+        """One system with another."""
+        differences = self._rates[:, system] - self._rates[:, reference]
+        tail = int(min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0)))
+        # The test set itself is one more draw: no finite number of draws shows that something never happens.
+        p_value = min(1.0, 2.0 * (tail + 1) / (len(differences) + 1))
+        return PairedDifference(
+            float(self._observed[system] - self._observed[reference]), _interval(differences), p_value
+        )
+
+
+def _interval(values: np.ndarray) -> Interval:
+    low, high = np.percentile(values, _INTERVAL)
+    return Interval(float(low), float(high))

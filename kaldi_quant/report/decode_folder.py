@@ -1,0 +1,196 @@
+"""A decode folder as this project's or Kaldi's scoring leaves it: its words at one point of the sweep, its record."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kaldi_quant.decode.kaldi_programs import parse_wer
+from kaldi_quant.decode.sweep import SweepPoint
+from kaldi_quant.decode.transcripts import read_transcripts
+from kaldi_quant.decode.wer import Transcripts, WerResult, compute_wer
+from kaldi_quant.errors import DataError, UsageError
+from kaldi_quant.report.record import QuantizationRecord, read_record
+
+_WER_FILE = re.compile(r"wer_(\d+)_(-?\d+(?:\.\d+)?)")
+_PENALTY = re.compile(r"-?\d+(\.\d+)?")
+
+
+@dataclass(frozen=True)
+class FixedPoint:
+    """What the sweep is restricted to.
+
+    Attributes:
+        lm_weight: LMWT; None for any.
+        penalty: WIP as the user wrote it, equal to any spelling of the same number; None for any.
+    """
+
+    lm_weight: int | None = None
+    penalty: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.lm_weight is not None and self.lm_weight < 1:
+            raise UsageError(f"--lmwt expects a whole number above 0, found {self.lm_weight}")
+        if self.penalty is not None and not _PENALTY.fullmatch(self.penalty):
+            raise UsageError(f"--wip expects a number such as 0.5, found {self.penalty!r}")
+
+    def admits(self, point: SweepPoint) -> bool:
+        """Whether a point of the sweep is one of those."""
+        penalty = self.penalty is None or float(self.penalty) == float(point.penalty)
+        return penalty and self.lm_weight in (None, point.lm_weight)
+
+    def __str__(self) -> str:
+        lm_weight = "any LMWT" if self.lm_weight is None else f"LMWT {self.lm_weight}"
+        return f"{lm_weight} and {'any WIP' if self.penalty is None else f'WIP {self.penalty}'}"
+
+
+@dataclass(frozen=True)
+class DecodeFolder:
+    """The scores of one decode folder at one point.
+
+    Attributes:
+        name: what tables call it.
+        path: the folder.
+        point: LMWT and WIP.
+        result: what its ``wer_LMWT_WIP`` says.
+        references: utterance → words.
+        hypotheses: utterance → words, at that point.
+        record: how the model that made its log-likelihoods was quantized; None where the folder does not say.
+    """
+
+    name: str
+    path: Path
+    point: SweepPoint
+    result: WerResult
+    references: Transcripts
+    hypotheses: Transcripts
+    record: QuantizationRecord | None
+
+    @property
+    def wer_file(self) -> Path:
+        """``wer_LMWT_WIP``."""
+        return self.path / f"wer_{self.point.lm_weight}_{self.point.penalty}"
+
+    @property
+    def scored(self) -> list[str]:
+        """The utterances that count, in the references' order: those with a hypothesis."""
+        return [utterance for utterance in self.references if utterance in self.hypotheses]
+
+
+def read_folders(arguments: Sequence[str], fixed: FixedPoint | None = None) -> list[DecodeFolder]:
+    """Reads decode folders.
+
+    Args:
+        arguments: ``DIR`` or ``NAME=DIR``; without a name a folder is called by its path below what all have in common.
+        fixed: where in the sweep; by default each folder's own best point.
+
+    Raises:
+        UsageError: there is none, or two have one name.
+        KaldiQuantError: a folder is missing, was not scored, or its files are malformed or contradict each other.
+    """
+    if not arguments:
+        raise UsageError("no decode folder is given")
+    named = [_split_name(argument) for argument in arguments]
+    short = _short_names([path for _, path in named])
+    folders: list[DecodeFolder] = []
+    for (given, path), default in zip(named, short, strict=True):
+        name = given or default
+        twin = next((folder for folder in folders if folder.name == name), None)
+        if twin is not None:
+            raise UsageError(f"{twin.path} and {path} are both called {name}: give them names, as in NAME={path}")
+        folders.append(read_folder(path, name, fixed))
+    return folders
+
+
+def read_folder(path: Path, name: str, fixed: FixedPoint | None = None) -> DecodeFolder:
+    """Reads one decode folder; for arguments and errors see ``read_folders``."""
+    if not path.is_dir():
+        raise DataError(f"the decode folder {path} does not exist")
+    point, result = _choose_point(path, fixed)
+    scoring = path / "scoring_kaldi"
+    reference_file, hypothesis_file = scoring / "test_filt.txt", _hypothesis_file(path, point)
+    references, hypotheses = read_transcripts(reference_file), read_transcripts(hypothesis_file)
+    counted = compute_wer(references, hypotheses)
+    if _counts(counted) != _counts(result):
+        raise DataError(
+            f"{path}: wer_{point.lm_weight}_{point.penalty} has {_describe(result)}, but {hypothesis_file.name} of "
+            f"{hypothesis_file.parent.name} against {reference_file.name} gives {_describe(counted)}; score it again"
+        )
+    return DecodeFolder(name, path, point, result, references, hypotheses, read_record(path))
+
+
+def _hypothesis_file(path: Path, point: SweepPoint) -> Path:
+    return path / "scoring_kaldi" / f"penalty_{point.penalty}" / f"{point.lm_weight}.txt"
+
+
+def _counts(result: WerResult) -> tuple[int, int, int]:
+    return result.edits.total, result.num_words, result.num_sentences
+
+
+def _describe(result: WerResult) -> str:
+    errors, words, sentences = _counts(result)
+    return f"{errors} errors in {words} words of {sentences} utterances"
+
+
+def _choose_point(path: Path, fixed: FixedPoint | None) -> tuple[SweepPoint, WerResult]:
+    """The point that ``best_wer`` names, or else the lowest WER as printed, the first of equals."""
+    points = _points(path)
+    if fixed is None or fixed == FixedPoint():
+        best = _named_by_best_wer(path, points)
+        candidates = [best] if best else points
+    else:
+        candidates = [point for point in points if fixed.admits(point)]
+        if not candidates:
+            weights = sorted({point.lm_weight for point in points})
+            penalties = ", ".join(sorted({point.penalty for point in points}, key=float))
+            raise DataError(
+                f"{path} was not scored at {fixed}: it has LMWT {weights[0]} to {weights[-1]} and WIP {penalties}"
+            )
+    results = {point: parse_wer(path / f"wer_{point.lm_weight}_{point.penalty}") for point in candidates}
+    empty = next((point for point, result in results.items() if not result.num_words), None)
+    if empty is not None:
+        raise DataError(f"{path}/wer_{empty.lm_weight}_{empty.penalty}: no words were scored")
+    return min(results.items(), key=lambda item: round(item[1].percent, 2))
+
+
+def _points(path: Path) -> list[SweepPoint]:
+    """The points of the sweep, in the order in which Kaldi looks for the best."""
+    found = [match for name in os.listdir(path) if (match := _WER_FILE.fullmatch(name))]
+    if not found:
+        raise DataError(
+            f"{path} has no scores (wer_LMWT_WIP): score it first, with kaldi-quant score or Kaldi's score.sh"
+        )
+    points = [SweepPoint(int(match[1]), match[2]) for match in found]
+    return sorted(points, key=lambda point: (float(point.penalty), point.lm_weight))
+
+
+def _named_by_best_wer(path: Path, points: list[SweepPoint]) -> SweepPoint | None:
+    file = path / "scoring_kaldi" / "best_wer"
+    if not file.exists():
+        return None
+    words = file.read_text("utf-8", "replace").split()
+    match = _WER_FILE.fullmatch(Path(words[-1]).name) if words else None
+    point = SweepPoint(int(match[1]), match[2]) if match else None
+    if point not in points:
+        named = words[-1][-80:] if words else "nothing"
+        raise DataError(f"{file} names {named}, which is none of the folder's wer_LMWT_WIP: score it again")
+    return point
+
+
+def _split_name(argument: str) -> tuple[str, Path]:
+    name, equals, path = argument.partition("=")
+    if not equals or os.path.isdir(argument):
+        return "", Path(argument)
+    if not name.strip() or not path:
+        raise UsageError(f"expected a folder, or NAME=folder, found {argument!r}")
+    return name.strip(), Path(path)
+
+
+def _short_names(paths: list[Path]) -> list[str]:
+    """Paths without the leading folders that all have in common; the last part of a path always stays."""
+    absolute = [os.path.abspath(path) for path in paths]
+    common = os.path.commonpath([os.path.dirname(path) for path in absolute])
+    return [os.path.relpath(path, common) for path in absolute]

@@ -1,0 +1,47 @@
+"""The comparison in Markdown, for reports and change requests."""
+
+from __future__ import annotations
+
+from kaldi_quant.report.cells import EMPTY, Table, columns, layer_table, speed_table
+from kaldi_quant.report.comparison import Comparison
+from kaldi_quant.report.notes import notes
+
+
+def as_markdown(comparison: Comparison) -> str:
+    """Tables with headings of level 2; columns that hold nothing are left out."""
+    parts = ["## Word error rates\n", _table(result_table(comparison))]
+    parts.append("".join(f"- {_escaped(note)}\n" for note in notes(comparison)))
+    layers, speeds = layer_table(comparison), speed_table(comparison)
+    if layers:
+        parts += ["## Signal-to-quantization-noise of each layer, dB\n", _table(layers)]
+    if speeds:
+        parts += ["## Speed on one thread, as ratios to the first\n", _table(speeds)]
+    return "\n".join(parts)
+
+
+def result_table(comparison: Comparison) -> Table:
+    """The main table for people; columns that hold nothing are left out."""
+    rows = comparison.rows
+    chosen = [column for column in columns(comparison) if any(column.cell(row) != EMPTY for row in rows)]
+    body = []
+    for row in rows:
+        result, edits = row.folder.result, row.folder.result.edits
+        counts = [f"{result.percent:.2f}", f"{edits.total} / {result.num_words}"]
+        split = f"{edits.insertions} / {edits.deletions} / {edits.substitutions}"
+        point = f"{row.folder.point.lm_weight} / {row.folder.point.penalty}"
+        body.append([row.name, *counts, split, point, *(column.cell(row) for column in chosen)])
+    headings = ["folder", "WER, %", "errors / words", "ins / del / sub", "LMWT / WIP"]
+    return Table([*headings, *(column.heading for column in chosen)], body)
+
+
+def _table(table: Table) -> str:
+    rule = ["---", *["---:"] * (len(table.headings) - 1)]
+    rows = [table.headings, rule, *table.rows]
+    return "".join(f"| {' | '.join(map(_escaped, row))} |\n" for row in rows)
+
+
+def _escaped(text: str) -> str:
+    """Names of folders and layers must not become markup."""
+    for character in "\\`*_|<>":
+        text = text.replace(character, "\\" + character)
+    return " ".join(text.split())

@@ -1,0 +1,149 @@
+"""``kaldi-quant compare`` and ``local/compare_wer.sh`` as a user calls them."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kaldi_quant.cli import main as cli
+from tests.report.decode_folders import EXAMPLE, ROOT, disturbed, real, write_folder
+
+RECIPE = "local/compare_wer.sh"
+QUICK = ["--replications", "200"]
+MODELS = EXAMPLE / "exp" / "chain"
+FEATS = f"scp:{EXAMPLE}/data/test_hires/feats.scp"
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[str]:
+    """The example's float result and a worse one, made by the example's two models."""
+    references, first = real()
+    models = [{"model": str(MODELS / name / "final.mdl")} for name in ("tdnn1a_sp", "tdnnf1b_sp")]
+    return [
+        write_folder(tmp_path / "float", references, {"16_1.0": first, "15_1.0": first}, models[0]),
+        write_folder(tmp_path / "w4", references, {"16_1.0": disturbed(first, 0.05, 1)}, models[1]),
+    ]
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if name not in ("KALDI_ROOT", "CONDA_PREFIX")}
+    environment = {**kept, "VIRTUAL_ENV": sys.prefix}
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment, cwd=ROOT)
+
+
+def test_text_is_the_default(folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["compare", *QUICK, *folders]) == 0
+    output = capsys.readouterr().out
+    first = f"%WER 14.54 [ 357 / 2456, 80 ins, 52 del, 225 sub ] {folders[0]}/wer_16_1.0  float "
+    assert output.splitlines()[1].startswith(first)
+    assert str((MODELS / "tdnn1a_sp" / "final.mdl").stat().st_size) in output.splitlines()[1]
+
+
+def test_all_forms_at_once(folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = {name: tmp_path / "out" / f"compare.{name}" for name in ("text", "markdown", "json", "html")}
+    if importlib.util.find_spec("matplotlib") is None:
+        del files["html"]
+    options = [option for name, file in files.items() for option in (f"--{name}", str(file))]
+    assert cli.run(["compare", *QUICK, *options, f"a={folders[0]}", f"b={folders[1]}"]) == 0
+    assert capsys.readouterr().out == files["text"].read_text()
+    assert [row["name"] for row in json.loads(files["json"].read_text())["rows"]] == ["a", "b"]
+    assert "| a | 14.54 |" in files["markdown"].read_text()
+    assert "html" not in files or files["html"].read_text().startswith("<!DOCTYPE html>")
+
+
+def test_another_form_on_standard_output(folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["compare", *QUICK, "--seed=3", "--lmwt=15", "--json", "-", folders[0]]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["bootstrap"]["seed"] == 3 and content["rows"][0]["lmwt"] == 15
+    assert cli.run(["compare", *QUICK, "--json", "-", "--markdown", "-", folders[0]]) == 1
+    assert "only one of --text, --markdown, --json and --html can go" in capsys.readouterr().err
+
+
+def test_speed(folders: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KALDI_ROOT", raising=False)
+    options = ["--speed", FEATS, "--speed-rounds", "1", "--speed-seconds", "3"]
+    assert cli.run(["compare", *QUICK, *options, *folders]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    name, ratio, *_, rate = lines[-2].split()
+    assert (name, ratio) == ("float", "1.00") and float(rate) > 100
+    name, ratio, *_ = lines[-1].split()
+    assert name == "w4" and float(ratio) > 0
+    assert [line.split()[-1] for line in lines if line.startswith("%WER")] == ["1.00", ratio]
+
+
+def test_speed_needs_a_first_model(folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    (Path(folders[0]) / "quantization.json").unlink()
+    assert cli.run(["compare", *QUICK, "--speed", FEATS, *folders]) == 1
+    assert "name a float model with --float-model" in capsys.readouterr().err
+    assert cli.run(["compare", *QUICK, "--speed", FEATS, "--float-model", "missing.mdl", *folders]) == 1
+    assert capsys.readouterr().err == "kaldi-quant compare: --float-model missing.mdl does not exist\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        ([], 2, "Missing argument"),
+        (["nowhere"], 1, "kaldi-quant compare: the decode folder nowhere does not exist\n"),
+        (["--lmwt=x", "a"], 2, "'x' is not a valid integer"),
+        (["--lmwt=0", "a"], 1, "kaldi-quant compare: --lmwt expects a whole number above 0, found 0\n"),
+        (["--wip=1%", "a"], 1, "kaldi-quant compare: --wip expects a number such as 0.5, found '1%'\n"),
+        (["--htlm=x", "a"], 2, "--replications (default: 10000)"),
+    ],
+)
+def test_errors(arguments: list[str], status: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["compare", *arguments]) == status
+    assert message in capsys.readouterr().err
+
+
+def test_errors_that_need_folders(folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, message in (
+        (["--replications", "5"], "--replications must be at least 100, found 5"),
+        (["--seed=-1"], "--seed cannot be negative, found -1"),
+        ([*QUICK, "--json", f"{folders[0]}/wer_16_1.0/x"], f"cannot write {folders[0]}/wer_16_1.0/x: File exists"),
+    ):
+        assert cli.run(["compare", *arguments, *folders]) == 1
+        assert capsys.readouterr().err == f"kaldi-quant compare: {message}\n"
+
+
+def test_html_without_matplotlib_says_so_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert cli.run(["compare", "--html", f"{tmp_path}/page.html", "nowhere"]) == 1
+    assert "need the package matplotlib: pip install 'kaldi_quant[report]'" in capsys.readouterr().err
+
+
+def test_help_needs_nothing_heavy() -> None:
+    program = (
+        "import sys; from kaldi_quant.cli.main import run; status = run(['compare', '--help']); "
+        "assert not {'torch', 'numpy', 'matplotlib', 'kaldialign'} & set(sys.modules), 'slow import'; sys.exit(status)"
+    )
+    done = run(sys.executable, "-c", program)
+    assert done.returncode == 0, done.stderr
+    assert "[NAME=]DECODE-DIR..." in done.stdout
+
+
+def test_the_recipe(folders: list[str], tmp_path: Path) -> None:
+    options = ["--lmwt", "16", "--wip", "1.0", "--replications", "200", "--seed", "2", "--json", f"{tmp_path}/a.json"]
+    speakers = f"{EXAMPLE}/data/test_hires/utt2spk"
+    done = run("bash", RECIPE, *options, "--utt2spk", speakers, f"float={folders[0]}", folders[1])
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[14] for line in done.stdout.splitlines() if line.startswith("%WER")] == ["float", "w4"]
+    content = json.loads((tmp_path / "a.json").read_text())
+    assert content["bootstrap"] == {
+        "unit": "speakers", "units": 40, "replications": 200, "seed": 2, "utt2spk": speakers,
+    }  # fmt: skip
+    assert (content["fixed_lmwt"], content["fixed_wip"]) == (16, "1.0")
+
+
+def test_the_recipe_checks_its_inputs(folders: list[str]) -> None:
+    done = run("bash", RECIPE)
+    assert done.returncode == 1 and done.stderr.startswith(f"Usage: {RECIPE} ")
+    done = run("bash", RECIPE, "--wipp", "3", *folders)
+    assert done.returncode == 1 and done.stderr.startswith(f"{RECIPE}: unknown option --wipp\nallowed options:\n")
+    done = run("bash", RECIPE, "nowhere")
+    assert done.returncode == 1 and done.stderr == "kaldi-quant compare: the decode folder nowhere does not exist\n"

@@ -1,0 +1,129 @@
+"""The HTML page: well formed, on its own, and safe with any name."""
+
+import re
+import sys
+import xml.etree.ElementTree
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from kaldi_quant.errors import MissingDependencyError
+from kaldi_quant.report.comparison import Comparison, ComparisonOptions, compare
+from kaldi_quant.report.page import as_html
+from kaldi_quant.report.plots import require_matplotlib
+from kaldi_quant.report.speed import Speed
+from tests.report.decode_folders import disturbed, real, write_folder
+
+HOSTILE = "<script>alert(1)</script> $x_1$ & \"y'"
+
+
+def record(model_bytes: int, sqnr: float | None) -> dict[str, object]:
+    layers = [{"name": f"tdnn{number}&", "bits": 4, "act_bits": 8, "sqnr_db": sqnr} for number in range(3)]
+    return {"artefact_bytes": model_bytes, "preset": HOSTILE, "config": {"a": HOSTILE}, "layers": layers}
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    pytest.importorskip("matplotlib")
+    base = tmp_path_factory.mktemp("decode")
+    references, first = real()
+    folders = [write_folder(base / "float", references, {"16_1.0": first}, record(3_000_000, None))]
+    second = write_folder(base / "w4", references, {"16_1.0": disturbed(first, 0.02, 1)}, record(400_000, 20.0))
+    found = compare([*folders, f"{HOSTILE}={second}"], ComparisonOptions(replications=200))
+    return replace(found, speeds={"float": Speed(10, 1, 1, 1), HOSTILE: Speed(30, 3, 2.9, 3.2)})
+
+
+@pytest.fixture(scope="module")
+def page(comparison: Comparison) -> str:
+    return as_html(comparison)
+
+
+class Outline(HTMLParser):
+    """Collects elements and checks that they close in order."""
+
+    VOID = frozenset({"meta", "path", "use", "br", "rect", "line"})
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_page_is_whole_and_loads_nothing(page: str) -> None:
+    outline = Outline(page)
+    tags = [tag for tag, _ in outline.elements]
+    assert tags.count("svg") == 5 and not {"script", "link", "img", "iframe", "object"} & set(tags)
+    for _, attributes in outline.elements:
+        assert not {"src", "onload", "onclick"} & set(attributes)
+        assert all((attributes.get(name) or "#").startswith("#") for name in ("href", "xlink:href"))
+    assert not re.search(r"@import|url\((?!#)", page)
+    assert "default-src 'none'" in page
+
+
+def test_names_stay_text(page: str) -> None:
+    outline = Outline(page)
+    # In the table, the notes, the plots and where it is said what was compared.
+    assert outline.text.count("<script>alert(1)</script> $x_1$") >= 5
+    assert "tdnn0&" in outline.text and "word error rate, %" in outline.text
+
+
+def test_plots_are_separate_documents_without_common_names(page: str) -> None:
+    svgs = re.findall(r"<svg .*?</svg>", page, re.DOTALL)
+    names: list[str] = []
+    for svg in svgs:
+        root = xml.etree.ElementTree.fromstring(svg)
+        assert root.get("viewBox") and not root.get("width") and not root.get("height")
+        own = [element.get("id") for element in root.iter() if element.get("id")]
+        names += [name for name in own if name]
+        used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', svg))
+        assert used and used <= set(own)
+    assert len(names) == len(set(names))
+
+
+def test_the_same_comparison_gives_the_same_page(comparison: Comparison, page: str) -> None:
+    assert as_html(comparison) == page
+
+
+def test_a_single_folder_without_a_record(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    references, first = real()
+    folder = write_folder(tmp_path / "only", references, {"16_1.0": first})
+    outline = Outline(as_html(compare([folder], ComparisonOptions(replications=200))))
+    assert [tag for tag, _ in outline.elements].count("svg") == 1
+    assert "Comparison of 1 decode folder\n" in outline.text and "Speed" not in outline.text
+
+
+def test_without_a_single_error(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    references, _ = real()
+    folders = [write_folder(tmp_path / name, references, {"16_1.0": references}) for name in ("one", "two")]
+    outline = Outline(as_html(compare(folders, ComparisonOptions(replications=200))))
+    assert [tag for tag, _ in outline.elements].count("svg") == 2
+
+
+def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(
+        MissingDependencyError, match=r"need the package matplotlib: pip install 'kaldi_quant\[report\]'"
+    ):
+        require_matplotlib()
