@@ -13,7 +13,7 @@ config=""               # a configuration in YAML, instead of a preset
 calibration_dir=""      # data folder to calibrate on, with feats.scp; never the one that is scored
 calibration_ivector_dir=""   # its i-vectors; by default the first of exp/nnet3*/ivectors_<calibration data>
 calibration_utterances=500   # at most so many of its utterances, evenly chosen
-engine=auto             # fast, reference, or auto: fast where it gives the same integers
+engine=auto             # onnxruntime, reference, or auto: onnxruntime where it gives the same integers
 formats=mdl,onnx        # what is exported beside the integer model; none for nothing
 fixed_frames=150        # frames of the ONNX model with a fixed length
 

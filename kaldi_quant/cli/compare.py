@@ -119,7 +119,7 @@ def _with_speed(
     from kaldi_quant.report.speed import measure, one_thread
 
     def load(path: Path) -> RunnableNetwork:
-        network = read_network(str(path), num_threads=1)
+        network = read_network(str(path))
         return network if factor is None else dataclasses.replace(network, subsampling=factor)
 
     rounds, seconds = extent

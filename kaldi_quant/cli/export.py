@@ -24,7 +24,7 @@ FORMATS = ("mdl", "onnx")
     help="Separated by commas: mdl, for Kaldi and Vosk; onnx, for onnxruntime and what else reads QDQ.",
 )
 @click.option(
-    "--frames", type=int, default=150, show_default=True, help="Length of the ONNX model with a fixed length, in frames."
+    "--frames", type=int, default=150, show_default=True, help="Frames of the ONNX model of fixed length."
 )
 @click.argument("model", metavar="INTEGER-MODEL")
 @click.argument("out_dir")
@@ -39,6 +39,7 @@ def command(formats: str, frames: int, model: str, out_dir: str) -> None:
     from kaldi_quant.export.artefact import load
     from kaldi_quant.export.dequantized import write_dequantized
     from kaldi_quant.export.onnx_qdq import write_onnx
+    from kaldi_quant.export.record import subsampling_in
 
     wanted = [name for name in formats.split(",") if name]
     unknown = [name for name in wanted if name not in FORMATS]
@@ -46,12 +47,16 @@ def command(formats: str, frames: int, model: str, out_dir: str) -> None:
         raise UsageError(f"--formats {formats}: expected some of {', '.join(FORMATS)}")
     if not is_artefact(model):
         raise UsageError(f"{model} is no integer model: give the quantized.safetensors that 'quantize' wrote")
+    if frames < 1:
+        raise UsageError(f"--frames must be at least 1, found {frames}")
     artefact = load(model)
     paths = []
     if "mdl" in wanted:
         paths.append(write_dequantized(Path(out_dir) / "dequantized.mdl", artefact))
     if "onnx" in wanted:
-        subsampling = int(artefact.record["frame_subsampling_factor"])
-        paths.extend(write_onnx(Path(out_dir), artefact.network, subsampling, frames))
+        period = subsampling_in(artefact.record, model)
+        for name, outputs in (("quantized.onnx", None), (f"quantized.{frames}.onnx", -(-frames // period))):
+            write_onnx(artefact.network, Path(out_dir) / name, period, outputs)
+            paths.append(Path(out_dir) / name)
     for path in paths:
         _log.info("%s: %d bytes", path, path.stat().st_size)

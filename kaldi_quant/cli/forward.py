@@ -9,7 +9,7 @@ import click
 
 from kaldi_quant.bad_utterances import BadUtterances
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
-from kaldi_quant.cli.models import ENGINES, read_network
+from kaldi_quant.cli.models import ENGINES, Engine, read_network
 from kaldi_quant.cli.options import KaldiCommand, kaldi_bool_option
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.tables import matrix_writer, read_matrices
@@ -29,8 +29,8 @@ _log = logging.getLogger(__name__)
     type=click.Choice(ENGINES),
     default="auto",
     show_default=True,
-    help="What runs an integer model: fast, the integer kernels of onnxruntime; reference, the arithmetic that defines "
-    "the result; auto, fast where it can and gives the same integers.",
+    help="What runs an integer model: onnxruntime, its integer kernels; reference, the arithmetic that defines the "
+    "result; auto, onnxruntime where it gives the same integers.",
 )
 @kaldi_bool_option("--float64", default=False, help="Compute a float model in double precision.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="Where to compute a float model.")
@@ -41,7 +41,7 @@ def command(
     inference: InferenceArguments,
     acoustic_scale: float,
     use_priors: bool,
-    engine: str,
+    engine: Engine,
     float64: bool,
     device: str,
     model: str,
@@ -60,12 +60,13 @@ def command(
 
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: torch finds no CUDA device here; use --device cpu")
-    network = read_network(model, engine, inference.num_threads)
+    inference.set_threads()
+    network = read_network(model, engine)
     options = inference.options(network.subsampling, acoustic_scale)
+    if network.is_integer and (float64 or device != "cpu"):
+        raise UsageError(f"--float64 and --device cuda are for float models; {model} computes in integers on the CPU")
     if not network.is_integer:
         network.model.to(torch.device(device), torch.float64 if float64 else torch.float32)
-    elif float64 or device != "cpu":
-        raise UsageError(f"--float64 and --device cuda are for float models, and {model} computes in integers on the CPU")
     bad = BadUtterances(inference.max_bad_share)
     priors = network.priors if use_priors else None
     runner = Inference(network.model, priors, options, inference.ivector_source(), bad)

@@ -26,10 +26,10 @@ _OPTIONS = (
         "--frame-subsampling-factor", type=int, help="Frames per output row; by default what the model's folder says."
     ),
     click.option("--frames-per-chunk", type=int, default=0, help="Cut utterances into pieces; 0 for whole utterances."),
-    click.option("--extra-left-context", type=int, default=0, help="Frames before a piece, beyond the model's context."),
-    click.option("--extra-right-context", type=int, default=0, help="Frames after a piece, beyond the model's context."),
-    click.option("--extra-left-context-initial", type=int, default=-1, help="The same at an utterance's begin, if >= 0."),
-    click.option("--extra-right-context-final", type=int, default=-1, help="The same at an utterance's end, if >= 0."),
+    click.option("--extra-left-context", type=int, default=0, help="Frames before a piece beyond the context."),
+    click.option("--extra-right-context", type=int, default=0, help="Frames after a piece beyond the context."),
+    click.option("--extra-left-context-initial", type=int, default=-1, help="The same where an utterance begins."),
+    click.option("--extra-right-context-final", type=int, default=-1, help="The same where an utterance ends."),
     click.option("--batch-seconds", type=float, default=60.0, help="Speech computed at once."),
     click.option("--num-threads", type=int, default=0, help="CPU threads; 0 for torch's own choice."),
     max_bad_share_option(),
@@ -55,18 +55,18 @@ class InferenceArguments:
     max_bad_share: float
     allow_pipes: bool
 
-    def options(self, subsampling: int, acoustic_scale: float = 1.0) -> InferenceOptions:
-        """How utterances are computed; ``subsampling`` is the model's own, which the option replaces.
-
-        Sets the number of torch's threads, too.
-        """
+    def set_threads(self) -> None:
+        """Sets the number of CPU threads: to be called before a model is read."""
         import torch
-
-        from kaldi_quant.nnet.chunks import ChunkOptions
-        from kaldi_quant.nnet.inference import InferenceOptions
 
         if self.num_threads > 0:
             torch.set_num_threads(self.num_threads)
+
+    def options(self, subsampling: int, acoustic_scale: float = 1.0) -> InferenceOptions:
+        """How utterances are computed; ``subsampling`` is the model's own, which the option replaces."""
+        from kaldi_quant.nnet.chunks import ChunkOptions
+        from kaldi_quant.nnet.inference import InferenceOptions
+
         chunks = ChunkOptions(
             subsampling if self.frame_subsampling_factor is None else self.frame_subsampling_factor,
             self.frames_per_chunk,

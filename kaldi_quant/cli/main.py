@@ -30,9 +30,9 @@ VERBS = {
     "export": "Write an integer model for Kaldi, Vosk and onnxruntime.",
     "sensitivity": "Measure what the quantization of each layer costs.",
     "decode": "Decode log-likelihoods into lattices (as latgen-faster-mapped).",
-    "chain-prob": "Print the chain objective of examples (as nnet3-chain-compute-prob).",
     "score": "Score lattices: WER over language-model weights and insertion penalties.",
     "compare": "Compare decode folders: WER with its significance, size, speed.",
+    "chain-prob": "Print the chain objective of examples (as nnet3-chain-compute-prob).",
 }
 _log = logging.getLogger(__name__)
 

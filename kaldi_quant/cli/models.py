@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -13,8 +13,10 @@ from kaldi_quant.kaldi.model import read_model
 
 if TYPE_CHECKING:
     from kaldi_quant.nnet.model import AcousticModel
+    from kaldi_quant.quant.fast.network import FastNetwork
 
-ENGINES = ("auto", "fast", "reference")
+Engine = Literal["auto", "onnxruntime", "reference"]
+ENGINES: tuple[Engine, ...] = get_args(Engine)
 
 
 @dataclass
@@ -28,7 +30,7 @@ class RunnableNetwork:
         is_integer: whether it is an integer model.
     """
 
-    model: AcousticModel
+    model: AcousticModel | FastNetwork
     priors: np.ndarray
     subsampling: int
     is_integer: bool
@@ -43,21 +45,22 @@ def is_artefact(path: str) -> bool:
         return False
 
 
-def read_network(path: str, engine: str = "auto", num_threads: int = 0) -> RunnableNetwork:
+def read_network(path: str, engine: Engine = "auto") -> RunnableNetwork:
     """Reads a model of either kind.
 
     Args:
         path: of the file.
         engine: what runs an integer model.
-        num_threads: of an integer model's fast engine; 0 for its own choice.
     """
     if is_artefact(path):
         from kaldi_quant.export.artefact import load
-        from kaldi_quant.quant.fast import integer_model
+        from kaldi_quant.export.record import subsampling_in
+        from kaldi_quant.quant.fast.choice import executable
 
         artefact = load(path)
-        model = integer_model(artefact.network, engine, num_threads)
-        return RunnableNetwork(model, artefact.model.priors, int(artefact.record["frame_subsampling_factor"]), True)
+        subsampling = subsampling_in(artefact.record, path)
+        model = executable(artefact.network, subsampling, engine)
+        return RunnableNetwork(model, artefact.model.priors, subsampling, True)
     from kaldi_quant.nnet.model import AcousticModel
 
     read = read_model(path)

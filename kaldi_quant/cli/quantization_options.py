@@ -27,7 +27,7 @@ _OPTIONS = (
     click.option("--preset", metavar="NAME", help="A named configuration; by default the one tuned for the widths."),
     click.option("--config", metavar="YAML", help="A configuration of your own, instead of a preset."),
     click.option(
-        "--max-utterances", type=int, default=0, help="Calibrate on so many of the utterances, evenly chosen; 0 for all."
+        "--max-utterances", type=int, default=0, help="Calibrate on so many utterances, evenly chosen; 0 for all."
     ),
 )
 
@@ -55,6 +55,7 @@ class QuantizationArguments:
         from kaldi_quant.bad_utterances import BadUtterances
         from kaldi_quant.quant.calibration import CalibrationSet
 
+        inference.set_threads()
         bad = BadUtterances(inference.max_bad_share)
         utterances = list(read_matrices(features, inference.allow_pipes, on_bad=bad.report))
         bad.good = len(utterances)

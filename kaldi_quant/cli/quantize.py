@@ -33,9 +33,9 @@ def command(
 ) -> None:
     """Quantize MODEL after training, calibrated on FEATURES-RSPECIFIER, and write the results to OUT-DIR.
 
-    There come quantized.safetensors, the integer model, which needs no other file; quantization.json, how it was made:
-    the resolved configuration, the command, the version, the signal-to-quantization-noise ratio of each layer. Calibrate
-    on training data, never on the data that the result is scored on.
+    There come quantized.safetensors, the integer model, which needs no other file, and quantization.json, how it was
+    made: the resolved configuration, the command, the version, each layer's signal-to-quantization-noise ratio.
+    Calibrate on training data, never on the data that the result is scored on.
 
     e.g.: kaldi-quant quantize --bits 4 final.mdl scp:data/train_sub/feats.scp exp/tdnn1a_w4
     """
@@ -59,7 +59,7 @@ def command(
     for name, reason in network.float_layers.items():
         _log.info("%s stays in float: %s", name, reason)
     _log.info(
-        "%s: %d bytes, %.3f of the float parameters, %.2f bits per weight; divergence from float %.5f on calibration data",
+        "%s: %d bytes, %.3f of the float parameters, %.2f bits per weight; KL from float %.5f on calibration data",
         artefact,
         size,
         size / record["float_bytes"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,7 +26,7 @@ FILE_NAME = "sensitivity.json"
 @click.option("--graph-dir", metavar="DIR", help="With --data-dir: measure word error rates, too.")
 @click.option("--data-dir", metavar="DIR", help="The data folder of the held-out features, for its text.")
 @click.option("--nj", type=int, default=2, show_default=True, help="Jobs of the decoding.")
-@click.option("--plot", metavar="SVG", help="Write a plot; by default OUT-DIR/sensitivity.svg where matplotlib is there.")
+@click.option("--plot", metavar="SVG", help="Where to plot; by default sensitivity.svg, if matplotlib is there.")
 @inference_options
 @click.argument("model")
 @click.argument("calibration", metavar="CALIBRATION-RSPECIFIER")
@@ -62,11 +62,11 @@ def command(
     folder = Path(out_dir)
     network = quantize(read_model(model).nnet, config, quantization.calibration_set(model, calibration, inference))
     data = QuantizationArguments(None, None, None, None, 0).calibration_set(model, held_out, inference)
-    about = {"model": model, "preset": preset, "config": config.as_dict(), "calibration": calibration}
+    about: dict[str, Any] = {"model": model, "preset": preset, "config": config.as_dict(), "calibration": calibration}
     about |= {"held_out": held_out, "max_utterances": quantization.max_utterances, "data_dir": data_dir}
     wer = _word_error_rate(model, graph_dir, data_dir, nj) if graph_dir and data_dir else None
     found = []
-    with progress(2 + 2 * len(network.layers), "sensitivity") as advance:
+    with progress(2 + 2 * len(network.layers), "sensitivity", unit="choices of layers") as advance:
         for measurement in sensitivity(network, data, folder / FILE_NAME, about, wer):
             found.append(measurement)
             advance(1)

@@ -10,6 +10,7 @@ from typing import Any
 
 from kaldi_quant import __version__
 from kaldi_quant.atomic import atomic_write
+from kaldi_quant.errors import FormatError
 from kaldi_quant.export.sizes import bits_per_weight, float_inference_bytes
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.divergence import Divergence
@@ -58,7 +59,7 @@ def make_record(
         "calibration_kl": lost.kl,
         "frame_subsampling_factor": subsampling,
         "bits_per_weight": bits_per_weight(network),
-        "float_bytes": float_inference_bytes(network.prepared.nnet),
+        "float_bytes": float_inference_bytes(network.nnet),
         "layers": layers,
         "float_layers": network.float_layers,
     }
@@ -69,6 +70,18 @@ def write_record(folder: Path, record: dict[str, Any], artefact: Path) -> None:
     content = {**record, "model": str(artefact), "artefact_bytes": artefact.stat().st_size}
     with atomic_write(folder / RECORD_NAME, "w") as stream:
         stream.write(json.dumps(content, indent=1) + "\n")
+
+
+def subsampling_in(record: dict[str, Any], path: str) -> int:
+    """The frames per output row that a record tells.
+
+    Raises:
+        FormatError: it tells none.
+    """
+    factor = record.get("frame_subsampling_factor")
+    if not isinstance(factor, int) or not 0 < factor < 1000:
+        raise FormatError(path, None, f"expected a frame_subsampling_factor such as 3 in its record, found {factor!r}")
+    return factor
 
 
 def code_version() -> str:

@@ -15,7 +15,7 @@ import torch
 from kaldi_quant.bad_utterances import BadUtterances
 from kaldi_quant.errors import DataError, KaldiQuantError, ModelError, UsageError
 from kaldi_quant.nnet.chunks import Chunk, ChunkOptions, cut
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet.runnable import Runnable
 from kaldi_quant.nnet.schedule import Availability, Request, Span
 
 Seconds = float
@@ -89,7 +89,7 @@ class Inference:
 
     def __init__(
         self,
-        model: AcousticModel,
+        model: Runnable,
         priors: np.ndarray | None = None,
         options: InferenceOptions | None = None,
         ivectors: IvectorSource | None = None,
@@ -245,8 +245,7 @@ class Inference:
             ivectors = torch.from_numpy(stacked).to(self.device, self.dtype)
         longest = max(batch, key=lambda piece: piece.chunk.num_outputs).chunk
         output = self.model(torch.from_numpy(feats).to(self.device, self.dtype), spans, longest.output_times, ivectors)
-        output = output.float().cpu().numpy()
-        for piece, rows in zip(batch, output, strict=True):
+        for piece, rows in zip(batch, output.float().cpu().numpy(), strict=True):
             chunk = piece.chunk
             scores = rows[: chunk.num_outputs]
             if self._log_priors is not None:

@@ -53,7 +53,7 @@ def divergence(network: QuantizedNetwork, data: CalibrationSet) -> Divergence:
         DataError: no utterance can be used.
     """
     nodes = _result_nodes(network)
-    float_run = _Recorder(AcousticModel(network.prepared.float_nnet()), set(nodes.values()), data)
+    float_run = _Recorder(AcousticModel(network.nnet), set(nodes.values()), data)
     integer_run = _Recorder(network.model(), set(nodes.values()), data)
     signal, noise = dict.fromkeys(nodes.values(), 0.0), dict.fromkeys(nodes.values(), 0.0)
     kl, same, frames = 0.0, 0, 0

@@ -58,6 +58,11 @@ class InputGrid:
         return torch.ones(()) if self.per_column else self.scale[0]
 
     @property
+    def largest(self) -> int:
+        """What no integer of the input exceeds, with or without its zero point."""
+        return max(abs(self.qmin), abs(self.qmax), self.qmax - self.qmin)
+
+    @property
     def folded(self) -> Tensor:
         """(in,) float64: what the float weights' columns are multiplied by before they are quantized."""
         return self.scale.double() if self.per_column else torch.ones(len(self.scale), dtype=torch.float64)
@@ -110,7 +115,7 @@ class IntegerLinear:
         lone = (bias.abs().unsqueeze(1) / _STEPS_OF_A_LONE_BIAS / inputs.common_scale.double()).float()
         weight = replace(weight, scale=torch.where(empty & (lone > 0), lone, weight.scale))
         steps = (bias / (inputs.common_scale * weight.scale[:, 0]).double()).round()
-        _check_accumulator(weight, max(abs(inputs.qmin), abs(inputs.qmax), inputs.qmax - inputs.qmin), steps)
+        check_accumulator(weight, inputs.largest, steps)
         return cls(weight, steps.to(torch.int32), inputs)
 
     @property
@@ -161,7 +166,7 @@ class DynamicLinear:
             UsageError: the widths would overflow 32-bit accumulators.
         """
         bias = torch.as_tensor(bias)
-        _check_accumulator(weight, spec.qmax - spec.qmin, torch.zeros_like(bias))
+        check_accumulator(weight, spec.qmax - spec.qmin, torch.zeros_like(bias))
         return cls(weight, bias.float(), spec)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -181,8 +186,17 @@ class DynamicLinear:
         return self.bias
 
 
-def _check_accumulator(weight: QuantizedWeight, largest: int, bias: Tensor) -> None:
-    """Refuses widths that overflow; largest: of the input less its zero point; bias: (out,) in steps."""
+def check_accumulator(weight: QuantizedWeight, largest: int, bias: Tensor) -> None:
+    """Refuses widths that overflow.
+
+    Args:
+        weight: of the layer.
+        largest: the largest integer of the input, less its zero point.
+        bias: (out,) in steps.
+
+    Raises:
+        UsageError: they do.
+    """
     sums = weight.centred.abs().sum(1).double() * largest
     if len(sums) and float((sums + bias.abs()).max()) >= ACCUMULATOR_LIMIT:
         raise UsageError(

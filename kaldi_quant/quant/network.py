@@ -20,7 +20,6 @@ from kaldi_quant.quant.integer_graph import IntegerGraph, Term
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
 from kaldi_quant.quant.integer_sum import integer_sum
 from kaldi_quant.quant.linear_components import set_parameters
-from kaldi_quant.quant.prepare import PreparedNetwork
 
 LinearModule = Affine | Tdnn | TimeHeightConvolution
 
@@ -57,13 +56,14 @@ class QuantizedNetwork:
     """The result of quantization.
 
     Args:
-        prepared: the float network that was quantized.
+        nnet: the prepared network in float; of quantized layers only the kinds and sizes matter. Right after
+            quantization it has the float weights, read from a file the dequantized ones.
         layers: the integer form of each quantized layer.
         activations: the grid of each node that lies on one; scale () or, for network inputs, (dim,).
         float_layers: the layers that stay in float, with the reason.
     """
 
-    prepared: PreparedNetwork
+    nnet: Nnet
     layers: dict[str, IntegerLinear | DynamicLinear]
     activations: dict[str, Grid]
     float_layers: dict[str, str]
@@ -72,7 +72,7 @@ class QuantizedNetwork:
     def graph(self) -> IntegerGraph:
         """Which nodes are on grids, and what is fused."""
         static = [name for name, layer in self.layers.items() if isinstance(layer, IntegerLinear)]
-        return IntegerGraph(self.prepared.nnet, static)
+        return IntegerGraph(self.nnet, static)
 
     def act_bits(self, layer: str) -> int:
         """The width of a layer's input: that of its widest node."""
@@ -83,7 +83,7 @@ class QuantizedNetwork:
 
     def dequantized(self) -> Nnet:
         """The network with the quantized weights in float: what Kaldi and Vosk can run."""
-        nnet = self.prepared.float_nnet()
+        nnet = replace(self.nnet, components=dict(self.nnet.components))
         for name, layer in self.layers.items():
             weight, bias = layer.dequantized_weight().numpy(), layer.dequantized_bias().numpy()
             nnet.components[name] = set_parameters(nnet.components[name], weight, bias)

@@ -1,10 +1,11 @@
 """A network made ready for quantization, without any change of its float output.
 
-What has no effect at inference goes (dropout, masks, other outputs). The scale of a normalization folds *backwards*,
-through the ReLU, into the rows of its own affine layer: exact, because it is positive and ReLU is positively
-homogeneous, and invisible to per-channel weight grids; activations stay unsigned. Its offset is set aside for the next
-layer's bias, which is to be computed from the weights that the layer really has after quantization: with the float ones
-the error of the weights times the offset would stay as a systematic one. A bypass sum (TDNN-F) carries offsets on.
+What has no effect at inference goes (dropout, masks, other outputs, statistics of training). The scale of a
+normalization folds *backwards*, through the ReLU, into the rows of its own affine layer: exact, because it is positive
+and ReLU is positively homogeneous, and invisible to per-channel weight grids; activations stay unsigned. Its offset is
+set aside for the next layer's bias, which is to be computed from the weights that the layer really has after
+quantization: with the float ones the error of the weights times the offset would stay as a systematic one. A bypass sum
+(TDNN-F) carries offsets on.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from kaldi_quant.kaldi.descriptor import (
     with_sources,
 )
 from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, Nnet, Node, OutputNode, config_line
+from kaldi_quant.kaldi.training_statistics import without_statistics
 from kaldi_quant.nnet.graph import reachable_nodes
 from kaldi_quant.quant.channelwise import scale_and_offset
 from kaldi_quant.quant.graph_nodes import readers, recurrent_nodes, sources
@@ -97,7 +99,7 @@ class _Draft:
         for name in names:
             node = nnet.nodes[name]
             if isinstance(node, ComponentNode):
-                self.components[name] = nnet.components[node.component]
+                self.components[name] = without_statistics(nnet.components[node.component])
                 node = replace(node, component=name)
             self.nodes[name] = node
         #: What a node's values lack: (dim,) float64.
@@ -238,7 +240,7 @@ class _Draft:
         if not same:
             name = f"{reader}.sum{len(added) + 1}"
             dim = descriptor.dim(self.finish("").node_dim)
-            self.components[name] = Component("NoOpComponent", [("Dim", dim), ("BackpropScale", 1.0)])
+            self.components[name] = Component("NoOpComponent", [("Dim", dim), ("BackpropScale", np.float32(1.0))])
             same = [ComponentNode(name, name, descriptor)]
             added.extend(same)
         return NodeName(same[0].name)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from kaldi_quant.kaldi.descriptor import Append, Const, Descriptor, NodeName
 from kaldi_quant.kaldi.nnet import ComponentNode, Nnet
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet, InputStatistics, input_statistics, observe
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.gptq import gptq_round
 from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.input_grids import has_constant, input_grid
 from kaldi_quant.quant.integer_graph import IntegerGraph, linear_layers
 from kaldi_quant.quant.integer_linear import DynamicLinear, InputGrid, IntegerLinear, coarse_enough
 from kaldi_quant.quant.layer_kinds import layer_kinds
-from kaldi_quant.quant.linear_components import HEIGHT_TYPES, weight_of
+from kaldi_quant.quant.linear_components import weight_of
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.observers import OBSERVERS, ColumnMinMaxObserver, Observer
 from kaldi_quant.quant.prepare import prepare
@@ -67,13 +65,13 @@ class _Quantizer:
     def _float_reason(self, name: str) -> str:
         if self.configs[name].float_reason:
             return self.configs[name].float_reason
-        constant = self.configs[name].ranges == "static" and _has_constant(self.nodes[name].input)
+        constant = self.configs[name].ranges == "static" and has_constant(self.nodes[name].input)
         return "its input holds a constant, which lies on no grid" if constant else ""
 
     def run(self, ranges: Ranges | None) -> QuantizedNetwork:
         model = AcousticModel(self.prepared.float_nnet())
         grids = self.activation_grids() if ranges is None else self._grids_over(ranges)
-        result = QuantizedNetwork(self.prepared, {}, grids, self.float_layers)
+        result = QuantizedNetwork(self.prepared.float_nnet(), {}, grids, self.float_layers)
         float_means = {name: found.mean for name, found in self._statistics(model, self.names, False).items()}
         at_once = None if self.config.sequential else self._statistics(model, self.names, True)
         for name in self.names:
@@ -118,31 +116,13 @@ class _Quantizer:
             layers.append(LayerConfig(act_bits=_LEAST_TERM_BITS))
         return max(layers, key=lambda layer: layer.act_bits)
 
-    def _input_grid(self, name: str, activations: dict[str, Grid]) -> InputGrid:
-        """One scale and zero point for each column of a layer's weight."""
-        descriptor, nnet = self.nodes[name].input, self.prepared.nnet
-        names = self.graph.inputs_of(name)
-        grids = [activations[node] for node in names]
-        columns = weight_of(nnet.components[name]).shape[1]
-
-        def expand(values: dict[str, Tensor]) -> Tensor:
-            one = _by_column(descriptor, lambda node: values[node].expand(nnet.node_dim(node)))
-            # A TdnnComponent's columns repeat for each time offset; a convolution's input has one grid for all columns.
-            return one[:1].expand(columns) if nnet.components[name].type in HEIGHT_TYPES else _repeated(one, columns)
-
-        scale = expand({node: activations[node].scale for node in names})
-        zero_point = expand({node: activations[node].zero_point for node in names})
-        per_column = any(self.graph.is_per_column(node) for node in names)
-        qmin, qmax = min(grid.spec.qmin for grid in grids), max(grid.spec.qmax for grid in grids)
-        return InputGrid(scale.contiguous(), zero_point.contiguous(), qmin, qmax, per_column)
-
     def _layer(
         self, name: str, activations: dict[str, Grid], statistics: InputStatistics, float_mean: Tensor
     ) -> IntegerLinear | DynamicLinear:
         layer = self.configs[name]
         static = layer.ranges == "static"
         original = torch.from_numpy(weight_of(self.prepared.nnet.components[name])).double()
-        inputs = self._input_grid(name, activations) if static else None
+        inputs = input_grid(self.graph, name, activations) if static else None
         folded = inputs.folded if inputs else torch.ones(original.shape[1], dtype=torch.float64)
         grid_of_bias = torch.from_numpy(self.prepared.bias(name, original.numpy()))
         weight = _round((original * folded).float(), layer, statistics, folded, inputs, grid_of_bias)
@@ -180,24 +160,3 @@ def _round(
         grid = coarse_enough(grid, bias, inputs)
     integers = gptq_round(weight, grid, hessian) if layer.method == "gptq" else grid.quantize(weight)
     return QuantizedWeight.on_grid(grid, integers)
-
-
-def _has_constant(descriptor: Descriptor) -> bool:
-    return isinstance(descriptor, Const) or any(_has_constant(part) for part in descriptor.sources())
-
-
-def _repeated(values: Tensor, columns: int) -> Tensor:
-    return values.repeat(columns // len(values))
-
-
-def _by_column(descriptor: Descriptor, of_node: Callable[[str], Tensor]) -> Tensor:
-    """One value for each column of a descriptor, from the values of its nodes.
-
-    Of alternatives (Failover, Switch) the first counts: what a layer reads has one grid, but for network inputs.
-    """
-    match descriptor:
-        case NodeName(node):
-            return of_node(node)
-        case Append(parts):
-            return torch.cat([_by_column(part, of_node) for part in parts])
-    return _by_column(descriptor.sources()[0], of_node)

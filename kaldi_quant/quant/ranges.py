@@ -62,7 +62,9 @@ def read_ranges(path: str | Path) -> Ranges:
     """
     try:
         content = json.loads(Path(path).read_text("utf-8"))
-        nodes = content["nodes"] if content["format"] == _FORMAT else None
+        if content["format"] != _FORMAT:
+            raise ValueError(f"its format is {content['format']}")
+        nodes = content["nodes"]
         return {name: (_bound(entry["low"]), _bound(entry["high"])) for name, entry in nodes.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path}: no file of activation ranges as calibrate writes it ({error})") from error

@@ -20,7 +20,7 @@ from kaldi_quant.report.comparison import Comparison
 from kaldi_quant.report.speed import Frames, Runner, Timed
 
 if TYPE_CHECKING:
-    from kaldi_quant.nnet.model import AcousticModel
+    from kaldi_quant.nnet.runnable import Runnable
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class LoadedModel(Protocol):
     """A model ready to run on one thread: a float one on the fastest float kernel, or an integer one."""
 
     @property
-    def model(self) -> AcousticModel:
+    def model(self) -> Runnable:
         """What runs."""
 
     @property

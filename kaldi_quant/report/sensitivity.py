@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kaldi_quant.atomic import atomic_write
+from kaldi_quant.errors import MissingDependencyError
 from kaldi_quant.quant.sensitivity import Measurement
 from kaldi_quant.report.plots import require_matplotlib
-from kaldi_quant.errors import MissingDependencyError
 
 
 def as_text(measurements: Sequence[Measurement]) -> str:

@@ -1,0 +1,64 @@
+"""``kaldi-quant chain-prob MODEL DEN-FST EGS-RSPECIFIER``: as nnet3-chain-compute-prob."""
+
+import click
+
+from kaldi_quant.cli.options import KaldiCommand, allow_pipes_option
+from kaldi_quant.errors import ModelError
+
+
+@click.command(cls=KaldiCommand)
+@click.option(
+    "--leaky-hmm-coefficient",
+    type=float,
+    default=1e-5,
+    show_default=True,
+    help="The probability of leaving any state of the denominator for another one; recipes train with 0.1.",
+)
+@click.option(
+    "--xent-regularize",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="The weight of output-xent in training; if above 0, its objective is printed too.",
+)
+@click.option("--l2-regularize", type=float, default=0.0, show_default=True, help="Penalty on the squared output.")
+@click.option(
+    "--out-of-range-regularize",
+    type=float,
+    default=0.01,
+    show_default=True,
+    help="Penalty on outputs beyond ±30. It shapes derivatives alone, so that nothing printed depends on it.",
+)
+@allow_pipes_option()
+@click.argument("model")
+@click.argument("den_fst", metavar="DEN-FST")
+@click.argument("egs", metavar="EGS-RSPECIFIER")
+def command(
+    leaky_hmm_coefficient: float,
+    xent_regularize: float,
+    l2_regularize: float,
+    out_of_range_regularize: float,
+    allow_pipes: bool,
+    model: str,
+    den_fst: str,
+    egs: str,
+) -> None:
+    """Print the chain objective per frame of MODEL on EGS-RSPECIFIER, examples merged or not, with DEN-FST.
+
+    e.g.: kaldi-quant chain-prob --leaky-hmm-coefficient=0.1 --xent-regularize=0.1 final.mdl den.fst ark:valid.cegs
+    """
+    from kaldi_quant.kaldi.egs import read_examples
+    from kaldi_quant.kaldi.model import read_model
+    from kaldi_quant.nnet.model import AcousticModel
+    from kaldi_quant.train.chain.den_graph import read_denominator_graph
+    from kaldi_quant.train.chain.options import ChainOptions
+    from kaldi_quant.train.chain_prob import ChainProb
+
+    options = ChainOptions(leaky_hmm_coefficient, xent_regularize, l2_regularize, out_of_range_regularize)
+    nnet = read_model(model).nnet
+    if xent_regularize and "output-xent" not in nnet.nodes:
+        raise ModelError(f"{model}: has no output-xent, which --xent-regularize asks for")
+    network = AcousticModel(nnet, "output", ["output-xent"] if xent_regularize else [])
+    prob = ChainProb(network, read_denominator_graph(den_fst, network.output_dim), options)
+    for name, total in prob.compute(read_examples(egs, allow_pipes)).items():
+        click.echo(f"Overall log-probability for '{name}' is {total}")

@@ -1,0 +1,171 @@
+"""A safetensors file with a format version and a checksum: whole and as it was written, or refused.
+
+Source: https://github.com/huggingface/safetensors#format. Nothing in such a file can be executed. The metadata has one
+key, because the order of several would differ from one writing to the next.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from kaldi_quant.atomic import atomic_write
+from kaldi_quant.errors import FormatError
+
+#: Written into every file; readers refuse newer ones.
+VERSION = 1
+
+_KEY = "kaldi_quant"
+_CHECKSUM = "checksum"
+_CHECKSUM_BYTES = 32
+_DTYPES: dict[str, np.dtype[Any]] = {"U8": np.dtype("u1"), "I32": np.dtype("<i4"), "F32": np.dtype("<f4")}
+_LENGTH_BYTES = 8
+
+
+@dataclass
+class Container:
+    """What such a file holds.
+
+    Args:
+        path: of the file.
+        tensors: by name; uint8, int32 or float32. A reader takes them out one after the other.
+        content: a JSON object.
+    """
+
+    path: str
+    tensors: dict[str, np.ndarray]
+    content: dict[str, Any]
+
+    def fail(self, message: str) -> NoReturn:
+        """Raises FormatError."""
+        raise FormatError(self.path, None, message)
+
+    def take(self, name: str, dtype: str, size: int | None = None) -> np.ndarray:
+        """Takes a vector out.
+
+        Args:
+            name: of the tensor.
+            dtype: uint8, int32 or float32.
+            size: how many elements it must have; None for any number.
+
+        Raises:
+            FormatError: it is missing, or of another kind.
+        """
+        found = self.tensors.pop(name, None)
+        wanted = f"{dtype} of {'any size' if size is None else size}"
+        if found is None:
+            self.fail(f"the tensor {name} is missing, a vector of {wanted}")
+        if found.dtype != dtype or found.ndim != 1 or size not in (None, found.size):
+            shape = " x ".join(map(str, found.shape))
+            self.fail(f"the tensor {name} should be a vector of {wanted}, and is {found.dtype} of {shape}")
+        return found
+
+    def finish(self) -> None:
+        """Raises FormatError where a tensor is left that nothing asked for."""
+        if self.tensors:
+            self.fail(f"it holds the tensor {min(self.tensors)[:80]!r}, which belongs to nothing")
+
+
+def write_container(path: str | os.PathLike[str], tensors: dict[str, np.ndarray], content: dict[str, Any]) -> int:
+    """Writes a file under its final name at once.
+
+    Args:
+        path: of the file.
+        tensors: vectors of uint8, int32 or float32, by name.
+        content: a JSON object.
+
+    Returns:
+        the file's size in the file system, in bytes.
+
+    Raises:
+        DataError: the folder cannot be written, or the disk is full.
+    """
+    text = json.dumps({"version": VERSION, **content}, separators=(",", ":"))
+    tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    tensors[_CHECKSUM] = _checksum(text, tensors)
+    data = safetensors.numpy.save(tensors, {_KEY: text})
+    with atomic_write(path) as stream:
+        stream.write(data)
+    return Path(path).stat().st_size
+
+
+def read_container(path: str | os.PathLike[str]) -> Container:
+    """Reads a file.
+
+    Raises:
+        FormatError: the file is missing, truncated, was changed after it was written, or is of a newer format.
+    """
+    container = Container(os.fspath(path), {}, {})
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        container.fail(f"cannot be read: {error.strerror or error}")
+    try:
+        found = safetensors.deserialize(data)
+    except safetensors.SafetensorError as error:
+        reason = " ".join(str(error).split())[:200]
+        container.fail(f"it is no whole safetensors file ({reason}): it was truncated, or is something else")
+    text = _text(container, data)
+    container.content = _content(container, text)
+    container.tensors = _tensors(container, found)
+    stored = container.take(_CHECKSUM, "uint8", _CHECKSUM_BYTES)
+    if not np.array_equal(stored, _checksum(text, container.tensors)):
+        container.fail("the checksum is wrong: the file was changed after it was written; write or copy it again")
+    return container
+
+
+def _checksum(text: str, tensors: dict[str, np.ndarray]) -> np.ndarray:
+    """(32,) uint8: BLAKE2b of everything else."""
+    digest = hashlib.blake2b(digest_size=_CHECKSUM_BYTES)
+    for name in sorted(tensors):
+        array = tensors[name]
+        digest.update(json.dumps([name, array.dtype.str, array.shape]).encode() + b"\n")
+        digest.update(array.data)
+    digest.update(text.encode())
+    return np.frombuffer(digest.digest(), np.uint8)
+
+
+def _tensors(container: Container, found: list[tuple[str, dict[str, Any]]]) -> dict[str, np.ndarray]:
+    tensors = {}
+    for name, tensor in found:
+        dtype, shape = _DTYPES.get(tensor["dtype"]), tensor["shape"]
+        if dtype is None or math.prod(shape) * dtype.itemsize != len(tensor["data"]):
+            container.fail(f"the tensor {name[:80]!r} is of the kind {tensor['dtype']}, which nothing here has")
+        tensors[name] = np.frombuffer(tensor["data"], dtype).reshape(shape)
+    return tensors
+
+
+def _text(container: Container, data: bytes) -> str:
+    """The JSON text in the header."""
+    length = int.from_bytes(data[:_LENGTH_BYTES], "little")
+    header = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + length])
+    text = (header.get("__metadata__") or {}).get(_KEY)
+    if not isinstance(text, str):
+        container.fail("it is a safetensors file, but no quantized network that was written by this project")
+    return text
+
+
+def _content(container: Container, text: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+        # Half a pair of surrogates would be an error wherever it is printed.
+        json.dumps(content, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        container.fail(f"its description is no JSON: {str(error)[:100] or 'nested too deep'}")
+    version = content.pop("version", None) if isinstance(content, dict) else None
+    if type(version) is not int or version < 1:
+        container.fail(f"its description should be a JSON object with a version, found {text[:40]!r}")
+    if version > VERSION:
+        container.fail(
+            f"it has version {version} of the format, newer than {VERSION}: read it with a newer kaldi_quant"
+        )
+    return content

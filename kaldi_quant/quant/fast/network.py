@@ -1,0 +1,139 @@
+"""A quantized network that runs on onnxruntime, in the place of an acoustic model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kaldi_quant.errors import ModelError
+from kaldi_quant.kaldi.nnet import Nnet
+from kaldi_quant.nnet.context import Context
+from kaldi_quant.nnet.graph import Graph
+from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet.schedule import Span
+from kaldi_quant.nnet.time_access import Times
+from kaldi_quant.quant.network import QuantizedNetwork
+from kaldi_quant.quant.onnx_graph.builder import GraphOptions, OnnxNetwork, build_graph
+from kaldi_quant.quant.onnx_graph.parameters import WeightForm
+from kaldi_quant.quant.onnx_graph.session import open_session
+
+Frames = int
+
+# The kernels are up to a fifth slower where columns do not come in fours (benchmarks/int8_kernels.py).
+_ALIGN = 4
+
+
+@dataclass(frozen=True)
+class _Compiled:
+    """The network for outputs that are so many frames apart."""
+
+    graph: OnnxNetwork
+    session: Any
+
+    def run(self, feats: Tensor, outputs: int, ivectors: Tensor | None) -> Tensor:
+        inputs = {"input": feats.float().contiguous().numpy()}
+        if ivectors is not None:
+            inputs["ivector"] = ivectors.float().contiguous().numpy()
+        (rows,) = self.session.run(["output"], inputs)
+        return torch.from_numpy(rows).view(len(feats), outputs, -1)
+
+
+class FastNetwork(nn.Module):
+    """A quantized network whose products run on integer kernels; its attributes are those of ``AcousticModel``.
+
+    Args:
+        network: the quantized network.
+        period: frames between outputs.
+        form: how weights are stored, which depends on the processor (``trusted_form``).
+
+    Raises:
+        ModelError: a part of the network has no form that onnxruntime runs in integers; says which.
+        MissingDependencyError: onnx or onnxruntime is not installed.
+    """
+
+    def __init__(self, network: QuantizedNetwork, period: Frames = 1, form: WeightForm = "exact") -> None:
+        super().__init__()
+        self.network = network
+        self.form = form
+        #: What defines the result; it computes what the integer kernels cannot.
+        self.reference: AcousticModel = network.model()
+        self._compiled = {period: self._compile(period)}
+
+    def _compile(self, period: Frames) -> _Compiled:
+        graph = build_graph(self.network, GraphOptions(period, self.form, _ALIGN, flat=True))
+        return _Compiled(graph, open_session(graph.model, threads=torch.get_num_threads()))
+
+    def onnx(self, period: Frames) -> OnnxNetwork:
+        """The graph that runs outputs so many frames apart.
+
+        Raises:
+            KeyError: nothing was run with that period yet.
+        """
+        return self._compiled[period].graph
+
+    @property
+    def nnet(self) -> Nnet:
+        """The network that the reference executes."""
+        return self.reference.nnet
+
+    @property
+    def graph(self) -> Graph:
+        """What the output is computed from."""
+        return self.reference.graph
+
+    @property
+    def context(self) -> Context:
+        """The context of an output frame."""
+        return self.reference.context
+
+    @property
+    def input_dim(self) -> int:
+        """Columns of the features."""
+        return self.reference.input_dim
+
+    @property
+    def ivector_dim(self) -> int:
+        """Columns of the i-vector; 0 where the output does not depend on one."""
+        return self.reference.ivector_dim
+
+    @property
+    def output_dim(self) -> int:
+        """Columns of the output: the number of pdfs."""
+        return self.reference.output_dim
+
+    @property
+    def batches_of_one_length(self) -> bool:
+        """Whether a batch must hold sequences of one length."""
+        return self.reference.batches_of_one_length
+
+    def forward(
+        self, feats: Tensor, spans: Sequence[Span], output_times: Times, ivectors: Tensor | None = None
+    ) -> Tensor:
+        """Computes the output of a batch; arguments and result are those of ``AcousticModel.forward``."""
+        compiled = self._for_times(output_times)
+        if compiled is None or (self.ivector_dim and ivectors is None):
+            return self.reference(feats, spans, output_times, ivectors)
+        begin = int(output_times[0]) - compiled.graph.left_context - min(start for start, _ in spans)
+        end = begin + compiled.graph.frames(len(output_times))
+        if begin < 0 or end > feats.shape[1]:
+            return self.reference(feats, spans, output_times, ivectors)  # which says what is missing
+        rows = compiled.run(feats[:, begin:end], len(output_times), ivectors if self.ivector_dim else None)
+        return rows.to(feats.dtype)
+
+    def _for_times(self, times: Times) -> _Compiled | None:
+        """The network for evenly spaced outputs that begin where it may be shifted to; None for others."""
+        steps = set(np.diff(times).tolist())
+        if len(times) == 0 or len(steps) > 1 or int(times[0]) % self.context.modulus:
+            return None
+        period = steps.pop() if steps else next(iter(self._compiled))
+        if period not in self._compiled:
+            try:
+                self._compiled[period] = self._compile(period)
+            except ModelError:
+                return None
+        return self._compiled[period]

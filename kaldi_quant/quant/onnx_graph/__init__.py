@@ -1,0 +1,1 @@
+"""A quantized network as an ONNX graph: standard operators between QuantizeLinear and DequantizeLinear (QDQ)."""

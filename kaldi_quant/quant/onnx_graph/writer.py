@@ -1,0 +1,125 @@
+"""Collects the nodes and constants of an ONNX graph, and gives every value a name of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kaldi_quant.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    import onnx
+
+#: The newest operator set that is needed is 13, of per-axis QuantizeLinear; 17 is what most devices take by now.
+OPSET = 17
+_IR_VERSION = 8  # of onnx 1.12, which brought operator set 17
+
+Dim = int | str
+Name = str
+
+
+def require_onnx(feature: str) -> None:
+    """Checks that onnx and onnxruntime are installed.
+
+    Raises:
+        MissingDependencyError: they are not; says what to install for ``feature``.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{feature} needs onnx and onnxruntime: pip install 'kaldi_quant[onnx]'"
+        ) from error
+
+
+class GraphWriter:
+    """An ONNX graph in the making."""
+
+    def __init__(self) -> None:
+        require_onnx("an ONNX graph")
+        self._nodes: list[onnx.NodeProto] = []
+        self._initializers: list[onnx.TensorProto] = []
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], Name] = {}
+        self._taken: set[Name] = set()
+
+    def _unique(self, wanted: Name) -> Name:
+        name, number = wanted, 1
+        while name in self._taken:
+            number += 1
+            name = f"{wanted}.{number}"
+        self._taken.add(name)
+        return name
+
+    def constant(self, value: Any, hint: Name = "constant") -> Name:
+        """The name of a constant; equal ones are stored once. value: a numpy array or scalar."""
+        from onnx import numpy_helper
+
+        array = np.ascontiguousarray(value).reshape(np.shape(value))
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._constants:
+            self._constants[key] = self._unique(hint)
+            self._initializers.append(numpy_helper.from_array(array, self._constants[key]))
+        return self._constants[key]
+
+    def integers(self, *values: int) -> Name:
+        """The name of a one-dimensional int64 constant."""
+        return self.constant(np.array(values, np.int64), "integers")
+
+    def op(self, kind: str, inputs: Sequence[Name], hint: Name = "", **attributes: Any) -> Name:
+        """Adds an operator with one output; returns the output's name.
+
+        Args:
+            kind: the operator.
+            inputs: names of values; empty for those left out.
+            hint: the output's name, if it is still free.
+            attributes: the operator's.
+        """
+        from onnx import helper
+
+        output = self._unique(hint or kind.lower())
+        self._nodes.append(helper.make_node(kind, list(inputs), [output], name=output, **attributes))
+        return output
+
+    def reserve(self, name: Name) -> None:
+        """Keeps a name for an input or output."""
+        self._taken.add(name)
+
+    def finish(
+        self,
+        name: str,
+        inputs: dict[Name, tuple[Dim, ...]],
+        outputs: dict[Name, tuple[Name, tuple[Dim, ...]]],
+        metadata: dict[str, str],
+    ) -> onnx.ModelProto:
+        """The model.
+
+        Args:
+            name: of the graph.
+            inputs: shapes of the float inputs, by name; a str is an axis of any length.
+            outputs: for each float output the value and its shape.
+            metadata: stored in the file.
+        """
+        from onnx import TensorProto, helper
+
+        import kaldi_quant
+
+        ends = [helper.make_node("Identity", [value], [key], name=key) for key, (value, _) in outputs.items()]
+        graph = helper.make_graph(
+            [*self._nodes, *ends],
+            name,
+            [helper.make_tensor_value_info(key, TensorProto.FLOAT, shape) for key, shape in inputs.items()],
+            [helper.make_tensor_value_info(key, TensorProto.FLOAT, shape) for key, (_, shape) in outputs.items()],
+            self._initializers,
+        )
+        model = helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=_IR_VERSION,
+            producer_name="kaldi_quant",
+            producer_version=kaldi_quant.__version__,
+        )
+        helper.set_model_props(model, metadata)
+        return model

@@ -1,0 +1,161 @@
+"""Integer models with seeded faults, the checksum made anew: a right result, or one sentence.
+
+More by hand: ``FUZZ_SEED=1000 FUZZ_CASES=5000 pytest tests/export/test_artefact_faults.py``.
+"""
+
+import copy
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kaldi_quant.bad_utterances import BadUtterances
+from kaldi_quant.export.artefact import load, save
+from kaldi_quant.export.container import read_container, write_container
+from kaldi_quant.export.dequantized import write_dequantized
+from kaldi_quant.export.network_without_weights import compressed, decompressed
+from kaldi_quant.kaldi.model import read_model
+from kaldi_quant.nnet.inference import Inference
+from tests.export.quantized_examples import OPTIONS, quantized
+from tests.fuzzing import answer, corrupt
+
+pytestmark = [
+    # A warning of numpy on standard error is no answer.
+    pytest.mark.filterwarnings("error::RuntimeWarning"),
+    pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is measured through Linux's /proc"),
+]
+
+FIRST_SEED = int(os.environ.get("FUZZ_SEED", "0"))
+CASES = int(os.environ.get("FUZZ_CASES", "0"))
+
+SOURCES = [
+    ("priors_mdl", "w8"),
+    ("conv_usual", "w3-affine"),
+    ("ivector_utterance", "dynamic"),
+    ("fast_lstmp", "w4"),
+    ("resnet_bypasses", "mixed"),
+]
+
+_VALUES = [0, 1, -1, 2, 3, 8, 16, 17, 2**31, -(2**31), 2**63, 10**30, 0.5, float("nan"), True, False, None]
+_VALUES += ["", "x", "\ud800", "tdnn1.affine", [], [1], [-1, 5], [2**31, 2**31], {}, {"bits": 3}, [[[]]]]
+_FLOATS = [0.0, -0.0, -1.0, 1e-45, 1e-38, 1e38, 3.4e38, np.inf, -np.inf, np.nan, 1.0]
+_INTEGERS = [0, 1, -1, 255, 256, 2**31 - 1, -(2**31)]
+
+
+def seeds(number: int) -> range:
+    return range(FIRST_SEED, FIRST_SEED + (CASES or number))
+
+
+@pytest.fixture(scope="module", params=range(len(SOURCES)), ids=lambda index: SOURCES[index][0])
+def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(tmp_path_factory.mktemp("whole") / "q.safetensors", *SOURCES[request.param])
+
+
+def written(path: Path, name: str, config: str) -> Path:
+    model, network, _ = quantized(name, config)
+    save(path, network, model, {"frame_subsampling_factor": 3})
+    return path
+
+
+def use(path: Path) -> None:
+    """Reads an integer model, computes one short utterance, writes its dequantized form and reads that."""
+    artefact = load(path)
+    network = artefact.network.model()
+    feats = np.random.default_rng(0).standard_normal((20, network.input_dim)).astype(np.float32)
+    ivector = np.zeros(network.ivector_dim, np.float32)
+    bad = BadUtterances()
+    rows = dict(Inference(network, None, OPTIONS, lambda _: ivector, bad).compute([("utt", feats)]))
+    bad.check()
+    assert rows["utt"].shape == (7, network.output_dim) and np.isfinite(rows["utt"]).all()
+    written = write_dequantized(path.parent / "dequantized.mdl", artefact)
+    assert read_model(written).getvalue() == written.read_bytes()
+
+
+def check(path: Path) -> str:
+    # Log-likelihoods that are not finite are an answer on the utterances.
+    return answer(lambda: use(path), (str(path), str(path.parent / "dequantized.mdl"), "utterances could be used"))
+
+
+def places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every (holder, key) in a JSON value."""
+    keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else []
+    for key in keys:
+        yield value, key
+        yield from places(value[key])
+
+
+def fault_in_description(content: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    content = copy.deepcopy(content)
+    found = list(places(content))
+    holder, key = found[int(rng.integers(len(found)))]
+    other_holder, other_key = found[int(rng.integers(len(found)))]
+    way = int(rng.integers(4))
+    if way == 0:
+        del holder[key]
+    elif way == 1 and isinstance(holder, dict):
+        holder[str(other_key)] = holder.pop(key)
+    elif way == 2:
+        holder[key] = copy.deepcopy(other_holder[other_key])
+    else:
+        holder[key] = _VALUES[int(rng.integers(len(_VALUES)))]
+    return content
+
+
+def fault_in_tensors(tensors: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
+    tensors = dict(tensors)
+    names = sorted(tensors)
+    name, other = (names[int(rng.integers(len(names)))] for _ in range(2))
+    array = tensors[name].copy()
+    way = int(rng.integers(6))
+    if name in ("network", "transition_model") and way:
+        data = decompressed(array, "")
+        tensors[name] = compressed(corrupt(data, int(rng.integers(1 << 30))))
+    elif way == 0:
+        del tensors[name]
+    elif way == 1:
+        tensors[name] = tensors[other]
+    elif way == 2:
+        tensors[name] = array[: int(rng.integers(array.size + 1))]
+    elif way == 3:
+        tensors[name] = array.reshape(-1, 1) if rng.random() < 0.5 else array.astype(np.float32)
+    elif array.size:
+        values = _FLOATS if array.dtype == np.float32 else _INTEGERS
+        value = np.array(values[int(rng.integers(len(values)))])
+        with np.errstate(over="ignore"):
+            array[int(rng.integers(array.size))] = value.astype(array.dtype)
+        tensors[name] = array
+    return tensors
+
+
+def test_descriptions_and_tensors(source: Path, tmp_path: Path) -> None:
+    found = read_container(source)
+    path, answers = tmp_path / "q.safetensors", []
+    for seed in seeds(60):
+        rng = np.random.default_rng(seed)
+        content, tensors = found.content, found.tensors
+        if rng.random() < 0.5:
+            content = fault_in_description(content, rng)
+        else:
+            tensors = fault_in_tensors(tensors, rng)
+        write_container(path, tensors, content)
+        answers.append(check(path))
+    assert len(set(answers)) > 10
+
+
+def test_bytes(source: Path, tmp_path: Path) -> None:
+    data, path = source.read_bytes(), tmp_path / "q.safetensors"
+    for seed in seeds(40):
+        broken = corrupt(data, seed)
+        path.write_bytes(broken)
+        assert check(path) or broken == data
+
+
+def test_a_small_file_does_not_become_a_large_one(tmp_path: Path) -> None:
+    path = written(tmp_path / "q.safetensors", *SOURCES[0])
+    found = read_container(path)
+    tensors = {**found.tensors, "network": compressed(bytes(1 << 26))}
+    write_container(path, tensors, found.content)
+    assert "not one whole compressed stream of a believable size" in check(path)

@@ -1,0 +1,134 @@
+"""Quantized networks as ONNX files."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import helper
+
+from kaldi_quant.errors import MissingDependencyError, ModelError
+from kaldi_quant.export.onnx_qdq import check_integer, write_onnx
+from kaldi_quant.kaldi.model import read_model
+from kaldi_quant.kaldi.tables import read_matrices
+from kaldi_quant.nnet.chunks import ChunkOptions
+from kaldi_quant.nnet.inference import InferenceOptions
+from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.quant.calibration import CalibrationSet
+from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.fast.probe import random_network
+from kaldi_quant.quant.fast.self_test import trusted_form
+from kaldi_quant.quant.network import QuantizedNetwork
+from kaldi_quant.quant.onnx_graph.session import optimized_graph
+from kaldi_quant.quant.ptq import quantize
+
+PERIOD = 3
+
+
+@pytest.fixture(scope="module")
+def feats(example: Path) -> np.ndarray:
+    return next(iter(read_matrices(f"scp:{example}/data/train_sub_hires/feats.scp")))[1]
+
+
+@pytest.fixture(scope="module", params=["tdnn1a_sp", "tdnnf1b_sp"])
+def network(request: pytest.FixtureRequest, example: Path, feats: np.ndarray) -> QuantizedNetwork:
+    nnet = read_model(example / f"exp/chain/{request.param}/final.mdl").nnet
+    data = CalibrationSet([("one", feats)], InferenceOptions(ChunkOptions(PERIOD)))
+    return quantize(nnet, PtqConfig(LayerConfig(method="minmax"), observer="minmax"), data)
+
+
+def expected(model: AcousticModel, feats: np.ndarray, outputs: int) -> np.ndarray:
+    span = (-model.context.left, (outputs - 1) * PERIOD + model.context.right + 1)
+    with torch.inference_mode():
+        return model(torch.from_numpy(feats), [span] * len(feats), np.arange(outputs) * PERIOD).numpy()
+
+
+def run(path: Path, feats: np.ndarray, optimize: bool = True) -> np.ndarray:
+    options = onnxruntime.SessionOptions()
+    if not optimize:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return session.run(["output"], {"input": feats})[0]
+
+
+def test_a_file_takes_any_number_of_sequences_of_any_length(
+    network: QuantizedNetwork, feats: np.ndarray, tmp_path: Path
+) -> None:
+    graph = write_onnx(network, tmp_path / "dynamic.onnx", PERIOD, form=trusted_form() or "exact")
+    onnx.checker.check_model(onnx.load(tmp_path / "dynamic.onnx"), full_check=True)
+    model = network.model()
+    for batch, outputs in ((1, 1), (3, 2), (2, 40)):
+        x = np.stack([feats[i : i + graph.frames(outputs)] for i in range(batch)])
+        np.testing.assert_array_equal(run(tmp_path / "dynamic.onnx", x), expected(model, x, outputs))
+
+
+def test_a_file_may_have_one_length(network: QuantizedNetwork, feats: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "fixed.onnx"
+    graph = write_onnx(network, path, PERIOD, outputs=17, form=trusted_form() or "exact")
+    (value,) = onnx.load(path).graph.input
+    assert [dim.dim_value for dim in value.type.tensor_type.shape.dim] == [1, graph.frames(17), 40]
+    x = feats[None, : graph.frames(17)]
+    np.testing.assert_array_equal(run(path, x), expected(network.model(), x, 17))
+
+
+def test_as_plain_floats_a_file_means_the_same(network: QuantizedNetwork, feats: np.ndarray, tmp_path: Path) -> None:
+    # A runtime that does not fuse computes products in float: a few values lie one step beside.
+    graph = write_onnx(network, tmp_path / "signed.onnx", PERIOD)
+    x = feats[None, : graph.frames(60)]
+    ours, reference = run(tmp_path / "signed.onnx", x, optimize=False), expected(network.model(), x, 60)
+    assert np.mean(ours != reference) < 0.5
+    assert np.abs(ours - reference).max() < 0.02 * np.abs(reference).max()
+
+
+def test_a_file_says_what_it_needs(tmp_path: Path) -> None:
+    graph = write_onnx(random_network(np.random.default_rng(0), 12, 20, 9), tmp_path / "a.onnx", PERIOD)
+    model = onnx.load(tmp_path / "a.onnx")
+    found = {entry.key: entry.value for entry in model.metadata_props}
+    assert found == {"frame_subsampling_factor": "3", "left_context": "4", "right_context": "1"}
+    assert (graph.left_context, graph.right_context, graph.frames(5)) == (4, 1, 18)
+    assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 17)]
+    (output,) = model.graph.output
+    assert [dim.dim_param or dim.dim_value for dim in output.type.tensor_type.shape.dim] == ["batch", "outputs", 9]
+
+
+def test_layers_in_float_are_allowed_where_the_network_says_so(
+    example: Path, feats: np.ndarray, tmp_path: Path
+) -> None:
+    nnet = read_model(example / "exp/chain/tdnn1a_sp/final.mdl").nnet
+    data = CalibrationSet([("one", feats)], InferenceOptions(ChunkOptions(PERIOD)))
+    config = PtqConfig(LayerConfig(method="minmax"), {"output.*": {"float_reason": "a try"}}, observer="minmax")
+    network = quantize(nnet, config, data)
+    graph = write_onnx(network, tmp_path / "a.onnx", PERIOD, form=trusted_form() or "exact")
+    kinds = {node.op_type for node in optimized_graph(graph.model).graph.node}
+    assert kinds & {"MatMul", "Gemm"} and "QLinearConv" in kinds
+    x = feats[None, : graph.frames(60)]
+    np.testing.assert_allclose(run(tmp_path / "a.onnx", x), expected(network.model(), x, 60), rtol=0, atol=2e-5)
+
+
+def test_a_quantized_layer_that_would_run_in_float_is_an_error(tmp_path: Path) -> None:
+    model = write_onnx(random_network(np.random.default_rng(0), 12, 20, 9), tmp_path / "a.onnx", PERIOD).model
+    check_integer(model, optimized_graph(model))
+    # onnxruntime fuses nothing where a bias is not in steps of input times weight.
+    for tensor in model.graph.initializer:
+        if tensor.name == "b.relu.bias.scale":
+            tensor.CopyFrom(onnx.numpy_helper.from_array(np.full(20, 0.5, np.float32), tensor.name))
+    with pytest.raises(ModelError, match=r"would run the quantized layer b.relu.sums in float, as Conv"):
+        check_integer(model, optimized_graph(model))
+
+
+def test_a_float_product_of_any_kind_is_noticed() -> None:
+    node = helper.make_node("FusedGemm", ["x", "w"], ["y"], name="layer", domain="com.microsoft")
+    graph = helper.make_graph([node], "graph", [], [])
+    model = helper.make_model(graph)
+    with pytest.raises(ModelError, match="the quantized layer layer in float, as FusedGemm"):
+        check_integer(model, model)
+
+
+def test_onnx_is_named_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(MissingDependencyError, match="an ONNX graph needs onnx and onnxruntime: pip install"):
+        write_onnx(random_network(np.random.default_rng(0), 12, 20, 9), tmp_path / "a.onnx")
+    assert not list(tmp_path.iterdir())
