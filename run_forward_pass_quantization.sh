@@ -61,5 +61,6 @@ make_model() {
   fi
 }
 
+KALDI_QUANT_EXTRAS="onnx ${KALDI_QUANT_EXTRAS:-}"
 # shellcheck source=local/forward_pass.sh
 . "$root/local/forward_pass.sh"

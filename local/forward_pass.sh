@@ -103,7 +103,8 @@ if [ "$stage" -le 2 ]; then
   else
     echo "$0: stage 2, log-likelihoods of $data_dir with $model"
     python3 -m kaldi_quant --log "$out_dir/log/forward.log" forward "${options[@]}" "${loglike_options[@]}" \
-      --batch-seconds="$batch_seconds" --allow-pipes="$allow_pipes" "$model" "$features" "ark:$loglikes"
+      --record="$out_dir" --batch-seconds="$batch_seconds" --allow-pipes="$allow_pipes" "$model" "$features" \
+      "ark:$loglikes"
     echo "${options[*]} $features" >"$loglikes.options"
   fi
 fi

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from pathlib import Path
 
 import click
 
@@ -32,6 +33,7 @@ _log = logging.getLogger(__name__)
     help="What runs an integer model: onnxruntime, its integer kernels; reference, the arithmetic that defines the "
     "result; auto, onnxruntime where it gives the same integers.",
 )
+@click.option("--record", metavar="DIR", help="Write what 'compare' wants to know of the model to DIR.")
 @kaldi_bool_option("--float64", default=False, help="Compute a float model in double precision.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="Where to compute a float model.")
 @click.argument("model")
@@ -42,6 +44,7 @@ def command(
     acoustic_scale: float,
     use_priors: bool,
     engine: Engine,
+    record: str | None,
     float64: bool,
     device: str,
     model: str,
@@ -78,5 +81,9 @@ def command(
             advance(1)
         bad.check()
     seconds = time.monotonic() - begin
+    if record is not None:
+        from kaldi_quant.export.record import write_record
+
+        write_record(Path(record), network.record, Path(model))
     speech = frames / FRAMES_PER_SECOND
     _log.info("%d utterances, %d left out, %.0f s of speech in %.1f s", bad.good, bad.bad, speech, seconds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -28,12 +28,14 @@ class RunnableNetwork:
         priors: (num_pdfs,) or (0,) float32.
         subsampling: frames per output row, as the file or its folder says.
         is_integer: whether it is an integer model.
+        record: how it was made.
     """
 
     model: AcousticModel | FastNetwork
     priors: np.ndarray
     subsampling: int
     is_integer: bool
+    record: dict[str, Any]
 
 
 def is_artefact(path: str) -> bool:
@@ -60,8 +62,9 @@ def read_network(path: str, engine: Engine = "auto") -> RunnableNetwork:
         artefact = load(path)
         subsampling = subsampling_in(artefact.record, path)
         model = executable(artefact.network, subsampling, engine)
-        return RunnableNetwork(model, artefact.model.priors, subsampling, True)
+        return RunnableNetwork(model, artefact.model.priors, subsampling, True, artefact.record)
+    from kaldi_quant.export.record import float_record
     from kaldi_quant.nnet.model import AcousticModel
 
     read = read_model(path)
-    return RunnableNetwork(AcousticModel(read.nnet), read.priors, subsampling_of(path), False)
+    return RunnableNetwork(AcousticModel(read.nnet), read.priors, subsampling_of(path), False, float_record(read.nnet))

@@ -12,6 +12,7 @@ from kaldi_quant import __version__
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import FormatError
 from kaldi_quant.export.sizes import bits_per_weight, float_inference_bytes
+from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.divergence import Divergence
 from kaldi_quant.quant.network import QuantizedNetwork
@@ -65,9 +66,22 @@ def make_record(
     }
 
 
-def write_record(folder: Path, record: dict[str, Any], artefact: Path) -> None:
-    """Writes ``quantization.json`` with the artefact's path and its size in the file system."""
-    content = {**record, "model": str(artefact), "artefact_bytes": artefact.stat().st_size}
+def float_record(nnet: Nnet) -> dict[str, Any]:
+    """The record of a float model, to be compared with those of its integer forms."""
+    size = float_inference_bytes(nnet)
+    return {
+        "format": _FORMAT,
+        "preset": None,
+        "command": sys.argv,
+        "code_version": code_version(),
+        "bits_per_weight": 32.0,
+        "float_bytes": size,
+    }
+
+
+def write_record(folder: Path, record: dict[str, Any], model: Path) -> None:
+    """Writes ``quantization.json`` with the model's path and its size in the file system."""
+    content = {**record, "model": str(model), "artefact_bytes": model.stat().st_size}
     with atomic_write(folder / RECORD_NAME, "w") as stream:
         stream.write(json.dumps(content, indent=1) + "\n")
 
