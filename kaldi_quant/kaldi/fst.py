@@ -202,9 +202,9 @@ def read_fst(path: str | os.PathLike[str]) -> Fst:
     versions = (2,) if header.fst_type == "vector" else (_ALIGNED_VERSION, 2)
     if header.version not in versions:
         source.fail(f"expected version 2 of a {header.fst_type} FST, found {header.version}", 0)
-    final, offsets, arcs = (_read_vector if header.fst_type == "vector" else _read_const)(source, header)
+    final, offsets, arcs = (read_vector_states if header.fst_type == "vector" else _read_const)(source, header)
     fst = Fst(header.fst_type, header.start, final, offsets, arcs)
-    _check(fst, source)
+    check_fst(fst, source)
     return fst
 
 
@@ -247,7 +247,8 @@ def _read_const(source: FstBytes, header: FstHeader) -> tuple[np.ndarray, np.nda
     return states["final"].copy(), offsets, arcs
 
 
-def _read_vector(source: FstBytes, header: FstHeader) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def read_vector_states(source: FstBytes, header: FstHeader) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Reads what follows the header of a ``vector`` FST: final costs, arc offsets and arcs, as in Fst."""
     if header.num_states > source.left // 12:
         source.fail(f"{header.num_states} states cannot follow in the {source.left} bytes that are left")
     data, position, end = source.data, source.position, len(source.data)
@@ -274,10 +275,16 @@ def _read_vector(source: FstBytes, header: FstHeader) -> tuple[np.ndarray, np.nd
     return np.array(finals, np.float32), offsets, arcs
 
 
-def _check(fst: Fst, source: FstBytes) -> None:
-    """Refuses what no program may be given: dangling states, negative labels, costs that are not numbers."""
+def check_fst(fst: Fst, source: FstBytes, position: int = 0) -> None:
+    """Refuses what no program may be given: dangling states, negative labels, costs that are not numbers.
+
+    Args:
+        fst: what was read.
+        source: where it was read from.
+        position: where it began, for messages.
+    """
     if not 0 <= fst.start < fst.num_states:
-        source.fail(f"the start state {fst.start} is not one of the {fst.num_states} states", 0)
+        source.fail(f"the start state {fst.start} is not one of the {fst.num_states} states", position)
     for what, wrong in (
         ("leads to a state that is not there", (fst.nextstate < 0) | (fst.nextstate >= fst.num_states)),
         ("has a negative label", (fst.ilabel < 0) | (fst.olabel < 0)),
@@ -286,7 +293,7 @@ def _check(fst: Fst, source: FstBytes) -> None:
         if np.any(wrong):
             arc = int(np.argmax(wrong))
             state = int(np.searchsorted(fst.arc_offsets, arc, "right")) - 1
-            source.fail(f"an arc of state {state} {what}", 0)
+            source.fail(f"an arc of state {state} {what}", position)
     wrong = np.isnan(fst.final) | (fst.final == -np.inf)
     if np.any(wrong):
-        source.fail(f"the final cost of state {int(np.argmax(wrong))} is not a number", 0)
+        source.fail(f"the final cost of state {int(np.argmax(wrong))} is not a number", position)

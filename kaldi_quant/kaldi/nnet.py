@@ -85,6 +85,17 @@ class Nnet:
             FormatError: the file is malformed.
             ModelError: the graph contradicts itself or the components.
         """
+        nnet = cls.read_unchecked(reader)
+        nnet.check()
+        return nnet
+
+    @classmethod
+    def read_unchecked(cls, reader: Reader) -> Nnet:
+        """Reads ``<Nnet3> … </Nnet3>``, for whoever completes its components before they are checked.
+
+        Raises:
+            FormatError: the file is malformed.
+        """
         reader.expect("<Nnet3>")
         first = reader.line()
         if first:
@@ -102,9 +113,7 @@ class Nnet:
                 reader.fail(f"the component {name[:80]!r} is there twice", position)
             components[name] = Component.read(reader)
         reader.expect("</Nnet3>")
-        nnet = cls(lines, components, reader.path)
-        nnet.check()
-        return nnet
+        return cls(lines, components, reader.path)
 
     def write(self, writer: Writer) -> None:
         """Writes ``<Nnet3> … </Nnet3>``."""

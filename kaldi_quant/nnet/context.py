@@ -58,7 +58,7 @@ def _context_for_shift(graph: Graph, start: int, window: int, modulus: int) -> t
     times = np.arange(start, start + window)
     # Kaldi gives i-vectors for every frame here, so that their time does not matter.
     available = Availability(graph, Request(((start, start + window),), times), ivector_everywhere=True)
-    computable = available.of_input(graph.output, times)[0]
+    computable = np.logical_and.reduce([available.of_input(output, times)[0] for output in graph.outputs])
     if not computable.any():
         return None
     first = int(np.argmax(computable))

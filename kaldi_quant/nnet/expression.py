@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -148,7 +149,33 @@ class Concatenated(Expression):
     length: int
 
     def evaluate(self, values: Values) -> Tensor:
+        spliced = self._spliced_node()
+        if spliced is not None and torch.is_grad_enabled() and values.nodes[spliced].requires_grad:
+            return _Splice.apply(values.nodes[spliced], [part.rows.slice for part in self.parts])  # type: ignore[attr-defined]
         return torch.cat([part.evaluate(values) for part in self.parts], dim=-1)
+
+    def _spliced_node(self) -> str | None:
+        """The node of which all parts are evenly spaced rows, if there is one."""
+        nodes = {part.node for part in self.parts if isinstance(part, NodeRows) and part.rows.slice is not None}
+        rows = all(isinstance(part, NodeRows) and part.rows.slice is not None for part in self.parts)
+        return nodes.pop() if rows and len(nodes) == 1 else None
+
+
+class _Splice(torch.autograd.Function):
+    """Several choices of rows of one tensor side by side; the gradients of all are added up in one tensor."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slices: list[slice]) -> Tensor:
+        ctx.slices, ctx.shape = slices, x.shape
+        return torch.cat([x[:, rows] for rows in slices], dim=-1)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        (grad,) = grad_outputs
+        total = grad.new_zeros(ctx.shape)
+        for rows, part in zip(ctx.slices, grad.split(ctx.shape[-1], dim=-1), strict=True):
+            total[:, rows] += part
+        return total, None
 
 
 @dataclass

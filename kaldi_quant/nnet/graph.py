@@ -1,8 +1,9 @@
-"""The part of a network's graph that an output depends on, in an order in which it can be computed.
+"""The part of a network's graph that its outputs depend on, in an order in which it can be computed.
 
 Nodes that depend on each other through time (recurrence) form one group; everything else is a group of its own.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from graphlib import TopologicalSorter
@@ -35,24 +36,29 @@ class Group:
 
 
 class Graph:
-    """What one output of a network is computed from.
+    """What one output of a network, or several, is computed from.
 
     Args:
         nnet: the network.
         output: the output node's name.
         accesses: for each component, which input times it reads.
+        more_outputs: output nodes that are computed too.
 
     Raises:
         ModelError: there is no such output, or something on its way cannot be executed.
     """
 
-    def __init__(self, nnet: Nnet, output: str, accesses: dict[str, TimeAccess]) -> None:
-        if output not in nnet.nodes:
-            outputs = ", ".join(name for name, node in nnet.nodes.items() if not isinstance(node, ComponentNode))
-            raise ModelError(f"{nnet.path}: there is no output node {output}, only {outputs}")
+    def __init__(
+        self, nnet: Nnet, output: str, accesses: dict[str, TimeAccess], more_outputs: Sequence[str] = ()
+    ) -> None:
+        self.outputs = (output, *more_outputs)
+        for name in self.outputs:
+            if name not in nnet.nodes:
+                known = ", ".join(name for name, node in nnet.nodes.items() if not isinstance(node, ComponentNode))
+                raise ModelError(f"{nnet.path}: there is no output node {name}, only {known}")
         self.nnet = nnet
         self.output = output
-        self.names = reachable_nodes(nnet, output)
+        self.names = reachable_nodes(nnet, *self.outputs)
         self._accesses = accesses
         for name in self.names:
             _check_indexes(nnet, name)
@@ -140,9 +146,9 @@ class Graph:
             raise ModelError(f"{self.nnet.path}: the nodes {', '.join(names)} need each other at one time") from error
 
 
-def reachable_nodes(nnet: Nnet, output: str) -> list[str]:
-    """The nodes that an output depends on, itself included, in file order."""
-    seen, pending = {output}, [output]
+def reachable_nodes(nnet: Nnet, *outputs: str) -> list[str]:
+    """The nodes that some outputs depend on, themselves included, in file order."""
+    seen, pending = set(outputs), list(outputs)
     while pending:
         for source in sources_of(nnet, pending.pop()):
             if source not in seen:

@@ -24,11 +24,12 @@ _PROGRAMS_KEPT = 64
 
 
 class AcousticModel(nn.Module):
-    """One output of an nnet3 network, in test mode.
+    """One output of an nnet3 network, or several that share what they can, in test mode.
 
     Args:
         nnet: the network, as read from its file.
         output: the output node.
+        more_outputs: output nodes that ``outputs`` computes beside it, such as output-xent.
 
     Raises:
         ModelError: the network cannot be executed; names the node or component and says why.
@@ -39,10 +40,10 @@ class AcousticModel(nn.Module):
         Context(left=15, right=15, modulus=1)
     """
 
-    def __init__(self, nnet: Nnet, output: str = "output") -> None:
+    def __init__(self, nnet: Nnet, output: str = "output", more_outputs: Sequence[str] = ()) -> None:
         super().__init__()
         self.nnet = nnet
-        used = reachable_nodes(nnet, output) if output in nnet.nodes else []
+        used = reachable_nodes(nnet, *(name for name in (output, *more_outputs) if name in nnet.nodes))
         names = {node.component for name in used if isinstance(node := nnet.nodes[name], ComponentNode)}
         try:
             modules = {name: Registry.build(name, part) for name, part in nnet.components.items() if name in names}
@@ -50,7 +51,7 @@ class AcousticModel(nn.Module):
             raise ModelError(f"{nnet.path}: {error}") from error
         self._names = list(modules)
         self.components = nn.ModuleList(modules.values())
-        self.graph = Graph(nnet, output, {name: module.access for name, module in modules.items()})
+        self.graph = Graph(nnet, output, {name: module.access for name, module in modules.items()}, more_outputs)
         unknown = [name for name in self.graph.inputs if name not in ("input", "ivector")]
         if unknown or "input" not in self.graph.inputs:
             raise ModelError(f"{nnet.path}: a network needs the inputs input and ivector, this one {self.graph.inputs}")
@@ -115,6 +116,12 @@ class AcousticModel(nn.Module):
         Returns:
             (N, len, output_dim); rows that a sequence's own span does not suffice for are meaningless.
         """
+        return self.outputs(feats, spans, output_times, ivectors)[self.graph.output]
+
+    def outputs(
+        self, feats: Tensor, spans: Sequence[Span], output_times: Times, ivectors: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Computes all outputs of a batch: as ``forward``, and returns output node → (N, len, its dim)."""
         kinds = tuple(sorted(set(spans)))
         if not self.graph.has_optional_inputs:
             kinds = ((min(start for start, _ in kinds), max(end for _, end in kinds)),)

@@ -166,8 +166,8 @@ class Program:
             torch.from_numpy(np.searchsorted(input_times, last, side="right")),
         )
 
-    def run(self, inputs: dict[str, Tensor], kinds: Tensor, taps: dict[str, Tap] | None = None) -> Tensor:
-        """Computes the output.
+    def run(self, inputs: dict[str, Tensor], kinds: Tensor, taps: dict[str, Tap] | None = None) -> dict[str, Tensor]:
+        """Computes the outputs.
 
         Args:
             inputs: ``input``: (N, frames, dim), its first frame being the first of all spans; ``ivector``: (N, 1, dim).
@@ -175,7 +175,7 @@ class Program:
             taps: see ``Values``.
 
         Returns:
-            (N, len(output_times), output_dim)
+            output node → (N, len(output_times), output_dim)
         """
         like = inputs["input"]
         values = Values({}, like.shape[0], kinds, like, taps or {})
@@ -189,4 +189,4 @@ class Program:
             step.run(values)
             for name in releases:
                 values.nodes.pop(name, None)
-        return values.nodes[self.graph.output]
+        return {name: values.nodes[name] for name in self.graph.outputs}

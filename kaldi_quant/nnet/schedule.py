@@ -140,11 +140,14 @@ class Schedule:
         self.available = Availability(graph, request)
         self._needed = {name: np.zeros(len(self.available.window), bool) for name in graph.names}
         self._fresh = {name: np.zeros(len(self.available.window), bool) for name in graph.names}
-        possible = self._any(self.available.of_input(graph.output, request.output_times))
-        if not possible.all():
-            t = int(request.output_times[~possible][0])
-            raise ModelError(f"{graph.nnet.path}: the input frames do not suffice to compute the output at frame {t}")
-        self._ask(graph.output, request.output_times)
+        for output in graph.outputs:
+            possible = self._any(self.available.of_input(output, request.output_times))
+            if not possible.all():
+                t = int(request.output_times[~possible][0])
+                raise ModelError(
+                    f"{graph.nnet.path}: the input frames do not suffice to compute the {output} at frame {t}"
+                )
+            self._ask(output, request.output_times)
         for group in reversed(graph.groups):
             self._spread(group)
         self.times = {name: self._taken(needed) for name, needed in self._needed.items()}

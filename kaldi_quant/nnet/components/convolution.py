@@ -39,12 +39,14 @@ class TimeHeightConvolution(ComponentModule):
         self.weight = parameter(component["LinearParams"])
         self.bias = parameter(component["BiasParams"])
         self.product: nn.Module = PackedWeight(self.weight)
+        #: What stands for zero beyond the height, where the input holds integers.
+        self.zero = 0
 
     def forward(self, parts: list[Tensor]) -> Tensor:
         """parts: for each time offset the input at t + offset, (N, T, input_dim) → (N, T, output_dim)."""
         padding = (0, 0, self.pad_low, self.pad_high)
         padded = {
-            time: functional.pad(part.unflatten(-1, (self.height_in, -1)), padding)
+            time: functional.pad(part.unflatten(-1, (self.height_in, -1)), padding, value=self.zero)
             for time, part in zip(self.access.offsets, parts, strict=True)
         }
         reach = (self.height_out - 1) * self.subsample + 1

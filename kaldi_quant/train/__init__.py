@@ -1,0 +1,1 @@
+"""Training of acoustic models: the chain objective, examples as tensors."""

@@ -1,0 +1,1 @@
+"""LF-MMI: Kaldi's chain objective and its derivative, in torch."""
