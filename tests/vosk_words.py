@@ -16,8 +16,10 @@ def main() -> None:
     for path in sys.argv[2:]:
         with wave.open(path) as stream:
             recognizer = vosk.KaldiRecognizer(model, stream.getframerate())
+            # The words of the best path; by default it gives those of the least expected errors.
+            recognizer.SetMaxAlternatives(1)
             recognizer.AcceptWaveform(stream.readframes(stream.getnframes()))
-        print(json.loads(recognizer.FinalResult())["text"])
+        print(json.loads(recognizer.FinalResult())["alternatives"][0]["text"].strip())
 
 
 if __name__ == "__main__":

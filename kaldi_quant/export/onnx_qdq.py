@@ -7,19 +7,44 @@ number of sequences of any length; a second, for devices that need to know all s
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import ModelError
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.onnx_graph.builder import GraphOptions, OnnxNetwork, build_graph
+from kaldi_quant.quant.onnx_graph.builder import GraphOptions, build_graph
 from kaldi_quant.quant.onnx_graph.parameters import WeightForm
 from kaldi_quant.quant.onnx_graph.session import optimized_graph
+from kaldi_quant.quant.onnx_graph.unrolled import unroll
 
 if TYPE_CHECKING:
     import onnx
 
-_PRODUCTS = frozenset({"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"})
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """What a file's input must hold: for n outputs left_context + (n - 1) * period + 1 + right_context frames.
+
+    Inputs: ``input`` (batch, frames, dim) float32, ``ivector`` (batch, dim) where the network has it. Output:
+    ``output`` (batch, outputs, pdfs) float32.
+
+    Args:
+        path: the file.
+        left_context: frames before the first output.
+        right_context: frames after the last output.
+        period: frames between outputs.
+    """
+
+    path: Path
+    left_context: int
+    right_context: int
+    period: int
+
+    def frames(self, outputs: int) -> int:
+        """Input frames for so many outputs."""
+        return self.left_context + (outputs - 1) * self.period + 1 + self.right_context
 
 
 def write_onnx(
@@ -28,7 +53,9 @@ def write_onnx(
     period: int = 1,
     outputs: int | None = None,
     form: WeightForm = "signed",
-) -> OnnxNetwork:
+    extra_left_context: int = 0,
+    extra_right_context: int = 0,
+) -> OnnxFile:
     """Writes a network as ONNX, after a look at what onnxruntime makes of it.
 
     Args:
@@ -38,39 +65,68 @@ def write_onnx(
         outputs: rows of output, where the length is to be fixed; then the batch is one sequence.
         form: how weights are stored. ``signed`` is what devices run fastest; ``exact`` is right on x86 processors
             without VNNI too, where onnxruntime's kernels for signed 8-bit weights saturate.
-
-    Returns:
-        the graph and what its input must hold.
+        extra_left_context: frames before the network's own context that a recurrence begins with, in a file of fixed
+            length.
+        extra_right_context: frames after it likewise.
 
     Raises:
         ModelError: the network has no such form; says why. Or onnxruntime would run a quantized layer in float.
         MissingDependencyError: onnx or onnxruntime is not installed.
         DataError: the file cannot be written.
     """
-    graph = build_graph(network, GraphOptions(period, form, outputs=outputs))
-    check_integer(graph.model, optimized_graph(graph.model))
+    extra = (extra_left_context, extra_right_context)
+    model, left, right = _graph(network, period, outputs, form, extra)
+    check_integer(model, optimized_graph(model))
     with atomic_write(path) as stream:
-        stream.write(graph.model.SerializeToString())
-    return graph
+        stream.write(model.SerializeToString())
+    return OnnxFile(Path(path), left, right, period)
+
+
+def _graph(
+    network: QuantizedNetwork, period: int, outputs: int | None, form: WeightForm, extra: tuple[int, int]
+) -> tuple[onnx.ModelProto, int, int]:
+    """The graph, and the frames that it reads before the first and after the last output."""
+    if not any(extra):
+        try:
+            graph = build_graph(network, GraphOptions(period, form, outputs=outputs))
+            return graph.model, graph.left_context, graph.right_context
+        except ModelError as error:
+            if outputs is None:
+                raise ModelError(
+                    f"{error}: it has no ONNX form with any number of frames, only with a fixed one"
+                ) from error
+    if outputs is None:
+        raise ModelError("extra context is for an ONNX file of fixed length")
+    return unroll(network, period, outputs, extra, form)
 
 
 def check_integer(model: onnx.ModelProto, optimized: onnx.ModelProto) -> None:
     """Checks that no quantized layer runs in float.
 
     Args:
-        model: as it is written; layers that stay in float have float weights there.
+        model: as it is written.
         optimized: what onnxruntime makes of it.
 
     Raises:
-        ModelError: a product of floats is left that is none of a float layer; names it.
+        ModelError: some integer weights are made floats before they are multiplied; names the operator that does it.
     """
-    from onnx import TensorProto
-
-    float_weights = {
-        tensor.name
-        for tensor in model.graph.initializer
-        if tensor.data_type == TensorProto.FLOAT and len(tensor.dims) > 1
+    weights = _integer_weights(optimized)
+    floats = {
+        node.output[0]
+        for node in optimized.graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in weights
     }
     for node in optimized.graph.node:
-        if node.op_type in _PRODUCTS and not float_weights & set(node.input):
+        if floats & set(node.input):
             raise ModelError(f"onnxruntime would run the quantized layer {node.name} in float, as {node.op_type}")
+    lost = len(_integer_weights(model)) - len(weights)
+    if lost > 0:
+        raise ModelError(f"onnxruntime would run {lost} quantized layers in float")
+
+
+def _integer_weights(model: onnx.ModelProto) -> set[str]:
+    """The names of the matrices of 8-bit integers."""
+    from onnx import TensorProto
+
+    kinds = (TensorProto.INT8, TensorProto.UINT8)
+    return {t.name for t in model.graph.initializer if t.data_type in kinds and len(t.dims) > 1}

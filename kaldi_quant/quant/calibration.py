@@ -71,7 +71,7 @@ def observe(model: AcousticModel, observers: Mapping[str, Observer], data: Calib
 
     def tap(observer: Observer) -> Callable[[Tensor], Tensor]:
         def see(x: Tensor) -> Tensor:
-            observer.observe(x)
+            observer.observe(rows_that_count(x))
             return x
 
         return see
@@ -82,6 +82,17 @@ def observe(model: AcousticModel, observers: Mapping[str, Observer], data: Calib
         data.run(model)
     finally:
         model.taps = before
+
+
+def rows_that_count(x: Tensor) -> Tensor:
+    """The rows of a node's output, (N, T, dim) → (rows, dim), without those that are not finite.
+
+    Where an optional input does not exist a mean is 0 / 0, which no output depends on; one that did would not be
+    finite, and its utterance left out.
+    """
+    rows = x.reshape(-1, x.shape[-1])
+    finite = torch.isfinite(rows).all(dim=1)
+    return rows if finite.all() else rows[finite]
 
 
 class InputStatistics(torch.nn.Module):
@@ -102,7 +113,7 @@ class InputStatistics(torch.nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """As the module that it stands for."""
-        rows = x.detach().reshape(-1, x.shape[-1])
+        rows = rows_that_count(x.detach())
         self.count += len(rows)
         self.sum += rows.double().sum(0)
         if self.outer is not None:

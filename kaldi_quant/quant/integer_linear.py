@@ -171,6 +171,8 @@ class DynamicLinear:
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, ..., in) float → (N, ..., out) float32; each of the N sequences has a grid of its own."""
+        # Rows that no output depends on may hold anything (see ``rows_that_count``).
+        x = torch.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)
         flat = x.flatten(1)
         shape = (len(x),) + (1,) * (x.dim() - 1)
         grid = Grid.from_range(self.spec, flat.amin(1).view(shape), flat.amax(1).view(shape))

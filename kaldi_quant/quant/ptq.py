@@ -9,6 +9,7 @@ from kaldi_quant.kaldi.nnet import ComponentNode, Nnet
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet, InputStatistics, input_statistics, observe
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.equalization import equalize
 from kaldi_quant.quant.gptq import gptq_round
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.input_grids import has_constant, input_grid
@@ -56,6 +57,8 @@ class _Quantizer:
         self.prepared = prepare(nnet)
         names = linear_layers(self.prepared.nnet)
         self.configs = config.for_layers(layer_kinds(self.prepared.nnet))
+        if config.equalization != "none":
+            self.prepared = equalize(self.prepared, data, config.equalization, self.configs)
         self.nodes = {node.component: node for node in self.prepared.nnet.nodes_of(ComponentNode)}
         self.float_layers = {name: reason for name in names if (reason := self._float_reason(name))}
         self.names = [name for name in names if name not in self.float_layers]

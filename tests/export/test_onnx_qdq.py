@@ -8,7 +8,6 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from onnx import helper
 
 from kaldi_quant.errors import MissingDependencyError, ModelError
 from kaldi_quant.export.onnx_qdq import check_integer, write_onnx
@@ -24,6 +23,7 @@ from kaldi_quant.quant.fast.self_test import trusted_form
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.onnx_graph.session import optimized_graph
 from kaldi_quant.quant.ptq import quantize
+from tests.references import REFERENCES, load, read_archive
 
 PERIOD = 3
 
@@ -75,12 +75,12 @@ def test_a_file_may_have_one_length(network: QuantizedNetwork, feats: np.ndarray
 
 
 def test_as_plain_floats_a_file_means_the_same(network: QuantizedNetwork, feats: np.ndarray, tmp_path: Path) -> None:
-    # A runtime that does not fuse computes products in float: a few values lie one step beside.
+    # A runtime that does not fuse computes products in float: a few hidden values lie one step beside.
     graph = write_onnx(network, tmp_path / "signed.onnx", PERIOD)
     x = feats[None, : graph.frames(60)]
     ours, reference = run(tmp_path / "signed.onnx", x, optimize=False), expected(network.model(), x, 60)
-    assert np.mean(ours != reference) < 0.5
-    assert np.abs(ours - reference).max() < 0.02 * np.abs(reference).max()
+    assert np.mean(np.abs(ours - reference) > 1e-5) < 0.2
+    assert np.abs(ours - reference).max() < 0.01 * np.abs(reference).max()
 
 
 def test_a_file_says_what_it_needs(tmp_path: Path) -> None:
@@ -102,14 +102,15 @@ def test_layers_in_float_are_allowed_where_the_network_says_so(
     config = PtqConfig(LayerConfig(method="minmax"), {"output.*": {"float_reason": "a try"}}, observer="minmax")
     network = quantize(nnet, config, data)
     graph = write_onnx(network, tmp_path / "a.onnx", PERIOD, form=trusted_form() or "exact")
-    kinds = {node.op_type for node in optimized_graph(graph.model).graph.node}
+    kinds = {node.op_type for node in optimized_graph(onnx.load(graph.path)).graph.node}
     assert kinds & {"MatMul", "Gemm"} and "QLinearConv" in kinds
     x = feats[None, : graph.frames(60)]
     np.testing.assert_allclose(run(tmp_path / "a.onnx", x), expected(network.model(), x, 60), rtol=0, atol=2e-5)
 
 
 def test_a_quantized_layer_that_would_run_in_float_is_an_error(tmp_path: Path) -> None:
-    model = write_onnx(random_network(np.random.default_rng(0), 12, 20, 9), tmp_path / "a.onnx", PERIOD).model
+    write_onnx(random_network(np.random.default_rng(0), 12, 20, 9), tmp_path / "a.onnx", PERIOD)
+    model = onnx.load(tmp_path / "a.onnx")
     check_integer(model, optimized_graph(model))
     # onnxruntime fuses nothing where a bias is not in steps of input times weight.
     for tensor in model.graph.initializer:
@@ -119,12 +120,37 @@ def test_a_quantized_layer_that_would_run_in_float_is_an_error(tmp_path: Path) -
         check_integer(model, optimized_graph(model))
 
 
-def test_a_float_product_of_any_kind_is_noticed() -> None:
-    node = helper.make_node("FusedGemm", ["x", "w"], ["y"], name="layer", domain="com.microsoft")
-    graph = helper.make_graph([node], "graph", [], [])
-    model = helper.make_model(graph)
-    with pytest.raises(ModelError, match="the quantized layer layer in float, as FusedGemm"):
-        check_integer(model, model)
+def test_integer_weights_that_vanish_are_noticed(tmp_path: Path) -> None:
+    write_onnx(random_network(np.random.default_rng(0), 12, 20, 9), tmp_path / "a.onnx", PERIOD)
+    model = onnx.load(tmp_path / "a.onnx")
+    folded = onnx.ModelProto()
+    with pytest.raises(ModelError, match="would run 3 quantized layers in float"):
+        check_integer(model, folded)
+
+
+@pytest.mark.parametrize("name", ["fast_lstm", "stats_mean", "attention_optional_inputs", "conv_zero_padding"])
+def test_irregular_networks_get_a_file_of_fixed_length(name: str, tmp_path: Path) -> None:
+    found = next(one for one in REFERENCES if one.model.parent.name == name)
+    utterances = list(read_archive(found.feats).items())[:2]
+    data = CalibrationSet(utterances, found.inference().options, found.ivectors())
+    config = PtqConfig(LayerConfig(method="minmax"), observer="minmax")
+    network = quantize(load(found.model).nnet, config, data)
+    with pytest.raises(ModelError, match="it has no ONNX form with any number of frames, only with a fixed one"):
+        write_onnx(network, tmp_path / "a.onnx")
+    period, outputs, form = 2, 5, trusted_form() or "exact"
+    file = write_onnx(network, tmp_path / "a.onnx", period, outputs, form, extra_left_context=4)
+    onnx.checker.check_model(onnx.load(file.path), full_check=True)
+    x = utterances[0][1][None, : file.frames(outputs)]
+    times = np.arange(outputs) * period
+    with torch.inference_mode():
+        span = (-file.left_context, int(times[-1]) + file.right_context + 1)
+        rows = network.model()(torch.from_numpy(x), [span], times).numpy()
+    np.testing.assert_allclose(run(file.path, x), rows, rtol=0, atol=1e-5)
+
+
+def test_extra_context_needs_a_fixed_length(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="extra context is for an ONNX file of fixed length"):
+        write_onnx(random_network(np.random.default_rng(0), 12, 20, 9), tmp_path / "a.onnx", extra_left_context=4)
 
 
 def test_onnx_is_named_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,7 +129,8 @@ def test_silence_and_a_single_frame_are_enough_to_run(nnet: Nnet, feats: np.ndar
 
 
 @pytest.mark.parametrize(
-    "name", ["conv_usual", "conv_zero_padding", "fast_lstmp", "blstm_old", "attention_relu_renorm"]
+    "name",
+    ["conv_usual", "conv_zero_padding", "fast_lstmp", "blstm_old", "attention_relu_renorm", "stats_mean_count"],
 )
 def test_other_topologies_hardly_change_at_eight_bits(name: str) -> None:
     folder = NNET3 / name
