@@ -114,7 +114,7 @@ class Mask:
 
     def apply(self, x: Tensor, values: Values) -> Tensor:
         """x, (N, len, dim), with zero where it does not exist."""
-        return x if self.everywhere else torch.where(self.of(values), x, 0.0)
+        return x if self.everywhere else torch.where(self.of(values), x, x.new_zeros(()))
 
 
 @dataclass

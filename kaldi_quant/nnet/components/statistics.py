@@ -71,7 +71,7 @@ class StatisticsPooling(RangeComponent):
     def forward(self, x: Tensor, valid: Tensor, first: Tensor, end: Tensor) -> Tensor:
         count, sums = _range_sums(x, first, end).split([1, self.input_dim - 1], dim=-1)
         moments = sums / count
-        columns = [torch.log(count).expand(-1, -1, self.num_log_counts)]
+        columns = [torch.log(count).expand(-1, -1, self.num_log_counts)] if self.num_log_counts else []
         if self.output_stddevs:
             mean, mean_square = moments.chunk(2, dim=-1)
             moments = torch.cat([mean, (mean_square - mean.square()).clamp_min(self.variance_floor).sqrt()], dim=-1)

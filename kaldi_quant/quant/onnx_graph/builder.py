@@ -25,7 +25,7 @@ from kaldi_quant.quant.onnx_graph.linear import Output, Piece, convolve, multipl
 from kaldi_quant.quant.onnx_graph.parameters import WeightForm
 from kaldi_quant.quant.onnx_graph.stretches import Stretch, TimePlan, is_constant_row, source_of
 from kaldi_quant.quant.onnx_graph.tracks import Layout, Track, Tracks, zero_points
-from kaldi_quant.quant.onnx_graph.writer import Dim, GraphWriter
+from kaldi_quant.quant.onnx_graph.writer import Dim, GraphWriter, context_metadata
 
 if TYPE_CHECKING:
     import onnx
@@ -117,11 +117,7 @@ class _Builder:
         shape: tuple[Dim, ...] = ("rows", dim) if self.options.flat else (batch, outputs, dim)
         value = self.tracks.flat(output) if self.options.flat else self.tracks.name(output, Layout.ROWS)
         (stretch,) = self.plan.stretches["input"]
-        metadata = {
-            "frame_subsampling_factor": str(self.options.period),
-            "left_context": str(-stretch.first),
-            "right_context": str(stretch.last),
-        }
+        metadata = context_metadata(self.options.period, -stretch.first, stretch.last)
         model = self.writer.finish("acoustic_model", shapes, {"output": (value, shape)}, metadata)
         return OnnxNetwork(model, -stretch.first, stretch.last, self.options.period)
 

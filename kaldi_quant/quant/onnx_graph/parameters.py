@@ -116,10 +116,9 @@ class LinearParameters:
             name: the layer's.
             arranged: the weight's integers in the operator's own order of axes, rows first.
         """
-        shift, dtype = (_MIDDLE, np.uint8) if self.unsigned else (0, np.int8)
-        zeros = np.full(len(arranged), self.weight_zero + shift).astype(dtype)
+        integers, zeros = self.stored(arranged)
         weight = [
-            writer.constant((arranged + shift).astype(dtype), f"{name}.weight.integers"),
+            writer.constant(integers, f"{name}.weight.integers"),
             writer.constant(self.weight_scale, f"{name}.weight.scale"),
             writer.constant(zeros, f"{name}.weight.zero_point"),
         ]
@@ -132,6 +131,12 @@ class LinearParameters:
             writer.op("DequantizeLinear", weight, f"{name}.weight", axis=0),
             writer.op("DequantizeLinear", bias, f"{name}.bias", axis=0),
         )
+
+    def stored(self, arranged: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Weights, rows first, and their zero points, (out,), as 8-bit integers of the form that is used."""
+        shift, dtype = (_MIDDLE, np.uint8) if self.unsigned else (0, np.int8)
+        zeros = np.full(len(arranged), self.weight_zero + shift).astype(dtype)
+        return (arranged + shift).astype(dtype), zeros
 
     def input(self, writer: GraphWriter, integers: Name) -> Name:
         """The input's float values, as the weights are for them."""

@@ -35,6 +35,12 @@ def require_onnx(feature: str) -> None:
         ) from error
 
 
+def context_metadata(period: int, left_context: int, right_context: int) -> dict[str, str]:
+    """What a file says of the frames that it needs: Kaldi's words for it."""
+    values = {"frame_subsampling_factor": period, "left_context": left_context, "right_context": right_context}
+    return {key: str(value) for key, value in values.items()}
+
+
 class GraphWriter:
     """An ONNX graph in the making."""
 
