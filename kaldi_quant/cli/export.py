@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from kaldi_quant.cli.models import is_artefact
 from kaldi_quant.cli.options import KaldiCommand
-from kaldi_quant.errors import UsageError
+from kaldi_quant.errors import MissingDependencyError, ModelError, UsageError
+
+if TYPE_CHECKING:
+    from kaldi_quant.export.artefact import Artefact
+    from kaldi_quant.quant.onnx_graph.parameters import WeightForm
 
 _log = logging.getLogger(__name__)
 
@@ -19,44 +25,71 @@ FORMATS = ("mdl", "onnx")
 @click.command(cls=KaldiCommand)
 @click.option(
     "--formats",
-    default=",".join(FORMATS),
-    show_default=True,
-    help="Separated by commas: mdl, for Kaldi and Vosk; onnx, for onnxruntime and what else reads QDQ.",
+    help="Separated by commas: mdl, for Kaldi and Vosk; onnx, for onnxruntime and what else reads QDQ; by default all "
+    "that the model has.",
 )
+@click.option("--frames", type=int, default=150, show_default=True, help="Frames of the ONNX model of fixed length.")
+@click.option("--extra-left-context", type=int, default=0, help="Frames before its context, for recurrent networks.")
+@click.option("--extra-right-context", type=int, default=0, help="Frames after its context.")
 @click.option(
-    "--frames", type=int, default=150, show_default=True, help="Frames of the ONNX model of fixed length."
+    "--onnx-weights",
+    type=click.Choice(["signed", "exact"]),
+    default="signed",
+    show_default=True,
+    help="signed: what devices run fastest; exact: right in onnxruntime on x86 processors without VNNI, too.",
 )
 @click.argument("model", metavar="INTEGER-MODEL")
 @click.argument("out_dir")
-def command(formats: str, frames: int, model: str, out_dir: str) -> None:
+def command(
+    formats: str | None,
+    frames: int,
+    extra_left_context: int,
+    extra_right_context: int,
+    onnx_weights: WeightForm,
+    model: str,
+    out_dir: str,
+) -> None:
     """Write INTEGER-MODEL, as 'quantize' made it, in forms that other programs run, to OUT-DIR.
 
     dequantized.mdl: the quantized weights in a Kaldi model, activations in float. quantized.onnx: batch and time are
-    free; quantized.FRAMES.onnx: for devices that need a fixed length.
+    free; quantized.FRAMES.onnx: for devices that need a fixed length. Recurrent networks have the second alone.
 
     e.g.: kaldi-quant export exp/tdnn1a_w4/quantized.safetensors exp/tdnn1a_w4
     """
     from kaldi_quant.export.artefact import load
     from kaldi_quant.export.dequantized import write_dequantized
+
+    wanted = FORMATS if formats is None else [name for name in formats.split(",") if name]
+    if not wanted or set(wanted) - set(FORMATS):
+        raise UsageError(f"--formats {formats}: expected some of {', '.join(FORMATS)}")
+    if frames < 1:
+        raise UsageError(f"--frames must be at least 1, found {frames}")
+    if not is_artefact(model):
+        raise UsageError(f"{model} is no integer model: give the quantized.safetensors that 'quantize' wrote")
+    artefact, folder = load(model), Path(out_dir)
+    paths = [write_dequantized(folder / "dequantized.mdl", artefact)] if "mdl" in wanted else []
+    if "onnx" in wanted:
+        extra = (extra_left_context, extra_right_context)
+        try:
+            paths.extend(_onnx_files(artefact, model, folder, frames, extra, onnx_weights))
+        except (ModelError, MissingDependencyError) as error:
+            if formats is not None:
+                raise
+            _log.warning("no ONNX file: %s", error)
+    for path in paths:
+        _log.info("%s: %d bytes", path, path.stat().st_size)
+
+
+def _onnx_files(
+    artefact: Artefact, model: str, folder: Path, frames: int, extra: tuple[int, int], form: WeightForm
+) -> Iterator[Path]:
     from kaldi_quant.export.onnx_qdq import write_onnx
     from kaldi_quant.export.record import subsampling_in
 
-    wanted = [name for name in formats.split(",") if name]
-    unknown = [name for name in wanted if name not in FORMATS]
-    if unknown or not wanted:
-        raise UsageError(f"--formats {formats}: expected some of {', '.join(FORMATS)}")
-    if not is_artefact(model):
-        raise UsageError(f"{model} is no integer model: give the quantized.safetensors that 'quantize' wrote")
-    if frames < 1:
-        raise UsageError(f"--frames must be at least 1, found {frames}")
-    artefact = load(model)
-    paths = []
-    if "mdl" in wanted:
-        paths.append(write_dequantized(Path(out_dir) / "dequantized.mdl", artefact))
-    if "onnx" in wanted:
-        period = subsampling_in(artefact.record, model)
-        for name, outputs in (("quantized.onnx", None), (f"quantized.{frames}.onnx", -(-frames // period))):
-            write_onnx(artefact.network, Path(out_dir) / name, period, outputs)
-            paths.append(Path(out_dir) / name)
-    for path in paths:
-        _log.info("%s: %d bytes", path, path.stat().st_size)
+    period = subsampling_in(artefact.record, model)
+    try:
+        yield write_onnx(artefact.network, folder / "quantized.onnx", period, form=form).path
+    except ModelError as error:
+        _log.warning("no ONNX file of any length: %s", error)
+    fixed = folder / f"quantized.{frames}.onnx"
+    yield write_onnx(artefact.network, fixed, period, -(-frames // period), form, *extra).path

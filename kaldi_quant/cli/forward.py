@@ -31,7 +31,8 @@ _log = logging.getLogger(__name__)
     default="auto",
     show_default=True,
     help="What runs an integer model: onnxruntime, its integer kernels; reference, the arithmetic that defines the "
-    "result; auto, onnxruntime where it gives the same integers.",
+    "result; onednn, x86, fbgemm or qnnpack, those of PyTorch; auto, the one that the model was made for, else "
+    "onnxruntime where it gives the same integers.",
 )
 @click.option("--record", metavar="DIR", help="Write what 'compare' wants to know of the model to DIR.")
 @kaldi_bool_option("--float64", default=False, help="Compute a float model in double precision.")

@@ -12,10 +12,11 @@ from kaldi_quant.cli.inference_options import subsampling_of
 from kaldi_quant.kaldi.model import read_model
 
 if TYPE_CHECKING:
+    from kaldi_quant.export.artefact import Artefact
     from kaldi_quant.nnet.model import AcousticModel
     from kaldi_quant.quant.fast.network import FastNetwork
 
-Engine = Literal["auto", "onnxruntime", "reference"]
+Engine = Literal["auto", "onnxruntime", "reference", "onednn", "x86", "fbgemm", "qnnpack"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 
 
@@ -57,14 +58,27 @@ def read_network(path: str, engine: Engine = "auto") -> RunnableNetwork:
     if is_artefact(path):
         from kaldi_quant.export.artefact import load
         from kaldi_quant.export.record import subsampling_in
-        from kaldi_quant.quant.fast.choice import executable
 
         artefact = load(path)
         subsampling = subsampling_in(artefact.record, path)
-        model = executable(artefact.network, subsampling, engine)
+        model = _executable(artefact, subsampling, engine)
         return RunnableNetwork(model, artefact.model.priors, subsampling, True, artefact.record)
     from kaldi_quant.export.record import float_record
     from kaldi_quant.nnet.model import AcousticModel
 
     read = read_model(path)
     return RunnableNetwork(AcousticModel(read.nnet), read.priors, subsampling_of(path), False, float_record(read.nnet))
+
+
+def _executable(artefact: Artefact, subsampling: int, engine: Engine) -> AcousticModel | FastNetwork:
+    """An integer model on an engine; what PyTorch quantized runs on PyTorch by default."""
+    from kaldi_quant.export.record import torch_engine_in
+    from kaldi_quant.quant import fast, torch_native
+
+    recorded = torch_engine_in(artefact.record)
+    match engine:
+        case "auto" if recorded:
+            return torch_native.executable(artefact.network, recorded)
+        case "auto" | "onnxruntime" | "reference":
+            return fast.executable(artefact.network, subsampling, engine)
+    return torch_native.executable(artefact.network, engine)

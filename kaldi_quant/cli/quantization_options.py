@@ -25,6 +25,9 @@ _OPTIONS = (
     click.option("--bits", type=int, help="Width of the weights, 2 to 16; 8 by default."),
     click.option("--act-bits", type=int, help="Width of layers' inputs, 2 to 16; 8 by default."),
     click.option("--preset", metavar="NAME", help="A named configuration; by default the one tuned for the widths."),
+    click.option("--observer", metavar="NAME", help="How activation ranges are found, instead of the preset's way."),
+    click.option("--per-channel", type=bool, help="Whether weights have a scale for each output channel."),
+    click.option("--engine", metavar="NAME", help="Of PyTorch, for what it quantizes: onednn, x86, fbgemm or qnnpack."),
     click.option("--config", metavar="YAML", help="A configuration of your own, instead of a preset."),
     click.option(
         "--max-utterances", type=int, default=0, help="Calibrate on so many utterances, evenly chosen; 0 for all."
@@ -39,6 +42,9 @@ class QuantizationArguments:
     bits: int | None
     act_bits: int | None
     preset: str | None
+    observer: str | None
+    per_channel: bool | None
+    engine: str | None
     config: str | None
     max_utterances: int
 
@@ -48,21 +54,27 @@ class QuantizationArguments:
 
         if self.max_utterances < 0:
             raise UsageError(f"--max-utterances cannot be negative, found {self.max_utterances}")
-        return resolve(self.preset, self.config, self.bits, self.act_bits)
+        widths = (self.bits, self.act_bits)
+        return resolve(self.preset, self.config, *widths, self.observer, self.per_channel, self.engine)
 
     def calibration_set(self, model: str, features: str, inference: InferenceArguments) -> CalibrationSet:
-        """The utterances to calibrate on, checked for the model by running it."""
-        from kaldi_quant.bad_utterances import BadUtterances
-        from kaldi_quant.quant.calibration import CalibrationSet
-
-        inference.set_threads()
-        bad = BadUtterances(inference.max_bad_share)
-        utterances = list(read_matrices(features, inference.allow_pipes, on_bad=bad.report))
-        bad.good = len(utterances)
-        bad.check()  # of what could be read; whether the model takes them shows when it runs
-        options = inference.options(subsampling_of(model))
-        data = CalibrationSet(utterances, options, inference.ivector_source(), inference.max_bad_share)
+        """The utterances to calibrate on."""
+        data = read_utterances(model, features, inference)
         return data.some(self.max_utterances) if self.max_utterances else data
+
+
+def read_utterances(model: str, features: str, inference: InferenceArguments) -> CalibrationSet:
+    """The utterances of a table, and how the model runs them; whether it takes them shows when it does."""
+    from kaldi_quant.bad_utterances import BadUtterances
+    from kaldi_quant.quant.calibration import CalibrationSet
+
+    inference.set_threads()
+    bad = BadUtterances(inference.max_bad_share)
+    utterances = list(read_matrices(features, inference.allow_pipes, on_bad=bad.report))
+    bad.good = len(utterances)
+    bad.check()
+    options = inference.options(subsampling_of(model))
+    return CalibrationSet(utterances, options, inference.ivector_source(), inference.max_bad_share)
 
 
 def quantization_options(function: Callable[..., Any]) -> Callable[..., Any]:

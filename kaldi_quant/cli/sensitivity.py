@@ -10,7 +10,7 @@ import click
 
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
 from kaldi_quant.cli.options import KaldiCommand
-from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options
+from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options, read_utterances
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.progress import progress
@@ -61,7 +61,7 @@ def command(
     preset, config = quantization.resolve()
     folder = Path(out_dir)
     network = quantize(read_model(model).nnet, config, quantization.calibration_set(model, calibration, inference))
-    data = QuantizationArguments(None, None, None, None, 0).calibration_set(model, held_out, inference)
+    data = read_utterances(model, held_out, inference)
     about: dict[str, Any] = {"model": model, "preset": preset, "config": config.as_dict(), "calibration": calibration}
     about |= {"held_out": held_out, "max_utterances": quantization.max_utterances, "data_dir": data_dir}
     wer = _word_error_rate(model, graph_dir, data_dir, nj) if graph_dir and data_dir else None

@@ -121,6 +121,12 @@ class InputStatistics(torch.nn.Module):
         return self.module(x, bias)
 
     @property
+    def covariance(self) -> Tensor:
+        """(in, in) float64."""
+        assert self.outer is not None
+        return self.outer / max(1, self.count) - torch.outer(self.mean, self.mean)
+
+    @property
     def mean(self) -> Tensor:
         """(in,) float64."""
         return self.sum / max(1, self.count)

@@ -16,9 +16,13 @@ from kaldi_quant.quant.observers import OBSERVERS
 from kaldi_quant.quant.spec import QSpec
 
 #: How weights are rounded; each has a module that names its source.
-WEIGHT_METHODS = ("minmax", "mse", "gptq", "adaround")
+WEIGHT_METHODS = ("minmax", "mse", "gptq", "descent")
 RANGES = ("static", "dynamic")
 EQUALIZATIONS = ("none", "cle", "smoothquant", "awq")
+#: Who quantizes: this project, or PyTorch's own functions (``torch_native``), by one of their two routes.
+BACKENDS = ("kaldi_quant", "torch")
+ROUTES = ("eager", "pt2e")
+TORCH_OBSERVERS = ("minmax", "moving-average", "histogram")
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -33,7 +37,7 @@ class LayerConfig:
     Args:
         bits: width of its weights.
         act_bits: width of its input.
-        method: how weights are rounded: minmax, mse, gptq or adaround.
+        method: how weights are rounded: minmax, mse, gptq, or descent, which goes on from gptq.
         per_channel: one weight scale for each output channel, else one for the matrix.
         symmetric: weights have zero in the middle of their grid; else the zero point is fitted.
         ranges: static, known from the calibration set, or dynamic: found anew for each utterance or chunk.
@@ -75,8 +79,11 @@ class PtqConfig:
         equalization: how channels are rescaled beforehand: none, cle, smoothquant or awq.
         bias_correction: whether biases take up the mean error on the calibration set.
         description: what it is for, in a sentence.
-        sequential: whether each layer is fitted to inputs that the quantized layers before it make; one run over the
-            calibration set for each layer instead of one for all.
+        backend: who quantizes: kaldi_quant, or torch, PyTorch's own functions.
+        route: with torch: eager, torch.ao.quantization, or pt2e, torchao on an exported graph.
+        engine: with torch: whose kernels run the result; auto is the fastest that the machine has.
+        sequential: whether each layer makes up for the layers before it: it is fitted to the inputs that they make
+            when they are quantized, and to the float layer's outputs; a run over the calibration set for each layer.
     """
 
     default: LayerConfig = field(default_factory=LayerConfig)
@@ -86,9 +93,14 @@ class PtqConfig:
     bias_correction: bool = True
     sequential: bool = False
     description: str = ""
+    backend: str = "kaldi_quant"
+    route: str = "eager"
+    engine: str = "auto"
 
     def __post_init__(self) -> None:
-        _one_of("observer", self.observer, tuple(OBSERVERS))
+        _one_of("backend", self.backend, BACKENDS)
+        _one_of("route", self.route, ROUTES)
+        _one_of("observer", self.observer, TORCH_OBSERVERS if self.backend == "torch" else tuple(OBSERVERS))
         _one_of("equalization", self.equalization, EQUALIZATIONS)
 
     def for_layers(self, kinds: Mapping[str, Collection[str]]) -> dict[str, LayerConfig]:

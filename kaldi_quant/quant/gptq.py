@@ -7,10 +7,11 @@ Pre-trained Transformers", ICLR 2023.
 import torch
 from torch import Tensor
 
+from kaldi_quant.quant.damping import DAMPING, damped, inverse_factor
 from kaldi_quant.quant.grid import Grid
 
-# Added to the diagonal, as a share of its mean: the default of the authors' code.
-DAMPING = 0.01
+# Columns whose errors are handed on to the later ones together, as in the paper.
+_BLOCK = 128
 
 
 def gptq_round(weight: Tensor, grid: Grid, hessian: Tensor, damping: float = DAMPING) -> Tensor:
@@ -18,27 +19,28 @@ def gptq_round(weight: Tensor, grid: Grid, hessian: Tensor, damping: float = DAM
 
     Args:
         weight: (out, in) float.
-        grid: scale (out, 1) or ().
-        hessian: (in, in): the sum of outer products of the layer's inputs.
-        damping: see above.
+        grid: scale and zero point (out, 1) or ().
+        hessian: (in, in): the second moments of the layer's inputs, in any unit; about their mean where the bias is
+            corrected afterwards.
+        damping: added to the diagonal of ``hessian``, as a share of its mean.
 
     Returns:
         (out, in) int32.
     """
-    rest = weight.double().clone()
-    h = hessian.double().clone()
-    dead = h.diagonal() == 0
-    h.diagonal()[dead] = 1.0
-    h.diagonal().add_(damping * h.diagonal().mean())
     # Columns of large input first: their rounding matters most and is made up for by most others.
-    order = torch.argsort(h.diagonal(), descending=True)
-    rest, h = rest[:, order], h[order][:, order]
-    upper = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(h)), upper=True)
+    order = torch.argsort(hessian.diagonal(), descending=True, stable=True)
+    upper = inverse_factor(damped(hessian[order][:, order], damping))
+    rest = weight.double()[:, order]
     integers = torch.zeros(rest.shape, dtype=torch.int32)
-    for column in range(rest.shape[1]):
-        values = rest[:, column : column + 1]
-        rounded = grid.quantize(values)
-        integers[:, column] = rounded[:, 0]
-        error = (values - grid.dequantize(rounded).double()) / upper[column, column]
-        rest[:, column + 1 :] -= error * upper[column, column + 1 :]
+    for begin in range(0, rest.shape[1], _BLOCK):
+        end = min(begin + _BLOCK, rest.shape[1])
+        errors = torch.zeros(len(rest), end - begin, dtype=torch.float64)
+        for column in range(begin, end):
+            values = rest[:, column : column + 1]
+            rounded = grid.quantize(values)
+            integers[:, column] = rounded[:, 0]
+            error = (values - grid.dequantize(rounded).double()) / upper[column, column]
+            rest[:, column + 1 : end] -= error * upper[column, column + 1 : end]
+            errors[:, column - begin] = error[:, 0]
+        rest[:, end:] -= errors @ upper[begin:end, end:]
     return integers[:, torch.argsort(order)]

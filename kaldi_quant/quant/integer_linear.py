@@ -72,16 +72,17 @@ class InputGrid:
         return (x.double() / self.scale.double()).round()
 
 
-def coarse_enough(grid: Grid, bias: Tensor, inputs: InputGrid) -> Grid:
-    """The grid of a weight with scales under which the bias fits the accumulator.
+def least_scale(bias: Tensor, inputs: InputGrid) -> Tensor:
+    """The weights' scales from which on the bias fits the accumulator.
 
     Args:
-        grid: scale (out, 1) or ().
         bias: (out,) float64.
         inputs: the grids of the layer's input.
+
+    Returns:
+        (out, 1) float32.
     """
-    least = (bias.abs() / inputs.common_scale.double() / _LARGEST_BIAS).float().unsqueeze(1)
-    return replace(grid, scale=torch.maximum(grid.scale, least if grid.scale.dim() else least.max()))
+    return (bias.abs() / inputs.common_scale.double() / _LARGEST_BIAS).float().unsqueeze(1)
 
 
 @dataclass(frozen=True)

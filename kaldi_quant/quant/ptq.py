@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import torch
 from torch import Tensor
 
 from kaldi_quant.kaldi.nnet import ComponentNode, Nnet
 from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.quant.calibration import CalibrationSet, InputStatistics, input_statistics, observe
+from kaldi_quant.quant.calibration import CalibrationSet, input_statistics, observe
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.equalization import equalize
 from kaldi_quant.quant.gptq import gptq_round
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.input_grids import has_constant, input_grid
 from kaldi_quant.quant.integer_graph import IntegerGraph, linear_layers
-from kaldi_quant.quant.integer_linear import DynamicLinear, InputGrid, IntegerLinear, coarse_enough
+from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear, least_scale
 from kaldi_quant.quant.layer_kinds import layer_kinds
+from kaldi_quant.quant.layer_reconstruction import reconstruct
 from kaldi_quant.quant.linear_components import weight_of
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.observers import OBSERVERS, ColumnMinMaxObserver, Observer
+from kaldi_quant.quant.paired_moments import paired_moments
 from kaldi_quant.quant.prepare import prepare
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
 from kaldi_quant.quant.ranges import Ranges, grid_over, ranges_of
@@ -43,11 +47,19 @@ def quantize(nnet: Nnet, config: PtqConfig, data: CalibrationSet, ranges: Ranges
         DataError: the calibration set cannot be used.
         ModelError: the network cannot be executed.
     """
+    if config.backend == "torch":
+        from kaldi_quant.quant import torch_native
+
+        return torch_native.quantize(nnet, config, data, ranges)
     return _Quantizer(nnet, config, data).run(ranges)
 
 
 def calibrate(nnet: Nnet, config: PtqConfig, data: CalibrationSet) -> Ranges:
     """The activation ranges that ``quantize`` finds with the same arguments."""
+    if config.backend == "torch":
+        from kaldi_quant.quant import torch_native
+
+        return torch_native.calibrate(nnet, config, data)
     return ranges_of(_Quantizer(nnet, config, data).activation_grids())
 
 
@@ -72,19 +84,22 @@ class _Quantizer:
         return "its input holds a constant, which lies on no grid" if constant else ""
 
     def run(self, ranges: Ranges | None) -> QuantizedNetwork:
+        """Grids first, then the layers in the order of the graph."""
         model = AcousticModel(self.prepared.float_nnet())
         grids = self.activation_grids() if ranges is None else self._grids_over(ranges)
         result = QuantizedNetwork(self.prepared.float_nnet(), {}, grids, self.float_layers)
-        float_means = {name: found.mean for name, found in self._statistics(model, self.names, False).items()}
-        at_once = None if self.config.sequential else self._statistics(model, self.names, True)
+        statistics = {} if self.config.sequential else input_statistics(model, self.names, self.data, outer=True)
         for name in self.names:
-            # What the layer really sees: the layers before it in integers, activations on their grids.
-            statistics = at_once[name] if at_once else self._statistics(result.model(), [name], True)[name]
-            result.layers[name] = self._layer(name, result.activations, statistics, float_means[name])
+            original = torch.from_numpy(weight_of(self.prepared.nnet.components[name])).double()
+            if self.config.sequential:
+                # What the layer really sees: the layers before it in integers, activations on their grids.
+                moments = paired_moments(model, result.model(), name, self.data)
+                fit = _Fit(moments.compensated(original), moments.covariance, moments.mean, moments.float_mean)
+            else:
+                seen = statistics[name]
+                fit = _Fit(original, seen.covariance, seen.mean, seen.mean)
+            result.layers[name] = self._layer(name, original, result.activations, fit)
         return result
-
-    def _statistics(self, model: AcousticModel, names: list[str], outer: bool) -> dict[str, InputStatistics]:
-        return input_statistics(model, names, self.data, outer)
 
     def activation_grids(self) -> dict[str, Grid]:
         """The grid of each node that lies on one, from the calibration set."""
@@ -120,46 +135,60 @@ class _Quantizer:
         return max(layers, key=lambda layer: layer.act_bits)
 
     def _layer(
-        self, name: str, activations: dict[str, Grid], statistics: InputStatistics, float_mean: Tensor
+        self, name: str, original: Tensor, activations: dict[str, Grid], fit: _Fit
     ) -> IntegerLinear | DynamicLinear:
         layer = self.configs[name]
-        static = layer.ranges == "static"
-        original = torch.from_numpy(weight_of(self.prepared.nnet.components[name])).double()
-        inputs = input_grid(self.graph, name, activations) if static else None
+        inputs = input_grid(self.graph, name, activations) if layer.ranges == "static" else None
         folded = inputs.folded if inputs else torch.ones(original.shape[1], dtype=torch.float64)
-        grid_of_bias = torch.from_numpy(self.prepared.bias(name, original.numpy()))
-        weight = _round((original * folded).float(), layer, statistics, folded, inputs, grid_of_bias)
+        float_bias = torch.from_numpy(self.prepared.bias(name, original.numpy()))
+        least = least_scale(float_bias, inputs) if inputs else torch.zeros(len(original), 1)
+        weight = _round(fit.target * folded, layer, fit.covariance / torch.outer(folded, folded), least)
         dequantized = weight.dequantized() / folded
         bias = torch.from_numpy(self.prepared.bias(name, dequantized.numpy()))
         if self.config.bias_correction:
             # The mean of what the float layer computes, less that of what this one would.
-            float_bias = torch.from_numpy(self.prepared.bias(name, original.numpy()))
-            bias = original @ float_mean + float_bias - dequantized @ statistics.mean
+            bias = original @ fit.float_mean + float_bias - dequantized @ fit.mean
         if inputs is not None:
             return IntegerLinear.build(weight, bias, inputs)
         return DynamicLinear.build(weight, bias, layer.activation_spec(signed=True))
 
 
-def _round(
-    weight: Tensor,
-    layer: LayerConfig,
-    statistics: InputStatistics,
-    folded: Tensor,
-    inputs: InputGrid | None,
-    bias: Tensor,
-) -> QuantizedWeight:
-    """Grid and integers of a weight matrix. weight: (out, in) float32, for integer inputs."""
+@dataclass(frozen=True)
+class _Fit:
+    """What a layer's integers are fitted to.
+
+    Args:
+        target: (out, in) float64, the weights to come near to.
+        covariance: (in, in) float64, of the layer's input: the error's mean is left to the bias.
+        mean: (in,) float64, of the layer's input.
+        float_mean: (in,) float64, of its input in the float network.
+    """
+
+    target: Tensor
+    covariance: Tensor
+    mean: Tensor
+    float_mean: Tensor
+
+
+def _round(weight: Tensor, layer: LayerConfig, hessian: Tensor, least: Tensor) -> QuantizedWeight:
+    """Grid and integers of a weight matrix, by the layer's method.
+
+    Args:
+        weight: (out, in) float64, for integer inputs.
+        layer: how.
+        hessian: (in, in), of integer inputs.
+        least: (out, 1), what scales stay above.
+    """
     spec = layer.weight_spec()
-    assert statistics.outer is not None
-    hessian = statistics.outer / max(1, statistics.count) / torch.outer(folded, folded)
+    if layer.method == "descent":
+        return QuantizedWeight.on_grid(*reconstruct(weight, spec, hessian, least if spec.per_channel else least.max()))
     match layer.method:
         case "minmax":
-            grid = minmax_grid(weight, spec)
+            grid = minmax_grid(weight.float(), spec)
         case "mse":
-            grid = mse_grid(weight, spec)
+            grid = mse_grid(weight.float(), spec)
         case _:
-            grid = mse_grid(weight, spec, hessian.diagonal().float())
-    if inputs is not None:
-        grid = coarse_enough(grid, bias, inputs)
+            grid = mse_grid(weight.float(), spec, hessian.diagonal().float().clamp_min(0))
+    grid = replace(grid, scale=torch.maximum(grid.scale, least if spec.per_channel else least.max()))
     integers = gptq_round(weight, grid, hessian) if layer.method == "gptq" else grid.quantize(weight)
     return QuantizedWeight.on_grid(grid, integers)

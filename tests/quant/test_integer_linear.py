@@ -1,12 +1,14 @@
 """The integer reference: exact accumulators, and the same result as float arithmetic on the same grids."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.quant.gptq import gptq_round
 from kaldi_quant.quant.grid import Grid
-from kaldi_quant.quant.integer_linear import InputGrid, IntegerLinear, coarse_enough
+from kaldi_quant.quant.integer_linear import InputGrid, IntegerLinear, least_scale
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
 from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.quant.weight_grids import minmax_grid, mse_grid
@@ -33,7 +35,8 @@ def random_layer(seed: int) -> tuple[IntegerLinear, Grid, torch.Tensor]:
     scaled = (weight * columns_grid.folded).float()
     bias = torch.randn(rows, generator=random, dtype=torch.float64) * float((weight * inputs.scale).abs().mean() + 1)
     grid = minmax_grid(scaled, QSpec(bits, symmetric=pick(0, 1) == 0, per_channel=pick(0, 1) == 0))
-    grid = coarse_enough(grid, bias, columns_grid)
+    least = least_scale(bias, columns_grid)
+    grid = replace(grid, scale=torch.maximum(grid.scale, least if grid.scale.dim() else least.max()))
     layer = IntegerLinear.build(QuantizedWeight.on_grid(grid, grid.quantize(scaled)), bias, columns_grid)
     integers = torch.randint(spec.qmin, spec.qmax + 1, (pick(1, 30), columns), generator=random)
     return layer, inputs, inputs.dequantize(integers)

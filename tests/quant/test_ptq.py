@@ -224,3 +224,23 @@ def test_options_choose_a_configuration(tmp_path: Path) -> None:
         resolve("baseline", None, 17, None)
     with pytest.raises(UsageError, match="a width of 1 bits is not possible"):
         resolve("baseline", None, None, 1)
+
+
+def test_each_further_method_loses_less_at_three_bits(nnet: Nnet, utterances: list[tuple[str, np.ndarray]]) -> None:
+    calibration, held_out = CalibrationSet(utterances[:8], OPTIONS), utterances[8:]
+    first = {"@input": {"bits": 8, "symmetric": True}}
+    losses = []
+    for method, symmetric, sequential in (("mse", True, False), ("gptq", True, False), ("descent", False, True)):
+        config = PtqConfig(LayerConfig(bits=3, method=method, symmetric=symmetric), first, sequential=sequential)
+        losses.append(divergence(nnet, quantize(nnet, config, calibration).model(), held_out))
+    assert losses == sorted(losses, reverse=True)
+    assert losses[2] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("equalization", ["cle", "smoothquant", "awq"])
+def test_equalized_networks_are_quantized(
+    nnet: Nnet, utterances: list[tuple[str, np.ndarray]], equalization: str
+) -> None:
+    config = PtqConfig(LayerConfig(act_bits=6), equalization=equalization)
+    network = quantize(nnet, config, CalibrationSet(utterances[:8], OPTIONS))
+    assert divergence(nnet, network.model(), utterances[8:]) < 0.05

@@ -1,0 +1,163 @@
+"""What a layer reads in the quantized network beside what it reads in the float one, as sums over a calibration set.
+
+They tell which weights make up for the errors of the layers before: those that bring W_q x_q nearest to W x rather than
+to W x_q.
+
+Source of the idea: M. Nagel et al., "Up or Down? Adaptive Rounding for Post-Training Quantization", ICML 2020
+(asymmetric reconstruction); in closed form for second-order methods: Y. Li et al., "GPTAQ: Efficient Finetuning-Free
+Quantization for Asymmetric Calibration", ICML 2025.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.quant.calibration import CalibrationSet, LinearModule
+from kaldi_quant.quant.damping import DAMPING, damped
+
+#: Sees (rows, in) of the quantized network and of the float one, for the same frames.
+PairedRows = Callable[[Tensor, Tensor], None]
+
+
+class PairedMoments:
+    """First and second moments of paired inputs, about their means. Sums are taken about the first rows' mean, so that
+    inputs that hardly vary lose no digits.
+
+    Args:
+        columns: of the layer's weight.
+    """
+
+    def __init__(self, columns: int) -> None:
+        self.count = 0
+        self._shifts = torch.zeros(2, columns, dtype=torch.float64)
+        self._sums = torch.zeros(2, columns, dtype=torch.float64)
+        self._squares = torch.zeros(columns, columns, dtype=torch.float64)
+        self._products = torch.zeros(columns, columns, dtype=torch.float64)
+
+    def add(self, inputs: Tensor, float_inputs: Tensor) -> None:
+        """Adds rows. inputs, float_inputs: (rows, in) float."""
+        if not len(inputs):
+            return
+        if not self.count:
+            self._shifts = torch.stack([inputs.double().mean(0), float_inputs.double().mean(0)])
+        shifts = self._shifts.to(inputs.dtype)
+        # In float32, whose rounding a few thousand rows average out, products take half the time.
+        x, y = inputs - shifts[0], float_inputs - shifts[1]
+        self._shifts = shifts.double()
+        self.count += len(x)
+        self._sums += torch.stack([x.double().sum(0), y.double().sum(0)])
+        self._squares += (x.T @ x).double()
+        self._products += (y.T @ x).double()
+
+    @property
+    def _about_shifts(self) -> Tensor:
+        return self._sums / max(1, self.count)
+
+    @property
+    def mean(self) -> Tensor:
+        """(in,) float64, of the quantized network's inputs."""
+        return (self._shifts + self._about_shifts)[0]
+
+    @property
+    def float_mean(self) -> Tensor:
+        """(in,) float64, of the float network's inputs."""
+        return (self._shifts + self._about_shifts)[1]
+
+    @property
+    def covariance(self) -> Tensor:
+        """(in, in) float64, of the quantized network's inputs."""
+        mean = self._about_shifts[0]
+        return self._squares / max(1, self.count) - torch.outer(mean, mean)
+
+    @property
+    def cross_covariance(self) -> Tensor:
+        """(in, in) float64: rows are the float network's inputs, columns the quantized one's."""
+        mean, float_mean = self._about_shifts
+        return self._products / max(1, self.count) - torch.outer(float_mean, mean)
+
+    def compensated(self, weight: Tensor, damping: float = DAMPING) -> Tensor:
+        """The weights that, on the quantized network's inputs, come closest to the float layer's outputs.
+
+        Damping draws them to ``weight``.
+
+        Args:
+            weight: (out, in) float.
+            damping: as a share of the covariance's mean diagonal.
+
+        Returns:
+            (out, in) float64.
+        """
+        original = weight.double()
+        missing = original @ (self.cross_covariance - self.covariance)
+        return original + torch.cholesky_solve(missing.T, torch.linalg.cholesky(damped(self.covariance, damping))).T
+
+
+def paired_moments(float_model: AcousticModel, model: AcousticModel, layer: str, data: CalibrationSet) -> PairedMoments:
+    """The moments of a layer's input over a calibration set.
+
+    Args:
+        float_model: the float network.
+        model: the network with the layers before this one quantized.
+        layer: the component's name, in both.
+        data: the calibration set.
+
+    Raises:
+        DataError: the calibration set cannot be used.
+    """
+    moments = PairedMoments(_module(model, layer).weight.shape[1])
+    see_paired_rows(float_model, model, layer, data, moments.add)
+    return moments
+
+
+def see_paired_rows(
+    float_model: AcousticModel, model: AcousticModel, layer: str, data: CalibrationSet, see: PairedRows
+) -> None:
+    """Shows what a layer reads in two networks, batch after batch; arguments as of ``paired_moments``."""
+    waiting: list[Tensor] = []
+
+    def compare(rows: Tensor) -> None:
+        see(rows, waiting.pop(0))
+
+    def run_float(_: nn.Module, args: tuple, kwargs: dict) -> None:
+        waiting.clear()
+        float_model(*args, **kwargs)
+
+    with _watched(float_model, layer, waiting.append), _watched(model, layer, compare):
+        handle = model.register_forward_pre_hook(run_float, with_kwargs=True)
+        try:
+            data.run(model)
+        finally:
+            handle.remove()
+
+
+class _Watched(nn.Module):
+    def __init__(self, product: nn.Module, see: Callable[[Tensor], None]) -> None:
+        super().__init__()
+        self.product, self.see = product, see
+
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        self.see(x.detach().reshape(-1, x.shape[-1]))
+        return self.product(x, bias)
+
+
+@contextmanager
+def _watched(model: AcousticModel, layer: str, see: Callable[[Tensor], None]) -> Iterator[None]:
+    """Within the block, shows the rows that a layer's product is given."""
+    module = _module(model, layer)
+    product = module.product
+    module.product = _Watched(product, see)
+    model.forget_programs()
+    try:
+        yield
+    finally:
+        module.product = product
+        model.forget_programs()
+
+
+def _module(model: AcousticModel, layer: str) -> LinearModule:
+    return model.component(layer)  # type: ignore[return-value]
