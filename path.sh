@@ -17,6 +17,7 @@ _kq_modules() {
       mfcc) echo kaldi_native_fbank ;;
       onnx) echo onnx onnxruntime ;;
       report) echo matplotlib ;;
+      torchao) echo torchao ;;
       vosk) echo vosk ;;
       test) echo pytest hypothesis kaldiio ;;
       dev) echo ruff mypy ;;

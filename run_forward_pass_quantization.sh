@@ -8,7 +8,7 @@ here=$(pwd)
 . "$root/local/forward_pass_options.sh"
 # shellcheck source=local/quantization_options.sh
 . "$root/local/quantization_options.sh"
-preset=""               # a named configuration; by default the one tuned for the widths, which go from 2 to 16
+preset=""               # a named configuration; by default the one tuned for the widths
 engine=auto             # onnxruntime, reference, or auto: onnxruntime where it gives the same integers
 
 usage() {
@@ -16,7 +16,7 @@ usage() {
   echo "<exp-folder> is the root of a Kaldi recipe; without it the embedded example egs/alphadigits is used."
   echo "e.g.: $0 --bits 4"
   echo "      $0 --preset baseline --nj 8 --calibration-dir data/train_hires ~/kaldi/egs/librispeech/s5"
-  echo "Results go to --out-dir, by default <model-dir>/decode_<data>_<preset or widths><affix>."
+  echo "Results go to --out-dir, by default <model-dir>/decode_<data>_<preset, configuration or widths><affix>."
 }
 
 # shellcheck source=local/parse_options.sh

@@ -17,6 +17,8 @@ EXTRAS = {
     "onnx": ["onnx", "onnxruntime"],
     # Pages with plots.
     "report": ["matplotlib"],
+    # PyTorch's quantization of exported graphs.
+    "torchao": ["torchao"],
     # Loads the models that this project writes, as a deployment would.
     "vosk": ["vosk"],
     # kaldiio reads and writes archives independently of this project.
@@ -33,6 +35,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["kaldi_quant", "kaldi_quant.*"]),
+    package_data={"kaldi_quant": ["conf/ptq/*.yaml"]},
     python_requires=">=3.11",
     install_requires=["torch", "numpy", "scipy", "pyyaml", "click", "rich", "safetensors"],
     extras_require={**EXTRAS, "all": sorted({name for names in EXTRAS.values() for name in names})},

@@ -98,6 +98,14 @@ def subsampling_in(record: dict[str, Any], path: str) -> int:
     return factor
 
 
+def torch_engine_in(record: dict[str, Any]) -> str | None:
+    """The engine of PyTorch that a record names, for what PyTorch quantized; None for other models."""
+    config = record.get("config")
+    if not isinstance(config, dict) or config.get("backend") != "torch":
+        return None
+    return str(config.get("engine", "auto"))
+
+
 def code_version() -> str:
     """The package's version, and in a git checkout the commit, with + where files were changed since."""
     root = Path(__file__).resolve().parents[2]

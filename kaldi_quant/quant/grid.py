@@ -10,7 +10,7 @@ from torch import Tensor
 from kaldi_quant.quant.spec import QSpec
 
 # Scales below this would overflow float32 when they divide: a tensor that is zero everywhere gets a scale of one.
-_SMALLEST_SCALE = 1e-30
+SMALLEST_SCALE = 1e-30
 
 
 @dataclass(frozen=True)
@@ -66,4 +66,4 @@ class Grid:
 
 
 def _positive(scale: Tensor) -> Tensor:
-    return torch.where(scale > _SMALLEST_SCALE, scale, torch.ones_like(scale)).float()
+    return torch.where(scale > SMALLEST_SCALE, scale, torch.ones_like(scale)).float()

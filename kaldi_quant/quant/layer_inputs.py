@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.quant.calibration import CalibrationSet, LinearModule
+from kaldi_quant.quant.calibration import CalibrationSet, LinearModule, rows_that_count
 
 # At least so many rows are kept as examples, where there are as many.
 _EXAMPLES = 1024
@@ -34,9 +34,9 @@ class LayerInputs(torch.nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """As the module that it stands for."""
-        rows = x.detach().reshape(-1, x.shape[-1]).float()
+        rows = rows_that_count(x.detach()).float()
         sizes = rows.abs()
-        self.largest = torch.maximum(self.largest, sizes.amax(0))
+        self.largest = torch.maximum(self.largest, torch.nn.functional.pad(sizes, (0, 0, 0, 1)).amax(0))
         self._sizes += sizes.sum(0, dtype=torch.float64)
         self._count += len(rows)
         self.examples = torch.cat([self.examples, rows[:: self._stride]])

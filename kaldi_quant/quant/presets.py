@@ -41,7 +41,13 @@ def preset_for(bits: int, act_bits: int) -> str:
 
 
 def resolve(
-    preset: str | None, config: str | None, bits: int | None, act_bits: int | None
+    preset: str | None,
+    config: str | None,
+    bits: int | None,
+    act_bits: int | None,
+    observer: str | None = None,
+    per_channel: bool | None = None,
+    engine: str | None = None,
 ) -> tuple[str | None, PtqConfig]:
     """The configuration that options ask for, and the name of the preset that it comes from, if any.
 
@@ -50,6 +56,9 @@ def resolve(
         config: a file, instead of a preset.
         bits: width of the weights, instead of the preset's own; layers that it names keep theirs.
         act_bits: width of layers' inputs, likewise.
+        observer: how activation ranges are found, likewise.
+        per_channel: whether weights have a scale for each output channel, likewise.
+        engine: of PyTorch, likewise; only for those that PyTorch quantizes.
 
     Raises:
         UsageError: an option is wrong, or two exclude each other.
@@ -64,5 +73,13 @@ def resolve(
         default,
         bits=default.bits if bits is None else bits,
         act_bits=default.act_bits if act_bits is None else act_bits,
+        per_channel=default.per_channel if per_channel is None else per_channel,
     )
-    return preset, replace(chosen, default=default)
+    if engine is not None and chosen.backend != "torch":
+        raise UsageError(f"--engine {engine} is for models that PyTorch quantizes, as the presets torch-* do")
+    return preset, replace(
+        chosen,
+        default=default,
+        observer=chosen.observer if observer is None else observer,
+        engine=chosen.engine if engine is None else engine,
+    )

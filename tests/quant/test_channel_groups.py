@@ -1,5 +1,6 @@
 """Channels that can be rescaled are found, and rescaling them leaves the float output as it was."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ def found(nnet: Nnet) -> list[tuple[int, list[str], list[str]]]:
 def test_every_hidden_layer_of_a_tdnn_can_be_rescaled(example: Path) -> None:
     nnet = read_model(example / "exp/chain/tdnn1a_sp/final.mdl").nnet
     names = [f"tdnn{i}.affine" for i in range(1, 8)] + ["prefinal-chain.affine", "output.affine"]
-    assert found(nnet) == [(192, [below], [above]) for below, above in zip(names, names[1:], strict=False)]
+    assert found(nnet) == [(192, [below], [above]) for below, above in pairwise(names)]
 
 
 def test_a_chain_of_bypass_sums_shares_its_channels(example: Path) -> None:

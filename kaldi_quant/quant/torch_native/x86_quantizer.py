@@ -1,0 +1,125 @@
+"""torchao's quantizer for x86, told what to do with each layer; what it found is read from the graph it makes.
+
+Only this module imports torchao.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torchao.quantization.pt2e import observer as observers
+from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+from torchao.quantization.pt2e.quantizer import QuantizationAnnotation, QuantizationConfig, QuantizationSpec
+from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
+from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import X86InductorQuantizer
+
+from kaldi_quant.quant.config import LayerConfig
+from kaldi_quant.quant.spec import QSpec
+from kaldi_quant.quant.torch_native.observed import activation_observer, weight_observer
+
+__all__ = ["Found", "GraphQuantizer", "converted", "observers", "prepared"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What stands in a converted graph.
+
+    Args:
+        scale: of a layer's input, or of a mark.
+        zero_point: likewise.
+        weight: a layer's, (out, in) int8.
+        weight_scale: (out,) or () float32.
+    """
+
+    scale: float
+    zero_point: int
+    weight: Tensor | None = None
+    weight_scale: Tensor | None = None
+
+
+class GraphQuantizer(X86InductorQuantizer):
+    """Quantizes the layers that it is told of, and the nodes that are marked.
+
+    Args:
+        observer: how ranges are found.
+        layers: for each ``layer0``, ``layer1``, … its configuration.
+        marks: for each ``mark0``, ``mark1``, … its grid's width.
+    """
+
+    def __init__(self, observer: str, layers: list[LayerConfig], marks: list[QSpec]) -> None:
+        super().__init__()
+        self.observer, self.marks = observer, marks
+        for i, layer in enumerate(layers):
+            activation = self._activation(QSpec(layer.act_bits, signed=False, symmetric=False))
+            weight = self._weight(layer)
+            self.set_module_name_qconfig(f"layer{i}", QuantizationConfig(activation, activation, weight, None))
+
+    def _activation(self, spec: QSpec) -> QuantizationSpec:
+        return QuantizationSpec(
+            dtype=torch.uint8,
+            observer_or_fake_quant_ctr=activation_observer(observers, self.observer, spec),
+            quant_min=spec.qmin,
+            quant_max=spec.qmax,
+            qscheme=torch.per_tensor_affine,
+        )
+
+    def _weight(self, layer: LayerConfig) -> QuantizationSpec:
+        spec = layer.weight_spec()
+        return QuantizationSpec(
+            dtype=torch.int8,
+            observer_or_fake_quant_ctr=weight_observer(observers, layer),
+            quant_min=spec.qmin,
+            quant_max=spec.qmax,
+            qscheme=torch.per_channel_symmetric if spec.per_channel else torch.per_tensor_symmetric,
+            ch_axis=0 if spec.per_channel else None,
+        )
+
+    def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
+        """As its base class, and then the marked nodes."""
+        model = super().annotate(model)
+        for node in model.graph.nodes:
+            if _place(node).startswith("mark"):
+                spec = self._activation(self.marks[int(_place(node).removeprefix("mark"))])
+                node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(output_qspec=spec, _annotated=True)
+        return model
+
+
+def prepared(graph: fx.GraphModule, quantizer: GraphQuantizer) -> fx.GraphModule:
+    """The graph with observers in it."""
+    return prepare_pt2e(graph, quantizer)
+
+
+def converted(graph: fx.GraphModule) -> dict[str, Found]:
+    """What the observers have found, by ``layer0``, …, ``mark0``, …; a layer's first product counts."""
+    result = convert_pt2e(graph)
+    found: dict[str, Found] = {}
+    for node in result.graph.nodes:
+        place = _place(node)
+        if place.startswith("mark"):
+            user = next(iter(node.users))
+            found[place] = Found(float(user.args[1]), int(user.args[2]))
+        elif place.startswith("layer") and node.target == torch.ops.aten.linear.default and place not in found:
+            x, weight = node.args[0], node.args[1]
+            scale = weight.args[1]
+            scale = _tensor(result, scale) if isinstance(scale, fx.Node) else torch.tensor(scale)
+            found[place] = Found(float(x.args[1]), int(x.args[2]), _tensor(result, weight.args[0]), scale)
+    return found
+
+
+def _place(node: Any) -> str:
+    """The layer or mark that an operation belongs to; empty for others."""
+    if node.op != "call_function" or node.target not in (torch.ops.aten.linear.default, torch.ops.aten.clone.default):
+        return ""
+    names = [path.split(".")[0] for path, _ in node.meta.get("nn_module_stack", {}).values()]
+    return next((name for name in names if name.rstrip("0123456789") in ("layer", "mark")), "")
+
+
+def _tensor(graph: fx.GraphModule, node: fx.Node) -> Tensor:
+    """The constant that a node reads."""
+    value: Any = graph
+    for name in str(node.target).split("."):
+        value = getattr(value, name)
+    return value.detach()

@@ -1,0 +1,215 @@
+"""Rules for the factors of channels: each evens out what its paper says, and the float output stays as it was."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from kaldi_quant.errors import UsageError
+from kaldi_quant.kaldi.model import read_model
+from kaldi_quant.kaldi.tables import read_matrices
+from kaldi_quant.nnet.chunks import ChunkOptions
+from kaldi_quant.nnet.inference import Inference, InferenceOptions
+from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.quant.calibration import CalibrationSet
+from kaldi_quant.quant.channel_groups import ChannelGroup, channel_groups
+from kaldi_quant.quant.config import LayerConfig
+from kaldi_quant.quant.equalization import METHODS, equalize
+from kaldi_quant.quant.integer_graph import linear_layers
+from kaldi_quant.quant.layer_inputs import LayerInputs, observe_inputs
+from kaldi_quant.quant.linear_components import set_parameters, weight_of
+from kaldi_quant.quant.prepare import PreparedNetwork, prepare
+from kaldi_quant.quant.rounding_error import RoundingError
+from tests.references import NNET3, load, model_file, read_archive
+
+OPTIONS = InferenceOptions(ChunkOptions(3))
+
+
+@pytest.fixture(scope="module")
+def prepared(example: Path) -> PreparedNetwork:
+    return prepare(read_model(example / "exp/chain/tdnn1a_sp/final.mdl").nnet)
+
+
+@pytest.fixture(scope="module")
+def data(example: Path) -> CalibrationSet:
+    table = read_matrices(f"scp:{example}/data/train_sub_hires/feats.scp")
+    return CalibrationSet([utterance for utterance, _ in zip(table, range(4), strict=False)], OPTIONS)
+
+
+def configs(prepared: PreparedNetwork, config: LayerConfig) -> dict[str, LayerConfig]:
+    return dict.fromkeys(linear_layers(prepared.nnet), config)
+
+
+def rows(prepared: PreparedNetwork, data: CalibrationSet) -> np.ndarray:
+    inference = Inference(AcousticModel(prepared.float_nnet()).double(), None, OPTIONS)
+    return np.concatenate([rows for _, rows in inference.compute(data.utterances)])
+
+
+def per_channel(group: ChannelGroup, tables: dict[str, np.ndarray], values: dict[str, np.ndarray]) -> np.ndarray:
+    """The largest value of each channel."""
+    largest = np.zeros(group.size)
+    for name, channels in tables.items():
+        np.maximum.at(largest, channels[channels >= 0], values[name][channels >= 0])
+    return largest
+
+
+def weights(prepared: PreparedNetwork) -> dict[str, np.ndarray]:
+    return {name: np.abs(weight_of(prepared.nnet.components[name])) for name in linear_layers(prepared.nnet)}
+
+
+def inputs(prepared: PreparedNetwork, data: CalibrationSet) -> dict[str, LayerInputs]:
+    return observe_inputs(AcousticModel(prepared.float_nnet()), linear_layers(prepared.nnet), data)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_float_output_is_unchanged(prepared: PreparedNetwork, data: CalibrationSet, method: str) -> None:
+    changed = equalize(prepared, data, method, configs(prepared, LayerConfig(act_bits=4)))
+    before, after = rows(prepared, data), rows(changed, data)
+    assert np.abs(after - before).max() < 1e-5 * np.abs(before).max()
+    name = "tdnn3.affine"
+    assert not np.allclose(weight_of(changed.nnet.components[name]), weight_of(prepared.nnet.components[name]))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["conv_usual", "tdnnf_small", "lstmp", "logsoftmax"])
+def test_every_topology_can_be_equalized(name: str, method: str) -> None:
+    network = prepare(load(model_file(NNET3 / name)).nnet)
+    feats = read_archive(NNET3 / f"feats{network.nnet.input_dim()}.ark")
+    data = CalibrationSet(feats.items(), OPTIONS)
+    changed = equalize(network, data, method, configs(network, LayerConfig(bits=4, act_bits=4)))
+    before, after = rows(network, data), rows(changed, data)
+    assert np.abs(after - before).max() < 1e-5 * np.abs(before).max()
+
+
+def test_cle_makes_rows_and_columns_equally_large(prepared: PreparedNetwork, data: CalibrationSet) -> None:
+    changed = equalize(prepared, data, "cle", {})
+    weight = weights(changed)
+    for group in channel_groups(changed):
+        computed = per_channel(group, group.producers, {name: value.max(1) for name, value in weight.items()})
+        read = per_channel(group, group.consumers, {name: value.max(0) for name, value in weight.items()})
+        np.testing.assert_allclose(computed, read, rtol=0.01)
+
+
+@pytest.mark.parametrize("method", ["smoothquant", "awq"])
+def test_an_alpha_of_one_evens_out_activations(prepared: PreparedNetwork, data: CalibrationSet, method: str) -> None:
+    changed = equalize(prepared, data, method, {}, alpha=1.0)
+    found = inputs(changed, data)
+    sizes = {
+        name: (seen.largest if method == "smoothquant" else seen.mean_size).numpy() for name, seen in found.items()
+    }
+    for group in channel_groups(changed):
+        size = per_channel(group, group.consumers, sizes)
+        used = size[size > 0]
+        # A channel that hardly ever lives keeps its distance.
+        assert np.mean(np.isclose(used, np.median(used), rtol=1e-3)) > 0.95
+
+
+def test_an_alpha_of_zero_evens_out_weights(prepared: PreparedNetwork, data: CalibrationSet) -> None:
+    changed = equalize(prepared, data, "smoothquant", {}, alpha=0.0)
+    weight = weights(changed)
+    for group in channel_groups(changed):
+        read = per_channel(group, group.consumers, {name: value.max(0) for name, value in weight.items()})
+        np.testing.assert_allclose(read, np.median(read), rtol=1e-3)
+
+
+@pytest.mark.parametrize("method", ["smoothquant", "awq"])
+def test_a_searched_alpha_loses_less_than_none(prepared: PreparedNetwork, data: CalibrationSet, method: str) -> None:
+    config = LayerConfig(bits=4, act_bits=4)
+    changed = equalize(prepared, data, method, configs(prepared, config))
+
+    def losses(network: PreparedNetwork) -> np.ndarray:
+        names = [name for group in channel_groups(network) for name in group.consumers]
+        found = inputs(network, data)
+        errors = [
+            RoundingError(
+                config,
+                torch.from_numpy(weight_of(network.nnet.components[name])).double(),
+                found[name].examples.double(),
+            )
+            for name in names
+        ]
+        return np.array([error.relative(torch.ones(error.weight.shape[1], dtype=torch.float64)) for error in errors])
+
+    before, after = losses(prepared), losses(changed)
+    assert (after < before * 1.02).all()
+    assert after.sum() < 0.95 * before.sum()
+
+
+def test_layers_that_stay_in_float_ask_for_nothing(prepared: PreparedNetwork, data: CalibrationSet) -> None:
+    kept = configs(prepared, LayerConfig(float_reason="to see"))
+    changed = equalize(prepared, data, "smoothquant", kept)
+    for name in linear_layers(prepared.nnet):
+        np.testing.assert_array_equal(
+            weight_of(changed.nnet.components[name]), weight_of(prepared.nnet.components[name])
+        )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_dead_channels_do_no_harm(prepared: PreparedNetwork, data: CalibrationSet, method: str) -> None:
+    components = dict(prepared.nnet.components)
+    for name, dead in (("tdnn2.affine", np.s_[:5]), ("tdnn3.affine", np.s_[:, :7])):
+        weight, bias = weight_of(components[name]).copy(), components[name]["BiasParams"].copy()
+        weight[dead] = 0
+        if name == "tdnn2.affine":
+            bias[:5] = -1
+        components[name] = set_parameters(components[name], weight, bias)
+    network = replace(prepared, nnet=replace(prepared.nnet, components=components))
+    changed = equalize(network, data, method, configs(network, LayerConfig(bits=4, act_bits=4)))
+    before, after = rows(network, data), rows(changed, data)
+    assert np.abs(after - before).max() < 1e-5 * np.abs(before).max()
+
+
+def test_the_estimate_is_what_rounding_loses() -> None:
+    random = np.random.default_rng(0)
+    x = torch.from_numpy(np.maximum(random.normal(size=(4000, 60)), 0) * random.uniform(0.3, 3, 60))
+    weight = torch.from_numpy(random.normal(size=(64, 60)))
+    factor = torch.from_numpy(random.uniform(0.5, 2, 60))
+    for config in (LayerConfig(bits=8, act_bits=4), LayerConfig(bits=4, act_bits=8), LayerConfig(bits=4, act_bits=4)):
+        error = RoundingError(config, weight, x)
+        scaled, columns = x / factor, weight * factor
+        step = 2 * columns.abs().amax(1, keepdim=True) / (2**config.bits - 1)
+        best = torch.inf
+        for share in np.linspace(0.5, 1, 11):  # an honest search of scales, without any of the code under test
+            q = (columns / (share * step)).round().clamp(1 - 2 ** (config.bits - 1), 2 ** (config.bits - 1) - 1)
+            for top in np.linspace(0.3, 1, 15) * float(scaled.max()):
+                grid = top / (2**config.act_bits - 1)
+                y = (scaled / grid).round().clamp(0, 2**config.act_bits - 1) * grid
+                lost = (y @ (q * share * step).T - x @ weight.T).var(0).sum() / (x @ weight.T).var(0).sum()
+                best = min(best, float(lost))
+        assert error.relative(factor) == pytest.approx(best, rel=0.15)
+
+
+class Zero(torch.nn.Module):
+    def forward(self, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        return torch.zeros(())
+
+
+def test_inputs_are_seen_whole_and_kept_in_part() -> None:
+    seen = LayerInputs(Zero(), 3)
+    values = torch.from_numpy(np.random.default_rng(0).normal(size=(20, 500, 3))).float()
+    for batch in values:
+        seen(batch.unsqueeze(0))
+    everything = values.reshape(-1, 3)
+    torch.testing.assert_close(seen.largest, everything.abs().amax(0))
+    torch.testing.assert_close(seen.mean_size.float(), everything.abs().mean(0))
+    assert 1024 <= len(seen.examples) <= 2048
+    # Each batch has its share.
+    counts = [int((seen.examples.unsqueeze(1) == batch).all(2).any(1).sum()) for batch in values]
+    assert sum(counts) == len(seen.examples)
+    assert max(counts) - min(counts) <= 2
+
+
+@pytest.mark.parametrize(
+    ("method", "alpha", "sentence"),
+    [
+        ("magic", None, "the equalization 'magic' is none of cle, smoothquant, awq"),
+        ("awq", 1.5, "the exponent of awq is 1.5, which is not between 0 and 1"),
+    ],
+)
+def test_wrong_options_are_one_sentence(
+    prepared: PreparedNetwork, data: CalibrationSet, method: str, alpha: float | None, sentence: str
+) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        equalize(prepared, data, method, {}, alpha)
