@@ -99,7 +99,8 @@ def channel_groups(prepared: PreparedNetwork) -> list[ChannelGroup]:
         found = [{name: channel[classes[elements]] for name, elements in table.items()} for table in tables]
         used = [{name: one for name, one in table.items() if (one >= 0).any()} for table in found]
         groups.append(ChannelGroup(len(channels), *used))
-    return groups
+    # Columns that no layer reads have nothing to gain.
+    return [group for group in groups if group.consumers]
 
 
 def rescale(prepared: PreparedNetwork, factors: Mapping[ChannelGroup, np.ndarray]) -> PreparedNetwork:

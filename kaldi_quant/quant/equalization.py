@@ -26,7 +26,7 @@ from kaldi_quant.quant.rounding_error import RoundingError
 METHODS = ("cle", "smoothquant", "awq")
 
 # Exponents that are tried where none is given: from weights alone to activations alone.
-_ALPHAS = tuple(step / 10 for step in range(11))
+_ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 # Cross-layer equalization has converged when no factor is further from one than this, or after so many rounds.
 _CONVERGED, _MOST_ROUNDS = 1e-3, 100

@@ -11,7 +11,7 @@ from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet, LinearModule, rows_that_count
 
 # At least so many rows are kept as examples, where there are as many.
-_EXAMPLES = 1024
+_EXAMPLES = 512
 
 
 class LayerInputs(torch.nn.Module):

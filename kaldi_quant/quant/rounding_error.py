@@ -9,6 +9,7 @@ not count, as its share of the error is constant, which bias correction takes aw
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -41,24 +42,31 @@ class RoundingError:
         Args:
             factor: (in,) float64 positive; the weights are multiplied by it.
         """
-        return (self._of_activations(factor) + self._of_weights(factor)) / self._output_variance()
+        return (self._of_activations(factor) + self._of_weights(factor)) / self._output_variance
 
+    @cached_property
     def _output_variance(self) -> float:
-        output = self.inputs @ self.weight.T
-        return max(float(output.var(0, correction=0).sum()), torch.finfo(torch.float64).tiny)
+        return max(float(_variance(self.inputs @ self.weight.T).sum()), torch.finfo(torch.float64).tiny)
+
+    @cached_property
+    def _input_variance(self) -> Tensor:
+        return _variance(self.inputs)
 
     def _of_activations(self, factor: Tensor) -> float:
         scaled = self.inputs / factor
         observer = MseObserver()
         observer.observe(scaled)
         grid = observer.grid(self.config.activation_spec(observer.signed))
-        error = (grid.fake(scaled) - scaled) * factor
-        return float(error.var(0, correction=0) @ self.weight.square().sum(0))
+        return float(_variance(grid.fake(scaled) - scaled) @ (self.weight * factor).square().sum(0))
 
     def _of_weights(self, factor: Tensor) -> float:
         scaled = self.weight[:: max(1, len(self.weight) // _ROWS)] * factor
-        variance = self.inputs.var(0, correction=0) / factor.square()
+        variance = self._input_variance / factor.square()
         spec = self.config.weight_spec()
         grid = minmax_grid(scaled, spec) if self.config.method == "minmax" else mse_grid(scaled, spec, variance)
-        error = (grid.fake(scaled) - scaled).square() @ variance
-        return float(error.mean()) * len(self.weight)
+        return float(((grid.fake(scaled) - scaled).square() @ variance).mean()) * len(self.weight)
+
+
+def _variance(x: Tensor) -> Tensor:
+    """Of each column; torch's own takes ten times as long."""
+    return x.square().mean(0) - x.mean(0).square()

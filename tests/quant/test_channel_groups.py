@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet.model import AcousticModel
@@ -16,6 +17,51 @@ from tests.references import MODELS, NNET3, load, model_file
 
 EXAMPLES = ("tdnn1a_sp", "tdnnf1b_sp")
 PARITY = ("tdnnf", "tdnnf_ivec", "cnn_tdnnf", "tdnn_lstm")
+
+_BOUNDED = ("TanhComponent", "SigmoidComponent")
+
+#: The networks that have no channels to rescale even with ReLUs instead of bounded functions, and one that is not run.
+FIXED = {
+    "affine_kinds",
+    "batchnorm",
+    "composite",
+    "constants",
+    "conv_old",
+    "descriptor_const",
+    "descriptor_nested",
+    "descriptor_output",
+    "descriptor_sum_scale_const",
+    "dim_range",
+    "distribute",
+    "gru_gates",
+    "layers_relu_renorm",
+    "logsoftmax",
+    "lstm_gates",
+    "normalize",
+    "output_prior_scale",
+    "pnorm_sumgroup",
+    "products_and_blocks",
+    "scales_and_offsets",
+    "softmax",
+    "stats_hand",
+}
+
+
+#: Those that have some only with ReLUs: all kinds of descriptors, and recurrence.
+ONLY_WITH_RELUS = {
+    name
+    for name in MODELS
+    if name.startswith(("descriptor", "rnn")) or name in ("dropouts", "layers_sigmoid_tanh", "modulus_round")
+} - {*FIXED, "descriptor_replace_index_hidden"}
+
+
+def with_relus(nnet: Nnet) -> Nnet:
+    """The network with ReLUs instead of bounded functions."""
+    components = {
+        name: Component("RectifiedLinearComponent", component.fields) if component.type in _BOUNDED else component
+        for name, component in nnet.components.items()
+    }
+    return Nnet(nnet.config_lines, components, nnet.path)
 
 
 def output(nnet: Nnet, frames: int = 60) -> torch.Tensor:
@@ -37,15 +83,31 @@ def random_factors(groups: list[ChannelGroup]) -> dict[ChannelGroup, np.ndarray]
 def relative_change(nnet: Nnet) -> float:
     """The largest change of the output that random factors make, as a share of the largest output."""
     prepared = prepare(nnet)
-    changed = rescale(prepared, random_factors(channel_groups(prepared)))
+    groups = channel_groups(prepared)
+    assert groups
+    changed = rescale(prepared, random_factors(groups))
     before, after = output(prepared.float_nnet()), output(changed.float_nnet())
     return float((after - before).abs().max() / before.abs().max())
 
 
-# DistributeComponent is the one kind that is read and written but not executed.
-@pytest.mark.parametrize("name", [name for name in MODELS if name != "distribute"])
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in FIXED | ONLY_WITH_RELUS])
 def test_the_output_is_unchanged(name: str) -> None:
     assert relative_change(load(model_file(NNET3 / name)).nnet) < 1e-5
+
+
+@pytest.mark.parametrize("name", sorted(ONLY_WITH_RELUS))
+def test_the_output_is_unchanged_through_all_descriptors(name: str) -> None:
+    assert relative_change(with_relus(load(model_file(NNET3 / name)).nnet)) < 1e-5
+
+
+@pytest.mark.parametrize("name", sorted(FIXED))
+def test_channels_of_other_functions_are_left_alone(name: str) -> None:
+    assert channel_groups(prepare(with_relus(load(model_file(NNET3 / name)).nnet))) == []
+
+
+def test_a_recurrence_of_sums_is_rescaled_as_one() -> None:
+    groups = found(with_relus(load(model_file(NNET3 / "rnn_sum_failover")).nnet))
+    assert groups == [(12, ["a1", "r1"], ["b1", "r1", "s1", "last"]), (12, ["b1", "s1"], ["s1", "last"])]
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -90,14 +152,3 @@ def test_a_filter_has_one_factor_for_all_heights() -> None:
     assert group.size == model["NumFiltersIn"]
     np.testing.assert_array_equal(group.nodes["cnn1.relu"], np.tile(np.arange(group.size), model["HeightIn"]))
     np.testing.assert_array_equal(group.consumers["cnn2.conv"], np.tile(np.arange(group.size), len(model["Offsets"])))
-
-
-@pytest.mark.parametrize("name", ["scales_and_offsets", "normalize", "logsoftmax", "layers_sigmoid_tanh"])
-def test_channels_of_other_functions_are_left_alone(name: str) -> None:
-    nnet = load(model_file(NNET3 / name)).nnet
-    prepared = prepare(nnet)
-    homogeneous = {"RectifiedLinearComponent", "NoOpComponent"}
-    for group in channel_groups(prepared):
-        kinds = {prepared.nnet.components[node].type for node in group.nodes if node in prepared.nnet.components}
-        linear = {kind for kind in kinds if "Affine" in kind or "Linear" in kind}
-        assert kinds - linear <= homogeneous

@@ -20,8 +20,10 @@ from kaldi_quant.quant.equalization import METHODS, equalize
 from kaldi_quant.quant.integer_graph import linear_layers
 from kaldi_quant.quant.layer_inputs import LayerInputs, observe_inputs
 from kaldi_quant.quant.linear_components import set_parameters, weight_of
+from kaldi_quant.quant.observers import MseObserver
 from kaldi_quant.quant.prepare import PreparedNetwork, prepare
 from kaldi_quant.quant.rounding_error import RoundingError
+from kaldi_quant.quant.weight_grids import mse_grid
 from tests.references import NNET3, load, model_file, read_archive
 
 OPTIONS = InferenceOptions(ChunkOptions(3))
@@ -59,28 +61,40 @@ def weights(prepared: PreparedNetwork) -> dict[str, np.ndarray]:
     return {name: np.abs(weight_of(prepared.nnet.components[name])) for name in linear_layers(prepared.nnet)}
 
 
+def weights_equal(one: PreparedNetwork, other: PreparedNetwork) -> bool:
+    mine, others = weights(one), weights(other)
+    return all(np.array_equal(mine[name], others[name]) for name in mine)
+
+
 def inputs(prepared: PreparedNetwork, data: CalibrationSet) -> dict[str, LayerInputs]:
     return observe_inputs(AcousticModel(prepared.float_nnet()), linear_layers(prepared.nnet), data)
 
 
+def assert_same_output(changed: PreparedNetwork, network: PreparedNetwork, data: CalibrationSet) -> None:
+    before, after = rows(network, data), rows(changed, data)
+    assert np.abs(after - before).max() < 1e-5 * np.abs(before).max()
+    was, now = weights(network), weights(changed)
+    assert any((now[name] != was[name]).any() for name in was)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_the_float_output_is_unchanged(prepared: PreparedNetwork, data: CalibrationSet, method: str) -> None:
-    changed = equalize(prepared, data, method, configs(prepared, LayerConfig(act_bits=4)))
-    before, after = rows(prepared, data), rows(changed, data)
-    assert np.abs(after - before).max() < 1e-5 * np.abs(before).max()
-    name = "tdnn3.affine"
-    assert not np.allclose(weight_of(changed.nnet.components[name]), weight_of(prepared.nnet.components[name]))
+    assert_same_output(equalize(prepared, data, method, {}, alpha=0.5), prepared, data)
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("name", ["conv_usual", "tdnnf_small", "lstmp", "logsoftmax"])
-def test_every_topology_can_be_equalized(name: str, method: str) -> None:
+@pytest.mark.parametrize(("name", "method"), [("conv_usual", "awq"), ("tdnnf_small", "smoothquant"), ("lstmp", "cle")])
+def test_other_topologies_are_equalized(name: str, method: str) -> None:
     network = prepare(load(model_file(NNET3 / name)).nnet)
     feats = read_archive(NNET3 / f"feats{network.nnet.input_dim()}.ark")
     data = CalibrationSet(feats.items(), OPTIONS)
     changed = equalize(network, data, method, configs(network, LayerConfig(bits=4, act_bits=4)))
-    before, after = rows(network, data), rows(changed, data)
-    assert np.abs(after - before).max() < 1e-5 * np.abs(before).max()
+    assert_same_output(changed, network, data)
+
+
+def test_a_network_without_channels_to_rescale_stays_as_it_is(data: CalibrationSet) -> None:
+    network = prepare(load(model_file(NNET3 / "normalize")).nnet)
+    for method in METHODS:
+        assert weights_equal(equalize(network, data, method, {}), network)
 
 
 def test_cle_makes_rows_and_columns_equally_large(prepared: PreparedNetwork, data: CalibrationSet) -> None:
@@ -108,10 +122,10 @@ def test_an_alpha_of_one_evens_out_activations(prepared: PreparedNetwork, data: 
 
 def test_an_alpha_of_zero_evens_out_weights(prepared: PreparedNetwork, data: CalibrationSet) -> None:
     changed = equalize(prepared, data, "smoothquant", {}, alpha=0.0)
-    weight = weights(changed)
-    for group in channel_groups(changed):
-        read = per_channel(group, group.consumers, {name: value.max(0) for name, value in weight.items()})
-        np.testing.assert_allclose(read, np.median(read), rtol=1e-3)
+    # The rows of the last layer are the outputs, so that nothing but its columns was rescaled.
+    read = weights(changed)["output.affine"].max(0)
+    np.testing.assert_allclose(read, read[0], rtol=1e-5)
+    assert np.ptp(weights(prepared)["output.affine"].max(0)) > 0.1 * read[0]
 
 
 @pytest.mark.parametrize("method", ["smoothquant", "awq"])
@@ -139,11 +153,7 @@ def test_a_searched_alpha_loses_less_than_none(prepared: PreparedNetwork, data: 
 
 def test_layers_that_stay_in_float_ask_for_nothing(prepared: PreparedNetwork, data: CalibrationSet) -> None:
     kept = configs(prepared, LayerConfig(float_reason="to see"))
-    changed = equalize(prepared, data, "smoothquant", kept)
-    for name in linear_layers(prepared.nnet):
-        np.testing.assert_array_equal(
-            weight_of(changed.nnet.components[name]), weight_of(prepared.nnet.components[name])
-        )
+    assert weights_equal(equalize(prepared, data, "smoothquant", kept), prepared)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -156,29 +166,23 @@ def test_dead_channels_do_no_harm(prepared: PreparedNetwork, data: CalibrationSe
             bias[:5] = -1
         components[name] = set_parameters(components[name], weight, bias)
     network = replace(prepared, nnet=replace(prepared.nnet, components=components))
-    changed = equalize(network, data, method, configs(network, LayerConfig(bits=4, act_bits=4)))
-    before, after = rows(network, data), rows(changed, data)
-    assert np.abs(after - before).max() < 1e-5 * np.abs(before).max()
+    assert_same_output(equalize(network, data, method, {}, alpha=0.5), network, data)
 
 
-def test_the_estimate_is_what_rounding_loses() -> None:
+@pytest.mark.parametrize(("bits", "act_bits"), [(8, 4), (4, 8), (4, 4), (3, 6)])
+def test_the_estimate_is_what_rounding_loses(bits: int, act_bits: int) -> None:
     random = np.random.default_rng(0)
-    x = torch.from_numpy(np.maximum(random.normal(size=(4000, 60)), 0) * random.uniform(0.3, 3, 60))
-    weight = torch.from_numpy(random.normal(size=(64, 60)))
-    factor = torch.from_numpy(random.uniform(0.5, 2, 60))
-    for config in (LayerConfig(bits=8, act_bits=4), LayerConfig(bits=4, act_bits=8), LayerConfig(bits=4, act_bits=4)):
-        error = RoundingError(config, weight, x)
-        scaled, columns = x / factor, weight * factor
-        step = 2 * columns.abs().amax(1, keepdim=True) / (2**config.bits - 1)
-        best = torch.inf
-        for share in np.linspace(0.5, 1, 11):  # an honest search of scales, without any of the code under test
-            q = (columns / (share * step)).round().clamp(1 - 2 ** (config.bits - 1), 2 ** (config.bits - 1) - 1)
-            for top in np.linspace(0.3, 1, 15) * float(scaled.max()):
-                grid = top / (2**config.act_bits - 1)
-                y = (scaled / grid).round().clamp(0, 2**config.act_bits - 1) * grid
-                lost = (y @ (q * share * step).T - x @ weight.T).var(0).sum() / (x @ weight.T).var(0).sum()
-                best = min(best, float(lost))
-        assert error.relative(factor) == pytest.approx(best, rel=0.15)
+    inputs = torch.from_numpy(np.maximum(random.normal(size=(4000, 60)), 0) * random.uniform(0.3, 3, 60))
+    weight, factor = (torch.from_numpy(random.normal(size=(64, 60))), torch.from_numpy(random.uniform(0.5, 2, 60)))
+    config = LayerConfig(bits=bits, act_bits=act_bits)
+    scaled, columns = inputs / factor, weight * factor
+    observer = MseObserver()
+    observer.observe(scaled)
+    x = observer.grid(config.activation_spec(signed=False)).fake(scaled)
+    w = mse_grid(columns, config.weight_spec(), scaled.var(0)).fake(columns)
+    expected = inputs @ weight.T
+    lost = (x @ w.T - expected).var(0).sum() / expected.var(0).sum()
+    assert RoundingError(config, weight, inputs).relative(factor) == pytest.approx(float(lost), rel=0.1)
 
 
 class Zero(torch.nn.Module):
@@ -194,7 +198,7 @@ def test_inputs_are_seen_whole_and_kept_in_part() -> None:
     everything = values.reshape(-1, 3)
     torch.testing.assert_close(seen.largest, everything.abs().amax(0))
     torch.testing.assert_close(seen.mean_size.float(), everything.abs().mean(0))
-    assert 1024 <= len(seen.examples) <= 2048
+    assert 512 <= len(seen.examples) <= 1024
     # Each batch has its share.
     counts = [int((seen.examples.unsqueeze(1) == batch).all(2).any(1).sum()) for batch in values]
     assert sum(counts) == len(seen.examples)
