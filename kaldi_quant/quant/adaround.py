@@ -1,0 +1,148 @@
+"""AdaRound: whether each weight goes up or down on its grid is learned from the layer's output after its ReLU.
+
+The layer reads what the quantized layers before it make, and learns what the float one makes. Each weight lies between
+its two neighbours on the grid at a share that a rectified sigmoid yields; a penalty, sharper and sharper, drives the
+shares to 0 and 1.
+
+Source: M. Nagel, R. Amjad, M. van Baalen, C. Louizos, T. Blankevoort, "Up or Down? Adaptive Rounding for Post-Training
+Quantization", ICML 2020. Different here: shares begin half way to integers that are good already (GPTQ and coordinate
+descent), and the bias is learned too, which inputs are centred for.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kaldi_quant.quant.grid import Grid
+
+# The stretch of the sigmoid, and the exponents at which the penalty begins and ends: the paper's.
+_ZETA, _GAMMA = 1.1, -0.1
+_FIRST_BETA, _LAST_BETA = 20.0, 2.0
+# The penalty counts from this share of the steps on (the authors' code), so many times its mean over the weights beside
+# the loss as a share of the first one (chosen on the example's calibration set, like the learning rates).
+_WARM_UP, _PENALTY = 0.2, 50.0
+_LEARNING_RATE, _BIAS_LEARNING_RATE = 0.1, 1e-3
+# Shares begin no nearer to 0 and 1 than this, where the sigmoid would hardly move.
+_LEAST_SHARE = 0.02
+
+
+@dataclass(frozen=True)
+class AdaRoundOptions:
+    """How rounding is learned.
+
+    Args:
+        steps: of Adam.
+        rows: of the calibration sample in each step.
+        seed: for the choice of rows.
+    """
+
+    steps: int = 1500
+    rows: int = 512
+    seed: int = 0
+
+
+def adaround(
+    weight: Tensor,
+    grid: Grid,
+    integers: Tensor,
+    inputs: Tensor,
+    targets: Tensor,
+    relu: bool,
+    options: AdaRoundOptions | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Integers and bias with which a layer's output comes closest to the float layer's.
+
+    Args:
+        weight: (out, in) float: between whose neighbours on the grid is chosen.
+        grid: scale and zero point (out, 1) or ().
+        integers: (out, in) int32, on the grid: where to begin; of their neighbours one remains to choose from.
+        inputs: (rows, in) float: a sample of what the layer reads in the quantized network.
+        targets: (rows, out) float: what the float layer makes for these rows, bias included, before its nonlinearity.
+        relu: whether a ReLU follows.
+        options: see there.
+
+    Returns:
+        (out, in) int32 and (out,) float32; on the sample no worse than ``integers`` with the bias of least error of the
+        mean.
+    """
+    options = options or AdaRoundOptions()
+    inputs, targets = inputs.float(), targets.float()
+    mean = inputs.mean(0)
+    centred = inputs - mean
+    problem = _Rounding(weight, grid, integers)
+    bias = (targets - centred @ problem.dequantized(problem.first).T).mean(0)
+    goal = targets.relu() if relu else targets
+
+    def outputs(rows: Tensor | slice, shares: Tensor, bias: Tensor) -> Tensor:
+        out = torch.nn.functional.linear(centred[rows], problem.dequantized(shares), bias)
+        return out.relu() if relu else out
+
+    def loss(shares: Tensor, bias: Tensor) -> float:
+        with torch.no_grad():
+            return float((outputs(slice(None), shares, bias) - goal).square().mean())
+
+    first_loss = loss(problem.first, bias)
+    chosen, chosen_bias = problem.first, bias
+    if first_loss > 0 and options.steps > 0:
+        learned = bias.clone().requires_grad_()
+        generator = torch.Generator().manual_seed(options.seed)
+        optimizer = torch.optim.Adam(
+            [
+                {"params": [problem.logits], "lr": _LEARNING_RATE},
+                {"params": [learned], "lr": _BIAS_LEARNING_RATE * float(goal.std())},
+            ],
+            betas=(0.9, 0.99),
+        )
+        for step in range(options.steps):
+            rows = torch.randint(len(inputs), (options.rows,), generator=generator)
+            shares = problem.shares()
+            error = (outputs(rows, shares, learned) - goal[rows]).square().mean() / first_loss
+            optimizer.zero_grad()
+            (error + _penalty(shares, step / options.steps)).backward()
+            optimizer.step()
+        decided = (problem.shares().detach() >= 0.5).float()
+        if loss(decided, learned.detach()) < first_loss:
+            chosen, chosen_bias = decided, learned.detach()
+    return problem.integers(chosen), chosen_bias - problem.dequantized(chosen) @ mean
+
+
+def _penalty(shares: Tensor, progress: float) -> Tensor | float:
+    """What keeps shares from staying between 0 and 1; its exponent falls as half a cosine."""
+    if progress < _WARM_UP:
+        return 0.0
+    angle = math.pi * (progress - _WARM_UP) / (1 - _WARM_UP)
+    beta = _LAST_BETA + (_FIRST_BETA - _LAST_BETA) * (1 + math.cos(angle)) / 2
+    return _PENALTY * (1 - (2 * shares - 1).abs().pow(beta)).mean()
+
+
+class _Rounding:
+    """The choice between two neighbours for each weight."""
+
+    def __init__(self, weight: Tensor, grid: Grid, integers: Tensor) -> None:
+        self.grid = grid
+        scale, zero_point = grid.scale, grid.zero_point
+        steps = weight.float() / scale + zero_point
+        below = torch.where(steps >= integers, integers, integers - 1)
+        #: (out, in) int32: the lower of the two.
+        self.lower = below.clamp(grid.spec.qmin, grid.spec.qmax - 1).to(torch.int32)
+        #: (out, in): the shares, 0 or 1, that yield the integers given.
+        self.first = (integers - self.lower).float()
+        nearest = (steps - self.lower).clamp(0, 1)
+        begin = ((nearest + self.first) / 2).clamp(_LEAST_SHARE, 1 - _LEAST_SHARE)
+        self.logits = torch.logit((begin - _GAMMA) / (_ZETA - _GAMMA)).requires_grad_()
+
+    def shares(self) -> Tensor:
+        """(out, in) between 0 and 1."""
+        return (torch.sigmoid(self.logits) * (_ZETA - _GAMMA) + _GAMMA).clamp(0, 1)
+
+    def dequantized(self, shares: Tensor) -> Tensor:
+        """(out, in) float32: the weights for shares."""
+        return (self.lower - self.grid.zero_point + shares) * self.grid.scale
+
+    def integers(self, shares: Tensor) -> Tensor:
+        """(out, in) int32, for shares of 0 and 1."""
+        return self.lower + shares.to(torch.int32)
