@@ -13,14 +13,25 @@ OURS, TORCH = "run_forward_pass_quantization.sh", "run_forward_pass_quantization
 
 
 def run(recipe: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Runs a recipe in this interpreter's environment, without Kaldi, on the 12 utterances with audio."""
+    """Runs a recipe in this interpreter's environment, without Kaldi."""
     settings = {**os.environ, "VIRTUAL_ENV": sys.prefix, "KALDI_ROOT": ""}
     command = ["bash", str(ROOT / recipe), *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=300, check=False)
 
 
-def test_from_a_kaldi_folder_to_scores_and_files(tmp_path: Path) -> None:
-    options = ("--bits", 4, "--calibration-utterances", 6, "--data-dir", "data/test_wav", "--out-dir", tmp_path)
+@pytest.fixture
+def data(example: Path, tmp_path: Path) -> Path:
+    """A data folder of eight utterances."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("feats.scp", "text", "utt2spk"):
+        lines = (example / "data/test_hires" / name).read_text().splitlines(keepends=True)
+        (folder / name).write_text("".join(lines[:8]))
+    return folder
+
+
+def test_from_a_kaldi_folder_to_scores_and_files(data: Path, tmp_path: Path) -> None:
+    options = ("--bits", 4, "--calibration-utterances", 6, "--data-dir", data, "--out-dir", tmp_path)
     first = run(OURS, *options, "--nj", 1)
     assert first.returncode == 0, first.stderr
     assert first.stdout.splitlines()[-1].startswith("%WER")

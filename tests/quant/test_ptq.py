@@ -242,5 +242,5 @@ def test_equalized_networks_are_quantized(
     nnet: Nnet, utterances: list[tuple[str, np.ndarray]], equalization: str
 ) -> None:
     config = PtqConfig(LayerConfig(act_bits=6), equalization=equalization)
-    network = quantize(nnet, config, CalibrationSet(utterances[:3], OPTIONS))
-    assert divergence(nnet, network.model(), utterances[10:]) < 0.05
+    network = quantize(nnet, config, CalibrationSet(utterances[:8], OPTIONS))
+    assert divergence(nnet, network.model(), utterances[8:]) < 0.05
