@@ -32,6 +32,7 @@ VERBS = {
     "decode": "Decode log-likelihoods into lattices (as latgen-faster-mapped).",
     "score": "Score lattices: WER over language-model weights and insertion penalties.",
     "compare": "Compare decode folders: WER with its significance, size, speed.",
+    "train": "Fine-tune a float model with LF-MMI on Kaldi's examples.",
     "chain-prob": "Print the chain objective of examples (as nnet3-chain-compute-prob).",
 }
 _log = logging.getLogger(__name__)

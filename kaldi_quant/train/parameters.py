@@ -14,7 +14,8 @@ from torch import nn
 
 from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.component import Component
-from kaldi_quant.kaldi.nnet import Nnet
+from kaldi_quant.kaldi.nnet import ComponentNode, Nnet
+from kaldi_quant.nnet.graph import reachable_nodes
 from kaldi_quant.nnet.model import AcousticModel
 
 #: For each name of a module's parameter the fields that may hold it, of which a component has one.
@@ -25,9 +26,9 @@ _FIELDS = {
     "offsets": ("Offsets",),
     "output": ("Output",),
     "value": ("Output",),
-    "params": ("Params",),
+    "peepholes": ("Params",),
+    "w_h": ("w_h",),
 }
-_DEFAULT_MAX_CHANGE = 0.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def trained_components(model: AcousticModel, nnet: Nnet) -> list[TrainedComponen
         ModelError: nothing in the network can be trained.
     """
     found = []
-    for name in model.component_names:
+    for name in _component_names(model):
         component, module = nnet.components[name], model.component(name)
         parameters = dict(module.named_parameters(recurse=False))
         if not _is_updatable(component):
@@ -73,7 +74,7 @@ def trained_components(model: AcousticModel, nnet: Nnet) -> list[TrainedComponen
                 float(component.get(field, default))
                 for field, default in (
                     ("LearningRateFactor", 1.0),
-                    ("MaxChange", _DEFAULT_MAX_CHANGE),
+                    ("MaxChange", 0.0),
                     ("L2Regularize", 0.0),
                     ("OrthonormalConstraint", 0.0),
                 )
@@ -92,7 +93,7 @@ def trained_nnet(model: AcousticModel, nnet: Nnet) -> Nnet:
         nnet: is left as it is.
     """
     components = dict(nnet.components)
-    for name in model.component_names:
+    for name in _component_names(model):
         component = components[name]
         if not _is_updatable(component):
             continue
@@ -103,6 +104,12 @@ def trained_nnet(model: AcousticModel, nnet: Nnet) -> Nnet:
             changed.replace(field, values.reshape(np.shape(component[field])).copy())
         components[name] = changed
     return replace(nnet, components=components)
+
+
+def _component_names(model: AcousticModel) -> list[str]:
+    used = reachable_nodes(model.nnet, *model.graph.outputs)
+    names = {node.component for name in used if isinstance(node := model.nnet.nodes[name], ComponentNode)}
+    return [name for name in model.nnet.components if name in names]
 
 
 def _is_updatable(component: Component) -> bool:

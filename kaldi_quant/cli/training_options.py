@@ -1,0 +1,130 @@
+"""Options of training, shared by the verbs that train."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from kaldi_quant.train.chain.options import ChainOptions
+    from kaldi_quant.train.chain_source import SourceOptions
+    from kaldi_quant.train.finetune import TrainingData
+    from kaldi_quant.train.loop import LoopOptions
+
+_OPTIONS = (
+    click.option("--den-fst", metavar="FST", help="The denominator; by default den.fst beside MODEL."),
+    click.option("--num-epochs", type=int, default=3, show_default=True, help="Passes over all examples."),
+    click.option("--minibatch-size", default="64", show_default=True, help="As nnet3-chain-merge-egs takes it."),
+    click.option("--lr-initial", type=float, default=1e-4, show_default=True, help="Learning rate at the beginning."),
+    click.option("--lr-final", type=float, default=1e-5, show_default=True, help="Learning rate at the end."),
+    click.option(
+        "--optimizer",
+        type=click.Choice(["adam", "sgd"]),
+        default="adam",
+        show_default=True,
+        help="sgd: learning rates as Kaldi's, for gradients summed over a minibatch.",
+    ),
+    click.option("--momentum", type=float, default=0.0, show_default=True, help="Of sgd."),
+    click.option(
+        "--clip-norm", type=float, default=5.0, show_default=True, help="Largest norm of the gradient; 0: any."
+    ),
+    click.option(
+        "--max-param-change",
+        type=float,
+        default=2.0,
+        show_default=True,
+        help="Largest norm of a step; components have their own max-change; 0 for neither.",
+    ),
+    click.option("--average-last", type=int, default=4, show_default=True, help="Average so many last iterations."),
+    click.option("--leaky-hmm-coefficient", type=float, default=0.1, show_default=True, help="Of the denominator."),
+    click.option("--xent-regularize", type=float, default=0.1, show_default=True, help="Weight of output-xent."),
+    click.option("--l2-regularize", type=float, default=0.0, show_default=True, help="Penalty on the squared output."),
+    click.option("--out-of-range-regularize", type=float, default=0.01, show_default=True, help="Beyond ±30."),
+    click.option("--srand", type=int, default=0, show_default=True, help="Decides the order of the examples."),
+    click.option("--frame-subsampling-factor", type=int, help="By default what the model's folder says."),
+    click.option("--num-threads", type=int, default=0, help="CPU threads; 0 for torch's own choice."),
+)
+
+
+@dataclass(frozen=True)
+class TrainingArguments:
+    """The values of these options."""
+
+    den_fst: str | None
+    num_epochs: int
+    minibatch_size: str
+    lr_initial: float
+    lr_final: float
+    optimizer: str
+    momentum: float
+    clip_norm: float
+    max_param_change: float
+    average_last: int
+    leaky_hmm_coefficient: float
+    xent_regularize: float
+    l2_regularize: float
+    out_of_range_regularize: float
+    srand: int
+    frame_subsampling_factor: int | None
+    num_threads: int
+
+    def set_threads(self) -> None:
+        """Sets the number of CPU threads."""
+        import torch
+
+        if self.num_threads > 0:
+            torch.set_num_threads(self.num_threads)
+
+    def data(self, model: str, egs: str) -> TrainingData:
+        """The examples, and the denominator beside the model."""
+        from kaldi_quant.cli.inference_options import subsampling_of
+        from kaldi_quant.train.finetune import TrainingData
+
+        den_fst = self.den_fst or str(Path(model).parent / "den.fst")
+        factor = self.frame_subsampling_factor
+        return TrainingData(egs, den_fst, subsampling_of(model) if factor is None else factor)
+
+    def chain(self) -> ChainOptions:
+        """Of the objective."""
+        from kaldi_quant.train.chain.options import ChainOptions
+
+        return ChainOptions(
+            self.leaky_hmm_coefficient, self.xent_regularize, self.l2_regularize, self.out_of_range_regularize
+        )
+
+    def source(self) -> SourceOptions:
+        """Of reading examples."""
+        from kaldi_quant.train.chain_source import SourceOptions
+
+        return SourceOptions(self.num_epochs, self.minibatch_size, self.srand)
+
+    def loop(self, freeze_after: float = 1.0) -> LoopOptions:
+        """Of the loop."""
+        from kaldi_quant.train.loop import LoopOptions
+        from kaldi_quant.train.optimizer import OptimizerOptions
+
+        optimizer = OptimizerOptions(
+            self.optimizer, self.lr_initial, self.lr_final, self.momentum, self.clip_norm, self.max_param_change
+        )
+        return LoopOptions(optimizer, self.average_last, freeze_after)
+
+
+def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: the verb gets these options, and their values as its argument ``training``."""
+    names = [field.name for field in dataclasses.fields(TrainingArguments)]
+
+    @functools.wraps(function)
+    def verb(**values: Any) -> Any:
+        arguments = TrainingArguments(**{name: values.pop(name) for name in names})
+        return function(training=arguments, **values)
+
+    decorated: Callable[..., Any] = verb
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    return decorated

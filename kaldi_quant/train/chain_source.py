@@ -1,0 +1,83 @@
+"""Minibatches of an egs folder, for the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from kaldi_quant.kaldi.egs import EgsOptions
+from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.train.archives import EgsFolder, possible_shifts
+from kaldi_quant.train.examples import chain_batches
+from kaldi_quant.train.objective import ChainLoss, Loss, Validation
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """How examples are read.
+
+    Args:
+        num_epochs: passes over all archives, each with another frame shift; three of them are one of Kaldi's epochs
+            for a model with frame-subsampling factor 3.
+        minibatch_size: Kaldi's ``--minibatch-size``.
+        srand: decides the order.
+    """
+
+    num_epochs: int = 3
+    minibatch_size: str = "64"
+    srand: int = 0
+
+
+class ChainSource:
+    """A ``Source`` of chain examples.
+
+    Args:
+        egs: the folder.
+        loss: what is minimised.
+        options: how they are read.
+        model: that is trained.
+        subsampling: its frame-subsampling factor.
+        device: where the model is.
+    """
+
+    def __init__(
+        self,
+        egs: EgsFolder,
+        loss: ChainLoss,
+        options: SourceOptions,
+        model: AcousticModel,
+        subsampling: int,
+        device: torch.device | None = None,
+    ) -> None:
+        self.egs, self.loss, self.options = egs, loss, options
+        self.device = device or torch.device("cpu")
+        self.shifts = possible_shifts(egs.archives[0], model, subsampling)
+        self._validation = Validation(egs.validation, loss) if egs.validation else None
+        self._combination = Validation(egs.combination, loss) if egs.combination else None
+
+    def __len__(self) -> int:
+        """Iterations."""
+        return self.options.num_epochs * len(self.egs.archives)
+
+    def describe(self, iteration: int) -> tuple[str, int]:
+        """An iteration's archive and frame shift."""
+        archive, shift = self.egs.iteration(iteration, self.shifts)
+        return archive.name, shift
+
+    def losses(self, iteration: int, model: AcousticModel) -> Iterator[Loss]:
+        """The loss of each minibatch."""
+        archive, shift = self.egs.iteration(iteration, self.shifts)
+        options = EgsOptions(self.options.minibatch_size, shift, srand=self.options.srand + iteration)
+        for _, batch in chain_batches(f"ark:{archive}", options, model):
+            yield self.loss(model, batch.to(self.device))
+
+    def validate(self, model: AcousticModel) -> dict[str, float]:
+        """On the held-out examples."""
+        return self._validation(model) if self._validation else {}
+
+    def score(self, model: AcousticModel) -> float | None:
+        """On the examples for combination, or else the held-out ones."""
+        chosen = self._combination or self._validation
+        return self.loss.score(chosen(model)) if chosen else None

@@ -1,0 +1,54 @@
+"""Checkpoints: what a killed training goes on from, to the same bits."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kaldi_quant.atomic import atomic_write
+from kaldi_quant.errors import DataError, FormatError
+
+FILE_NAME = "checkpoint.pt"
+_FORMAT = 1
+
+
+def write_checkpoint(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
+    """Writes a checkpoint, in the place of the last one only when it is whole.
+
+    Args:
+        path: of the file.
+        state: tensors, numbers, strings, lists and dictionaries of them.
+
+    Raises:
+        DataError: the folder cannot be written, or the disk is full; the last checkpoint is then still there.
+    """
+    with atomic_write(path) as stream:
+        try:
+            torch.save({"format": _FORMAT, **state}, stream)
+        except RuntimeError as error:
+            # torch's own writer hides the errno of a full disk.
+            raise DataError(f"cannot write {path}: {error}; is the disk full?") from error
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """Reads a checkpoint; None where there is none. Nothing in it is executed.
+
+    Raises:
+        FormatError: the file is damaged, or of another version.
+    """
+    if not Path(path).exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise FormatError(
+            str(path), None, f"is no checkpoint of training ({reason}): delete it to start anew"
+        ) from error
+    if not isinstance(state, dict) or state.pop("format", None) != _FORMAT:
+        raise FormatError(str(path), None, "is no checkpoint of this version: delete it to start anew")
+    return state

@@ -1,0 +1,95 @@
+"""Fine-tuning of a float model with Kaldi's own objective, from Kaldi's own examples."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from kaldi_quant.atomic import atomic_write
+from kaldi_quant.kaldi.model import AmNnetSimple, Model
+from kaldi_quant.kaldi.nnet import Nnet
+from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.train.archives import EgsFolder
+from kaldi_quant.train.chain.den_graph import read_denominator_graph
+from kaldi_quant.train.chain.options import ChainOptions
+from kaldi_quant.train.chain_source import ChainSource, SourceOptions
+from kaldi_quant.train.loop import Loop, LoopOptions
+from kaldi_quant.train.objective import ChainLoss
+from kaldi_quant.train.parameters import trained_components, trained_nnet
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What LF-MMI needs beside the model.
+
+    Args:
+        egs: the folder of examples.
+        den_fst: the denominator.
+        subsampling: the model's frame-subsampling factor.
+    """
+
+    egs: str
+    den_fst: str
+    subsampling: int
+
+
+def finetune(
+    model: Model,
+    data: TrainingData,
+    folder: Path,
+    chain: ChainOptions,
+    source: SourceOptions,
+    loop: LoopOptions,
+    stop_after: int | None = None,
+) -> Model | None:
+    """Trains a model.
+
+    Args:
+        model: as read from its file; it is left as it is.
+        data: the examples and the denominator.
+        folder: of the checkpoint and the record. A run that was killed goes on.
+        chain: the objective. Where ``xent_regularize`` is 0, or there is no output-xent, that branch is not trained.
+        source: how examples are read.
+        loop: how training goes.
+        stop_after: ends after so many iterations, as if killed.
+
+    Returns:
+        the trained model; None where it was stopped.
+
+    Raises:
+        UsageError, DataError, FormatError: the data are missing, broken or made for another model.
+    """
+    xent = ["output-xent"] if chain.xent_regularize and "output-xent" in model.nnet.nodes else []
+    network = AcousticModel(model.nnet, "output", xent)
+    components = trained_components(network, model.nnet)
+    loss = ChainLoss(read_denominator_graph(data.den_fst, network.output_dim), chain)
+    minibatches = ChainSource(EgsFolder.find(data.egs), loss, source, network, data.subsampling)
+    identity = {"model": digest(model), "chain": asdict(chain), "source": asdict(source)}
+    trained = Loop(network, components, minibatches, loop, folder, identity)
+    if not trained.run(stop_after) and stop_after is not None:
+        return None
+    return with_nnet(model, trained_nnet(network, model.nnet))
+
+
+def digest(model: Model) -> str:
+    """What tells a model from others."""
+    return hashlib.sha256(model.getvalue()).hexdigest()
+
+
+def with_nnet(model: Model, nnet: Nnet) -> Model:
+    """A model with another network."""
+    network: Any = replace(model.network, nnet=nnet) if isinstance(model.network, AmNnetSimple) else nnet
+    return replace(model, network=network)
+
+
+def write_model(path: Path, model: Model) -> Path:
+    """Writes a model in Kaldi's binary form.
+
+    Raises:
+        DataError: the folder cannot be written, or the disk is full.
+    """
+    with atomic_write(path) as stream:
+        stream.write(model.getvalue(binary=True))
+    return path
