@@ -33,6 +33,7 @@ VERBS = {
     "score": "Score lattices: WER over language-model weights and insertion penalties.",
     "compare": "Compare decode folders: WER with its significance, size, speed.",
     "train": "Fine-tune a float model with LF-MMI on Kaldi's examples.",
+    "qat": "Make an integer model from a float one by training it in fake integers.",
     "chain-prob": "Print the chain objective of examples (as nnet3-chain-compute-prob).",
 }
 _log = logging.getLogger(__name__)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from kaldi_quant.cli.inference_options import subsampling_of
 from kaldi_quant.cli.options import KaldiCommand
 from kaldi_quant.cli.training_options import TrainingArguments, training_options
 
@@ -15,10 +16,19 @@ _log = logging.getLogger(__name__)
 
 @click.command(cls=KaldiCommand)
 @training_options
+@click.option("--frame-subsampling-factor", type=int, help="By default what the model's folder says.")
+@click.option("--num-threads", type=int, default=0, help="CPU threads; 0 for torch's own choice.")
 @click.argument("model")
 @click.argument("egs", metavar="EGS-DIR")
 @click.argument("out_dir")
-def command(training: TrainingArguments, model: str, egs: str, out_dir: str) -> None:
+def command(
+    training: TrainingArguments,
+    frame_subsampling_factor: int | None,
+    num_threads: int,
+    model: str,
+    egs: str,
+    out_dir: str,
+) -> None:
     """Fine-tune MODEL with LF-MMI on the examples in EGS-DIR, and write OUT-DIR/final.mdl.
 
     Statistics of normalization stay as they are. A run that was killed goes on when it is called again. OUT-DIR gets
@@ -26,14 +36,17 @@ def command(training: TrainingArguments, model: str, egs: str, out_dir: str) -> 
 
     e.g.: kaldi-quant train --lr-initial=1e-5 --lr-final=5e-6 exp/chain/tdnn1a_sp/final.mdl exp/chain/egs exp/tuned
     """
-    from kaldi_quant.kaldi.model import read_model
-    from kaldi_quant.train.finetune import finetune, write_model
+    import torch
 
-    training.set_threads()
+    from kaldi_quant.kaldi.model import read_model
+    from kaldi_quant.train.finetune import TrainingData, finetune, write_model
+
+    if num_threads > 0:
+        torch.set_num_threads(num_threads)
     folder = Path(out_dir)
-    trained = finetune(
-        read_model(model), training.data(model, egs), folder, training.chain(), training.source(), training.loop()
-    )
+    subsampling = subsampling_of(model) if frame_subsampling_factor is None else frame_subsampling_factor
+    data = TrainingData(egs, training.denominator(model), subsampling)
+    trained = finetune(read_model(model), data, folder, training.chain(), training.source(), training.loop())
     assert trained is not None
     path = write_model(folder / "final.mdl", trained)
     _log.info("%s: %d bytes", path, path.stat().st_size)

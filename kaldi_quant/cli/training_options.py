@@ -14,7 +14,6 @@ import click
 if TYPE_CHECKING:
     from kaldi_quant.train.chain.options import ChainOptions
     from kaldi_quant.train.chain_source import SourceOptions
-    from kaldi_quant.train.finetune import TrainingData
     from kaldi_quant.train.loop import LoopOptions
 
 _OPTIONS = (
@@ -47,8 +46,6 @@ _OPTIONS = (
     click.option("--l2-regularize", type=float, default=0.0, show_default=True, help="Penalty on the squared output."),
     click.option("--out-of-range-regularize", type=float, default=0.01, show_default=True, help="Beyond ±30."),
     click.option("--srand", type=int, default=0, show_default=True, help="Decides the order of the examples."),
-    click.option("--frame-subsampling-factor", type=int, help="By default what the model's folder says."),
-    click.option("--num-threads", type=int, default=0, help="CPU threads; 0 for torch's own choice."),
 )
 
 
@@ -71,24 +68,10 @@ class TrainingArguments:
     l2_regularize: float
     out_of_range_regularize: float
     srand: int
-    frame_subsampling_factor: int | None
-    num_threads: int
 
-    def set_threads(self) -> None:
-        """Sets the number of CPU threads."""
-        import torch
-
-        if self.num_threads > 0:
-            torch.set_num_threads(self.num_threads)
-
-    def data(self, model: str, egs: str) -> TrainingData:
-        """The examples, and the denominator beside the model."""
-        from kaldi_quant.cli.inference_options import subsampling_of
-        from kaldi_quant.train.finetune import TrainingData
-
-        den_fst = self.den_fst or str(Path(model).parent / "den.fst")
-        factor = self.frame_subsampling_factor
-        return TrainingData(egs, den_fst, subsampling_of(model) if factor is None else factor)
+    def denominator(self, model: str) -> str:
+        """The path of the denominator, by default beside the model."""
+        return self.den_fst or str(Path(model).parent / "den.fst")
 
     def chain(self) -> ChainOptions:
         """Of the objective."""

@@ -322,7 +322,6 @@ def test_the_command_knows_all_engines() -> None:
     ("config", "message"),
     [
         (replace(STATIC, bias_correction=True), "bias_correction must be False, found True"),
-        (replace(STATIC, equalization="cle"), "equalization must be 'none', found 'cle'"),
         (
             replace(STATIC, default=LayerConfig(method="gptq")),
             "method must be 'minmax', found 'gptq' for the layer tdnn1",

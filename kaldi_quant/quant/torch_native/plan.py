@@ -9,7 +9,9 @@ from torch import Tensor
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.nnet import ComponentNode, Nnet
+from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.equalization import equalize
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.input_grids import has_constant, input_grid
 from kaldi_quant.quant.integer_graph import IntegerGraph, linear_layers
@@ -125,7 +127,7 @@ def _with_room_for(weight: QuantizedWeight, bias: Tensor, inputs: InputGrid) -> 
     return QuantizedWeight.on_grid(grid, grid.quantize(weight.dequantized().float()))
 
 
-def make_plan(nnet: Nnet, config: PtqConfig) -> Plan:
+def make_plan(nnet: Nnet, config: PtqConfig, data: CalibrationSet) -> Plan:
     """What is to be done with a network.
 
     Raises:
@@ -134,6 +136,8 @@ def make_plan(nnet: Nnet, config: PtqConfig) -> Plan:
     _check_methods(config)
     prepared = prepare(nnet)
     configs = config.for_layers(layer_kinds(prepared.nnet))
+    if config.equalization != "none":
+        prepared = equalize(prepared, data, config.equalization, configs)
     nodes = {node.component: node for node in prepared.nnet.nodes_of(ComponentNode)}
     layers: dict[str, LayerConfig] = {}
     float_layers: dict[str, str] = {}
@@ -151,7 +155,6 @@ def make_plan(nnet: Nnet, config: PtqConfig) -> Plan:
 
 def _check_methods(config: PtqConfig) -> None:
     asked = {
-        "equalization": (config.equalization, "none"),
         "bias_correction": (config.bias_correction, False),
         "sequential": (config.sequential, False),
     }

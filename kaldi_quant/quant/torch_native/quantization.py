@@ -28,7 +28,7 @@ def quantize(nnet: Nnet, config: PtqConfig, data: CalibrationSet, ranges: Ranges
         ModelError: the network cannot be executed.
     """
     engine = engine_named(config.engine)
-    plan = make_plan(nnet, config)
+    plan = make_plan(nnet, config, data)
     with without_notes(), engine_in_use(engine):
         if config.route == "pt2e":
             from kaldi_quant.quant.torch_native.pt2e import quantize_pt2e

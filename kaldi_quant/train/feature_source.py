@@ -1,0 +1,144 @@
+"""Minibatches cut from features alone, for distillation: no labels, no examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kaldi_quant.errors import DataError, UsageError
+from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet.schedule import Span
+from kaldi_quant.nnet.time_access import Times
+from kaldi_quant.train.distillation import Distillation
+from kaldi_quant.train.objective import Loss
+
+# As long as the examples of Kaldi's recipes.
+_CHUNK = 150
+
+
+@dataclass(frozen=True)
+class FeatureOptions:
+    """How features are cut.
+
+    Args:
+        num_epochs: passes over all utterances; each begins its pieces at another frame.
+        minibatch_size: pieces at a time.
+        srand: decides the order.
+        frames: of a piece.
+    """
+
+    num_epochs: int = 3
+    minibatch_size: int = 64
+    srand: int = 0
+    frames: int = _CHUNK
+
+    def __post_init__(self) -> None:
+        if self.minibatch_size < 1 or self.num_epochs < 1:
+            raise UsageError(
+                f"--minibatch-size {self.minibatch_size} and --num-epochs {self.num_epochs}: expected 1 or more"
+            )
+
+
+class FeatureSource:
+    """A ``Source`` of pieces of utterances.
+
+    Args:
+        utterances: (name, features) pairs, features: (frames, dim) float32.
+        distillation: the teacher.
+        options: how they are cut.
+        subsampling: frames per output row.
+        held_out: utterances that are validated on.
+
+    Raises:
+        DataError: the features' dimension is not the model's, or it needs i-vectors.
+    """
+
+    def __init__(
+        self,
+        utterances: Sequence[tuple[str, np.ndarray]],
+        distillation: Distillation,
+        options: FeatureOptions,
+        subsampling: int,
+        held_out: Sequence[tuple[str, np.ndarray]] = (),
+    ) -> None:
+        self.distillation, self.options, self.subsampling = distillation, options, subsampling
+        self.utterances, self.held_out = list(utterances), list(held_out)
+        teacher = distillation.teacher
+        if teacher.ivector_dim:
+            raise DataError(f"{teacher.nnet.path} needs i-vectors: distil it on examples, which have them")
+        for name, feats in [*self.utterances, *self.held_out]:
+            if feats.ndim != 2 or feats.shape[1] != teacher.input_dim:
+                raise DataError(
+                    f"utterance {name}: the features have dimension {feats.shape[-1]}, and the model's have "
+                    f"{teacher.input_dim}"
+                )
+        if not self.utterances:
+            raise DataError("there are no utterances to distil on")
+
+    def __len__(self) -> int:
+        """Iterations: one for each pass."""
+        return self.options.num_epochs
+
+    def describe(self, iteration: int) -> tuple[str, int]:
+        """What is shown of an iteration."""
+        return f"{len(self.utterances)} utterances", 0
+
+    def losses(self, iteration: int, model: AcousticModel) -> Iterator[Loss]:
+        """The loss of each minibatch."""
+        generator = np.random.default_rng((self.options.srand, iteration))
+        pieces = self._pieces(self.utterances, generator)
+        order = generator.permutation(len(pieces))
+        size = self.options.minibatch_size
+        for begin in range(0, len(order), size):
+            yield self._loss(model, torch.from_numpy(pieces[order[begin : begin + size]]))
+
+    def validate(self, model: AcousticModel) -> dict[str, float]:
+        """The divergence on held-out utterances, per frame."""
+        if not self.held_out:
+            return {}
+        pieces = torch.from_numpy(self._pieces(self.held_out, None))
+        with torch.no_grad():
+            losses = [self._loss(model, part) for part in pieces.split(self.options.minibatch_size)]
+        return {"kl": sum(loss.sums["kl"] for loss in losses) / sum(loss.weight for loss in losses)}
+
+    def score(self, model: AcousticModel) -> float | None:
+        """Minus the divergence on held-out utterances."""
+        return -self.validate(model)["kl"] if self.held_out else None
+
+    def _loss(self, model: AcousticModel, feats: Tensor) -> Loss:
+        span, times = self._layout
+        output = model(feats, [span] * len(feats), times)
+        value = self.distillation.divergence(output, feats, span, times, None)
+        weight = float(output.shape[0] * output.shape[1])
+        kl = float(value.detach())
+        return Loss(value, {"kl": kl * weight}, weight, len(feats), bool(np.isfinite(kl)))
+
+    @property
+    def _layout(self) -> tuple[Span, Times]:
+        context = self.distillation.teacher.context
+        times = np.arange(0, self.options.frames, self.subsampling)
+        return (-context.left, int(times[-1]) + 1 + context.right), times
+
+    def _pieces(
+        self, utterances: Sequence[tuple[str, np.ndarray]], generator: np.random.Generator | None
+    ) -> np.ndarray:
+        """All utterances cut into pieces with their context, (pieces, frames, dim); edges are repeated.
+
+        Args:
+            utterances: to cut.
+            generator: decides at which frame each utterance's first piece begins; None for its first one.
+        """
+        (start, end), _ = self._layout
+        found = []
+        for _, feats in utterances:
+            shift = 0 if generator is None else int(generator.integers(self.options.frames))
+            for begin in range(-shift, len(feats), self.options.frames):
+                # A piece that is mostly beyond the utterance would teach silence.
+                if min(len(feats), begin + self.options.frames) - max(0, begin) >= self.subsampling:
+                    rows = np.arange(begin + start, begin + end).clip(0, len(feats) - 1)
+                    found.append(feats[rows])
+        return np.stack(found).astype(np.float32)

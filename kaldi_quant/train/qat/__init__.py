@@ -1,0 +1,1 @@
+"""Quantization-aware training: fake quantization on the grids of post-training quantization, with learned scales."""

@@ -1,0 +1,104 @@
+"""Rounding to an integer grid that gradients go through, and whose scale and zero point are learned.
+
+Source: S. Esser et al., "Learned step size quantization", ICLR 2020 (LSQ); Y. Bhalgat et al., "LSQ+: improving
+low-bit quantization through learnable offsets and better initialization", CVPR workshops 2020.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.spec import QSpec
+
+
+class _Round(torch.autograd.Function):
+    """Rounds to a grid; the gradient passes where the value lies on it (straight-through estimator)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int) -> Tensor:
+        ctx.save_for_backward(x, scale, zero_point)
+        ctx.limits = (qmin, qmax)
+        return ((x / scale).round_().add_(zero_point).clamp_(qmin, qmax).sub_(zero_point)).mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        x, scale, zero_point = ctx.saved_tensors
+        qmin, qmax = ctx.limits
+        (grad,) = grad_outputs
+        steps = x / scale
+        unclamped = steps.round().add_(zero_point)
+        integers = unclamped.clamp(qmin, qmax)
+        inside = integers == unclamped
+        grad_x = grad * inside
+        grad_scale = grad_zero = None
+        if ctx.needs_input_grad[1]:
+            slope = integers.sub_(zero_point).sub_(steps.mul_(inside))
+            grad_scale = (grad * slope).sum_to_size(scale.shape)
+        if ctx.needs_input_grad[2]:
+            grad_zero = (grad_x - grad).mul_(scale).sum_to_size(zero_point.shape)
+        return grad_x, grad_scale, grad_zero, None, None
+
+
+class FakeGrid(nn.Module):
+    """A grid with a learned scale and, where its zero point is fitted, a learned zero point.
+
+    Learned are the logarithm of the scale's ratio to the first one and the zero point's shift as a share of the grid,
+    so that a step means the same whatever the values' size.
+
+    Args:
+        grid: to begin with.
+        elements: how many values share a scale: gradients are multiplied by 1 / sqrt(elements * qmax), as in LSQ.
+        learned: whether it is learned; else it stays.
+        zero_learned: whether the zero point is, too.
+    """
+
+    scale_0: Tensor
+    zero_0: Tensor
+
+    def __init__(self, grid: Grid, elements: int, learned: bool = True, zero_learned: bool = True) -> None:
+        super().__init__()
+        self.spec: QSpec = grid.spec
+        self.register_buffer("scale_0", grid.scale.clone())
+        self.register_buffer("zero_0", grid.zero_point.float())
+        self.gradient_scale = (elements * grid.spec.qmax) ** -0.5
+        self.ratio = nn.Parameter(torch.zeros_like(grid.scale)) if learned else None
+        fitted = learned and zero_learned and not grid.spec.symmetric
+        self.shift = nn.Parameter(torch.zeros_like(grid.scale)) if fitted else None
+
+    @property
+    def scale(self) -> Tensor:
+        """Positive, like the first one."""
+        return self.scale_0 if self.ratio is None else self.scale_0 * _slower(self.ratio, self.gradient_scale).exp()
+
+    @property
+    def zero_point(self) -> Tensor:
+        """float32, an integer inside the grid; gradients pass through its rounding."""
+        if self.shift is None:
+            return self.zero_0
+        qmin, qmax = self.spec.qmin, self.spec.qmax
+        exact = (self.zero_0 + _slower(self.shift, self.gradient_scale) * (qmax - qmin)).clamp(qmin, qmax)
+        return exact + (exact.round() - exact).detach()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x rounded to the grid; x: float, any shape that broadcasts with the scale."""
+        rounded: Tensor = _Round.apply(x, self.scale, self.zero_point, self.spec.qmin, self.spec.qmax)
+        return rounded
+
+    @torch.no_grad()
+    def grid(self) -> Grid:
+        """The grid as it is now."""
+        zero_point = self.zero_point.round().to(torch.int32)
+        return Grid(self.spec, self.scale.detach().clone(), zero_point.clone())
+
+    def learned(self) -> dict[str, nn.Parameter]:
+        """What is learned."""
+        return dict(self.named_parameters(recurse=False))
+
+
+def _slower(parameter: Tensor, factor: float) -> Tensor:
+    """The parameter, its gradient multiplied by a factor."""
+    return (parameter - parameter * factor).detach() + parameter * factor
