@@ -6,6 +6,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 here=$(pwd)
 # shellcheck source=local/forward_pass_options.sh
 . "$root/local/forward_pass_options.sh"
+model_file=""           # the model that computes, also an integer one; by default final.mdl in <model-dir>
 device=cpu              # cpu or cuda
 
 usage() {

@@ -1,32 +1,14 @@
 # Sourced by the recipes that compute log-likelihoods, decode and score: their stages, after local/parse_options.sh.
 # A recipe that runs another model than <model-dir>/final.mdl defines before:
+#   model_file     the model, if it is another file
 #   model_name     what is appended to the name of the output folder
 #   check_model    says what is wrong with its options, in stage 0
 #   make_model     makes the model in stage 2, in $out_dir; sets `model` (it computes), and `loglike_options`
 # root and here are set: the project's folder, and the one the recipe was called in.
 
-fail() { echo "$0: $*" >&2; exit 1; }
-
+# shellcheck source=local/experiment.sh
+. "$root/local/experiment.sh"
 [[ $stage =~ ^[0-4]$ ]] || fail "--stage $stage is not one of 0 1 2 3 4"
-[[ $nj =~ ^[1-9][0-9]*$ ]] || fail "--nj $nj is not a number of jobs"
-if [ $# -gt 1 ]; then
-  usage >&2
-  exit 1
-fi
-exp=${1:-$root/egs/alphadigits}
-[ -d "$exp" ] || fail "the experiment folder $exp does not exist: give the root of a Kaldi recipe"
-# The paths in Kaldi's scp files are relative to the recipe's root.
-cd "$exp"
-if [ "$(pwd -P)" = "$root/egs/alphadigits" ]; then
-  defaults=(exp/chain/tdnn1a_sp graph_alphadigits data/test_hires data/train_sub_hires)
-else
-  defaults=(exp/chain_cleaned/tdnn_7k_1a_sp graph_tgsmall data/test_clean_hires data/train_960_cleaned_sp_hires)
-fi
-model_dir=${model_dir:-${defaults[0]}}
-graph_dir=${graph_dir:-$model_dir/${defaults[1]}}
-data_dir=${data_dir:-${defaults[2]}}
-calibration_dir=${calibration_dir:-${defaults[3]}}
-data=$(basename "$data_dir")
 case $out_dir in
   "") out_dir=$model_dir/decode_$data${model_name:+_$model_name}$affix ;;
   /*) ;;
@@ -58,7 +40,8 @@ if [ "$stage" -le 0 ]; then
   for folder in "$model_dir" "$graph_dir" "$data_dir"; do
     [ -d "$folder" ] || fail "there is no folder $folder in $PWD: see --model-dir, --graph-dir and --data-dir"
   done
-  for file in "$model_dir/final.mdl" "$graph_dir/HCLG.fst" "$graph_dir/words.txt" "$data_dir/text"; do
+  for file in "$model_dir/final.mdl" "${model_file:-$model_dir/final.mdl}" "$graph_dir/HCLG.fst" "$graph_dir/words.txt" \
+    "$data_dir/text"; do
     [ -s "$file" ] || fail "$PWD/$file is missing or empty"
   done
   [ -s "$data_dir/feats.scp" ] || [ -s "$data_dir/wav.scp" ] || fail "$PWD/$data_dir has neither feats.scp nor wav.scp"
@@ -87,7 +70,7 @@ if [ ! -s "$data_dir/feats.scp" ]; then
   fi
 fi
 
-model=$model_dir/final.mdl
+model=${model_file:-$model_dir/final.mdl}
 loglikes=$out_dir/loglikes.ark
 chunks=(--frames-per-chunk="$frames_per_chunk" --extra-left-context="$extra_left_context"
   --extra-right-context="$extra_right_context" --extra-left-context-initial="$extra_left_context_initial"

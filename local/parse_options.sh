@@ -23,6 +23,8 @@ while IFS= read -r _po_line; do
   _po_defaults[$_po_name]=${!_po_name-}
   _po_comment=""
   [[ $_po_line == *" # "* ]] && _po_comment="  # ${_po_line##* \# }"
+  # A recipe may say more of an option that it shares with others: the last line counts.
+  _po_list=$(grep -v "^  --${_po_name//_/-} " <<<"$_po_list")${_po_list:+$'\n'}
   _po_list+=$(printf '  --%-28s (default: %s)%s' "${_po_name//_/-}" "${!_po_name:-none}" "$_po_comment")$'\n'
 done < <(_po_lines "${BASH_SOURCE[1]}" | sed -n -e '/=\$(/d' -e '/^[a-z][a-z0-9_]*=/p')
 

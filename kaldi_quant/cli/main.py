@@ -95,12 +95,24 @@ def run(arguments: list[str], debug: bool = False) -> int:
     verb = next((argument for argument in arguments if argument in VERBS), None)
     program = f"kaldi-quant {verb}" if verb else "kaldi-quant"
     with _logging(program):
-        return _run(arguments, program, debug)
+        return _run(group, arguments, program, debug)
 
 
-def _run(arguments: list[str], program: str, debug: bool) -> int:
+def run_recipe(command: click.Command, program: str) -> int:
+    """Runs a recipe written in Python as ``run`` runs verbs.
+
+    Args:
+        command: its options, and what it does.
+        program: its name.
+    """
+    with _logging(program):
+        return _run(command, sys.argv[1:], program, debug=False)
+
+
+def _run(command: click.Command, arguments: list[str], program: str, debug: bool) -> int:
     try:
-        status = group.main(arguments, prog_name="kaldi-quant", standalone_mode=False)
+        name = "kaldi-quant" if isinstance(command, VerbGroup) else program
+        status = command.main(arguments, prog_name=name, standalone_mode=False)
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:

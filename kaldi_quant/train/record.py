@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from kaldi_quant.atomic import atomic_write
 
 FILE_NAME, PLOT_NAME = "progress.json", "objective.png"
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -53,21 +55,25 @@ def write_progress(
 
 def plot_progress(folder: Path, iterations: list[IterationRecord]) -> None:
     """Draws the objective over the iterations."""
-    import matplotlib
-
+    try:
+        import matplotlib
+    except ModuleNotFoundError:
+        _log.info("no %s: matplotlib is not installed", PLOT_NAME)
+        return
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    shown, label = "output", "chain objective per frame"
+    if not any("output" in entry.train for entry in iterations):
+        shown, label = "kl", "divergence from the teacher per frame"
     figure, axes = pyplot.subplots(figsize=(6, 4))
     for name in ("train", "valid"):
         points = [
-            (entry.iteration + 1, values["output"])
-            for entry in iterations
-            if "output" in (values := getattr(entry, name))
+            (entry.iteration + 1, values[shown]) for entry in iterations if shown in (values := getattr(entry, name))
         ]
         if points:
             axes.plot(*zip(*points, strict=True), marker=".", label=name)
-    axes.set(xlabel="iterations", ylabel="chain objective per frame")
+    axes.set(xlabel="iterations", ylabel=label)
     axes.grid(alpha=0.3)
     axes.legend()
     with atomic_write(folder / PLOT_NAME) as stream:

@@ -88,6 +88,12 @@ class FakeGrid(nn.Module):
         rounded: Tensor = _Round.apply(x, self.scale, self.zero_point, self.spec.qmin, self.spec.qmax)
         return rounded
 
+    def rounded(self, steps: Tensor) -> Tensor:
+        """Values in steps from the zero point, any shape that broadcasts with it, rounded to the grid's integers."""
+        one = torch.ones((), dtype=steps.dtype, device=steps.device)
+        rounded: Tensor = _Round.apply(steps, one, self.zero_point, self.spec.qmin, self.spec.qmax)
+        return rounded
+
     @torch.no_grad()
     def grid(self) -> Grid:
         """The grid as it is now."""

@@ -25,36 +25,58 @@ from kaldi_quant.train.qat.fake_grid import FakeGrid
 # rounded the other way would be a hair from flipping back, and one step of training would lose what it gained.
 _LARGEST_DISTANCE = 0.25
 
+# Places on grids, in steps, learn so many times faster than biases and the logarithms of scales.
+_STEPS_LEARNING_RATE = 20.0
+
 
 class FakeProduct(nn.Module):
     """A product with fake-quantized weights; stands in for a module's float product.
 
+    What is learned of a weight is its place between the grid's integers, so that a step of training means the same to
+    rows of small and of large scale, and learned scales do not move weights across their grid.
+
     Args:
-        weight: (out, in), the module's parameter.
+        steps: (out, in) float32, the weights multiplied by ``folded``, in steps of the grid from its zero point.
         grid: of the weights multiplied by ``folded``.
         folded: (in,) float32, the scales of the input's columns where these differ, else 1.
+        inputs: the fake grid that all columns share; None where they differ in scale.
     """
 
     folded: Tensor
 
-    def __init__(self, weight: nn.Parameter, grid: FakeGrid, folded: Tensor) -> None:
+    def __init__(self, steps: Tensor, grid: FakeGrid, folded: Tensor, inputs: FakeGrid | None) -> None:
         super().__init__()
-        self.weight = weight
+        self.steps = nn.Parameter(steps)
         self.grid = grid
+        # In a list, which hides it: it is the node's, not this product's.
+        self._inputs = [inputs] if inputs is not None else []
         self.register_buffer("folded", folded)
         self.is_folded = bool((folded != 1).any())
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """x: (..., in) → (..., out)."""
-        weight = self.grid(self.weight * self.folded) / self.folded if self.is_folded else self.grid(self.weight)
-        return functional.linear(x, weight, bias)
+        weight = self.grid.rounded(self.steps) * self.grid.scale
+        if self.is_folded:
+            weight = weight / self.folded
+        return functional.linear(x, weight, None if bias is None else self._on_steps(bias))
+
+    def _on_steps(self, bias: Tensor) -> Tensor:
+        """The bias, (out,), rounded to steps of the accumulator, which are coarse at low widths."""
+        with torch.no_grad():
+            step = self.grid.scale[:, 0]
+            for inputs in self._inputs:
+                step = step * inputs.scale
+            error = (bias / step).round() * step - bias
+        return bias + error
 
     @torch.no_grad()
     def quantized(self, least: Tensor) -> QuantizedWeight:
         """The integers; scales stay above ``least``, (out, 1)."""
-        grid = self.grid.grid()
-        grid = replace(grid, scale=torch.maximum(grid.scale, least))
-        return QuantizedWeight.on_grid(grid, grid.quantize(self.weight * self.folded))
+        grid = _on_cpu(self.grid.grid())
+        wider = replace(grid, scale=torch.maximum(grid.scale, least))
+        steps = self.steps.cpu() * (grid.scale / wider.scale)
+        integers = (steps.round() + grid.zero_point).clamp(grid.spec.qmin, grid.spec.qmax)
+        return QuantizedWeight.on_grid(wider, integers.to(torch.int32))
 
 
 @dataclass
@@ -85,50 +107,54 @@ class TrainableNetwork:
             UsageError: layers have dynamic ranges.
         """
         start = replace(start)  # its graph may be of a time when it had fewer layers
+        graph = start.graph
         model = AcousticModel(start.dequantized())
+        # Grids that are multiplied into weights stay: these weights' own grids are for them.
+        mixed = [name for name in start.layers if any(graph.is_per_column(node) for node in graph.inputs_of(name))]
+        fixed = {node for name in mixed for node in graph.inputs_of(name)}
         activations: dict[str, FakeGrid] = {}
-        for group in start.graph.groups():
-            grid = start.activations[group[0]]
-            fake = FakeGrid(grid, start.nnet.node_dim(group[0]), learned and not start.graph.is_per_column(group[0]))
+        for group in graph.groups():
+            fake = FakeGrid(
+                start.activations[group[0]], start.nnet.node_dim(group[0]), learned and fixed.isdisjoint(group)
+            )
             activations.update(dict.fromkeys(group, fake))
         products = {}
         for name, layer in start.layers.items():
             if not isinstance(layer, IntegerLinear):
                 raise UsageError(f"the layer {name} has dynamic ranges: only static ranges can be trained")
             module = _linear(model, name)
-            with torch.no_grad():
-                module.weight.copy_(_latent(torch.from_numpy(weight_of(start.nnet.components[name])), layer))
+            steps = _steps(torch.from_numpy(weight_of(start.nnet.components[name])), layer)
             grid = Grid(layer.weight.spec, layer.weight.scale, layer.weight.zero_point)
-            fake = FakeGrid(grid, module.weight.shape[1], learned, zero_learned=False)
-            products[name] = FakeProduct(module.weight, fake, layer.inputs.folded.float())
+            fake = FakeGrid(grid, steps.shape[1], learned, zero_learned=False)
+            inputs = None if name in mixed else activations[graph.inputs_of(name)[0]]
+            products[name] = FakeProduct(steps, fake, layer.inputs.folded.float(), inputs)
             module.product = products[name]
         model.forget_programs()
         model.taps.update(activations)
         return cls(start, model, products, activations)
 
     def components(self) -> list[TrainedComponent]:
-        """The linear layers, also those that stay in float."""
+        """The linear layers, also those that stay in float: places on grids, weights and biases."""
+        for parameter in self.model.parameters():
+            parameter.requires_grad_(False)
         found = []
         wanted = {*self.products, *self.start.float_layers}
         for name in (name for name in self.start.nnet.components if name in wanted):
             parameters = dict(_linear(self.model, name).named_parameters(recurse=False))
-            found.append(TrainedComponent(name, parameters, max_change=self._max_change(name)))
-        for parameter in self.model.parameters():
-            parameter.requires_grad_(False)
-        for part in found:
+            if name in self.products:
+                del parameters["weight"]
+                steps = {"steps": self.products[name].steps}
+                found.append(TrainedComponent(f"{name} weight", steps, _STEPS_LEARNING_RATE))
+            if parameters:
+                found.append(TrainedComponent(name, parameters))
+        for part in [*found, *self.scales()]:
             for parameter in part.parameters.values():
-                parameter.requires_grad_(True)
-        for scales in self.scales():
-            for parameter in scales.parameters.values():
                 parameter.requires_grad_(True)
         return found
 
-    def _max_change(self, name: str) -> float:
-        return float(self.start.nnet.components[name].get("MaxChange", 0.0))
-
     def scales(self) -> list[TrainedComponent]:
         """The scales and zero points that are learned."""
-        grids = {f"{name} weight": product.grid for name, product in self.products.items()}
+        grids = {f"{name} scales": product.grid for name, product in self.products.items()}
         seen: dict[int, str] = {}
         for name, grid in self.activations.items():
             if seen.setdefault(id(grid), name) == name:
@@ -153,8 +179,7 @@ class TrainableNetwork:
             inputs = input_grid(self.start.graph, name, activations)
             bias = _bias(_linear(self.model, name)).double().cpu()
             least = least_scale(bias, inputs)
-            weight = product.cpu().quantized(least)
-            result.layers[name] = IntegerLinear.build(weight, bias, inputs)
+            result.layers[name] = IntegerLinear.build(product.quantized(least), bias, inputs)
         return result
 
 
@@ -172,10 +197,8 @@ def _on_cpu(grid: Grid) -> Grid:
     return Grid(grid.spec, grid.scale.cpu(), grid.zero_point.cpu())
 
 
-def _latent(weight: Tensor, layer: IntegerLinear) -> Tensor:
-    """The float weights, (out, in), moved as far as needed to be rounded to the layer's integers."""
-    folded, scale = layer.inputs.folded, layer.weight.scale.double()
+def _steps(weight: Tensor, layer: IntegerLinear) -> Tensor:
+    """The float weights, (out, in), in steps of a layer's grid, moved as far as needed to be near its integers."""
+    steps = weight.double() * layer.inputs.folded / layer.weight.scale.double()
     centred = layer.weight.centred.double()
-    steps = weight.double() * folded / scale
-    near = torch.minimum(torch.maximum(steps, centred - _LARGEST_DISTANCE), centred + _LARGEST_DISTANCE)
-    return (near * scale / folded).float()
+    return torch.minimum(torch.maximum(steps, centred - _LARGEST_DISTANCE), centred + _LARGEST_DISTANCE).float()

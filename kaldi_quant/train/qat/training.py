@@ -64,7 +64,8 @@ def train_quantized(
     """
     start = start_digest(network.start)
     identity = {"model": digest(model), "start": start, "qat": asdict(options), **identity}
-    loop = replace(loop, freeze_after=options.freeze_after)
+    # Kaldi's limit is one for weights in float, not for their places on grids.
+    loop = replace(loop, optimizer=replace(loop.optimizer, max_param_change=0.0), freeze_after=options.freeze_after)
     trained = Loop(network.model, network.components(), source, loop, folder, identity, network.scales())
     if not trained.run(stop_after) and stop_after is not None:
         return None

@@ -1,0 +1,60 @@
+"""Options of quantization-aware training: shared by the verb and the recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+_OPTIONS = (
+    click.option(
+        "--distillation",
+        type=float,
+        help="The share of distillation in the loss, 0 to 1; by default 0.5 with examples, 1 without.",
+    ),
+    click.option("--temperature", type=float, default=1.0, show_default=True, help="Of distillation."),
+    click.option("--teacher", metavar="MODEL", help="Whose output is learned; by default MODEL itself, in float."),
+    click.option(
+        "--held-out", metavar="RSPECIFIER", help="Features that distillation without examples is validated on."
+    ),
+    click.option(
+        "--method",
+        default="lsq",
+        show_default=True,
+        help="lsq: scales are learned; fixed: they stay as calibration found them.",
+    ),
+    click.option(
+        "--freeze-after", type=float, default=0.8, show_default=True, help="Share of training with free scales."
+    ),
+)
+
+
+@dataclass(frozen=True)
+class QatArguments:
+    """The values of these options."""
+
+    distillation: float | None
+    temperature: float
+    teacher: str | None
+    held_out: str | None
+    method: str
+    freeze_after: float
+
+
+def qat_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: the verb gets these options, and their values as its argument ``qat``."""
+    names = [field.name for field in dataclasses.fields(QatArguments)]
+
+    @functools.wraps(function)
+    def verb(**values: Any) -> Any:
+        arguments = QatArguments(**{name: values.pop(name) for name in names})
+        return function(qat=arguments, **values)
+
+    decorated: Callable[..., Any] = verb
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    return decorated

@@ -1,0 +1,229 @@
+"""``run_tdnn.py`` and ``run_tdnn_qat.py``: from a Kaldi model and examples to a trained model and its scores."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kaldi_quant.cli.inference_options import subsampling_of
+from kaldi_quant.cli.options import KaldiCommand
+from kaldi_quant.cli.recipes.kaldi_stages import KaldiFolders, KaldiStages
+from kaldi_quant.cli.recipes.stages import ROOT, STAGES, Stages, run, run_verb
+from kaldi_quant.cli.training_options import TrainingArguments, training_options
+from kaldi_quant.errors import UsageError
+
+_log = logging.getLogger(__name__)
+
+# What a model's folder holds beside the model, for training and decoding.
+_COMPANIONS = (
+    "tree",
+    "0.trans_mdl",
+    "den.fst",
+    "normalization.fst",
+    "phones.txt",
+    "cmvn_opts",
+    "frame_subsampling_factor",
+)
+
+_EXAMPLE = ROOT / "egs" / "alphadigits"
+
+_OPTIONS = (
+    click.option("--stage", type=int, default=0, show_default=True, help=f"Begin with this one: {', '.join(STAGES)}."),
+    click.option("--stop-stage", type=int, default=len(STAGES) - 1, show_default=True, help="End with this one."),
+    click.option("--kaldi-model-dir", metavar="DIR", help="Of the trained model: final.mdl, tree, den.fst."),
+    click.option("--dir", "out_dir", metavar="DIR", help="For the result; by default beside the Kaldi model's."),
+    click.option("--egs-dir", metavar="DIR", help="Chain examples; by default egs in the Kaldi model's folder."),
+    click.option("--graph-dir", metavar="DIR", help="With HCLG.fst and words.txt, to decode with."),
+    click.option("--data-dir", metavar="DIR", help="What is decoded and scored: feats.scp or wav.scp, and text."),
+    click.option("--lang", default="data/lang", show_default=True, metavar="DIR", help="Of the GMM system."),
+    click.option("--lang-chain", default="data/lang_chain", show_default=True, metavar="DIR", help="Stage 0 makes it."),
+    click.option("--gmm-dir", default="exp/tri6b_cleaned", show_default=True, metavar="DIR", help="The GMM system."),
+    click.option("--ali-dir", metavar="DIR", help="Alignments for the tree; by default those of the GMM system."),
+    click.option("--lat-dir", metavar="DIR", help="Lattices of the training data; stage 1 makes them."),
+    click.option("--tree-dir", metavar="DIR", help="Stage 2 makes it where the model's folder has no tree."),
+    click.option("--train-data-dir", metavar="DIR", help="Training features of the chain model."),
+    click.option("--lores-train-data-dir", metavar="DIR", help="Training features of the GMM system."),
+    click.option("--train-ivector-dir", default="", metavar="DIR", help="i-vectors of the training data."),
+    click.option("--num-leaves", type=int, default=7000, show_default=True, help="Of a tree that has to be built."),
+    click.option("--nj", type=int, default=4, show_default=True, help="Jobs of Kaldi's scripts and of the decoding."),
+    click.option("--kaldi-cmd", default="run.pl", show_default=True, help="Runs the jobs of Kaldi's scripts."),
+    click.argument("exp", metavar="[EXP-FOLDER]", required=False),
+)
+
+
+@dataclass(frozen=True)
+class RecipeArguments:
+    """The values of these options."""
+
+    stage: int
+    stop_stage: int
+    kaldi_model_dir: str | None
+    out_dir: str | None
+    egs_dir: str | None
+    graph_dir: str | None
+    data_dir: str | None
+    lang: str
+    lang_chain: str
+    gmm_dir: str
+    ali_dir: str | None
+    lat_dir: str | None
+    tree_dir: str | None
+    train_data_dir: str | None
+    lores_train_data_dir: str | None
+    train_ivector_dir: str
+    num_leaves: int
+    nj: int
+    kaldi_cmd: str
+    exp: str | None
+
+
+def recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: the recipe gets these options, and their values as its argument ``recipe``."""
+    names = [field.name for field in dataclasses.fields(RecipeArguments)]
+
+    @functools.wraps(function)
+    def command(**values: Any) -> Any:
+        arguments = RecipeArguments(**{name: values.pop(name) for name in names})
+        return function(recipe=arguments, **values)
+
+    decorated: Callable[..., Any] = command
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    return decorated
+
+
+class Recipe:
+    """The folders of a run, and the stages that all training recipes share. Goes to the root of the Kaldi recipe.
+
+    Args:
+        arguments: the values of the options.
+        affix: of the result's folder, where none is given.
+
+    Raises:
+        UsageError: a folder that is needed does not exist, or no data were named for another recipe than the example.
+    """
+
+    def __init__(self, arguments: RecipeArguments, affix: str) -> None:
+        self.arguments = arguments
+        self.stages = Stages(arguments.stage, arguments.stop_stage)
+        root = _root_of(arguments.exp)
+        os.chdir(root)
+        self.is_example = root.resolve() == _EXAMPLE
+        self.model = Path(arguments.kaldi_model_dir or self.default("exp/chain/tdnn1a_sp", "--kaldi-model-dir"))
+        if not (self.model / "final.mdl").is_file():
+            raise UsageError(f"{root / self.model / 'final.mdl'} does not exist: see --kaldi-model-dir")
+        self.out = Path(arguments.out_dir or f"{self.model}{affix}")
+        self.egs = Path(arguments.egs_dir or self.model / "egs")
+        self.log = self.out / "log"
+        self.subsampling = subsampling_of(str(self.model / "final.mdl"))
+
+    def default(self, path: str, option: str) -> str:
+        """What an option is where it was not given: only the embedded example has it."""
+        if not self.is_example:
+            raise UsageError(f"give {option}: only the embedded example has a default")
+        return path
+
+    def make_examples(self) -> None:
+        """Stages 0 to 4."""
+        given = self.arguments
+        train = given.train_data_dir or "data/train_960_cleaned_sp_hires"
+        gmm = Path(given.gmm_dir)
+        folders = KaldiFolders(
+            self.model,
+            Path(given.lang),
+            Path(given.lang_chain),
+            gmm,
+            Path(given.ali_dir or f"{gmm}_ali_{Path(train).name.removesuffix('_hires')}"),
+            Path(given.lat_dir or f"{self.model.parent}/{gmm.name}_{Path(train).name.removesuffix('_hires')}_lats"),
+            Path(given.tree_dir or self.model.parent / "tree_sp"),
+            Path(train),
+            Path(given.lores_train_data_dir or train.removesuffix("_hires")),
+            given.train_ivector_dir,
+            self.egs,
+        )
+        KaldiStages(folders, self.stages, self.subsampling, given.num_leaves, given.nj, given.kaldi_cmd, self.log).run()
+
+    def initialize(self) -> None:
+        """Stage 5: the result's folder begins as a copy of the Kaldi model's."""
+        if not self.stages.begins(5):
+            return
+        self.stages.say(5, f"{self.out / '0.mdl'} is {self.model / 'final.mdl'}")
+        self.out.mkdir(parents=True, exist_ok=True)
+        for name in _COMPANIONS:
+            if (self.model / name).is_file():
+                shutil.copyfile(self.model / name, self.out / name)
+        run_verb("copy", [self.model / "final.mdl", self.out / "0.mdl"], self.log / "copy.log")
+
+    def decode(self, model: Path) -> None:
+        """Stage 7: log-likelihoods, lattices and scores by ``run_forward_pass.sh``.
+
+        Args:
+            model: the trained model.
+        """
+        if not self.stages.begins(7):
+            return
+        given = self.arguments
+        data = given.data_dir or self.default("data/test_hires", "--data-dir")
+        graph = given.graph_dir or self.default(f"{self.model}/graph_alphadigits", "--graph-dir")
+        out = self.out / f"decode_{Path(data).name}"
+        self.stages.say(7, f"{model} on {data}")
+        options = {
+            "model-dir": self.model,
+            "model-file": model,
+            "graph-dir": graph,
+            "data-dir": data,
+            "out-dir": out.absolute(),
+            "nj": given.nj,
+        }
+        words = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
+        run(["bash", ROOT / "run_forward_pass.sh", *words, Path.cwd()])
+
+
+def _root_of(exp: str | None) -> Path:
+    """The Kaldi recipe's root: the folder that was given, or else the current one if it is one, or the example."""
+    if exp is not None:
+        if not Path(exp).is_dir():
+            raise UsageError(f"the experiment folder {exp} does not exist: give the root of a Kaldi recipe")
+        return Path(exp).absolute()
+    here = Path.cwd()
+    return here if (here / "exp").is_dir() and (here / "data").is_dir() else _EXAMPLE
+
+
+def words_of(arguments: Any) -> list[str]:
+    """Options as a command line has them, of a dataclass of options' values; those without a value are left out."""
+    words = []
+    for entry in dataclasses.fields(arguments):
+        value = getattr(arguments, entry.name)
+        if value is not None:
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            words.append(f"--{entry.name.replace('_', '-')}={text}")
+    return words
+
+
+@click.command(cls=KaldiCommand)
+@recipe_options
+@training_options
+def run_tdnn(recipe: RecipeArguments, training: TrainingArguments) -> None:
+    """Fine-tune the model of a Kaldi recipe with LF-MMI, decode and score it.
+
+    EXP-FOLDER is the root of the recipe: by default the current folder, or the embedded example.
+
+    e.g.: local/run_tdnn.py --stage 5 --lr-initial 1e-5 --lr-final 5e-6 --graph-dir exp/chain/tree_sp/graph_tgsmall
+    """
+    steps = Recipe(recipe, "_tuned")
+    steps.make_examples()
+    steps.initialize()
+    result = steps.out / "final.mdl"
+    if steps.stages.begins(6):
+        steps.stages.say(6, f"{steps.out / '0.mdl'} on {steps.egs}")
+        run_verb("train", [*words_of(training), steps.out / "0.mdl", steps.egs, steps.out], steps.log / "train.log")
+    steps.decode(result)

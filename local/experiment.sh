@@ -1,0 +1,25 @@
+# Sourced by the recipes after local/parse_options.sh: goes to the Kaldi recipe that is meant, and gives the folders that no
+# option named their defaults: model_dir, graph_dir, data_dir, calibration_dir; data is the name of data_dir.
+# root and here are set: the project's folder, and the one the recipe was called in.
+
+fail() { echo "$0: $*" >&2; exit 1; }
+
+[[ $nj =~ ^[1-9][0-9]*$ ]] || fail "--nj $nj is not a number of jobs"
+if [ $# -gt 1 ]; then
+  usage >&2
+  exit 1
+fi
+exp=${1:-$root/egs/alphadigits}
+[ -d "$exp" ] || fail "the experiment folder $exp does not exist: give the root of a Kaldi recipe"
+# The paths in Kaldi's scp files are relative to the recipe's root.
+cd "$exp"
+if [ "$(pwd -P)" = "$root/egs/alphadigits" ]; then
+  defaults=(exp/chain/tdnn1a_sp graph_alphadigits data/test_hires data/train_sub_hires)
+else
+  defaults=(exp/chain_cleaned/tdnn_7k_1a_sp graph_tgsmall data/test_clean_hires data/train_960_cleaned_sp_hires)
+fi
+model_dir=${model_dir:-${defaults[0]}}
+graph_dir=${graph_dir:-$model_dir/${defaults[1]}}
+data_dir=${data_dir:-${defaults[2]}}
+calibration_dir=${calibration_dir:-${defaults[3]}}
+data=$(basename "$data_dir")

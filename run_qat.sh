@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# A Kaldi model trained in fake integers: its float word error rate, that of the integer model that quantization after
+# training gives, that of the trained one, and all three in a table.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+here=$(pwd)
+# shellcheck source=local/forward_pass_options.sh
+. "$root/local/forward_pass_options.sh"
+# shellcheck source=local/quantization_options.sh
+. "$root/local/quantization_options.sh"
+stage=0                 # 0 float scores, 1 quantization after training, 2 training, 3 its scores, 4 comparison
+bits=4                  # width of the weights
+act_bits=8              # width of layers' inputs
+preset=""               # a named configuration; by default the one tuned for the widths
+egs_dir=""              # chain examples; by default <model-dir>/egs. Where there are none, the float model alone teaches
+num_epochs=""           # passes over the examples or utterances; by default 3, or 20 where the float model alone teaches
+minibatch_size=16       # examples, or pieces of utterances
+lr_initial=3e-5         # learning rate at the beginning
+lr_final=1e-5           # and at the end
+method=lsq              # lsq: scales are learned; fixed: they stay as calibration found them
+teacher=""              # whose outputs are learned; by default the float model's
+distillation=""         # share of the teacher in the loss; by default 0.5, or 1 without examples
+
+usage() {
+  echo "Usage: $0 [options] [<exp-folder>]"
+  echo "<exp-folder> is the root of a Kaldi recipe; without it the embedded example egs/alphadigits is used."
+  echo "e.g.: $0 --bits 2"
+  echo "      $0 --bits 4 --nj 8 --model-dir exp/chain/tdnn1a_sp --graph-dir exp/chain/tree_sp/graph ~/s5"
+  echo "Results go to --out-dir, by default <model-dir>_qat_<widths><affix>."
+}
+
+# shellcheck source=local/parse_options.sh
+. "$root/local/parse_options.sh"
+# shellcheck source=local/experiment.sh
+. "$root/local/experiment.sh"
+[[ $stage =~ ^[0-4]$ ]] || fail "--stage $stage is not one of 0 1 2 3 4"
+case $out_dir in
+  "") out_dir=$PWD/${model_dir}_qat_w${bits}a$act_bits$affix ;;
+  /*) ;;
+  *) out_dir=$here/$out_dir ;;
+esac
+case $config in "" | /*) ;; *) config=$here/$config ;; esac
+egs_dir=${egs_dir:-$model_dir/egs}
+
+# The options among those named that have a value, as words: given NAME...
+given() {
+  local name
+  for name in "$@"; do [ -z "${!name}" ] || printf '%s\n' "--${name//_/-}" "${!name}"; done
+}
+
+mapfile -t decoding < <(given model_dir graph_dir data_dir nj cmd mfcc_config online_ivector_dir batch_seconds \
+  frames_per_chunk extra_left_context extra_right_context extra_left_context_initial extra_right_context_final \
+  ignore_cmvn allow_pipes)
+mapfile -t quantization < <(given bits act_bits preset config)
+mapfile -t calibration < <(given calibration_dir calibration_ivector_dir)
+
+if [ "$stage" -le 0 ]; then
+  bash "$root/run_forward_pass.sh" "${decoding[@]}" --out-dir "$out_dir/decode_${data}_float" "$PWD"
+fi
+if [ "$stage" -le 1 ]; then
+  bash "$root/run_forward_pass_quantization.sh" "${decoding[@]}" "${quantization[@]}" "${calibration[@]}" \
+    --calibration-utterances "$calibration_utterances" --formats none --out-dir "$out_dir/decode_${data}_ptq" "$PWD"
+fi
+if [ "$stage" -le 2 ]; then
+  mapfile -t training < <(given minibatch_size lr_initial lr_final method teacher distillation)
+  if ! compgen -G "$egs_dir/cegs.*.ark" >/dev/null; then
+    echo "$0: stage 2, there are no examples in $egs_dir: the float model teaches, on $calibration_dir"
+    training+=(--distil)
+    num_epochs=${num_epochs:-20}
+  fi
+  python3 "$root/local/run_tdnn_qat.py" --stage 5 --stop-stage 6 --kaldi-model-dir "$model_dir" --egs-dir "$egs_dir" \
+    --dir "$out_dir" --num-epochs "${num_epochs:-3}" --max-utterances "$calibration_utterances" \
+    ${formats:+--formats "$formats"} "${quantization[@]}" "${calibration[@]}" "${training[@]}" "$PWD"
+fi
+if [ "$stage" -le 3 ]; then
+  bash "$root/run_forward_pass.sh" "${decoding[@]}" --model-file "$out_dir/quantized.safetensors" \
+    --out-dir "$out_dir/decode_$data" "$PWD"
+fi
+echo "$0: stage 4, comparison in $out_dir/compare.html"
+bash "$root/local/compare_wer.sh" --html "$out_dir/compare.html" --json "$out_dir/compare.json" \
+  "float=$out_dir/decode_${data}_float" "after training=$out_dir/decode_${data}_ptq" \
+  "trained=$out_dir/decode_$data"
