@@ -6,7 +6,8 @@ shares to 0 and 1.
 
 Source: M. Nagel, R. Amjad, M. van Baalen, C. Louizos, T. Blankevoort, "Up or Down? Adaptive Rounding for Post-Training
 Quantization", ICML 2020. Different here: shares begin half way to integers that are good already (GPTQ and coordinate
-descent), and the bias is learned too, which inputs are centred for.
+descent), and where a ReLU follows the bias is learned too, which inputs are centred for; each output takes what was
+learned only where that is better on the whole sample.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ _FIRST_BETA, _LAST_BETA = 20.0, 2.0
 # the loss as a share of the first one (chosen on the example's calibration set, like the learning rates).
 _WARM_UP, _PENALTY = 0.2, 50.0
 _LEARNING_RATE, _BIAS_LEARNING_RATE = 0.1, 1e-3
+# Rows of the sample whose outputs are in memory together.
+_ROWS_AT_ONCE = 4096
 # Shares begin no nearer to 0 and 1 than this, where the sigmoid would hardly move.
 _LEAST_SHARE = 0.02
 
@@ -66,48 +69,52 @@ def adaround(
         options: see there.
 
     Returns:
-        (out, in) int32 and (out,) float32; on the sample no worse than ``integers`` with the bias of least error of the
-        mean.
+        (out, in) int32 and (out,) float64, all that is added to the product; on the sample no output is worse than with
+        ``integers`` and the bias that leaves no mean error before the nonlinearity.
     """
     options = options or AdaRoundOptions()
     inputs, targets = inputs.float(), targets.float()
     mean = inputs.mean(0)
     centred = inputs - mean
     problem = _Rounding(weight, grid, integers)
-    bias = (targets - centred @ problem.dequantized(problem.first).T).mean(0)
+    # On centred inputs the weights do not change the mean.
+    bias = targets.mean(0)
     goal = targets.relu() if relu else targets
 
-    def outputs(rows: Tensor | slice, shares: Tensor, bias: Tensor) -> Tensor:
-        out = torch.nn.functional.linear(centred[rows], problem.dequantized(shares), bias)
+    def outputs(rows: Tensor, shares: Tensor, bias: Tensor) -> Tensor:
+        out = torch.nn.functional.linear(rows, problem.dequantized(shares), bias)
         return out.relu() if relu else out
 
-    def loss(shares: Tensor, bias: Tensor) -> float:
+    def losses(shares: Tensor, bias: Tensor) -> Tensor:
+        """(out,): the mean squared error of each output over the whole sample."""
+        parts = zip(centred.split(_ROWS_AT_ONCE), goal.split(_ROWS_AT_ONCE), strict=True)
         with torch.no_grad():
-            return float((outputs(slice(None), shares, bias) - goal).square().mean())
+            total = [(outputs(rows, shares, bias) - part).square().sum(0, dtype=torch.float64) for rows, part in parts]
+        return torch.stack(total).sum(0) / len(centred)
 
-    first_loss = loss(problem.first, bias)
+    first_losses = losses(problem.first, bias)
+    first_loss = float(first_losses.mean())
     chosen, chosen_bias = problem.first, bias
     if first_loss > 0 and options.steps > 0:
-        learned = bias.clone().requires_grad_()
+        learned = bias.clone().requires_grad_(relu)
+        groups = [{"params": [problem.logits], "lr": _LEARNING_RATE}]
+        if relu:
+            groups.append({"params": [learned], "lr": _BIAS_LEARNING_RATE * float(goal.std(correction=0))})
         generator = torch.Generator().manual_seed(options.seed)
-        optimizer = torch.optim.Adam(
-            [
-                {"params": [problem.logits], "lr": _LEARNING_RATE},
-                {"params": [learned], "lr": _BIAS_LEARNING_RATE * float(goal.std())},
-            ],
-            betas=(0.9, 0.99),
-        )
+        optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
         for step in range(options.steps):
             rows = torch.randint(len(inputs), (options.rows,), generator=generator)
             shares = problem.shares()
-            error = (outputs(rows, shares, learned) - goal[rows]).square().mean() / first_loss
+            error = (outputs(centred[rows], shares, learned) - goal[rows]).square().mean() / first_loss
             optimizer.zero_grad()
             (error + _penalty(shares, step / options.steps)).backward()
             optimizer.step()
-        decided = (problem.shares().detach() >= 0.5).float()
-        if loss(decided, learned.detach()) < first_loss:
-            chosen, chosen_bias = decided, learned.detach()
-    return problem.integers(chosen), chosen_bias - problem.dequantized(chosen) @ mean
+        decided, learned = (problem.shares().detach() >= 0.5).float(), learned.detach()
+        # Rows are problems of their own.
+        better = losses(decided, learned) < first_losses
+        chosen = torch.where(better.unsqueeze(1), decided, problem.first)
+        chosen_bias = torch.where(better, learned, bias)
+    return problem.integers(chosen), chosen_bias.double() - problem.dequantized(chosen).double() @ mean.double()
 
 
 def _penalty(shares: Tensor, progress: float) -> Tensor | float:

@@ -16,7 +16,7 @@ from kaldi_quant.quant.observers import OBSERVERS
 from kaldi_quant.quant.spec import QSpec
 
 #: How weights are rounded; each has a module that names its source.
-WEIGHT_METHODS = ("minmax", "mse", "gptq", "descent")
+WEIGHT_METHODS = ("minmax", "mse", "gptq", "descent", "adaround")
 RANGES = ("static", "dynamic")
 EQUALIZATIONS = ("none", "cle", "smoothquant", "awq")
 #: Who quantizes: this project, or PyTorch's own functions (``torch_native``), by one of their two routes.
@@ -37,7 +37,8 @@ class LayerConfig:
     Args:
         bits: width of its weights.
         act_bits: width of its input.
-        method: how weights are rounded: minmax, mse, gptq, or descent, which goes on from gptq.
+        method: how weights are rounded: minmax, mse, gptq, descent, which goes on from gptq, or adaround, which goes on
+            from descent.
         per_channel: one weight scale for each output channel, else one for the matrix.
         symmetric: weights have zero in the middle of their grid; else the zero point is fitted.
         ranges: static, known from the calibration set, or dynamic: found anew for each utterance or chunk.
@@ -77,7 +78,7 @@ class PtqConfig:
             the last match wins.
         observer: how activation ranges are found.
         equalization: how channels are rescaled beforehand: none, cle, smoothquant or awq.
-        bias_correction: whether biases take up the mean error on the calibration set.
+        bias_correction: whether biases take up the mean error on the calibration set; of adaround, what it has learned.
         description: what it is for, in a sentence.
         backend: who quantizes: kaldi_quant, or torch, PyTorch's own functions.
         route: with torch: eager, torch.ao.quantization, or pt2e, torchao on an exported graph.

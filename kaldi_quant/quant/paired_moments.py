@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.quant.calibration import CalibrationSet, LinearModule
+from kaldi_quant.quant.calibration import CalibrationSet, LinearModule, rows_that_count
 from kaldi_quant.quant.damping import DAMPING, damped
 
 #: Enough rows for learned rounding to be no worse on others; 200 MB each for 3072 columns.
@@ -122,11 +122,16 @@ class PairedSample:
         if len(self._keys) == self.limit:
             candidates = keys < self._keys.max()
             keys, inputs, float_inputs = keys[candidates], inputs[candidates], float_inputs[candidates]
+        if not len(keys):
+            return
         keys = torch.cat([self._keys, keys])
         kept = torch.argsort(keys, stable=True)[: self.limit]
         self._keys = keys[kept]
         self._inputs = _chosen(self._inputs, inputs, kept)
         self._float_inputs = _chosen(self._float_inputs, float_inputs, kept)
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
     @property
     def inputs(self) -> Tensor:
@@ -145,7 +150,13 @@ def _chosen(before: Tensor | None, more: Tensor, kept: Tensor) -> Tensor:
     return (more if before is None else torch.cat([before, more]))[kept]
 
 
-def paired_moments(float_model: AcousticModel, model: AcousticModel, layer: str, data: CalibrationSet) -> PairedMoments:
+def paired_moments(
+    float_model: AcousticModel,
+    model: AcousticModel,
+    layer: str,
+    data: CalibrationSet,
+    sample: PairedSample | None = None,
+) -> PairedMoments:
     """The moments of a layer's input over a calibration set.
 
     Args:
@@ -153,23 +164,35 @@ def paired_moments(float_model: AcousticModel, model: AcousticModel, layer: str,
         model: the network with the layers before this one quantized.
         layer: the component's name, in both.
         data: the calibration set.
+        sample: sees the rows too, in the same run.
 
     Raises:
         DataError: the calibration set cannot be used.
     """
     moments = PairedMoments(_module(model, layer).weight.shape[1])
-    see_paired_rows(float_model, model, layer, data, moments.add)
+
+    def see(inputs: Tensor, float_inputs: Tensor) -> None:
+        moments.add(inputs, float_inputs)
+        if sample is not None:
+            sample.add(inputs, float_inputs)
+
+    see_paired_rows(float_model, model, layer, data, see)
     return moments
 
 
 def see_paired_rows(
     float_model: AcousticModel, model: AcousticModel, layer: str, data: CalibrationSet, see: PairedRows
 ) -> None:
-    """Shows what a layer reads in two networks, batch after batch; arguments as of ``paired_moments``."""
+    """Shows what a layer reads in two networks, batch after batch; arguments as of ``paired_moments``.
+
+    Rows that are not finite in the float network are left out (see ``rows_that_count``): a grid makes numbers of them.
+    """
     waiting: list[Tensor] = []
 
     def compare(rows: Tensor) -> None:
-        see(rows, waiting.pop(0))
+        float_rows = waiting.pop(0)
+        counts = torch.isfinite(float_rows).all(1) & torch.isfinite(rows).all(1)
+        see(*((rows, float_rows) if counts.all() else (rows[counts], float_rows[counts])))
 
     def run_float(_: nn.Module, args: tuple, kwargs: dict) -> None:
         waiting.clear()
@@ -181,6 +204,34 @@ def see_paired_rows(
             data.run(model)
         finally:
             handle.remove()
+
+
+def see_rows_on_grid(
+    float_model: AcousticModel,
+    layer: str,
+    data: CalibrationSet,
+    on_grid: Callable[[Tensor], Tensor],
+    see: PairedRows,
+) -> None:
+    """Shows what a layer reads in the float network as it is on a grid, beside what it is in float.
+
+    Args:
+        float_model: the float network.
+        layer: the component's name.
+        data: the calibration set.
+        on_grid: puts rows, (rows, in), on the layer's input grid.
+        see: is shown the two.
+
+    Raises:
+        DataError: the calibration set cannot be used.
+    """
+
+    def compare(rows: Tensor) -> None:
+        rows = rows_that_count(rows)
+        see(on_grid(rows), rows)
+
+    with _watched(float_model, layer, compare):
+        data.run(float_model)
 
 
 class _Watched(nn.Module):

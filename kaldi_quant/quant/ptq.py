@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import torch
 from torch import Tensor
 
@@ -12,22 +10,19 @@ from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet, input_statistics, observe
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.equalization import equalize
-from kaldi_quant.quant.gptq import gptq_round
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.input_grids import has_constant, input_grid
 from kaldi_quant.quant.integer_graph import IntegerGraph, linear_layers
-from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear, least_scale
+from kaldi_quant.quant.integer_linear import DynamicLinear, InputGrid, IntegerLinear, least_scale
 from kaldi_quant.quant.layer_kinds import layer_kinds
-from kaldi_quant.quant.layer_reconstruction import reconstruct
 from kaldi_quant.quant.linear_components import weight_of
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.observers import OBSERVERS, ColumnMinMaxObserver, Observer
-from kaldi_quant.quant.paired_moments import paired_moments
+from kaldi_quant.quant.paired_moments import PairedSample, paired_moments, see_rows_on_grid
 from kaldi_quant.quant.prepare import prepare
-from kaldi_quant.quant.quantized_weight import QuantizedWeight
 from kaldi_quant.quant.ranges import Ranges, grid_over, ranges_of
 from kaldi_quant.quant.spec import QSpec
-from kaldi_quant.quant.weight_grids import minmax_grid, mse_grid
+from kaldi_quant.quant.weight_rounding import Fit, is_rectified, learn_rounding, needs_rows, on_grid, round_weight
 
 # Terms of a sum lie on grids of at least this width: they are not stored, and their rounding adds to that of the sum.
 _LEAST_TERM_BITS = 8
@@ -91,14 +86,19 @@ class _Quantizer:
         statistics = {} if self.config.sequential else input_statistics(model, self.names, self.data, outer=True)
         for name in self.names:
             original = torch.from_numpy(weight_of(self.prepared.nnet.components[name])).double()
+            inputs = self._input_grid(name, result.activations)
+            sample = PairedSample() if needs_rows(self.configs[name]) else None
             if self.config.sequential:
                 # What the layer really sees: the layers before it in integers, activations on their grids.
-                moments = paired_moments(model, result.model(), name, self.data)
-                fit = _Fit(moments.compensated(original), moments.covariance, moments.mean, moments.float_mean)
+                moments = paired_moments(model, result.model(), name, self.data, sample)
+                target = moments.compensated(original)
+                fit = Fit(target, moments.covariance, moments.mean, moments.float_mean, sample)
             else:
                 seen = statistics[name]
-                fit = _Fit(original, seen.covariance, seen.mean, seen.mean)
-            result.layers[name] = self._layer(name, original, result.activations, fit)
+                if sample is not None:
+                    see_rows_on_grid(model, name, self.data, on_grid(inputs), sample.add)
+                fit = Fit(original, seen.covariance, seen.mean, seen.mean, sample)
+            result.layers[name] = self._layer(name, original, inputs, fit)
         return result
 
     def activation_grids(self) -> dict[str, Grid]:
@@ -134,61 +134,27 @@ class _Quantizer:
             layers.append(LayerConfig(act_bits=_LEAST_TERM_BITS))
         return max(layers, key=lambda layer: layer.act_bits)
 
-    def _layer(
-        self, name: str, original: Tensor, activations: dict[str, Grid], fit: _Fit
-    ) -> IntegerLinear | DynamicLinear:
+    def _input_grid(self, name: str, activations: dict[str, Grid]) -> InputGrid | None:
+        return input_grid(self.graph, name, activations) if self.configs[name].ranges == "static" else None
+
+    def _layer(self, name: str, original: Tensor, inputs: InputGrid | None, fit: Fit) -> IntegerLinear | DynamicLinear:
         layer = self.configs[name]
-        inputs = input_grid(self.graph, name, activations) if layer.ranges == "static" else None
         folded = inputs.folded if inputs else torch.ones(original.shape[1], dtype=torch.float64)
         float_bias = torch.from_numpy(self.prepared.bias(name, original.numpy()))
         least = least_scale(float_bias, inputs) if inputs else torch.zeros(len(original), 1)
-        weight = _round(fit.target * folded, layer, fit.covariance / torch.outer(folded, folded), least)
+        weight = round_weight(fit.target * folded, layer, fit.covariance / torch.outer(folded, folded), least)
+        learned = None
+        if fit.sample:
+            relu = is_rectified(self.prepared.nnet, name)
+            weight, learned = learn_rounding(weight, fit, folded, (original, float_bias), relu)
         dequantized = weight.dequantized() / folded
-        bias = torch.from_numpy(self.prepared.bias(name, dequantized.numpy()))
-        if self.config.bias_correction:
+        if not self.config.bias_correction:
+            bias = torch.from_numpy(self.prepared.bias(name, dequantized.numpy()))
+        elif learned is not None:
+            bias = learned
+        else:
             # The mean of what the float layer computes, less that of what this one would.
             bias = original @ fit.float_mean + float_bias - dequantized @ fit.mean
         if inputs is not None:
             return IntegerLinear.build(weight, bias, inputs)
         return DynamicLinear.build(weight, bias, layer.activation_spec(signed=True))
-
-
-@dataclass(frozen=True)
-class _Fit:
-    """What a layer's integers are fitted to.
-
-    Args:
-        target: (out, in) float64, the weights to come near to.
-        covariance: (in, in) float64, of the layer's input: the error's mean is left to the bias.
-        mean: (in,) float64, of the layer's input.
-        float_mean: (in,) float64, of its input in the float network.
-    """
-
-    target: Tensor
-    covariance: Tensor
-    mean: Tensor
-    float_mean: Tensor
-
-
-def _round(weight: Tensor, layer: LayerConfig, hessian: Tensor, least: Tensor) -> QuantizedWeight:
-    """Grid and integers of a weight matrix, by the layer's method.
-
-    Args:
-        weight: (out, in) float64, for integer inputs.
-        layer: how.
-        hessian: (in, in), of integer inputs.
-        least: (out, 1), what scales stay above.
-    """
-    spec = layer.weight_spec()
-    if layer.method == "descent":
-        return QuantizedWeight.on_grid(*reconstruct(weight, spec, hessian, least if spec.per_channel else least.max()))
-    match layer.method:
-        case "minmax":
-            grid = minmax_grid(weight.float(), spec)
-        case "mse":
-            grid = mse_grid(weight.float(), spec)
-        case _:
-            grid = mse_grid(weight.float(), spec, hessian.diagonal().float().clamp_min(0))
-    grid = replace(grid, scale=torch.maximum(grid.scale, least if spec.per_channel else least.max()))
-    integers = gptq_round(weight, grid, hessian) if layer.method == "gptq" else grid.quantize(weight)
-    return QuantizedWeight.on_grid(grid, integers)

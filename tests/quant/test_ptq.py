@@ -1,5 +1,6 @@
 """Post-training quantization from end to end, and its configuration."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.nnet.chunks import ChunkOptions
 from kaldi_quant.nnet.inference import Inference, InferenceOptions
 from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.quant.adaround import AdaRoundOptions
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig, config_from_dict, read_config
 from kaldi_quant.quant.divergence import divergence as measured_divergence
@@ -129,16 +131,29 @@ def test_silence_and_a_single_frame_are_enough_to_run(nnet: Nnet, feats: np.ndar
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["conv_usual", "conv_zero_padding", "fast_lstmp", "blstm_old", "attention_relu_renorm", "stats_mean_count"],
+    ("name", "sequential"),
+    [
+        ("conv_usual", False),
+        ("conv_zero_padding", False),
+        ("fast_lstmp", False),
+        ("blstm_old", False),
+        ("attention_relu_renorm", False),
+        ("stats_mean_count", False),
+        ("conv_usual", True),
+        ("fast_lstmp", True),
+        ("stats_mean_count", True),
+    ],
 )
-def test_other_topologies_hardly_change_at_eight_bits(name: str) -> None:
-    folder = NNET3 / name
+def test_other_topologies_hardly_change_at_eight_bits(name: str, sequential: bool) -> None:
+    assert_hardly_changed(NNET3 / name, PtqConfig(sequential=sequential))
+
+
+def assert_hardly_changed(folder: Path, config: PtqConfig) -> None:
     network = load(model_file(folder)).nnet
     feats = read_archive(NNET3 / f"feats{network.input_dim()}.ark")
-    calibration = CalibrationSet(feats.items(), OPTIONS)
+    quantized = quantize(network, config, CalibrationSet(feats.items(), OPTIONS))
     expected = dict(Inference(AcousticModel(network), None, OPTIONS).compute(feats.items()))
-    rows = dict(Inference(quantize(network, PtqConfig(), calibration).model(), None, OPTIONS).compute(feats.items()))
+    rows = dict(Inference(quantized.model(), None, OPTIONS).compute(feats.items()))
     for utterance, float_rows in expected.items():
         assert np.abs(rows[utterance] - float_rows).mean() < 0.05 * float_rows.std()
 
@@ -235,6 +250,44 @@ def test_each_further_method_loses_less_at_three_bits(nnet: Nnet, utterances: li
         losses.append(divergence(nnet, quantize(nnet, config, calibration).model(), held_out))
     assert losses == sorted(losses, reverse=True)
     assert losses[2] < 0.5 * losses[0]
+
+
+@pytest.fixture
+def quick_adaround(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Learns in fewer and smaller steps than by default."""
+    quick = partial(AdaRoundOptions, steps=60, rows=192)
+    monkeypatch.setattr("kaldi_quant.quant.adaround.AdaRoundOptions", quick)
+
+
+@pytest.mark.usefixtures("quick_adaround")
+@pytest.mark.parametrize("sequential", [False, True])
+def test_learned_rounding_loses_less_than_nearest_at_three_bits(
+    nnet: Nnet, utterances: list[tuple[str, np.ndarray]], sequential: bool
+) -> None:
+    calibration, held_out = CalibrationSet(utterances[:4], OPTIONS), utterances[8:]
+    losses = []
+    for method in ("mse", "adaround"):
+        some = {"tdnn[23].affine": {"bits": 3, "method": method}}
+        network = quantize(nnet, PtqConfig(layers=some, sequential=sequential), calibration)
+        losses.append(divergence(nnet, network.model(), held_out))
+    assert losses[1] < 0.75 * losses[0]
+
+
+@pytest.mark.usefixtures("quick_adaround")
+@pytest.mark.parametrize("ranges", ["static", "dynamic"])
+@pytest.mark.parametrize(
+    ("sequential", "bias_correction"),
+    [(False, False), (False, True), (True, True)],
+    ids=["plain", "bias", "sequential"],
+)
+def test_learned_rounding_hardly_changes_anything_at_eight_bits(
+    sequential: bool, ranges: str, bias_correction: bool
+) -> None:
+    # Offsets of normalizations, sums on grids, linear layers without a bias.
+    layer = LayerConfig(method="adaround", ranges=ranges)
+    assert_hardly_changed(
+        NNET3 / "tdnnf_small", PtqConfig(layer, sequential=sequential, bias_correction=bias_correction)
+    )
 
 
 @pytest.mark.parametrize("equalization", ["cle", "smoothquant", "awq"])

@@ -1,0 +1,127 @@
+"""The integers of one layer's weight, by the method that its configuration names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from kaldi_quant.kaldi.nnet import ComponentNode, Nnet
+from kaldi_quant.quant.adaround import AdaRoundOptions, adaround
+from kaldi_quant.quant.config import LayerConfig
+from kaldi_quant.quant.gptq import gptq_round
+from kaldi_quant.quant.graph_nodes import readers
+from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.integer_linear import InputGrid
+from kaldi_quant.quant.layer_reconstruction import reconstruct
+from kaldi_quant.quant.paired_moments import PairedSample
+from kaldi_quant.quant.quantized_weight import QuantizedWeight
+from kaldi_quant.quant.weight_grids import minmax_grid, mse_grid
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a layer's integers are fitted to.
+
+    Args:
+        target: (out, in) float64, the weights to come near to.
+        covariance: (in, in) float64, of the layer's input: the error's mean is left to the bias.
+        mean: (in,) float64, of the layer's input.
+        float_mean: (in,) float64, of its input in the float network.
+        sample: rows of both inputs, for methods that learn from rows (``needs_rows``).
+    """
+
+    target: Tensor
+    covariance: Tensor
+    mean: Tensor
+    float_mean: Tensor
+    sample: PairedSample | None = None
+
+
+def needs_rows(layer: LayerConfig) -> bool:
+    """Whether a layer's method learns from rows of its input; moments suffice for the others."""
+    return layer.method == "adaround"
+
+
+def round_weight(weight: Tensor, layer: LayerConfig, hessian: Tensor, least: Tensor) -> QuantizedWeight:
+    """Grid and integers of a weight matrix, by the layer's method; of adaround, what it begins with.
+
+    Args:
+        weight: (out, in) float64, for integer inputs.
+        layer: how.
+        hessian: (in, in), of integer inputs.
+        least: (out, 1), what scales stay above.
+    """
+    spec = layer.weight_spec()
+    if layer.method in ("descent", "adaround"):
+        return QuantizedWeight.on_grid(*reconstruct(weight, spec, hessian, least if spec.per_channel else least.max()))
+    match layer.method:
+        case "minmax":
+            grid = minmax_grid(weight.float(), spec)
+        case "mse":
+            grid = mse_grid(weight.float(), spec)
+        case _:
+            grid = mse_grid(weight.float(), spec, hessian.diagonal().float().clamp_min(0))
+    grid = replace(grid, scale=torch.maximum(grid.scale, least if spec.per_channel else least.max()))
+    integers = gptq_round(weight, grid, hessian) if layer.method == "gptq" else grid.quantize(weight)
+    return QuantizedWeight.on_grid(grid, integers)
+
+
+def learn_rounding(
+    weight: QuantizedWeight,
+    fit: Fit,
+    folded: Tensor,
+    float_layer: tuple[Tensor, Tensor],
+    relu: bool,
+    options: AdaRoundOptions | None = None,
+) -> tuple[QuantizedWeight, Tensor]:
+    """AdaRound, from integers that are good already.
+
+    Args:
+        weight: where to begin, for integer inputs.
+        fit: with a sample.
+        folded: (in,) float64, what columns of a float weight are multiplied by for integer inputs.
+        float_layer: its weight (out, in) and bias (out,), float64; the bias with all that the float input lacks.
+        relu: whether a ReLU follows.
+        options: see there.
+
+    Returns:
+        The weight, and the bias (out,) float64, which holds everything that is added to the product.
+    """
+    assert fit.sample is not None
+    original, bias = (values.float() for values in float_layer)
+    targets = torch.nn.functional.linear(fit.sample.float_inputs.float(), original, bias)
+    inputs = fit.sample.inputs.float() / folded.float()
+    grid = Grid(weight.spec, weight.scale, weight.zero_point)
+    integers, learned = adaround(fit.target * folded, grid, weight.integers, inputs, targets, relu, options)
+    return replace(weight, integers=integers), learned
+
+
+def is_rectified(nnet: Nnet, layer: str) -> bool:
+    """Whether nothing but ReLUs reads a layer's output, so that what is negative in it makes no difference.
+
+    Args:
+        nnet: prepared: every component has the name of its only node.
+        layer: the component's name.
+    """
+    found = readers(nnet.nodes, layer)
+    return bool(found) and all(
+        isinstance(node, ComponentNode)
+        and str(node.input) == layer
+        and nnet.components[node.component].type == "RectifiedLinearComponent"
+        for node in found
+    )
+
+
+def on_grid(inputs: InputGrid | None) -> Callable[[Tensor], Tensor]:
+    """What an input's grid makes of float rows, (rows, in); without a grid they stay as they are."""
+    if inputs is None:
+        return lambda rows: rows
+    low, high = inputs.qmin - inputs.zero_point, inputs.qmax - inputs.zero_point
+
+    def fake(rows: Tensor) -> Tensor:
+        return ((rows / inputs.scale).round().clamp(low, high) * inputs.scale).to(rows.dtype)
+
+    return fake
