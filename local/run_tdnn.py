@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Fine-tunes the model of a Kaldi recipe with LF-MMI in PyTorch, decodes and scores it.
 
-Stages: 0 lang, 1 lattices, 2 tree, 3 denominator, 4 egs (these by Kaldi's scripts, where KALDI_ROOT is set; what is there
-is kept), 5 initial model, 6 training, 7 decoding. --help lists the options.
+Stages: 0 lang, 1 lattices, 2 tree, 3 denominator, 4 egs (these by Kaldi's scripts, where KALDI_ROOT is set; what is
+there is kept), 5 initial model, 6 training, 7 decoding. --help lists the options.
 """
 
 import os

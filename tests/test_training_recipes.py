@@ -131,7 +131,7 @@ def test_kaldi_s_scripts_make_what_is_missing(recipe: Path, tmp_path: Path) -> N
     (phones / "silence.csl").write_text("1:2\n")
     (phones / "nonsilence.csl").write_text("3:4:5\n")
     options = ["--stop-stage", 4, "--kaldi-model-dir", "exp/chain/tdnn1a_sp", "--gmm-dir", "exp/tri3"]
-    data = ["--train-data-dir", "data/train_sp_hires", "--nj", 7, "--kaldi-cmd", "queue.pl --mem 4G"]
+    data = ["--train-data-dir", "data/train_sp_hires", "--nj", 7, "--cmd", "queue.pl --mem 4G"]
     command = [sys.executable, ROOT / "local/run_tdnn.py", *options, *data]
     refused = run(command, recipe)
     assert refused.returncode == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +11,22 @@ import click
 
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options, subsampling_of
 from kaldi_quant.cli.options import KaldiCommand
+from kaldi_quant.cli.qat_options import QatArguments, qat_options
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options, read_utterances
 from kaldi_quant.cli.quantize import is_file
-from kaldi_quant.cli.training_options import TrainingArguments, training_options
+from kaldi_quant.cli.training_options import TrainingArguments, placed, training_options
 from kaldi_quant.errors import ModelError, UsageError
 from kaldi_quant.kaldi.model import Model, read_model
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from kaldi_quant.quant.calibration import CalibrationSet
+    from kaldi_quant.quant.config import PtqConfig
     from kaldi_quant.train.distillation import Distillation
-    from kaldi_quant.train.loop import Source
-    from kaldi_quant.train.qat.network import TrainableNetwork
+    from kaldi_quant.train.place import Place
+    from kaldi_quant.train.qat.training import Trainable
+    from kaldi_quant.train.steps import Source
 
 _log = logging.getLogger(__name__)
 
@@ -29,65 +34,54 @@ _log = logging.getLogger(__name__)
 @click.command(cls=KaldiCommand)
 @quantization_options
 @training_options
+@qat_options
 @click.option("--egs-dir", metavar="DIR", help="Train on these examples with LF-MMI; without them by distillation.")
-@click.option(
-    "--distillation",
-    type=float,
-    help="The share of distillation in the loss, 0 to 1; by default 0.5 with examples, 1 without.",
-)
-@click.option("--temperature", type=float, default=1.0, show_default=True, help="Of distillation.")
-@click.option("--teacher", metavar="MODEL", help="Whose output is learned; by default MODEL itself, in float.")
-@click.option("--held-out", metavar="RSPECIFIER", help="Features that distillation without examples is validated on.")
-@click.option(
-    "--method",
-    default="lsq",
-    show_default=True,
-    help="lsq: scales are learned; fixed: they stay as calibration found them.",
-)
-@click.option("--freeze-after", type=float, default=0.8, show_default=True, help="Share of training with free scales.")
 @inference_options
 @click.argument("model")
 @click.argument("features", metavar="FEATURES-RSPECIFIER")
 @click.argument("out_dir")
+@placed
 def command(
     quantization: QuantizationArguments,
     training: TrainingArguments,
+    place: Place,
+    qat: QatArguments,
     inference: InferenceArguments,
+    egs_dir: str | None,
     model: str,
     features: str,
     out_dir: str,
-    method: str,
-    freeze_after: float,
-    **teaching: Any,
 ) -> None:
     """Train MODEL in fake integers, from where quantization after training leaves it, and write OUT-DIR.
 
     FEATURES-RSPECIFIER is what activation ranges are found on, and without --egs-dir also what is trained on. OUT-DIR
     gets quantized.safetensors and quantization.json as from 'quantize', progress.json and objective.png. A run that was
-    killed goes on when it is called again.
+    killed goes on when it is called again. Started by torchrun, several processes share each minibatch.
 
     e.g.: kaldi-quant qat --bits 4 --egs-dir exp/chain/egs exp/chain/final.mdl scp:data/train_sub/feats.scp exp/qat_w4
     """
     from kaldi_quant.export.artefact import save
     from kaldi_quant.export.record import ARTEFACT_NAME, make_record, write_record
     from kaldi_quant.quant.divergence import divergence
-    from kaldi_quant.quant.ptq import quantize
-    from kaldi_quant.train.qat.network import TrainableNetwork
     from kaldi_quant.train.qat.training import QatOptions, train_quantized
 
     preset, config = quantization.resolve()
-    options = QatOptions(method, freeze_after)
-    if config.backend == "torch":
-        raise UsageError("what PyTorch quantizes is not trained here: choose another preset")
+    qat = _with_method(qat, config)
+    options = QatOptions(qat.method, qat.freeze_after)
     if is_file(out_dir):
         raise UsageError(f"{out_dir} is a file: give a folder for the results")
+    if training.num_jobs != 1:
+        raise UsageError("--num-jobs: integers are not averaged; start 'qat' by torchrun for more processes")
     read = read_model(model)
     data = quantization.calibration_set(model, features, inference)
-    network = TrainableNetwork.of(quantize(read.nnet, config, data), learned=method == "lsq")
-    run = _Run(training, inference, model, read, data, _Teaching(**teaching))
+    network = _network(read, config, data, qat)
+    run = _Run(training, inference, model, read, data, qat, egs_dir, place)
     source = run.source(network)
-    trained = train_quantized(network, read, source, options, training.loop(), Path(out_dir), run.identity)
+    folder, loop = Path(out_dir), training.loop()
+    trained = train_quantized(network, read, source, options, loop, folder, run.identity, place=place)
     assert trained is not None
+    if not place.group.is_main:
+        return
     lost = divergence(trained, data.some())
     record = make_record(trained, config, preset, features, subsampling_of(model), lost)
     record["training"] = {"qat": asdict(options), **run.identity, "optimizer": asdict(training.loop().optimizer)}
@@ -97,21 +91,32 @@ def command(
     _log.info("%s: %d bytes; KL from float %.5f on calibration data", artefact, size, lost.kl)
 
 
-@dataclass(frozen=True)
-class _Teaching:
-    """The values of the options that say what is learned."""
+def _with_method(qat: QatArguments, config: PtqConfig) -> QatArguments:
+    """The arguments with the only method that there is for what PyTorch quantizes."""
+    if config.backend != "torch":
+        if qat.method == "moving-average":
+            raise UsageError("--method moving-average is PyTorch's: choose lsq or fixed, or --preset torch-static")
+        return qat
+    if qat.method == "fixed":
+        raise UsageError(
+            "--method fixed: PyTorch's scales follow moving averages of ranges; --freeze-after 0 keeps them"
+        )
+    _log.info(
+        "PyTorch learns no scales: until --freeze-after of the training they follow moving averages of ranges "
+        "(method moving-average)"
+    )
+    return replace(qat, method="moving-average")
 
-    egs_dir: str | None
-    distillation: float | None
-    temperature: float
-    teacher: str | None
-    held_out: str | None
 
-    @property
-    def share(self) -> float:
-        if self.distillation is not None:
-            return self.distillation
-        return 0.5 if self.egs_dir else 1.0
+def _network(model: Model, config: PtqConfig, data: CalibrationSet, qat: QatArguments) -> Trainable:
+    """What is trained: it begins where quantization after training ends."""
+    from kaldi_quant.quant.ptq import quantize
+    from kaldi_quant.train.qat.network import TrainableNetwork
+    from kaldi_quant.train.qat.torch_network import TorchTrainableNetwork
+
+    if config.backend == "torch":
+        return TorchTrainableNetwork.of(model.nnet, config, data)
+    return TrainableNetwork.of(quantize(model.nnet, config, data), learned=qat.method == "lsq")
 
 
 @dataclass(frozen=True)
@@ -123,17 +128,27 @@ class _Run:
     path: str
     model: Model
     data: CalibrationSet
-    teaching: _Teaching
+    qat: QatArguments
+    egs_dir: str | None
+    place: Place
+
+    @property
+    def share(self) -> float:
+        """Of distillation in the loss."""
+        if self.qat.distillation is not None:
+            return self.qat.distillation
+        return 0.5 if self.egs_dir else 1.0
 
     @property
     def identity(self) -> dict[str, Any]:
+        """What decides the result, beside the model and the network that training begins with."""
         return {
-            "teaching": {**asdict(self.teaching), "distillation": self.teaching.share},
+            "teaching": {**asdict(self.qat), "egs_dir": self.egs_dir, "distillation": self.share},
             "chain": asdict(self.training.chain()),
             "source": asdict(self.training.source()),
         }
 
-    def source(self, network: TrainableNetwork) -> Source:
+    def source(self, network: Trainable) -> Source:
         """Examples, or pieces of utterances."""
         from kaldi_quant.train.archives import EgsFolder
         from kaldi_quant.train.chain.den_graph import read_denominator_graph
@@ -142,29 +157,39 @@ class _Run:
         from kaldi_quant.train.objective import ChainLoss
 
         subsampling = self.inference.options(subsampling_of(self.path)).chunks.frame_subsampling_factor
-        teaching, options = self.teaching, self.training.source()
-        if teaching.egs_dir is not None:
+        options = self.training.source()
+        if self.egs_dir is not None:
             graph = read_denominator_graph(self.training.denominator(self.path), network.model.output_dim)
-            loss = ChainLoss(graph, self.training.chain(), self._distillation() if teaching.share else None)
-            return ChainSource(EgsFolder.find(teaching.egs_dir), loss, options, network.model, subsampling)
-        if teaching.share != 1:
-            raise UsageError(f"--distillation {teaching.share:g}: without --egs-dir there is nothing else to train on")
-        held_out = read_utterances(self.path, teaching.held_out, self.inference).utterances if teaching.held_out else []
+            loss = ChainLoss(
+                graph, self.training.chain(), self._distillation(network) if self.share else None, self.place
+            )
+            return ChainSource(EgsFolder.find(self.egs_dir), loss, options, network.model, subsampling)
+        if self.share != 1:
+            raise UsageError(f"--distillation {self.share:g}: without --egs-dir there is nothing else to train on")
+        held_out: list[tuple[str, np.ndarray]] = []
+        if self.qat.held_out:
+            held_out = list(read_utterances(self.path, self.qat.held_out, self.inference).utterances)
         cut = FeatureOptions(options.num_epochs, _one_size(options.minibatch_size), options.srand)
-        return FeatureSource(self.data.utterances, self._distillation(), cut, subsampling, held_out)
+        return FeatureSource(self.data.utterances, self._distillation(network), cut, subsampling, held_out, self.place)
 
-    def _distillation(self) -> Distillation:
+    def _distillation(self, network: Trainable) -> Distillation:
         from kaldi_quant.nnet.model import AcousticModel
-        from kaldi_quant.train.distillation import Distillation
+        from kaldi_quant.train.distillation import Distillation, HiddenFeatures
 
-        path = self.teaching.teacher
-        teacher = AcousticModel((read_model(path) if path else self.model).nnet)
-        if teacher.output_dim != self.model.nnet.node_dim("output"):
-            found, expected = teacher.output_dim, self.model.nnet.node_dim("output")
+        path, features = self.qat.teacher, None
+        teacher = AcousticModel(read_model(path).nnet if path else network.start.nnet).to(self.place.device)
+        if teacher.output_dim != network.model.output_dim:
+            found, expected = teacher.output_dim, network.model.output_dim
             raise ModelError(
                 f"{path}: the teacher has {found} pdfs, and {self.path} has {expected}: their trees differ"
             )
-        return Distillation(teacher, self.teaching.temperature, self.teaching.share)
+        if self.qat.feature_weight:
+            if path:
+                raise UsageError("--feature-weight: hidden layers can be compared with the model's own alone")
+            hidden = [name for name in network.activations if name not in ("input", "ivector")]
+            features = HiddenFeatures(network.model, teacher, hidden)
+        qat = self.qat
+        return Distillation(teacher, qat.temperature, self.share, qat.hard_weight, features, qat.feature_weight)
 
 
 def _one_size(text: str) -> int:

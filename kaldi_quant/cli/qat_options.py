@@ -17,6 +17,20 @@ _OPTIONS = (
         help="The share of distillation in the loss, 0 to 1; by default 0.5 with examples, 1 without.",
     ),
     click.option("--temperature", type=float, default=1.0, show_default=True, help="Of distillation."),
+    click.option(
+        "--hard-weight",
+        type=float,
+        default=0.0,
+        show_default=True,
+        help="Above 0, utterances count more on which the integer model falls further behind: the exponent.",
+    ),
+    click.option(
+        "--feature-weight",
+        type=float,
+        default=0.0,
+        show_default=True,
+        help="Of the error of hidden layers beside the divergence of the output.",
+    ),
     click.option("--teacher", metavar="MODEL", help="Whose output is learned; by default MODEL itself, in float."),
     click.option(
         "--held-out", metavar="RSPECIFIER", help="Features that distillation without examples is validated on."
@@ -39,6 +53,8 @@ class QatArguments:
 
     distillation: float | None
     temperature: float
+    hard_weight: float
+    feature_weight: float
     teacher: str | None
     held_out: str | None
     method: str

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from kaldi_quant.cli.inference_options import subsampling_of
 from kaldi_quant.cli.options import KaldiCommand
-from kaldi_quant.cli.training_options import TrainingArguments, training_options
+from kaldi_quant.cli.training_options import TrainingArguments, placed, training_options
+
+if TYPE_CHECKING:
+    from kaldi_quant.train.place import Place
 
 _log = logging.getLogger(__name__)
 
@@ -21,8 +25,10 @@ _log = logging.getLogger(__name__)
 @click.argument("model")
 @click.argument("egs", metavar="EGS-DIR")
 @click.argument("out_dir")
+@placed
 def command(
     training: TrainingArguments,
+    place: Place,
     frame_subsampling_factor: int | None,
     num_threads: int,
     model: str,
@@ -32,7 +38,7 @@ def command(
     """Fine-tune MODEL with LF-MMI on the examples in EGS-DIR, and write OUT-DIR/final.mdl.
 
     Statistics of normalization stay as they are. A run that was killed goes on when it is called again. OUT-DIR gets
-    progress.json and objective.png, too.
+    progress.json and objective.png, too. Started by torchrun, several processes share each minibatch.
 
     e.g.: kaldi-quant train --lr-initial=1e-5 --lr-final=5e-6 exp/chain/tdnn1a_sp/final.mdl exp/chain/egs exp/tuned
     """
@@ -46,7 +52,10 @@ def command(
     folder = Path(out_dir)
     subsampling = subsampling_of(model) if frame_subsampling_factor is None else frame_subsampling_factor
     data = TrainingData(egs, training.denominator(model), subsampling)
-    trained = finetune(read_model(model), data, folder, training.chain(), training.source(), training.loop())
+    objective, source, loop = training.chain(), training.source(), training.loop()
+    trained = finetune(read_model(model), data, folder, objective, source, loop, place=place, jobs=training.jobs())
     assert trained is not None
+    if not place.group.is_main:
+        return
     path = write_model(folder / "final.mdl", trained)
     _log.info("%s: %d bytes", path, path.stat().st_size)

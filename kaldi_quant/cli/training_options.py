@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kaldi_quant.cli.options import kaldi_bool_option
+
 if TYPE_CHECKING:
+    from kaldi_quant.train.averaged_jobs import ParallelJobs
     from kaldi_quant.train.chain.options import ChainOptions
     from kaldi_quant.train.chain_source import SourceOptions
     from kaldi_quant.train.loop import LoopOptions
+
+# Jobs that run beside each other have a processor each.
+_ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 _OPTIONS = (
     click.option("--den-fst", metavar="FST", help="The denominator; by default den.fst beside MODEL."),
@@ -46,6 +52,16 @@ _OPTIONS = (
     click.option("--l2-regularize", type=float, default=0.0, show_default=True, help="Penalty on the squared output."),
     click.option("--out-of-range-regularize", type=float, default=0.01, show_default=True, help="Beyond ±30."),
     click.option("--srand", type=int, default=0, show_default=True, help="Decides the order of the examples."),
+    click.option("--device", default="cpu", show_default=True, metavar="cpu|cuda", help="What computes."),
+    kaldi_bool_option("--bf16", default=False, help="Compute the trained network's products in bfloat16."),
+    click.option(
+        "--num-jobs",
+        type=int,
+        default=1,
+        show_default=True,
+        help="Train on so many archives at a time and average the models, as Kaldi does.",
+    ),
+    click.option("--cmd", metavar="COMMAND", help="Runs these jobs: run.pl, queue.pl with options; by default here."),
 )
 
 
@@ -68,6 +84,10 @@ class TrainingArguments:
     l2_regularize: float
     out_of_range_regularize: float
     srand: int
+    device: str
+    bf16: bool
+    num_jobs: int
+    cmd: str | None
 
     def denominator(self, model: str) -> str:
         """The path of the denominator, by default beside the model."""
@@ -97,6 +117,20 @@ class TrainingArguments:
         )
         return LoopOptions(optimizer, self.average_last, freeze_after)
 
+    def jobs(self) -> ParallelJobs | None:
+        """How several archives are trained on at a time; None where they are not."""
+        if self.num_jobs == 1:
+            return None
+        from kaldi_quant.decode.jobs import JobArray, run_jobs, tail
+        from kaldi_quant.train.averaged_jobs import JOB, ParallelJobs
+
+        def run(number: int, log: Path, command: list[str]) -> dict[int, str]:
+            array = JobArray(JOB, list(range(1, number + 1)), str(log), command, _ONE_THREAD)
+            failures = run_jobs(array, self.cmd, lambda: None)
+            return {failure.job: tail(array.log_of(failure.job)) or failure.reason for failure in failures}
+
+        return ParallelJobs(self.num_jobs, run)
+
 
 def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorator: the verb gets these options, and their values as its argument ``training``."""
@@ -111,3 +145,19 @@ def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_OPTIONS):
         decorated = option(decorated)
     return decorated
+
+
+def placed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator, inside of ``training_options``: the verb gets its argument ``place``, where training is computed.
+
+    Under torchrun the verb runs in all processes, and what goes wrong in one ends all.
+    """
+
+    @functools.wraps(function)
+    def verb(*, training: TrainingArguments, **values: Any) -> Any:
+        from kaldi_quant.train.place import find_place
+
+        with find_place(training.device, training.bf16) as place:
+            return function(training=training, place=place, **values)
+
+    return verb

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
-
 from kaldi_quant.kaldi.egs import EgsOptions
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.train.archives import EgsFolder, possible_shifts
-from kaldi_quant.train.examples import chain_batches
+from kaldi_quant.train.examples import chain_shares
 from kaldi_quant.train.objective import ChainLoss, Loss, Validation
 
 
@@ -39,7 +37,6 @@ class ChainSource:
         options: how they are read.
         model: that is trained.
         subsampling: its frame-subsampling factor.
-        device: where the model is.
     """
 
     def __init__(
@@ -49,10 +46,8 @@ class ChainSource:
         options: SourceOptions,
         model: AcousticModel,
         subsampling: int,
-        device: torch.device | None = None,
     ) -> None:
         self.egs, self.loss, self.options = egs, loss, options
-        self.device = device or torch.device("cpu")
         self.shifts = possible_shifts(egs.archives[0], model, subsampling)
         self._validation = Validation(egs.validation, loss) if egs.validation else None
         self._combination = Validation(egs.combination, loss) if egs.combination else None
@@ -67,11 +62,11 @@ class ChainSource:
         return archive.name, shift
 
     def losses(self, iteration: int, model: AcousticModel) -> Iterator[Loss]:
-        """The loss of each minibatch."""
+        """The loss of this process's share of each minibatch."""
         archive, shift = self.egs.iteration(iteration, self.shifts)
         options = EgsOptions(self.options.minibatch_size, shift, srand=self.options.srand + iteration)
-        for _, batch in chain_batches(f"ark:{archive}", options, model):
-            yield self.loss(model, batch.to(self.device))
+        for batch in chain_shares(f"ark:{archive}", options, model, self.loss.place.group):
+            yield Loss.none() if batch is None else self.loss(model, batch)
 
     def validate(self, model: AcousticModel) -> dict[str, float]:
         """On the held-out examples."""

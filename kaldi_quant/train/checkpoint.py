@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 from pathlib import Path
@@ -43,7 +44,24 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     if not Path(path).exists():
         return None
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise FormatError(str(path), None, f"cannot be read: {error.strerror or error}") from error
+    return parse_checkpoint(content, path)
+
+
+def parse_checkpoint(content: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a checkpoint holds. Nothing in it is executed.
+
+    Args:
+        content: of the file.
+        path: for messages.
+
+    Raises:
+        FormatError: the file is damaged, or of another version.
+    """
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:120]
         raise FormatError(

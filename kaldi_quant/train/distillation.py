@@ -5,6 +5,7 @@ Source: G. Hinton, O. Vinyals, J. Dean, "Distilling the knowledge in a neural ne
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,19 @@ from kaldi_quant.nnet.schedule import Span
 from kaldi_quant.nnet.time_access import Times
 
 
+@dataclass(frozen=True)
+class Taught:
+    """What a teacher says of a minibatch.
+
+    Args:
+        loss: (), with gradients for the student.
+        kl: KL(teacher || student), the mean over frames, in nats where the temperature is 1.
+    """
+
+    loss: Tensor
+    kl: float
+
+
 @dataclass
 class Distillation:
     """A teacher.
@@ -26,6 +40,10 @@ class Distillation:
         temperature: divides both outputs before the softmax; the divergence is multiplied by its square, so that
             gradients keep their size.
         share: of the loss, from 0 to 1; the rest is LF-MMI's.
+        hard_weight: sequences count as the power of their divergence with this exponent: at 0 all alike, above it those
+            more on which the student falls furthest behind.
+        features: hidden layers that are compared, too.
+        feature_weight: of their error beside the divergence.
 
     Raises:
         UsageError: a value is impossible.
@@ -34,17 +52,23 @@ class Distillation:
     teacher: AcousticModel
     temperature: float = 1.0
     share: float = 1.0
+    hard_weight: float = 0.0
+    features: HiddenFeatures | None = None
+    feature_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < float("inf"):
             raise UsageError(f"--temperature {self.temperature:g}: expected a number above 0")
         if not 0 <= self.share <= 1:
             raise UsageError(f"--distillation {self.share:g}: expected a share from 0 to 1")
+        for option, value in (("--hard-weight", self.hard_weight), ("--feature-weight", self.feature_weight)):
+            if not 0 <= value < float("inf"):
+                raise UsageError(f"{option} {value:g}: expected 0 or more")
 
-    def divergence(
+    def __call__(
         self, student: Tensor, feats: Tensor, span: Span, output_times: Times, ivectors: Tensor | None
-    ) -> Tensor:
-        """KL(teacher || student), the mean over frames.
+    ) -> Taught:
+        """The loss of a student that has just computed a minibatch.
 
         Args:
             student: (N, T, pdfs), its output.
@@ -52,13 +76,54 @@ class Distillation:
             span: the first and one past the last time of the features.
             output_times: (T,).
             ivectors: (N, dim), where the network has that input.
-
-        Returns:
-            (), with gradients for the student.
         """
         with torch.no_grad():
             teacher = self.teacher(feats, [span] * len(feats), output_times, ivectors)
             target = functional.log_softmax(teacher / self.temperature, dim=-1)
-        found = functional.log_softmax(student / self.temperature, dim=-1)
-        rows = functional.kl_div(found.flatten(0, 1), target.flatten(0, 1), reduction="batchmean", log_target=True)
-        return rows * self.temperature**2
+        found = functional.log_softmax(student.to(teacher.dtype) / self.temperature, dim=-1)
+        rows = functional.kl_div(found, target, reduction="none", log_target=True).sum(-1) * self.temperature**2
+        kl = rows.mean(1)
+        loss = kl.mean()
+        if self.hard_weight:
+            hardness = kl.detach().clamp_min(0) ** self.hard_weight
+            loss = (kl * hardness).mean() / hardness.mean().clamp_min(torch.finfo(hardness.dtype).tiny)
+        if self.features is not None and self.feature_weight:
+            loss = loss + self.feature_weight * self.features.error()
+        return Taught(loss, float(kl.mean().detach()))
+
+
+class HiddenFeatures:
+    """The results of hidden nodes in two networks of the same graph; these remember them from now on.
+
+    Args:
+        student: the network in training, whose nodes lie on grids.
+        teacher: the float one.
+        nodes: names, in both.
+    """
+
+    def __init__(self, student: AcousticModel, teacher: AcousticModel, nodes: Iterable[str]) -> None:
+        self._seen: dict[str, list[Tensor]] = {node: [] for node in nodes}
+        for node in self._seen:
+            self._watch(student, node)
+            self._watch(teacher, node)
+
+    def _watch(self, model: AcousticModel, node: str) -> None:
+        before = model.taps.get(node)
+
+        def tap(x: Tensor) -> Tensor:
+            result = x if before is None else before(x)
+            # The student's of this minibatch, then the teacher's; what an evaluation left goes.
+            self._seen[node] = [*self._seen[node][-1:], result]
+            return result
+
+        model.taps[node] = tap
+
+    def error(self) -> Tensor:
+        """The squared error of the student's nodes as a share of the teacher's variance, the mean over nodes: ()."""
+        shares = []
+        for student, teacher in self._seen.values():
+            target = teacher.detach()
+            variance = target.var(dim=(0, 1)).mean().clamp_min(torch.finfo(target.dtype).tiny)
+            shares.append((student.to(target.dtype) - target).square().mean() / variance)
+        self._seen = {node: [] for node in self._seen}
+        return torch.stack(shares).mean()

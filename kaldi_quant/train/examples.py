@@ -12,12 +12,14 @@ from torch import Tensor
 
 from kaldi_quant.errors import DataError
 from kaldi_quant.kaldi.chain_example import NnetChainExample
+from kaldi_quant.kaldi.chain_supervision import Supervision
 from kaldi_quant.kaldi.egs import EgsOptions, minibatches
 from kaldi_quant.kaldi.read_ahead import read_ahead
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.nnet.schedule import Span
 from kaldi_quant.nnet.time_access import Times
 from kaldi_quant.train.chain.numerator import NumeratorArcs
+from kaldi_quant.train.distributed import Group
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,12 @@ class ChainBatch:
     deriv_weights: Tensor | None
 
     @classmethod
-    def of(cls, example: NnetChainExample) -> ChainBatch:
+    def of(cls, example: NnetChainExample, share: slice = slice(None)) -> ChainBatch:
         """Makes tensors of an example, as a rule a merged one.
+
+        Args:
+            example: of which each sequence was an example of its own.
+            share: which of its sequences are wanted.
 
         Raises:
             DataError: the example has no input features, several outputs, or sequences of different lengths.
@@ -55,18 +61,20 @@ class ChainBatch:
             outputs = ", ".join(part.name for part in example.outputs)
             raise DataError(f"expected an example with the input input and one output, found {inputs} and {outputs}")
         (sup,) = example.outputs
-        arcs = NumeratorArcs.of(sup.supervision)
-        sequences, frames, _ = arcs.shape
+        sequences, frames = sup.supervision.num_sequences, sup.supervision.frames_per_sequence
+        arcs = NumeratorArcs.of(_part(sup.supervision, share))
         feats = features.by_sequence()
         if len(feats) != sequences:
             raise DataError(f"the example has the features of {len(feats)} sequences and the output of {sequences}")
         weights = None
         if np.any(sup.deriv_weights != 1):
-            weights = torch.from_numpy(sup.deriv_weights.astype(np.float32).reshape(frames, sequences).T.copy())
+            by_sequence = sup.deriv_weights.astype(np.float32).reshape(frames, sequences).T
+            weights = torch.from_numpy(by_sequence[share].copy())
         first = features.layout().first
         span = (first, first + feats.shape[1])
         ivectors = _ivectors(example, sequences)
-        return cls(torch.from_numpy(feats), ivectors, span, sup.times, sup.name, arcs, weights)
+        chosen = torch.from_numpy(np.ascontiguousarray(feats[share]))
+        return cls(chosen, None if ivectors is None else ivectors[share], span, sup.times, sup.name, arcs, weights)
 
     def to(self, device: torch.device) -> ChainBatch:
         """The same on a device."""
@@ -79,6 +87,14 @@ class ChainBatch:
         """Frames of features for which there are outputs, as Kaldi counts them, context left out."""
         step = int(self.output_times[1] - self.output_times[0]) if len(self.output_times) > 1 else 1
         return self.arcs.shape[0] * self.arcs.shape[1] * step
+
+
+def _part(supervision: Supervision, share: slice) -> Supervision:
+    """The supervision of some of the sequences, each of which has an FST of its own."""
+    if share == slice(None):
+        return supervision
+    fsts = supervision.fsts[share]
+    return replace(supervision, num_sequences=len(fsts), fsts=fsts, alignment_pdfs=supervision.alignment_pdfs[:0])
 
 
 def _ivectors(example: NnetChainExample, sequences: int) -> Tensor | None:
@@ -105,9 +121,33 @@ def chain_batches(rspecifier: str, options: EgsOptions, model: AcousticModel) ->
     Raises:
         FormatError, DataError: the archive is broken, or its examples do not fit the model.
     """
-    check = partial(check_example, model=model)
-    merged = minibatches(rspecifier, replace(options, read_ahead=0), check)
+    merged = _merged(rspecifier, options, model)
     return read_ahead(((key, ChainBatch.of(example)) for key, example in merged), options.read_ahead)
+
+
+def chain_shares(
+    rspecifier: str, options: EgsOptions, model: AcousticModel, group: Group
+) -> Iterator[ChainBatch | None]:
+    """The same minibatches, and of each those sequences that are this process's; None where none is.
+
+    Args:
+        rspecifier, options, model: as above, the same in all processes.
+        group: the processes.
+    """
+
+    def shares() -> Iterator[ChainBatch | None]:
+        for _, example in _merged(rspecifier, options, model):
+            sequences = example.outputs[0].supervision.num_sequences
+            yield ChainBatch.of(example, group.share) if group.rank < sequences else None
+
+    if group.size == 1:
+        return (batch for _, batch in chain_batches(rspecifier, options, model))
+    return read_ahead(shares(), options.read_ahead)
+
+
+def _merged(rspecifier: str, options: EgsOptions, model: AcousticModel) -> Iterator[tuple[str, NnetChainExample]]:
+    check = partial(check_example, model=model)
+    return minibatches(rspecifier, replace(options, read_ahead=0), check)
 
 
 def check_example(key: str, example: NnetChainExample, model: AcousticModel) -> None:

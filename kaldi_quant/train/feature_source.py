@@ -14,7 +14,8 @@ from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.nnet.schedule import Span
 from kaldi_quant.nnet.time_access import Times
 from kaldi_quant.train.distillation import Distillation
-from kaldi_quant.train.objective import Loss
+from kaldi_quant.train.objective import Loss, mean
+from kaldi_quant.train.place import Place
 
 # As long as the examples of Kaldi's recipes.
 _CHUNK = 150
@@ -52,6 +53,7 @@ class FeatureSource:
         options: how they are cut.
         subsampling: frames per output row.
         held_out: utterances that are validated on.
+        place: where it is computed.
 
     Raises:
         DataError: the features' dimension is not the model's, or it needs i-vectors.
@@ -64,7 +66,9 @@ class FeatureSource:
         options: FeatureOptions,
         subsampling: int,
         held_out: Sequence[tuple[str, np.ndarray]] = (),
+        place: Place | None = None,
     ) -> None:
+        self.place = place or Place()
         self.distillation, self.options, self.subsampling = distillation, options, subsampling
         self.utterances, self.held_out = list(utterances), list(held_out)
         teacher = distillation.teacher
@@ -88,13 +92,14 @@ class FeatureSource:
         return f"{len(self.utterances)} utterances", 0
 
     def losses(self, iteration: int, model: AcousticModel) -> Iterator[Loss]:
-        """The loss of each minibatch."""
+        """The loss of this process's share of each minibatch."""
         generator = np.random.default_rng((self.options.srand, iteration))
         pieces = self._pieces(self.utterances, generator)
         order = generator.permutation(len(pieces))
         size = self.options.minibatch_size
         for begin in range(0, len(order), size):
-            yield self._loss(model, torch.from_numpy(pieces[order[begin : begin + size]]))
+            chosen = order[begin : begin + size][self.place.group.share]
+            yield self._loss(model, torch.from_numpy(pieces[chosen])) if len(chosen) else Loss.none()
 
     def validate(self, model: AcousticModel) -> dict[str, float]:
         """The divergence on held-out utterances, per frame."""
@@ -102,8 +107,8 @@ class FeatureSource:
             return {}
         pieces = torch.from_numpy(self._pieces(self.held_out, None))
         with torch.no_grad():
-            losses = [self._loss(model, part) for part in pieces.split(self.options.minibatch_size)]
-        return {"kl": sum(loss.sums["kl"] for loss in losses) / sum(loss.weight for loss in losses)}
+            parts = pieces.split(self.options.minibatch_size)[self.place.group.share]
+            return mean([self._loss(model, part) for part in parts], self.place.group)
 
     def score(self, model: AcousticModel) -> float | None:
         """Minus the divergence on held-out utterances."""
@@ -111,11 +116,12 @@ class FeatureSource:
 
     def _loss(self, model: AcousticModel, feats: Tensor) -> Loss:
         span, times = self._layout
-        output = model(feats, [span] * len(feats), times)
-        value = self.distillation.divergence(output, feats, span, times, None)
+        feats = feats.to(self.place.device)
+        with self.place.forward():
+            output = model(feats, [span] * len(feats), times)
+        taught = self.distillation(output, feats, span, times, None)
         weight = float(output.shape[0] * output.shape[1])
-        kl = float(value.detach())
-        return Loss(value, {"kl": kl * weight}, weight, len(feats), bool(np.isfinite(kl)))
+        return Loss(taught.loss, {"kl": taught.kl * weight}, weight, len(feats), bool(np.isfinite(taught.kl)))
 
     @property
     def _layout(self) -> tuple[Span, Times]:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from kaldi_quant.atomic import atomic_write
+from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.model import AmNnetSimple, Model
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.train.archives import EgsFolder
+from kaldi_quant.train.averaged_jobs import AveragedJobs, ParallelJobs
 from kaldi_quant.train.chain.den_graph import read_denominator_graph
 from kaldi_quant.train.chain.options import ChainOptions
 from kaldi_quant.train.chain_source import ChainSource, SourceOptions
 from kaldi_quant.train.loop import Loop, LoopOptions
 from kaldi_quant.train.objective import ChainLoss
-from kaldi_quant.train.parameters import trained_components, trained_nnet
+from kaldi_quant.train.parameters import TrainedComponent, trained_components, trained_nnet
+from kaldi_quant.train.place import Place
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ def finetune(
     source: SourceOptions,
     loop: LoopOptions,
     stop_after: int | None = None,
+    place: Place | None = None,
+    jobs: ParallelJobs | None = None,
 ) -> Model | None:
     """Trains a model.
 
@@ -54,6 +60,8 @@ def finetune(
         source: how examples are read.
         loop: how training goes.
         stop_after: ends after so many iterations, as if killed.
+        place: where it is computed, and by which processes.
+        jobs: how several archives are trained on at a time; by default one after the other.
 
     Returns:
         the trained model; None where it was stopped.
@@ -61,16 +69,46 @@ def finetune(
     Raises:
         UsageError, DataError, FormatError: the data are missing, broken or made for another model.
     """
-    xent = ["output-xent"] if chain.xent_regularize and "output-xent" in model.nnet.nodes else []
-    network = AcousticModel(model.nnet, "output", xent)
-    components = trained_components(network, model.nnet)
-    loss = ChainLoss(read_denominator_graph(data.den_fst, network.output_dim), chain)
-    minibatches = ChainSource(EgsFolder.find(data.egs), loss, source, network, data.subsampling)
-    identity = {"model": digest(model), "chain": asdict(chain), "source": asdict(source)}
-    trained = Loop(network, components, minibatches, loop, folder, identity)
+    place = place or Place()
+    network, components, minibatches = prepare(model, data, chain, source, place)
+    identity = {"model": digest(model), "chain": asdict(chain), "source": asdict(source), **place.identity}
+    iterations = None
+    if jobs is not None:
+        if place.group.size > 1:
+            raise UsageError("--num-jobs and torchrun are two ways of one thing: use one of them")
+        start = write_model(folder / "jobs" / "start.mdl", model)
+        specification = {
+            "model": str(start),
+            "data": asdict(data),
+            "chain": asdict(chain),
+            "source": asdict(source),
+            "optimizer": asdict(loop.optimizer),
+            "device": place.device.type,
+            "bf16": place.bf16,
+        }
+        iterations = AveragedJobs(minibatches, loop.optimizer, jobs, folder, specification)
+        identity["num_jobs"] = jobs.number
+    trained = Loop(network, components, minibatches, loop, folder, identity, None, place.group, iterations)
     if not trained.run(stop_after) and stop_after is not None:
         return None
+    if jobs is not None:
+        shutil.rmtree(folder / "jobs", ignore_errors=True)
     return with_nnet(model, trained_nnet(network, model.nnet))
+
+
+def prepare(
+    model: Model, data: TrainingData, chain: ChainOptions, source: SourceOptions, place: Place
+) -> tuple[AcousticModel, list[TrainedComponent], ChainSource]:
+    """Makes ready what training needs; arguments as above.
+
+    Returns:
+        the network on its device, its components that are trained, and the minibatches.
+    """
+    xent = ["output-xent"] if chain.xent_regularize and "output-xent" in model.nnet.nodes else []
+    network = AcousticModel(model.nnet, "output", xent).to(place.device)
+    loss = ChainLoss(read_denominator_graph(data.den_fst, network.output_dim), chain, place=place)
+    minibatches = ChainSource(EgsFolder.find(data.egs), loss, source, network, data.subsampling)
+    return network, trained_components(network, model.nnet), minibatches
 
 
 def digest(model: Model) -> str:

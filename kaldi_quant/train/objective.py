@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from kaldi_quant.train.chain.den_graph import DenominatorGraph
 from kaldi_quant.train.chain.objective import chain_objective
 from kaldi_quant.train.chain.options import ChainOptions
 from kaldi_quant.train.distillation import Distillation
+from kaldi_quant.train.distributed import Group
 from kaldi_quant.train.examples import ChainBatch, chain_batches
+from kaldi_quant.train.place import Place
 
 
 @dataclass
@@ -35,6 +38,11 @@ class Loss:
     sequences: int
     ok: bool
 
+    @classmethod
+    def none(cls) -> Loss:
+        """Of a minibatch of which a process has no share."""
+        return cls(torch.zeros(()), {}, 0.0, 0, True)
+
 
 @dataclass
 class ChainLoss:
@@ -44,16 +52,20 @@ class ChainLoss:
         graph: the denominator.
         options: of LF-MMI.
         distillation: the teacher and its share of the loss, if there is one.
+        place: where it is computed.
     """
 
     graph: DenominatorGraph
     options: ChainOptions
     distillation: Distillation | None = None
+    place: Place = field(default_factory=Place)
 
     def __call__(self, model: AcousticModel, batch: ChainBatch) -> Loss:
         """The loss of a model on a minibatch."""
+        batch = batch.to(self.place.device)
         spans = [batch.span] * len(batch.feats)
-        outputs = model.outputs(batch.feats, spans, batch.output_times, batch.ivectors)
+        with self.place.forward():
+            outputs = model.outputs(batch.feats, spans, batch.output_times, batch.ivectors)
         output, xent = outputs[model.graph.output], outputs.get("output-xent")
         result = chain_objective(self.graph, batch.arcs, output, xent, self.options, batch.deriv_weights)
         sums = {"output": result.objf}
@@ -61,9 +73,9 @@ class ChainLoss:
             sums["output-xent"] = result.xent_objf
         value = result.loss / result.weight
         if self.distillation is not None:
-            kl = self.distillation.divergence(output, batch.feats, batch.span, batch.output_times, batch.ivectors)
-            sums["kl"] = float(kl.detach()) * result.weight
-            value = (1 - self.distillation.share) * value + self.distillation.share * kl
+            taught = self.distillation(output, batch.feats, batch.span, batch.output_times, batch.ivectors)
+            sums["kl"] = taught.kl * result.weight
+            value = (1 - self.distillation.share) * value + self.distillation.share * taught.loss
         ok = result.ok and bool(torch.isfinite(value))
         return Loss(value, sums, result.weight, len(batch.feats), ok)
 
@@ -75,7 +87,7 @@ class ChainLoss:
 
 @dataclass
 class Validation:
-    """Held-out examples, read once.
+    """Held-out examples, read once. Each of the processes that train together computes some of the minibatches.
 
     Args:
         path: of the archive.
@@ -84,19 +96,38 @@ class Validation:
 
     path: Path
     loss: ChainLoss
-    _batches: list[ChainBatch] = field(default_factory=list)
+    _batches: list[ChainBatch] | None = None
 
     def __call__(self, model: AcousticModel) -> dict[str, float]:
         """The mean over frames of each part of the objective."""
-        if not self._batches:
-            options = EgsOptions(minibatch_size="1:64", buffer_size=-1)
-            self._batches = [batch for _, batch in chain_batches(f"ark:{self.path}", options, model)]
-        sums: dict[str, float] = {}
-        weight = 0.0
         with torch.no_grad():
-            for batch in self._batches:
-                loss = self.loss(model, batch)
-                weight += loss.weight
-                for name, value in loss.sums.items():
-                    sums[name] = sums.get(name, 0.0) + value
-        return {name: value / weight for name, value in sums.items()}
+            return mean([self.loss(model, batch) for batch in self._share(model)], self.loss.place.group)
+
+    def _share(self, model: AcousticModel) -> list[ChainBatch]:
+        if self._batches is None:
+            options = EgsOptions(minibatch_size="1:64", buffer_size=-1)
+            batches = [batch for _, batch in chain_batches(f"ark:{self.path}", options, model)]
+            place = self.loss.place
+            self._batches = [batch.to(place.device) for batch in batches[place.group.share]]
+        return self._batches
+
+
+def mean(losses: Iterable[Loss], group: Group) -> dict[str, float]:
+    """The mean over frames of each part of the objective, of the losses of all processes together."""
+    sums: dict[str, float] = {}
+    weight = 0.0
+    for loss in losses:
+        weight += loss.weight
+        add(loss.sums, sums)
+    total: dict[str, float] = {}
+    parts = group.gather([sums, weight])
+    for part, _ in parts:
+        add(part, total)
+    frames = sum(part for _, part in parts)
+    return {name: value / frames for name, value in total.items()}
+
+
+def add(values: dict[str, float], sums: dict[str, float]) -> None:
+    """Adds values to sums, each to that of its name."""
+    for name, value in values.items():
+        sums[name] = sums.get(name, 0.0) + value

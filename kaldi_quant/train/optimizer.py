@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.train.orthonormal import EVERY, constrain_orthonormal
@@ -83,6 +83,11 @@ class Stepper:
                 groups, lr=options.lr_initial, momentum=options.momentum, dampening=options.momentum
             )
 
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """What it changes."""
+        return [parameter for part in self.components for parameter in part.parameters.values()]
+
     def zero_grad(self) -> None:
         """Forgets gradients."""
         self.optimizer.zero_grad(set_to_none=True)
@@ -99,8 +104,7 @@ class Stepper:
         Returns:
             False where the gradients are not finite: nothing was changed.
         """
-        parameters = [parameter for part in self.components for parameter in part.parameters.values()]
-        trained = [parameter for parameter in parameters if parameter.grad is not None]
+        trained = [parameter for parameter in self.parameters if parameter.grad is not None]
         limit = self.options.clip_norm or float("inf")
         if not torch.isfinite(torch.nn.utils.clip_grad_norm_(trained, limit)):
             return False
@@ -108,7 +112,7 @@ class Stepper:
         summed = weight if self.options.name == "sgd" else 1.0
         for part, group in zip(self.components, self.optimizer.param_groups, strict=True):
             group["lr"] = learning_rate * part.learning_rate_factor * summed
-        before = [parameter.detach().clone() for parameter in parameters]
+        before = [parameter.detach().clone() for parameter in self.parameters]
         self.optimizer.step()
         self._limit(before)
         self.steps += 1

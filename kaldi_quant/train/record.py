@@ -21,7 +21,7 @@ class IterationRecord:
     Args:
         iteration: counted from 0; -1 is the model that training began with.
         archive: its examples.
-        frame_shift: of their features.
+        frame_shift: of their features; of the first archive's, where several are trained on at a time.
         learning_rate: of its steps.
         train: the objective's parts, per frame, while it changed.
         valid: on held-out examples, behind it.

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.ptq import quantize
 from kaldi_quant.quant.spec import QSpec
-from kaldi_quant.train.distillation import Distillation
+from kaldi_quant.train.distillation import Distillation, HiddenFeatures
 from kaldi_quant.train.feature_source import FeatureOptions, FeatureSource
 from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.optimizer import OptimizerOptions
@@ -96,7 +97,7 @@ def train(
         SUBSAMPLING,
         utterances[12:],
     )
-    loop = LoopOptions(OptimizerOptions("adam", 8e-4, 2e-4), average_last=2)
+    loop = LoopOptions(OptimizerOptions("adam", 4e-4, 1e-4), average_last=2)
     options = QatOptions("lsq" if learned else "fixed", freeze_after)
     return network, train_quantized(network, model, source, options, loop, folder, {}, stop_after)
 
@@ -164,8 +165,8 @@ def test_fixed_scales_stay(
         _, trained = train(model, start, utterances, tmp_path / str(learned), None, learned, freeze_after)
         assert trained is not None
         for name, layer in trained.layers.items():
-            # A row of zeros has any scale.
-            rows_used = (layer.weight.centred != 0).any(1)
+            # A row of next to nothing has the scale that its bias leaves it.
+            rows_used = (start.layers[name].weight.scale > 1e-6)[:, 0]
             assert torch.equal(layer.weight.scale[rows_used], start.layers[name].weight.scale[rows_used]), name
         for name, grid in trained.activations.items():
             assert torch.equal(grid.scale, start.activations[name].scale), name
@@ -268,10 +269,56 @@ def test_the_divergence_is_that_of_the_definition(
     span, times = (0, 80), np.arange(teacher.context.left, 80 - teacher.context.right, SUBSAMPLING)
     p = teacher(feats, [span], times)
     student = p + torch.randn(p.shape, generator=torch.Generator().manual_seed(0))
-    found = Distillation(teacher, temperature).divergence(student, feats, span, times, None)
+    found = Distillation(teacher, temperature)(student, feats, span, times, None).loss
     soft, other = (torch.softmax(x.double() / temperature, -1) for x in (p, student))
     expected = (soft * (soft / other).log()).sum(-1).mean() * temperature**2
-    assert float(found.detach()) == pytest.approx(float(expected), rel=1e-4)
+    assert float(found) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_hard_sequences_count_for_more(model: Model, utterances: list[tuple[str, np.ndarray]]) -> None:
+    teacher = AcousticModel(model.nnet)
+    feats = torch.from_numpy(np.stack([features[:80] for _, features in utterances[:2]]))
+    span, times = (0, 80), np.arange(teacher.context.left, 80 - teacher.context.right, SUBSAMPLING)
+    with torch.no_grad():
+        student = teacher(feats, [span] * 2, times)
+        noise = torch.randn(student.shape, generator=torch.Generator().manual_seed(0))
+        student = student + noise * torch.tensor([0.1, 1.0]).view(2, 1, 1)
+    found = {
+        exponent: Distillation(teacher, hard_weight=exponent)(student, feats, span, times, None)
+        for exponent in (0.0, 1.0, 50.0)
+    }
+    parts = [Distillation(teacher)(student[i : i + 1], feats[i : i + 1], span, times, None).kl for i in range(2)]
+    assert {round(taught.kl, 5) for taught in found.values()} == {round(sum(parts) / 2, 5)}
+    assert float(found[0.0].loss) == pytest.approx(sum(parts) / 2, rel=1e-4)
+    assert float(found[1.0].loss) == pytest.approx(sum(part**2 for part in parts) / sum(parts), rel=1e-4)
+    assert float(found[50.0].loss) == pytest.approx(max(parts), rel=1e-3)
+
+
+def keep(seen: list[Tensor], x: Tensor) -> Tensor:
+    seen.append(x)
+    return x
+
+
+def test_hidden_layers_teach_too(start: QuantizedNetwork, utterances: list[tuple[str, np.ndarray]]) -> None:
+    student, teacher = AcousticModel(start.nnet), AcousticModel(start.nnet)
+    student.taps["tdnn3.relu"] = lambda x: x + 1
+    features = HiddenFeatures(student, teacher, ["tdnn2.relu", "tdnn3.relu"])
+    feats = torch.from_numpy(utterances[0][1][None, :80].copy())
+    span, times = (0, 80), np.arange(teacher.context.left, 80 - teacher.context.right, SUBSAMPLING)
+    for _ in range(2):
+        with torch.no_grad():
+            output = student(feats, [span], times)
+            plain = Distillation(teacher)(output, feats, span, times, None)
+            student(feats, [span], times)
+            whole = Distillation(teacher, features=features, feature_weight=3.0)(output, feats, span, times, None)
+        seen: list[Tensor] = []
+        other = AcousticModel(start.nnet)
+        other.taps["tdnn3.relu"] = partial(keep, seen)
+        with torch.no_grad():
+            other(feats, [span], times)
+        error = 1 / float(seen[0].var(dim=(0, 1)).mean()) / 2
+        assert float(whole.loss) == pytest.approx(plain.kl + 3 * error, rel=1e-4)
+        assert whole.kl == plain.kl
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def run_tdnn_qat(
     widths = f"w{quantization.bits or 8}a{quantization.act_bits or 8}"
     steps = Recipe(recipe, f"_qat_{widths}{'_distilled' if distil else ''}")
     if not distil:
-        steps.make_examples()
+        steps.make_examples(training.cmd)
     steps.initialize()
     if steps.stages.begins(6):
         data = Path(calibration_dir or steps.default("data/train_sub_hires", "--calibration-dir"))

@@ -55,7 +55,6 @@ _OPTIONS = (
     click.option("--train-ivector-dir", default="", metavar="DIR", help="i-vectors of the training data."),
     click.option("--num-leaves", type=int, default=7000, show_default=True, help="Of a tree that has to be built."),
     click.option("--nj", type=int, default=4, show_default=True, help="Jobs of Kaldi's scripts and of the decoding."),
-    click.option("--kaldi-cmd", default="run.pl", show_default=True, help="Runs the jobs of Kaldi's scripts."),
     click.argument("exp", metavar="[EXP-FOLDER]", required=False),
 )
 
@@ -82,7 +81,6 @@ class RecipeArguments:
     train_ivector_dir: str
     num_leaves: int
     nj: int
-    kaldi_cmd: str
     exp: str | None
 
 
@@ -132,8 +130,12 @@ class Recipe:
             raise UsageError(f"give {option}: only the embedded example has a default")
         return path
 
-    def make_examples(self) -> None:
-        """Stages 0 to 4."""
+    def make_examples(self, cmd: str | None) -> None:
+        """Stages 0 to 4.
+
+        Args:
+            cmd: runs the jobs of Kaldi's scripts; by default run.pl.
+        """
         given = self.arguments
         train = given.train_data_dir or "data/train_960_cleaned_sp_hires"
         gmm = Path(given.gmm_dir)
@@ -150,7 +152,7 @@ class Recipe:
             given.train_ivector_dir,
             self.egs,
         )
-        KaldiStages(folders, self.stages, self.subsampling, given.num_leaves, given.nj, given.kaldi_cmd, self.log).run()
+        KaldiStages(folders, self.stages, self.subsampling, given.num_leaves, given.nj, cmd or "run.pl", self.log).run()
 
     def initialize(self) -> None:
         """Stage 5: the result's folder begins as a copy of the Kaldi model's."""
@@ -220,7 +222,7 @@ def run_tdnn(recipe: RecipeArguments, training: TrainingArguments) -> None:
     e.g.: local/run_tdnn.py --stage 5 --lr-initial 1e-5 --lr-final 5e-6 --graph-dir exp/chain/tree_sp/graph_tgsmall
     """
     steps = Recipe(recipe, "_tuned")
-    steps.make_examples()
+    steps.make_examples(training.cmd)
     steps.initialize()
     result = steps.out / "final.mdl"
     if steps.stages.begins(6):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -97,21 +98,34 @@ class Plan:
         return {name: input_grid(graph, name, grids) for name in self.static}
 
     def network(
-        self, weights: dict[str, QuantizedWeight], grids: dict[str, Grid], inputs: dict[str, InputGrid]
+        self,
+        weights: dict[str, QuantizedWeight],
+        grids: dict[str, Grid],
+        inputs: dict[str, InputGrid],
+        biases: Mapping[str, Tensor] | None = None,
     ) -> QuantizedNetwork:
         """The result, from the integers and grids that PyTorch found.
+
+        Args:
+            weights: of the layers.
+            grids: of the nodes that lie on one.
+            inputs: the grids of the columns of layers whose ranges are known.
+            biases: of layers that were trained, (out,); by default those that belong to the integer weights.
 
         Raises:
             UsageError: the widths would overflow 32-bit accumulators.
         """
-        layers = {name: self._layer(name, weights[name], inputs.get(name)) for name in self.layers}
+        found = biases or {}
+        layers = {name: self._layer(name, weights[name], inputs.get(name), found.get(name)) for name in self.layers}
         return QuantizedNetwork(self.prepared.float_nnet(), layers, grids, self.float_layers)
 
-    def _layer(self, name: str, weight: QuantizedWeight, inputs: InputGrid | None) -> IntegerLinear | DynamicLinear:
+    def _layer(
+        self, name: str, weight: QuantizedWeight, inputs: InputGrid | None, trained: Tensor | None
+    ) -> IntegerLinear | DynamicLinear:
         if inputs is not None:
-            weight = _with_room_for(weight, self.bias(name).double(), inputs)
+            weight = _with_room_for(weight, (self.bias(name) if trained is None else trained).double(), inputs)
         dequantized = weight.dequantized() if inputs is None else weight.dequantized() / inputs.folded
-        bias = self.prepared.bias(name, dequantized.numpy())
+        bias = self.prepared.bias(name, dequantized.numpy()) if trained is None else trained
         if inputs is None:
             return DynamicLinear.build(weight, bias, self.layers[name].activation_spec(signed=True))
         return IntegerLinear.build(weight, bias, inputs)

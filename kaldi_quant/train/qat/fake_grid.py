@@ -84,7 +84,8 @@ class FakeGrid(nn.Module):
         return exact + (exact.round() - exact).detach()
 
     def forward(self, x: Tensor) -> Tensor:
-        """x rounded to the grid; x: float, any shape that broadcasts with the scale."""
+        """x rounded to the grid; x: float, any shape that broadcasts with the scale; bfloat16 becomes float32."""
+        x = x.float() if x.dtype == torch.bfloat16 else x
         rounded: Tensor = _Round.apply(x, self.scale, self.zero_point, self.spec.qmin, self.spec.qmax)
         return rounded
 

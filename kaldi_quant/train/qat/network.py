@@ -23,7 +23,7 @@ from kaldi_quant.train.qat.fake_grid import FakeGrid
 
 # A weight begins at most so many steps away from its integer. At half a step, those that post-training quantization
 # rounded the other way would be a hair from flipping back, and one step of training would lose what it gained.
-_LARGEST_DISTANCE = 0.25
+_LARGEST_DISTANCE = 0.4
 
 # Places on grids, in steps, learn so many times faster than biases and the logarithms of scales.
 _STEPS_LEARNING_RATE = 20.0
@@ -132,6 +132,16 @@ class TrainableNetwork:
         model.forget_programs()
         model.taps.update(activations)
         return cls(start, model, products, activations)
+
+    @property
+    def observers(self) -> None:
+        """None: scales are parameters."""
+        return None
+
+    def to(self, device: torch.device) -> None:
+        """Moves what is computed with to a device."""
+        for module in (self.model, *self.activations.values()):
+            module.to(device)
 
     def components(self) -> list[TrainedComponent]:
         """The linear layers, also those that stay in float: places on grids, weights and biases."""

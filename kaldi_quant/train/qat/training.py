@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import torch
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.model import Model
+from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.train.finetune import digest
-from kaldi_quant.train.loop import Loop, LoopOptions, Source
-from kaldi_quant.train.qat.network import TrainableNetwork
+from kaldi_quant.train.loop import Loop, LoopOptions
+from kaldi_quant.train.parameters import TrainedComponent
+from kaldi_quant.train.place import Place
+from kaldi_quant.train.steps import Observers, Source
 
-#: lsq: scales and zero points are learned; fixed: they stay as calibration found them.
-METHODS = ("lsq", "fixed")
+#: lsq: scales and zero points are learned; fixed: they stay as calibration found them; moving-average: they follow
+#: the ranges of weights and activations, which is what PyTorch's own fake quantization does.
+METHODS = ("lsq", "fixed", "moving-average")
 
 
 @dataclass(frozen=True)
@@ -37,8 +44,40 @@ class QatOptions:
             raise UsageError(f"--freeze-after {self.freeze_after:g}: expected a share from 0 to 1")
 
 
+class Trainable(Protocol):
+    """A network with fake quantization, whoever makes it."""
+
+    @property
+    def start(self) -> QuantizedNetwork:
+        """What training begins with."""
+
+    @property
+    def model(self) -> AcousticModel:
+        """Computes with fake quantization."""
+
+    @property
+    def activations(self) -> Collection[str]:
+        """The nodes on grids."""
+
+    @property
+    def observers(self) -> Observers | None:
+        """What follows the ranges that scales come from; None where scales are parameters."""
+
+    def to(self, device: torch.device) -> None:
+        """Moves what is computed with to a device."""
+
+    def components(self) -> list[TrainedComponent]:
+        """What is trained, without scales; nothing else requires gradients from then on."""
+
+    def scales(self) -> list[TrainedComponent]:
+        """The scales and zero points that are parameters."""
+
+    def converted(self) -> QuantizedNetwork:
+        """The network in integers, as fake quantization has it."""
+
+
 def train_quantized(
-    network: TrainableNetwork,
+    network: Trainable,
     model: Model,
     source: Source,
     options: QatOptions,
@@ -46,6 +85,7 @@ def train_quantized(
     folder: Path,
     identity: dict[str, Any],
     stop_after: int | None = None,
+    place: Place | None = None,
 ) -> QuantizedNetwork | None:
     """Trains a quantized network.
 
@@ -58,15 +98,21 @@ def train_quantized(
         folder: of the checkpoint and the record.
         identity: what else the result depends on.
         stop_after: ends after so many iterations, as if killed.
+        place: where it is computed, and by which processes; the same that ``source`` has.
 
     Returns:
         the network in integers; None where it was stopped.
     """
     start = start_digest(network.start)
-    identity = {"model": digest(model), "start": start, "qat": asdict(options), **identity}
+    place = place or Place()
+    identity = {"model": digest(model), "start": start, "qat": asdict(options), **identity, **place.identity}
     # Kaldi's limit is one for weights in float, not for their places on grids.
     loop = replace(loop, optimizer=replace(loop.optimizer, max_param_change=0.0), freeze_after=options.freeze_after)
-    trained = Loop(network.model, network.components(), source, loop, folder, identity, network.scales())
+    network.to(place.device)
+    parts, scales = network.components(), network.scales()
+    trained = Loop(
+        network.model, parts, source, loop, folder, identity, scales, place.group, observers=network.observers
+    )
     if not trained.run(stop_after) and stop_after is not None:
         return None
     return network.converted()

@@ -1,0 +1,165 @@
+"""The steps of training: each changes the parameters by the gradient of one minibatch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from kaldi_quant.errors import DataError
+from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.train.distributed import Group
+from kaldi_quant.train.objective import Loss, add
+from kaldi_quant.train.optimizer import OptimizerOptions, Stepper
+from kaldi_quant.train.parameters import TrainedComponent
+from kaldi_quant.train.record import IterationRecord
+
+State = dict[str, Tensor]
+
+
+class Source(Protocol):
+    """Where the minibatches come from."""
+
+    def __len__(self) -> int:
+        """Passes over archives, or over whatever stands for one."""
+
+    def describe(self, number: int) -> tuple[str, int]:
+        """The name of a pass's examples, and their frame shift."""
+
+    def losses(self, number: int, model: AcousticModel) -> Iterator[Loss]:
+        """The loss of each minibatch of a pass, computed when it is asked for: of this process's share of it."""
+
+    def validate(self, model: AcousticModel) -> dict[str, float]:
+        """The parts of the objective on held-out examples, per frame; empty where there are none."""
+
+    def score(self, model: AcousticModel) -> float | None:
+        """What averages of models are compared by, the greater the better; None where there is nothing."""
+
+
+class Observers(Protocol):
+    """What changes beside parameters while a model is trained: ranges that follow what is computed."""
+
+    def freeze(self, frozen: bool) -> None:
+        """Keeps ranges as they are, or lets them go on."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The ranges, by name."""
+
+
+class Trainer:
+    """Changes a model.
+
+    Args:
+        model: is changed.
+        components: of it, that are trained.
+        options: how.
+        frozen: of the components those that hold scales of quantization.
+        group: the processes that share each minibatch.
+        observers: of the model, if it has any.
+    """
+
+    def __init__(
+        self,
+        model: AcousticModel,
+        components: list[TrainedComponent],
+        options: OptimizerOptions,
+        frozen: list[TrainedComponent] | None = None,
+        group: Group | None = None,
+        observers: Observers | None = None,
+    ) -> None:
+        self.model, self.components, self.frozen = model, components, frozen or []
+        self.observers = observers
+        self.group = group or Group()
+        self.stepper = Stepper(self._parts, options)
+
+    @property
+    def _parts(self) -> list[TrainedComponent]:
+        return [*self.components, *self.frozen]
+
+    def freeze(self, frozen: bool) -> None:
+        """Keeps the scales of quantization as they are, or lets them go on."""
+        for part in self.frozen:
+            for parameter in part.parameters.values():
+                parameter.requires_grad_(not frozen)
+        if self.observers is not None:
+            self.observers.freeze(frozen)
+
+    def train(self, source: Source, number: int, rate: float, entry: IterationRecord) -> None:
+        """Goes over the minibatches of one pass.
+
+        Args:
+            source: of the minibatches.
+            number: of the pass.
+            rate: the learning rate.
+            entry: where the sums of the objective, per frame, and what was seen are noted.
+
+        Raises:
+            DataError: there is no minibatch, or none has a finite objective.
+        """
+        sums: dict[str, float] = {}
+        for loss in source.losses(number, self.model):
+            self._step(loss, rate, entry, sums)
+        archive, _ = source.describe(number)
+        if not entry.minibatches:
+            raise DataError(f"{archive} has fewer examples than one minibatch: give a smaller --minibatch-size")
+        if entry.skipped == entry.minibatches:
+            raise DataError(f"{archive}: no minibatch has a finite objective: is the learning rate {rate:g} too high?")
+        total: dict[str, float] = {}
+        for part in self.group.gather(sums):
+            add(part, total)
+        entry.train = {name: value / entry.frames for name, value in total.items()}
+        # They are equal already, but for processors that round in different ways.
+        self.group.broadcast([*self.state_tensors(), *self._observed.values()])
+
+    def _step(self, loss: Loss, rate: float, entry: IterationRecord, sums: dict[str, float]) -> None:
+        entry.minibatches += 1
+        self.stepper.zero_grad()
+        if loss.ok and loss.sequences:
+            loss.value.backward()
+        weight, sequences, ok = self.group.sum_gradients(self.stepper.parameters, loss.weight, loss.sequences, loss.ok)
+        if not ok or not self.stepper.step(rate, weight, sequences):
+            entry.skipped += 1
+            return
+        entry.frames += weight
+        add(loss.sums, sums)
+
+    def state_tensors(self) -> list[Tensor]:
+        """What is trained."""
+        return [parameter for part in self._parts for parameter in part.parameters.values()]
+
+    @property
+    def _observed(self) -> State:
+        return {} if self.observers is None else self.observers.tensors()
+
+    def observed(self) -> State:
+        """Copies of what observers have found, in the main memory."""
+        return {name: tensor.detach().to("cpu", copy=True) for name, tensor in self._observed.items()}
+
+    @torch.no_grad()
+    def load_observed(self, state: State) -> None:
+        """Puts such copies in the place of what observers have found."""
+        for name, tensor in self._observed.items():
+            tensor.copy_(state[name])
+
+    def state(self) -> State:
+        """Copies of what is trained, in the main memory."""
+        return {
+            f"{part.name} {key}": p.detach().to("cpu", copy=True)
+            for part in self._parts
+            for key, p in part.parameters.items()
+        }
+
+    @torch.no_grad()
+    def load(self, state: State) -> None:
+        """Puts such copies in the place of what is trained."""
+        for part in self._parts:
+            for key, parameter in part.parameters.items():
+                parameter.copy_(state[f"{part.name} {key}"])
+
+    def synchronize(self) -> None:
+        """Lets all processes begin with the network of the first one, what is not trained included."""
+        taps = [tap for tap in self.model.taps.values() if isinstance(tap, nn.Module)]
+        self.group.broadcast(tensor for module in (self.model, *taps) for tensor in module.state_dict().values())
+        self.group.broadcast(self._observed.values())
