@@ -8,6 +8,8 @@ here=$(pwd)
 . "$root/local/forward_pass_options.sh"
 # shellcheck source=local/quantization_options.sh
 . "$root/local/quantization_options.sh"
+# shellcheck source=local/calibration_options.sh
+. "$root/local/calibration_options.sh"
 preset=""               # a named configuration; by default the one tuned for the widths
 engine=auto             # onnxruntime, reference, or auto: onnxruntime where it gives the same integers
 

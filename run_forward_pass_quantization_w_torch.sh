@@ -8,6 +8,8 @@ here=$(pwd)
 . "$root/local/forward_pass_options.sh"
 # shellcheck source=local/quantization_options.sh
 . "$root/local/quantization_options.sh"
+# shellcheck source=local/calibration_options.sh
+. "$root/local/calibration_options.sh"
 preset=torch-static     # torch-static, torch-dynamic (ranges found anew for each utterance), torch-pt2e (needs torchao)
 engine=auto             # onednn, x86, fbgemm, qnnpack, or auto: the fastest that this machine has
 observer=""             # minmax, moving-average or histogram; by default the preset's

@@ -9,18 +9,14 @@ here=$(pwd)
 . "$root/local/forward_pass_options.sh"
 # shellcheck source=local/quantization_options.sh
 . "$root/local/quantization_options.sh"
+# shellcheck source=local/calibration_options.sh
+. "$root/local/calibration_options.sh"
+# shellcheck source=local/training_options.sh
+. "$root/local/training_options.sh"
 stage=0                 # 0 float scores, 1 quantization after training, 2 training, 3 its scores, 4 comparison
 bits=4                  # width of the weights
 act_bits=8              # width of layers' inputs
 preset=""               # a named configuration; by default the one tuned for the widths
-egs_dir=""              # chain examples; by default <model-dir>/egs. Where there are none, the float model alone teaches
-num_epochs=""           # passes over the examples or utterances; by default 3, or 20 where the float model alone teaches
-minibatch_size=16       # examples, or pieces of utterances
-lr_initial=1e-4         # learning rate at the beginning
-lr_final=1e-5           # and at the end
-method=lsq              # lsq: scales are learned; fixed: they stay as calibration found them
-teacher=""              # whose outputs are learned; by default the float model's
-distillation=""         # share of the teacher in the loss; by default 0.5, or 1 without examples
 
 usage() {
   echo "Usage: $0 [options] [<exp-folder>]"
@@ -41,13 +37,9 @@ case $out_dir in
   *) out_dir=$here/$out_dir ;;
 esac
 case $config in "" | /*) ;; *) config=$here/$config ;; esac
+# A configuration has widths of its own.
+[ -z "$config" ] || bits="" act_bits=""
 egs_dir=${egs_dir:-$model_dir/egs}
-
-# The options among those named that have a value, as words: given NAME...
-given() {
-  local name
-  for name in "$@"; do [ -z "${!name}" ] || printf '%s\n' "--${name//_/-}" "${!name}"; done
-}
 
 mapfile -t decoding < <(given model_dir graph_dir data_dir nj cmd mfcc_config online_ivector_dir batch_seconds \
   frames_per_chunk extra_left_context extra_right_context extra_left_context_initial extra_right_context_final \

@@ -23,3 +23,9 @@ graph_dir=${graph_dir:-$model_dir/${defaults[1]}}
 data_dir=${data_dir:-${defaults[2]}}
 calibration_dir=${calibration_dir:-${defaults[3]}}
 data=$(basename "$data_dir")
+
+# The options among those named that have a value, as words: given NAME...
+given() {
+  local name
+  for name in "$@"; do [ -z "${!name}" ] || printf '%s\n' "--${name//_/-}" "${!name}"; done
+}

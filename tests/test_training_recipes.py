@@ -87,8 +87,8 @@ def test_fine_tuning_as_its_users_type_it(recipe: Path) -> None:
 
 
 def test_from_a_kaldi_folder_to_a_table_of_three_models(recipe: Path) -> None:
-    (recipe / "plain.yaml").write_text("default: {method: mse}\n")
-    options = ["--bits", 4, "--config", recipe / "plain.yaml", "--num-epochs", 1, "--minibatch-size", 8, "--nj", 1]
+    (recipe / "plain.yaml").write_text("default: {bits: 4, method: mse}\n")
+    options = ["--config", recipe / "plain.yaml", "--num-epochs", 1, "--minibatch-size", 8, "--nj", 1]
     options += ["--calibration-dir", "data/train_sub_hires"]
     places = ["--model-dir", "exp/chain/tdnn1a_sp", "--graph-dir", GRAPH, "--data-dir", "data/test_hires"]
     result = run(["bash", ROOT / "run_qat.sh", *options, *places, recipe])

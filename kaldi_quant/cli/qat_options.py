@@ -39,7 +39,7 @@ _OPTIONS = (
         "--method",
         default="lsq",
         show_default=True,
-        help="lsq: scales are learned; fixed: they stay as calibration found them.",
+        help="lsq: scales are learned; fixed: they stay as calibration found them. Not for PyTorch's presets.",
     ),
     click.option(
         "--freeze-after", type=float, default=0.8, show_default=True, help="Share of training with free scales."

@@ -29,7 +29,7 @@ from kaldi_quant.quant.torch_native.observed import (
     weight_observer,
 )
 from kaldi_quant.quant.torch_native.plan import Plan
-from kaldi_quant.quant.torch_native.standins import Standins
+from kaldi_quant.quant.torch_native.standins import Standins, with_modules
 
 # The products' own classes alone: a network input has a scale per column, which a converted QuantStub cannot have.
 _CONVERTED = {nn.Linear: converted.Linear, intrinsic.LinearReLU: converted_intrinsic.LinearReLU}
@@ -66,7 +66,7 @@ def _observe(standins: Standins, data: CalibrationSet) -> dict[str, Grid]:
     """Runs the calibration set; the grids of all nodes."""
     observers = standins.prepare(_prepare)
     if observers:
-        data.run(standins.put_into(standins.plan.prepared.float_nnet()))
+        data.run(with_modules(standins.plan.prepared.float_nnet(), standins.layers, standins.stubs))
     return {name: observed_grid(observer, standins.specs[name]) for name, observer in observers.items()}
 
 

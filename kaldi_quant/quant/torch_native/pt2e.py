@@ -49,10 +49,10 @@ def quantize_pt2e(plan: Plan, data: CalibrationSet, ranges: Ranges | None = None
         raise UsageError("--ranges goes with the route eager: with pt2e, torchao finds ranges and weights together")
     if plan.dynamic:
         raise UsageError(f"ranges: dynamic goes with the route eager, not with pt2e (the layer {plan.dynamic[0]})")
-    return _Quantizer(_without_what_cannot_be_traced(plan), data, _torchao()).run()
+    return _Quantizer(_without_what_cannot_be_traced(plan), data, torchao_library()).run()
 
 
-def _torchao() -> ModuleType:
+def torchao_library() -> ModuleType:
     """The module that imports torchao."""
     try:
         from kaldi_quant.quant.torch_native import x86_quantizer

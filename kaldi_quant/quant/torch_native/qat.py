@@ -1,4 +1,4 @@
-"""Quantization-aware training by PyTorch: what ``torch.ao.quantization.prepare_qat`` makes, and the way back.
+"""Quantization-aware training by PyTorch: what ``prepare_qat`` or ``prepare_qat_pt2e`` makes, and the way back.
 
 It begins with what quantization after training found. From there on PyTorch's observers follow the weights and the
 activations of the minibatches by moving averages, until they are told to stay. Network inputs with a scale for each
@@ -8,11 +8,13 @@ column keep their grids, which are multiplied into the first weights.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.ao import quantization as ao
+from torch.nn.utils import parametrize
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.nnet import Nnet
@@ -29,6 +31,8 @@ from kaldi_quant.quant.quantized_weight import QuantizedWeight
 from kaldi_quant.quant.torch_native.eager import quantize_eager
 from kaldi_quant.quant.torch_native.engines import engine_in_use, engine_named
 from kaldi_quant.quant.torch_native.fake_quantize import (
+    BiasOnSteps,
+    Prepared,
     activation_fake_quantize,
     begin_at,
     begin_with,
@@ -36,8 +40,9 @@ from kaldi_quant.quant.torch_native.fake_quantize import (
 )
 from kaldi_quant.quant.torch_native.observed import observed_grid, weight_of_integers
 from kaldi_quant.quant.torch_native.plan import Plan, make_plan
+from kaldi_quant.quant.torch_native.pt2e import quantize_pt2e
 from kaldi_quant.quant.torch_native.silence import without_notes
-from kaldi_quant.quant.torch_native.standins import Standins
+from kaldi_quant.quant.torch_native.standins import Standins, with_modules
 
 
 @dataclass(frozen=True)
@@ -47,12 +52,12 @@ class TrainedLayer:
     Args:
         weight: (out, in); for inputs with a scale for each column in steps of these scales.
         bias: (out,); None where the layer has none.
-        unit: the mean of the scales that are multiplied into the weight, 1 where there are none.
+        step: the median step of the weights' grids at the beginning; 1 for layers that stay in float.
     """
 
     weight: nn.Parameter
     bias: nn.Parameter | None
-    unit: float = 1.0
+    step: float = 1.0
 
 
 class FakeQuantizedNetwork:
@@ -61,61 +66,62 @@ class FakeQuantizedNetwork:
     Args:
         plan: what is to be done; all ranges known beforehand.
         start: what quantization after training made of it.
+        prepared: the modules that PyTorch has prepared.
     """
 
-    def __init__(self, plan: Plan, start: QuantizedNetwork) -> None:
-        self.plan, self.start = plan, start
-        graph = start.graph
-        inputs = {name: layer.inputs for name, layer in start.layers.items() if isinstance(layer, IntegerLinear)}
-        self.standins = Standins(plan, graph, activation_fake_quantize, weight_fake_quantize, inputs)
-        #: The FakeQuantize of each node on a grid.
-        self.activations: dict[str, Any] = self.standins.prepare(ao.prepare_qat)
-        self.weights = {name: standin.linear.weight_fake_quant for name, standin in self.standins.layers.items()}
-        self._begin(inputs)
+    def __init__(self, plan: Plan, start: QuantizedNetwork, prepared: Prepared) -> None:
+        self.plan, self.start, self.prepared = plan, start, prepared
+        #: The FakeQuantize of each layer's weight, and of each node on a grid.
+        self.weights, self.activations = prepared.weights, prepared.activations
+        self.biases: dict[str, nn.Parameter] = {}
+        self._begin()
+        self._following = self._find_following()
+        self.steps = {name: float(fake.scale.median()) for name, fake in self.weights.items()}
         #: Computes with fake quantization.
-        self.model: AcousticModel = self.standins.put_into(start.dequantized())
-        # Those that are multiplied into weights stay.
-        mixed = [name for name in start.layers if inputs[name].per_column]
-        fixed = {id(self.activations[node]) for name in mixed for node in graph.inputs_of(name)}
-        unlike = {id(fake): fake for fake in [*self.weights.values(), *self.activations.values()]}
-        for number in fixed:
-            unlike[number].disable_observer()
-        self._following = [fake for number, fake in unlike.items() if number not in fixed]
-        # A result that is wanted in float lies on no grid.
-        on_grids = {id(fake) for fake in self.activations.values()}
-        for standin in self.standins.layers.values():
-            if id(standin.linear.activation_post_process) not in on_grids:
-                standin.linear.activation_post_process = nn.Identity()
+        self.model: AcousticModel = with_modules(start.dequantized(), prepared.products, prepared.taps)
 
     @torch.no_grad()
-    def _begin(self, inputs: dict[str, Any]) -> None:
-        begun = set()
-        for name, fake in self.activations.items():
-            if id(fake) not in begun:
-                begin_at(fake, self.start.activations[name])
-                begun.add(id(fake))
-        for name, standin in self.standins.layers.items():
-            begin_with(self.weights[name], standin.linear.weight)
+    def _begin(self) -> None:
+        """Grids and biases are those of the start."""
+        shared = {id(fake): name for name, fake in self.activations.items()}
+        for name in shared.values():
+            begin_at(self.activations[name], self.start.activations[name])
+        for name, linear in self.prepared.linears.items():
             layer = self.start.layers[name]
             assert isinstance(layer, IntegerLinear)
-            standin.linear.bias.copy_(layer.dequantized_bias())
+            begin_with(self.weights[name], linear.weight)
+            linear.bias.copy_(layer.dequantized_bias())
+            inputs = None if layer.inputs.per_column else self.activations[self.start.graph.inputs_of(name)[0]]
+            parametrize.register_parametrization(linear, "bias", BiasOnSteps(self.weights[name], inputs))
+            self.biases[name] = linear.parametrizations.bias.original
+
+    def _find_following(self) -> list[Any]:
+        """The FakeQuantize modules whose ranges may change: grids that are multiplied into weights stay."""
+        graph = self.start.graph
+        inputs = [graph.inputs_of(name) for name in self.prepared.linears]
+        mixed = [nodes for nodes in inputs if any(graph.is_per_column(node) for node in nodes)]
+        fixed = [self.activations[node] for nodes in mixed for node in nodes]
+        for fake in fixed:
+            fake.disable_observer()
+        different = {id(fake): fake for fake in [*self.weights.values(), *self.activations.values()]}
+        return [fake for number, fake in different.items() if number not in set(map(id, fixed))]
 
     def to(self, device: torch.device) -> None:
         """Moves what is computed with to a device."""
-        for module in (self.model, *self.standins.stubs.values()):
+        for module in (self.model, *self.prepared.taps.values()):
             module.to(device)
 
     def layers(self) -> dict[str, TrainedLayer]:
         """What is trained, by layer, also of those that stay in float, in the order of the file."""
         found = {}
         for name in self.start.nnet.components:
-            if name in self.standins.layers:
-                standin, module = self.standins.layers[name], _linear(self.model, name)
-                unit = 1.0 if standin.folded is None else float(standin.folded.mean())
-                bias = None if module.bias is None else standin.linear.bias
-                found[name] = TrainedLayer(standin.linear.weight, bias, unit)
-            elif name in self.start.float_layers:
-                module = _linear(self.model, name)
+            if name not in self.prepared.linears and name not in self.start.float_layers:
+                continue
+            module = _linear(self.model, name)
+            if name in self.prepared.linears:
+                bias = None if module.bias is None else self.biases[name]
+                found[name] = TrainedLayer(self.prepared.linears[name].weight, bias, self.steps[name])
+            else:
                 found[name] = TrainedLayer(module.weight, module.bias)
         return found
 
@@ -139,7 +145,7 @@ class FakeQuantizedNetwork:
         """
         grids = {name: self._grid(name) for name in self.activations}
         weights = {name: self._weight(name) for name in self.weights}
-        biases = {name: standin.linear.bias.detach().double().cpu() for name, standin in self.standins.layers.items()}
+        biases = {name: bias.detach().double().cpu() for name, bias in self.biases.items()}
         result = self.plan.network(weights, grids, self.plan.inputs_of(self.start.graph, grids), biases)
         components = dict(result.nnet.components)
         for name in result.float_layers:
@@ -149,13 +155,13 @@ class FakeQuantizedNetwork:
         return replace(result, nnet=replace(result.nnet, components=components))
 
     def _grid(self, node: str) -> Grid:
-        found = observed_grid(self.activations[node], self.standins.specs[node])
+        found = observed_grid(self.activations[node], self.start.activations[node].spec)
         return replace(found, scale=found.scale.cpu(), zero_point=found.zero_point.cpu())
 
     def _weight(self, layer: str) -> QuantizedWeight:
         fake = self.weights[layer]
         scale = fake.scale if fake.is_per_channel else fake.scale.reshape(())
-        values = fake(self.standins.layers[layer].linear.weight)
+        values = fake(self.prepared.linears[layer].weight)
         integers = (values / scale.reshape((-1, 1) if scale.dim() else ())).round()
         return weight_of_integers(integers.cpu(), scale.cpu(), self.plan.layers[layer])
 
@@ -178,7 +184,30 @@ def fake_quantized(nnet: Nnet, config: PtqConfig, data: CalibrationSet) -> FakeQ
     if plan.dynamic:
         raise UsageError(f"the layer {plan.dynamic[0]} has dynamic ranges: only static ranges can be trained")
     with without_notes(), engine_in_use(engine):
-        return FakeQuantizedNetwork(plan, quantize_eager(plan, data))
+        if config.route == "pt2e":
+            from kaldi_quant.quant.torch_native.pt2e_qat import prepare_pt2e
+
+            start = quantize_pt2e(plan, data)
+            # The route leaves some layers in float.
+            plan = plan.without({name: start.float_layers[name] for name in plan.layers if name not in start.layers})
+            return FakeQuantizedNetwork(plan, start, prepare_pt2e(plan, start))
+        start = quantize_eager(plan, data)
+        return FakeQuantizedNetwork(plan, start, _prepare_eager(plan, start))
+
+
+def _prepare_eager(plan: Plan, start: QuantizedNetwork) -> Prepared:
+    inputs = {name: layer.inputs for name, layer in start.layers.items() if isinstance(layer, IntegerLinear)}
+    makers = (partial(activation_fake_quantize, ao), partial(weight_fake_quantize, ao))
+    standins = Standins(plan, start.graph, *makers, inputs)
+    activations = standins.prepare(ao.prepare_qat)
+    linears = {name: standin.linear for name, standin in standins.layers.items()}
+    on_grids = {id(fake) for fake in activations.values()}
+    for linear in linears.values():
+        if id(linear.activation_post_process) not in on_grids:
+            # A result that is wanted in float lies on no grid.
+            linear.activation_post_process = nn.Identity()
+    weights = {name: linear.weight_fake_quant for name, linear in linears.items()}
+    return Prepared(dict(standins.layers), linears, weights, dict(standins.stubs), activations)
 
 
 def _linear(model: AcousticModel, name: str) -> LinearModule:

@@ -59,6 +59,17 @@ class Standin(nn.Module):
         linear.weight = nn.Parameter(weight)
 
 
+def with_modules(nnet: Nnet, products: Mapping[str, nn.Module], taps: Mapping[str, nn.Module]) -> AcousticModel:
+    """A float network with modules in the place of layers' products, and others at nodes."""
+    model = AcousticModel(nnet)
+    for name, product in products.items():
+        module = model.component(name)
+        assert isinstance(module, Affine | Tdnn | TimeHeightConvolution)
+        module.product = product
+    model.taps.update(taps)
+    return model
+
+
 class Standins:
     """The modules of a network.
 
@@ -103,16 +114,6 @@ class Standins:
 
     def _stub_qconfig(self, node: str) -> ao.QConfig:
         return ao.QConfig(activation=self.activation(self.specs[node]), weight=ao.default_weight_observer)
-
-    def put_into(self, nnet: Nnet) -> AcousticModel:
-        """A float network with these modules in it."""
-        model = AcousticModel(nnet)
-        for name, standin in self.layers.items():
-            module = model.component(name)
-            assert isinstance(module, Affine | Tdnn | TimeHeightConvolution)
-            module.product = standin
-        model.taps.update(self.stubs)
-        return model
 
     def prepare(self, function: Callable[..., Any]) -> dict[str, Any]:
         """Lets PyTorch prepare the modules; nodes that a layer reads side by side share what it puts there.

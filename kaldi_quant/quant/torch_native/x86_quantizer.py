@@ -5,22 +5,25 @@ Only this module imports torchao.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
+from torchao.quantization import pt2e
 from torchao.quantization.pt2e import observer as observers
-from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e, prepare_qat_pt2e
 from torchao.quantization.pt2e.quantizer import QuantizationAnnotation, QuantizationConfig, QuantizationSpec
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import X86InductorQuantizer
 
 from kaldi_quant.quant.config import LayerConfig
 from kaldi_quant.quant.spec import QSpec
+from kaldi_quant.quant.torch_native.fake_quantize import activation_fake_quantize, weight_fake_quantize
 from kaldi_quant.quant.torch_native.observed import activation_observer, weight_observer
 
-__all__ = ["Found", "GraphQuantizer", "converted", "observers", "prepared"]
+__all__ = ["Found", "GraphQuantizer", "PreparedLayer", "converted", "observers", "prepared", "prepared_layer", "pt2e"]
 
 
 @dataclass(frozen=True)
@@ -54,28 +57,11 @@ class GraphQuantizer(X86InductorQuantizer):
         self.observer, self.marks = observer, marks
         for i, layer in enumerate(layers):
             activation = self._activation(QSpec(layer.act_bits, signed=False, symmetric=False))
-            weight = self._weight(layer)
+            weight = _weight_spec(layer, weight_observer(observers, layer))
             self.set_module_name_qconfig(f"layer{i}", QuantizationConfig(activation, activation, weight, None))
 
     def _activation(self, spec: QSpec) -> QuantizationSpec:
-        return QuantizationSpec(
-            dtype=torch.uint8,
-            observer_or_fake_quant_ctr=activation_observer(observers, self.observer, spec),
-            quant_min=spec.qmin,
-            quant_max=spec.qmax,
-            qscheme=torch.per_tensor_affine,
-        )
-
-    def _weight(self, layer: LayerConfig) -> QuantizationSpec:
-        spec = layer.weight_spec()
-        return QuantizationSpec(
-            dtype=torch.int8,
-            observer_or_fake_quant_ctr=weight_observer(observers, layer),
-            quant_min=spec.qmin,
-            quant_max=spec.qmax,
-            qscheme=torch.per_channel_symmetric if spec.per_channel else torch.per_tensor_symmetric,
-            ch_axis=0 if spec.per_channel else None,
-        )
+        return _activation_spec(spec, activation_observer(observers, self.observer, spec))
 
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
         """As its base class, and then the marked nodes."""
@@ -85,6 +71,65 @@ class GraphQuantizer(X86InductorQuantizer):
                 spec = self._activation(self.marks[int(_place(node).removeprefix("mark"))])
                 node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(output_qspec=spec, _annotated=True)
         return model
+
+
+def _activation_spec(spec: QSpec, constructor: Any) -> QuantizationSpec:
+    return QuantizationSpec(
+        dtype=torch.uint8,
+        observer_or_fake_quant_ctr=constructor,
+        quant_min=spec.qmin,
+        quant_max=spec.qmax,
+        qscheme=torch.per_tensor_affine,
+    )
+
+
+def _weight_spec(layer: LayerConfig, constructor: Any) -> QuantizationSpec:
+    spec = layer.weight_spec()
+    return QuantizationSpec(
+        dtype=torch.int8,
+        observer_or_fake_quant_ctr=constructor,
+        quant_min=spec.qmin,
+        quant_max=spec.qmax,
+        qscheme=torch.per_channel_symmetric if spec.per_channel else torch.per_tensor_symmetric,
+        ch_axis=0 if spec.per_channel else None,
+    )
+
+
+@dataclass(frozen=True)
+class PreparedLayer:
+    """A linear layer in training.
+
+    Args:
+        graph: computes it: (rows, in) → (rows, out); its input is no longer rounded.
+        inputs: the FakeQuantize that rounded its input.
+        weight: the FakeQuantize of its weight.
+    """
+
+    graph: fx.GraphModule
+    inputs: Any
+    weight: Any
+
+
+def prepared_layer(linear: nn.Linear, layer: LayerConfig, spec: QSpec) -> PreparedLayer:
+    """What torchao prepares of a layer for quantization-aware training.
+
+    Args:
+        linear: the layer; the graph has it as ``linear``.
+        layer: its configuration.
+        spec: the width of its input.
+    """
+    rows = torch.zeros(2, linear.in_features)
+    module = nn.Sequential(OrderedDict(linear=linear))
+    exported = torch.export.export(module, (rows,), dynamic_shapes=({0: torch.export.Dim("rows", min=1)},))
+    activation = _activation_spec(spec, activation_fake_quantize(pt2e, spec))
+    weight = _weight_spec(layer, weight_fake_quantize(pt2e, layer))
+    quantizer = X86InductorQuantizer().set_global(QuantizationConfig(activation, activation, weight, None, is_qat=True))
+    graph = prepare_qat_pt2e(exported.module(), quantizer)
+    product = next(node for node in graph.graph.nodes if node.target == torch.ops.aten.linear.default)
+    place, of_weight = (str(node.target) for node in product.args[:2])
+    found = PreparedLayer(graph, graph.get_submodule(place), graph.get_submodule(of_weight))
+    graph.set_submodule(place, nn.Identity())
+    return found
 
 
 def prepared(graph: fx.GraphModule, quantizer: GraphQuantizer) -> fx.GraphModule:

@@ -25,8 +25,8 @@ from kaldi_quant.train.qat.fake_grid import FakeGrid
 # rounded the other way would be a hair from flipping back, and one step of training would lose what it gained.
 _LARGEST_DISTANCE = 0.4
 
-# Places on grids, in steps, learn so many times faster than biases and the logarithms of scales.
-_STEPS_LEARNING_RATE = 20.0
+#: Places on grids, in steps, learn so many times faster than biases and the logarithms of scales.
+STEPS_LEARNING_RATE = 20.0
 
 
 class FakeProduct(nn.Module):
@@ -154,7 +154,7 @@ class TrainableNetwork:
             if name in self.products:
                 del parameters["weight"]
                 steps = {"steps": self.products[name].steps}
-                found.append(TrainedComponent(f"{name} weight", steps, _STEPS_LEARNING_RATE))
+                found.append(TrainedComponent(f"{name} weight", steps, STEPS_LEARNING_RATE))
             if parameters:
                 found.append(TrainedComponent(name, parameters))
         for part in [*found, *self.scales()]:

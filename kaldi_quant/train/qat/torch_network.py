@@ -13,6 +13,7 @@ from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.torch_native.qat import FakeQuantizedNetwork, fake_quantized
 from kaldi_quant.train.parameters import TrainedComponent
+from kaldi_quant.train.qat.network import STEPS_LEARNING_RATE
 
 
 class TorchTrainableNetwork:
@@ -55,8 +56,9 @@ class TorchTrainableNetwork:
             parameter.requires_grad_(False)
         found = []
         for name, layer in self.observers.layers().items():
-            # Weights in steps of small scales are small numbers, and so are their steps of training.
-            found.append(TrainedComponent(f"{name} weight", {"weight": layer.weight}, layer.unit))
+            # As many steps of their grids at a time as where places on grids are trained, whatever the width.
+            rate = layer.step * STEPS_LEARNING_RATE if name in self.start.layers else 1.0
+            found.append(TrainedComponent(f"{name} weight", {"weight": layer.weight}, rate))
             if layer.bias is not None:
                 found.append(TrainedComponent(name, {"bias": layer.bias}))
         for part in found:
