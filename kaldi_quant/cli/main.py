@@ -29,6 +29,7 @@ VERBS = {
     "quantize": "Make an integer model from a float one, after training.",
     "export": "Write an integer model for Kaldi, Vosk and onnxruntime.",
     "sensitivity": "Measure what the quantization of each layer costs.",
+    "search": "Find the best width for each layer under a budget.",
     "decode": "Decode log-likelihoods into lattices (as latgen-faster-mapped).",
     "score": "Score lattices: WER over language-model weights and insertion penalties.",
     "compare": "Compare decode folders: WER with its significance, size, speed.",

@@ -1,0 +1,1 @@
+"""Which width each layer gets: measured, predicted, and allocated under a budget."""

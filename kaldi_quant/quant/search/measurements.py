@@ -1,0 +1,167 @@
+"""What each layer's width costs: measured on development data, and kept on disk after every measurement.
+
+Source of the idea, one layer changed at a time and the changes' costs added: Y. Cai et al., "ZeroQ: A Novel Zero Shot
+Quantization Framework", CVPR 2020 (sensitivity by Kullback-Leibler divergence).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from kaldi_quant.atomic import atomic_write
+from kaldi_quant.bad_utterances import BadUtterances
+from kaldi_quant.errors import DataError
+from kaldi_quant.kaldi.nnet import Nnet
+from kaldi_quant.nnet.inference import Inference
+from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.quant.calibration import CalibrationSet
+from kaldi_quant.quant.divergence import output_divergence
+from kaldi_quant.quant.network import QuantizedNetwork
+from kaldi_quant.quant.spec import Bits
+
+Nats = float
+Estimate = Literal["measured", "second-order"]
+
+_FORMAT = 1
+
+
+class Choice(NamedTuple):
+    """What is measured while everything else is as in the base.
+
+    Args:
+        kind: base, nothing else; weights, of one layer; inputs, of the layers that share their grids.
+        layer: the layer, or the first of those that share; empty for the base.
+        bits: the width in question.
+        estimate: how its cost is found.
+    """
+
+    kind: Literal["base", "weights", "inputs"]
+    layer: str
+    bits: Bits
+    estimate: Estimate
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a choice costs.
+
+    Args:
+        choice: see there.
+        divergence: mean Kullback-Leibler divergence from the float network in nats per frame; of weights and inputs
+            less that of the base.
+        bias_bits: the width of the stored bias of each layer that has changed; of the base, of all.
+    """
+
+    choice: Choice
+    divergence: Nats
+    bias_bits: dict[str, Bits]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**self.choice._asdict(), "divergence": self.divergence, "bias_bits": self.bias_bits}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Measurement:
+        """What ``as_dict`` made."""
+        choice = Choice(*(content[name] for name in Choice._fields))
+        return cls(choice, float(content["divergence"]), dict(content["bias_bits"]))
+
+
+class Meter:
+    """Measures networks on data.
+
+    Args:
+        nnet: the float network.
+        data: the utterances.
+    """
+
+    def __init__(self, nnet: Nnet, data: CalibrationSet) -> None:
+        self.nnet, self.data = nnet, data
+
+    def divergence(self, network: QuantizedNetwork) -> Nats:
+        """The mean divergence of the distributions over pdfs from the float network's, in nats per frame.
+
+        Raises:
+            DataError: too many utterances cannot be used.
+        """
+        expected = self._reference
+        rows = self._rows(network.model(), BadUtterances(1.0))
+        return sum(output_divergence(expected[name], rows[name])[0] for name in rows) / sum(map(len, rows.values()))
+
+    @cached_property
+    def _reference(self) -> dict[str, np.ndarray]:
+        bad = BadUtterances(self.data.max_bad_share)
+        rows = self._rows(AcousticModel(self.nnet), bad)
+        bad.check()
+        # Said once is enough: further runs do without the bad ones.
+        self.data.utterances = [(name, feats) for name, feats in self.data.utterances if name in rows]
+        return rows
+
+    def _rows(self, model: AcousticModel, bad: BadUtterances) -> dict[str, np.ndarray]:
+        inference = Inference(model, None, self.data.options, self.data.ivectors, bad)
+        return dict(inference.compute(self.data.utterances))
+
+
+class Store:
+    """The measurements in a file, JSON, which appears whole after each of them.
+
+    Args:
+        path: of the file.
+        about: what the measurements depend on: digests of model, configuration and data.
+
+    Raises:
+        DataError: the file is no such store, or its measurements depend on something else.
+    """
+
+    def __init__(self, path: Path, about: dict[str, Any]) -> None:
+        self.path, self.about = path, about
+        self.measurements: list[Measurement] = self._read() if path.exists() else []
+
+    def _read(self) -> list[Measurement]:
+        try:
+            content = json.loads(self.path.read_text("utf-8"))
+            about, found = content["about"], [Measurement.from_dict(entry) for entry in content["measurements"]]
+            if content["format"] != _FORMAT or not isinstance(about, dict):
+                raise ValueError(f"its format is not {_FORMAT}")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{self.path}: holds no measurements of widths ({error}): move it away") from error
+        known = json.loads(json.dumps(self.about))
+        others = [key for key in {**about, **known} if about.get(key) != known.get(key)]
+        if others:
+            raise DataError(
+                f"{self.path}: holds measurements with another {' and another '.join(others)}: move it away, or give "
+                "another folder"
+            )
+        return found
+
+    def find(self, choice: Choice) -> Measurement | None:
+        """The measurement of a choice, if it is known."""
+        return next((known for known in self.measurements if known.choice == choice), None)
+
+    def add(self, measurement: Measurement) -> None:
+        """Keeps a measurement.
+
+        Raises:
+            DataError: the file cannot be written.
+        """
+        self.measurements.append(measurement)
+        entries = [known.as_dict() for known in self.measurements]
+        with atomic_write(self.path, "w") as stream:
+            stream.write(json.dumps({"format": _FORMAT, "about": self.about, "measurements": entries}, indent=1) + "\n")
+
+
+def data_digest(utterances: Iterable[tuple[str, np.ndarray]]) -> str:
+    """A digest of utterances' names and features, the same wherever they lie."""
+    digest = hashlib.sha256()
+    for name, feats in utterances:
+        digest.update(f"{name}\0{feats.shape}{feats.dtype.str}\0".encode())
+        digest.update(np.ascontiguousarray(feats).data)
+    return digest.hexdigest()

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# The best widths of a model's layers under a budget, trained in fake integers, exported, decoded, scored and compared.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+here=$(pwd)
+# shellcheck source=local/forward_pass_options.sh
+. "$root/local/forward_pass_options.sh"
+# shellcheck source=local/calibration_options.sh
+. "$root/local/calibration_options.sh"
+# shellcheck source=local/training_options.sh
+. "$root/local/training_options.sh"
+stage=0                 # 0 search, 1 float scores, 2 quantization after training, 3 training, 4 its scores, 5 comparison
+budget="3 bits"         # such as "3 bits" for each weight on average, "300 kB", "0.02 nats"
+widths=""               # of weights, that layers may have; by default those of "kaldi-quant search"
+act_widths=""           # of layers' inputs
+dev_dir=""              # data folder that widths are chosen on, with feats.scp; never the one that is scored
+
+usage() {
+  echo "Usage: $0 [options] [<exp-folder>]"
+  echo "<exp-folder> is the root of a Kaldi recipe; without it the embedded example egs/alphadigits is used."
+  echo "e.g.: $0 --budget '2.3 bits'"
+  echo "      $0 --budget '1 MB' --dev-dir data/dev_hires --model-dir exp/chain/tdnn1a_sp ~/s5"
+  echo "Results go to --out-dir, by default <model-dir>_mixed<affix>."
+}
+
+# shellcheck source=local/parse_options.sh
+. "$root/local/parse_options.sh"
+# shellcheck source=local/experiment.sh
+. "$root/local/experiment.sh"
+[[ $stage =~ ^[0-5]$ ]] || fail "--stage $stage is not one of 0 1 2 3 4 5"
+case $out_dir in
+  "") out_dir=$PWD/${model_dir}_mixed$affix ;;
+  /*) ;;
+  *) out_dir=$here/$out_dir ;;
+esac
+dev_dir=${dev_dir:-data/dev_hires}
+[ -s "$dev_dir/feats.scp" ] || fail "$PWD/$dev_dir/feats.scp is missing or empty: give the data to choose widths on with --dev-dir"
+[ ! "$dev_dir" -ef "$data_dir" ] || fail "$dev_dir is the data that is scored: choose widths on other data, or the result says nothing"
+
+KALDI_QUANT_EXTRAS="onnx report ${KALDI_QUANT_EXTRAS:-}"
+# shellcheck source=path.sh
+. "$root/path.sh" || exit 1
+if [ "$stage" -le 0 ]; then
+  mapfile -t search < <(given budget widths act_widths)
+  echo "$0: stage 0, widths for $budget, chosen on $dev_dir"
+  python3 -m kaldi_quant --log "$out_dir/log/search.log" search "${search[@]}" "$model_dir/final.mdl" \
+    "scp:$calibration_dir/feats.scp" "scp:$dev_dir/feats.scp" "$out_dir"
+fi
+mapfile -t options < <(given nj cmd model_dir graph_dir data_dir mfcc_config online_ivector_dir batch_seconds \
+  frames_per_chunk extra_left_context extra_right_context extra_left_context_initial extra_right_context_final \
+  ignore_cmvn allow_pipes calibration_dir calibration_ivector_dir calibration_utterances formats egs_dir num_epochs \
+  minibatch_size lr_initial lr_final method teacher distillation)
+bash "$root/run_qat.sh" --stage "$((stage > 0 ? stage - 1 : 0))" --config "$out_dir/allocation.yaml" --out-dir "$out_dir" \
+  "${options[@]}" "$PWD"

@@ -1,0 +1,130 @@
+"""``search`` from the command line to its files, and what it says of what cannot be done."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kaldi_quant.cli.main import run
+from kaldi_quant.kaldi.tables import matrix_writer, read_matrices
+from kaldi_quant.quant.config import read_config
+
+
+@pytest.fixture
+def model(example: Path) -> str:
+    return str(example / "exp/chain/tdnn1a_sp/final.mdl")
+
+
+@pytest.fixture
+def tables(example: Path, tmp_path: Path) -> list[str]:
+    """Two training utterances, and two of the development data, some of their frames."""
+    found = []
+    for part in ("train_sub_hires", "dev_hires"):
+        table = read_matrices(f"scp:{example}/data/{part}/feats.scp")
+        with matrix_writer(f"ark:{tmp_path}/{part}.ark") as writer:
+            for (name, matrix), _ in zip(table, range(2), strict=False):
+                writer.write(name, matrix[:120])
+        found.append(f"ark:{tmp_path}/{part}.ark")
+    return found
+
+
+def test_from_a_budget_to_a_model(
+    model: str, tables: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    (tmp_path / "fast.yaml").write_text("default: {method: minmax}\nobserver: minmax\n")
+    command = ["search", "--config", str(tmp_path / "fast.yaml"), "--widths", "2,4,8"]
+    assert run([*command, "--budget", "4 bits", model, *tables, str(out)]) == 0
+    table = capsys.readouterr().out
+    result = json.loads((out / "search.json").read_text())
+    for layer in result["layers"]:
+        assert f"{layer['name']} " in table
+    total = result["base_divergence"] + sum(layer["divergence"] for layer in result["layers"])
+    assert result["predicted"]["divergence"] == pytest.approx(total)
+    assert result["ratio"]["divergence"] == pytest.approx(result["measured"]["divergence"] / total)
+    weights = sum(layer["parameters"] for layer in result["layers"])
+    mean = sum(layer["parameters"] * layer["bits"] for layer in result["layers"]) / weights
+    assert result["measured"]["bits_per_weight"] == pytest.approx(result["predicted"]["bits_per_weight"])
+    assert mean == pytest.approx(result["measured"]["bits_per_weight"])
+    assert 3 < mean <= 4
+    assert len(result["measurements"]) == 1 + 2 * len(result["layers"])
+    assert len(result["front"]) > 4
+    artefact = out / "quantized.safetensors"
+    assert artefact.stat().st_size == result["measured"]["bytes"]
+    assert abs(result["measured"]["bytes"] - result["predicted"]["bytes"]) <= 64
+    config = read_config(out / "allocation.yaml")
+    assert f"{result['predicted']['bytes']} bytes" in config.description
+    assert {name: fields["bits"] for name, fields in config.layers.items()} == {
+        layer["name"]: layer["bits"] for layer in result["layers"]
+    }
+    assert run(["quantize", "--config", str(out / "allocation.yaml"), model, tables[0], str(tmp_path / "again")]) == 0
+    again = json.loads((tmp_path / "again/quantization.json").read_text())
+    assert again["bits_per_weight"] == pytest.approx(mean)
+
+
+def test_another_budget_measures_nothing_again(
+    model: str, tables: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    (tmp_path / "fast.yaml").write_text("default: {method: minmax}\nobserver: minmax\n")
+    command = ["search", "--config", str(tmp_path / "fast.yaml"), "--widths", "3,8", "--estimate", "second-order"]
+    assert run([*command, "--budget", "7 bits", model, tables[0], tables[0], str(out)]) == 0
+    said = capsys.readouterr()
+    assert "candidates are measured on the data that they are calibrated on" in said.err
+    before = (out / "measurements.json").read_bytes()
+    assert run([*command, "--budget", "600 kB", model, tables[0], tables[0], str(out)]) == 0
+    assert (out / "measurements.json").read_bytes() == before
+    assert json.loads((out / "search.json").read_text())["measured"]["bytes"] <= 600_000
+    capsys.readouterr()
+    assert run([*command, "--budget", "600 kB", model, *tables, str(out)]) == 1
+    assert "holds measurements with another development set: move it away" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--budget", "small"], "the budget 'small' is none: give a size"),
+        (["--budget", "3 bits", "--widths", "8"], "8 bits alone leaves nothing to choose"),
+        (["--budget", "3 bits", "--widths", "two"], "--widths two: expected widths from 2 to 16"),
+        (["--budget", "3 bits", "--act-widths", "float"], "--act-widths float: expected widths from 2 to 16"),
+        (["--budget", "3 bits", "--base-bits", "1"], "a width of 1 bits is not possible"),
+        (["--budget", "3 bits", "--preset", "best"], "there is no preset 'best'"),
+        (["--budget", "3 bits", "--preset", "torch-static"], "there are no widths to choose"),
+        (["--budget", "3 bits", "--method", "guess"], "method 'guess' is none of"),
+        (["--budget", "3 bits", "--max-dev-utterances", "-1"], "--max-dev-utterances cannot be negative"),
+        (["--budget", "3 bits", "--max-bit-operations", "-1"], "--max-bit-operations must be positive"),
+    ],
+)
+def test_wrong_options_are_one_sentence(
+    options: list[str],
+    sentence: str,
+    model: str,
+    tables: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["search", *options, model, *tables, str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_tables_and_impossible_budgets(
+    model: str, tables: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "fast.yaml").write_text("default: {method: minmax}\nobserver: minmax\n")
+    command = ["search", "--config", str(tmp_path / "fast.yaml"), "--widths", "4,8", "--estimate", "second-order"]
+    for changed, sentence in (
+        ([model, "ark:none.ark", tables[1]], "none.ark"),
+        ([model, tables[0], "ark:none.ark"], "none.ark"),
+        (["none.mdl", *tables], "none.mdl"),
+    ):
+        assert run([*command, "--budget", "3 bits", *changed, str(tmp_path / "out")]) == 1
+        assert sentence in capsys.readouterr().err
+    assert run([*command, "--budget", "1 kB", model, *tables, str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert "no allocation of 4 or 8 bits meets the budget of 1 kB: the closest takes 4" in error
+    assert not (tmp_path / "out/allocation.yaml").exists()
