@@ -12,6 +12,7 @@ here=$(pwd)
 . "$root/local/training_options.sh"
 stage=0                 # 0 search, 1 float scores, 2 quantization after training, 3 training, 4 its scores, 5 comparison
 budget="3 bits"         # such as "3 bits" for each weight on average, "300 kB", "0.02 nats"
+config=""               # a configuration in YAML for all but the widths; by default the preset w4a8
 widths=""               # of weights, that layers may have; by default those of "kaldi-quant search"
 act_widths=""           # of layers' inputs
 dev_dir=""              # data folder that widths are chosen on, with feats.scp; never the one that is scored
@@ -34,6 +35,7 @@ case $out_dir in
   /*) ;;
   *) out_dir=$here/$out_dir ;;
 esac
+case $config in "" | /*) ;; *) config=$here/$config ;; esac
 dev_dir=${dev_dir:-data/dev_hires}
 [ -s "$dev_dir/feats.scp" ] || fail "$PWD/$dev_dir/feats.scp is missing or empty: give the data to choose widths on with --dev-dir"
 [ ! "$dev_dir" -ef "$data_dir" ] || fail "$dev_dir is the data that is scored: choose widths on other data, or the result says nothing"
@@ -42,7 +44,7 @@ KALDI_QUANT_EXTRAS="onnx report ${KALDI_QUANT_EXTRAS:-}"
 # shellcheck source=path.sh
 . "$root/path.sh" || exit 1
 if [ "$stage" -le 0 ]; then
-  mapfile -t search < <(given budget widths act_widths)
+  mapfile -t search < <(given budget widths act_widths config)
   echo "$0: stage 0, widths for $budget, chosen on $dev_dir"
   python3 -m kaldi_quant --log "$out_dir/log/search.log" search "${search[@]}" "$model_dir/final.mdl" \
     "scp:$calibration_dir/feats.scp" "scp:$dev_dir/feats.scp" "$out_dir"

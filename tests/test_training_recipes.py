@@ -1,5 +1,6 @@
 """The training recipes as a user types them; stubs in place of Kaldi's own scripts write down how they were called."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -208,3 +209,20 @@ def test_wrong_arguments_of_the_whole(arguments: tuple[str, ...], sentence: str,
     assert result.returncode != 0
     assert sentence in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_mixed_widths_from_a_kaldi_folder_to_a_table(recipe: Path) -> None:
+    (recipe / "plain.yaml").write_text("default: {bits: 4, method: mse}\n")
+    options = ["--budget", "3 bits", "--widths", "2,4", "--num-epochs", 1, "--minibatch-size", 8, "--nj", 1]
+    options += ["--calibration-dir", "data/train_sub_hires", "--dev-dir", "data/train_sub_hires"]
+    options += ["--config", recipe / "plain.yaml", "--formats", "mdl"]
+    places = ["--model-dir", "exp/chain/tdnn1a_sp", "--graph-dir", GRAPH, "--data-dir", "data/test_hires"]
+    result = run(["bash", ROOT / "run_mixed.sh", *options, *places, recipe])
+    assert result.returncode == 0, result.stderr
+    out = recipe / "exp/chain/tdnn1a_sp_mixed"
+    rows = [line for line in result.stdout.splitlines() if line.startswith("%WER")]
+    assert any("trained" in row for row in rows)
+    record = json.loads((out / "quantization.json").read_text())
+    assert {layer["bits"] for layer in record["layers"]} == {2, 4}
+    scored = run(["bash", ROOT / "run_mixed.sh", *places, "--dev-dir", "data/test_hires", recipe])
+    assert "is the data that is scored: choose widths on other data" in scored.stderr
