@@ -62,7 +62,7 @@ if [ "$stage" -le 2 ]; then
     num_epochs=${num_epochs:-20}
   fi
   python3 "$root/local/run_tdnn_qat.py" --stage 5 --stop-stage 6 --kaldi-model-dir "$model_dir" --egs-dir "$egs_dir" \
-    --dir "$out_dir" --num-epochs "${num_epochs:-3}" --max-utterances "$calibration_utterances" \
+    --dir "$out_dir" --num-epochs "${num_epochs:-1}" --max-utterances "$calibration_utterances" \
     ${formats:+--formats "$formats"} "${quantization[@]}" "${calibration[@]}" "${training[@]}" "$PWD"
 fi
 if [ "$stage" -le 3 ]; then
