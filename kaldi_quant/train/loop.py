@@ -152,7 +152,7 @@ class Loop:
 
     def _progress(self, total: int) -> AbstractContextManager[Advance]:
         if self.group.is_main:
-            return progress(total, "training", "iterations", every=0.0)
+            return progress(total, "training", "iterations")
         return nullcontext(lambda _: None)
 
     def _iterate(self, iteration: int) -> None:
