@@ -46,8 +46,9 @@ KALDI_QUANT_EXTRAS="onnx report ${KALDI_QUANT_EXTRAS:-}"
 if [ "$stage" -le 0 ]; then
   mapfile -t search < <(given budget widths act_widths config)
   echo "$0: stage 0, widths for $budget, chosen on $dev_dir"
-  python3 -m kaldi_quant --log "$out_dir/log/search.log" search "${search[@]}" "$model_dir/final.mdl" \
-    "scp:$calibration_dir/feats.scp" "scp:$dev_dir/feats.scp" "$out_dir"
+  python3 -m kaldi_quant --log "$out_dir/log/search.log" search "${search[@]}" \
+    --max-utterances "$calibration_utterances" "$model_dir/final.mdl" "scp:$calibration_dir/feats.scp" \
+    "scp:$dev_dir/feats.scp" "$out_dir"
 fi
 mapfile -t options < <(given nj cmd model_dir graph_dir data_dir mfcc_config online_ivector_dir batch_seconds \
   frames_per_chunk extra_left_context extra_right_context extra_left_context_initial extra_right_context_final \

@@ -102,7 +102,7 @@ class KaldiStages:
             elif kaldi_root() is None:
                 raise UsageError(
                     f"stage {number} makes {product} with Kaldi's scripts: set KALDI_ROOT, or give what is there with "
-                    "--egs-dir and --kaldi-model-dir"
+                    "--egs-dir and --kaldi-model-dir; run_tdnn_qat.py --distil needs no examples"
                 )
             else:
                 self.stages.say(number, f"making {product}")
