@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from kaldi_quant.cli.options import allow_pipes_option, max_bad_share_option
+from kaldi_quant.cli.options import allow_pipes_option, grouped_options, max_bad_share_option
 from kaldi_quant.errors import FormatError, UsageError
 from kaldi_quant.kaldi.tables import RandomAccessMatrices
 
@@ -88,19 +85,8 @@ class InferenceArguments:
         return lambda utterance: table.get(utterance) if utterance in table else None
 
 
-def inference_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator: the verb gets these options, and their values as its argument ``inference``."""
-    names = [field.name for field in dataclasses.fields(InferenceArguments)]
-
-    @functools.wraps(function)
-    def verb(**values: Any) -> Any:
-        arguments = InferenceArguments(**{name: values.pop(name) for name in names})
-        return function(inference=arguments, **values)
-
-    decorated: Callable[..., Any] = verb
-    for option in reversed(_OPTIONS):
-        decorated = option(decorated)
-    return decorated
+#: Decorator: the verb gets these options, and their values as its argument ``inference``.
+inference_options = grouped_options("inference", InferenceArguments, _OPTIONS)
 
 
 def subsampling_of(model: str) -> int:

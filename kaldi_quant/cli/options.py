@@ -4,7 +4,9 @@ Kaldi writes a boolean option as ``--binary=false``, ``--binary false`` or just 
 ``@click.command(cls=KaldiCommand)``.
 """
 
-from collections.abc import Callable
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -103,3 +105,29 @@ def _complete_booleans(args: list[str], names: set[str]) -> list[str]:
             argument = f"{argument}={value}"
         completed.append(argument)
     return completed
+
+
+def grouped_options(
+    argument: str, kind: type, options: Sequence[Callable[..., Any]]
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A decorator that gives verbs some options, and their values together as one argument.
+
+    Args:
+        argument: its name.
+        kind: the dataclass of the values, with a field for each option.
+        options: what click's ``option`` returned, in the order of the help.
+    """
+    names = [field.name for field in dataclasses.fields(kind)]
+
+    def decorator(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def verb(**values: Any) -> Any:
+            grouped = kind(**{name: values.pop(name) for name in names})
+            return function(**{argument: grouped}, **values)
+
+        decorated: Callable[..., Any] = verb
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated
+
+    return decorator

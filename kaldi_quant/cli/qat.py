@@ -84,10 +84,10 @@ def command(
         return
     lost = divergence(trained, data.some())
     record = make_record(trained, config, preset, features, subsampling_of(model), lost)
-    record["training"] = {"qat": asdict(options), **run.identity, "optimizer": asdict(training.loop().optimizer)}
-    artefact = Path(out_dir) / ARTEFACT_NAME
+    record["training"] = {"qat": asdict(options), **run.identity, "optimizer": asdict(loop.optimizer)}
+    artefact = folder / ARTEFACT_NAME
     size = save(artefact, trained, read, record)
-    write_record(Path(out_dir), record, artefact)
+    write_record(folder, record, artefact)
     _log.info("%s: %d bytes; KL from float %.5f on calibration data", artefact, size, lost.kl)
 
 

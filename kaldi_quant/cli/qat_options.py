@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import click
+
+from kaldi_quant.cli.options import grouped_options
 
 _OPTIONS = (
     click.option(
@@ -61,16 +59,5 @@ class QatArguments:
     freeze_after: float
 
 
-def qat_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator: the verb gets these options, and their values as its argument ``qat``."""
-    names = [field.name for field in dataclasses.fields(QatArguments)]
-
-    @functools.wraps(function)
-    def verb(**values: Any) -> Any:
-        arguments = QatArguments(**{name: values.pop(name) for name in names})
-        return function(qat=arguments, **values)
-
-    decorated: Callable[..., Any] = verb
-    for option in reversed(_OPTIONS):
-        decorated = option(decorated)
-    return decorated
+#: Decorator: the verb gets these options, and their values as its argument ``qat``.
+qat_options = grouped_options("qat", QatArguments, _OPTIONS)

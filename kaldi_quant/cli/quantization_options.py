@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from kaldi_quant.cli.inference_options import InferenceArguments, subsampling_of
+from kaldi_quant.cli.options import grouped_options
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.tables import read_matrices
 
@@ -77,16 +75,5 @@ def read_utterances(model: str, features: str, inference: InferenceArguments) ->
     return CalibrationSet(utterances, options, inference.ivector_source(), inference.max_bad_share)
 
 
-def quantization_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator: the verb gets these options, and their values as its argument ``quantization``."""
-    names = [field.name for field in dataclasses.fields(QuantizationArguments)]
-
-    @functools.wraps(function)
-    def verb(**values: Any) -> Any:
-        arguments = QuantizationArguments(**{name: values.pop(name) for name in names})
-        return function(quantization=arguments, **values)
-
-    decorated: Callable[..., Any] = verb
-    for option in reversed(_OPTIONS):
-        decorated = option(decorated)
-    return decorated
+#: Decorator: the verb gets these options, and their values as its argument ``quantization``.
+quantization_options = grouped_options("quantization", QuantizationArguments, _OPTIONS)

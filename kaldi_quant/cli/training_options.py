@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kaldi_quant.cli.options import kaldi_bool_option
+from kaldi_quant.cli.options import grouped_options, kaldi_bool_option
 
 if TYPE_CHECKING:
     from kaldi_quant.train.averaged_jobs import ParallelJobs
@@ -107,7 +106,7 @@ class TrainingArguments:
 
         return SourceOptions(self.num_epochs, self.minibatch_size, self.srand)
 
-    def loop(self, freeze_after: float = 1.0) -> LoopOptions:
+    def loop(self) -> LoopOptions:
         """Of the loop."""
         from kaldi_quant.train.loop import LoopOptions
         from kaldi_quant.train.optimizer import OptimizerOptions
@@ -115,7 +114,7 @@ class TrainingArguments:
         optimizer = OptimizerOptions(
             self.optimizer, self.lr_initial, self.lr_final, self.momentum, self.clip_norm, self.max_param_change
         )
-        return LoopOptions(optimizer, self.average_last, freeze_after)
+        return LoopOptions(optimizer, self.average_last, freeze_after=1.0)
 
     def jobs(self) -> ParallelJobs | None:
         """How several archives are trained on at a time; None where they are not."""
@@ -132,19 +131,8 @@ class TrainingArguments:
         return ParallelJobs(self.num_jobs, run)
 
 
-def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator: the verb gets these options, and their values as its argument ``training``."""
-    names = [field.name for field in dataclasses.fields(TrainingArguments)]
-
-    @functools.wraps(function)
-    def verb(**values: Any) -> Any:
-        arguments = TrainingArguments(**{name: values.pop(name) for name in names})
-        return function(training=arguments, **values)
-
-    decorated: Callable[..., Any] = verb
-    for option in reversed(_OPTIONS):
-        decorated = option(decorated)
-    return decorated
+#: Decorator: the verb gets these options, and their values as its argument ``training``.
+training_options = grouped_options("training", TrainingArguments, _OPTIONS)
 
 
 def placed(function: Callable[..., Any]) -> Callable[..., Any]:

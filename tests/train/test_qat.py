@@ -16,8 +16,6 @@ from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.export.artefact import load
 from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.kaldi.tables import read_matrices
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import Inference, InferenceOptions
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
@@ -32,10 +30,9 @@ from kaldi_quant.train.optimizer import OptimizerOptions
 from kaldi_quant.train.qat.fake_grid import FakeGrid
 from kaldi_quant.train.qat.network import TrainableNetwork
 from kaldi_quant.train.qat.training import QatOptions, train_quantized
+from tests.train.fake_quantized import OPTIONS, SUBSAMPLING, assert_same, divergence, rows
 
 torch.set_num_threads(1)
-SUBSAMPLING = 3
-OPTIONS = InferenceOptions(ChunkOptions(SUBSAMPLING))
 
 
 @pytest.fixture(scope="module")
@@ -58,26 +55,6 @@ def utterances(example: Path) -> list[tuple[str, np.ndarray]]:
 def start(model: Model, utterances: list[tuple[str, np.ndarray]]) -> QuantizedNetwork:
     config = PtqConfig(LayerConfig(bits=2, method="gptq", symmetric=False), {"@input": {"bits": 8}})
     return quantize(model.nnet, config, CalibrationSet(utterances[:8], OPTIONS))
-
-
-def rows(model: AcousticModel, utterances: list[tuple[str, np.ndarray]]) -> np.ndarray:
-    with torch.no_grad():
-        return np.concatenate([matrix for _, matrix in Inference(model, None, OPTIONS).compute(utterances)])
-
-
-def assert_same(fake: np.ndarray, integer: np.ndarray) -> None:
-    """All but equal: in float a value may fall on the other side of a half step here and there, and is one step off."""
-    difference = np.abs(fake - integer)
-    assert np.median(difference) < 1e-5
-    assert difference.mean() < 0.01 * np.abs(integer).mean()
-
-
-def divergence(model: Model, network: AcousticModel, utterances: list[tuple[str, np.ndarray]]) -> float:
-    p, q = (
-        torch.log_softmax(torch.from_numpy(rows(found, utterances)).double(), 1)
-        for found in (AcousticModel(model.nnet), network)
-    )
-    return float((p.exp() * (p - q)).sum(1).mean())
 
 
 def train(

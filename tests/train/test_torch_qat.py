@@ -14,8 +14,6 @@ from kaldi_quant.cli.models import read_network
 from kaldi_quant.errors import MissingDependencyError, UsageError
 from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.kaldi.tables import read_matrices
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import Inference, InferenceOptions
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
@@ -28,10 +26,9 @@ from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.optimizer import OptimizerOptions
 from kaldi_quant.train.qat.torch_network import TorchTrainableNetwork
 from kaldi_quant.train.qat.training import QatOptions, train_quantized
+from tests.train.fake_quantized import OPTIONS, SUBSAMPLING, assert_same, divergence, rows
 
 torch.set_num_threads(1)
-SUBSAMPLING = 3
-OPTIONS = InferenceOptions(ChunkOptions(SUBSAMPLING))
 CONFIG = PtqConfig(LayerConfig(method="minmax"), observer="minmax", bias_correction=False, backend="torch")
 
 Utterances = list[tuple[str, np.ndarray]]
@@ -55,26 +52,6 @@ def utterances(example: Path) -> Utterances:
 @pytest.fixture(scope="module")
 def data(utterances: Utterances) -> CalibrationSet:
     return CalibrationSet(utterances[:3], OPTIONS)
-
-
-def rows(model: AcousticModel, utterances: Utterances) -> np.ndarray:
-    with torch.no_grad():
-        return np.concatenate([matrix for _, matrix in Inference(model, None, OPTIONS).compute(utterances)])
-
-
-def assert_same(fake: np.ndarray, integer: np.ndarray) -> None:
-    """All but equal: in float a value may fall on the other side of a half step here and there, and is one step off."""
-    difference = np.abs(fake - integer)
-    assert np.median(difference) < 1e-5
-    assert difference.mean() < 0.01 * np.abs(integer).mean()
-
-
-def divergence(model: Model, network: AcousticModel, utterances: Utterances) -> float:
-    p, q = (
-        torch.log_softmax(torch.from_numpy(rows(found, utterances)).double(), 1)
-        for found in (AcousticModel(model.nnet), network)
-    )
-    return float((p.exp() * (p - q)).sum(1).mean())
 
 
 def train(

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import logging
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from typing import Any
 import click
 
 from kaldi_quant.cli.inference_options import subsampling_of
-from kaldi_quant.cli.options import KaldiCommand
+from kaldi_quant.cli.options import KaldiCommand, grouped_options
 from kaldi_quant.cli.recipes.kaldi_stages import KaldiFolders, KaldiStages
 from kaldi_quant.cli.recipes.stages import ROOT, STAGES, Stages, run, run_verb
 from kaldi_quant.cli.training_options import TrainingArguments, training_options
@@ -84,19 +82,8 @@ class RecipeArguments:
     exp: str | None
 
 
-def recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator: the recipe gets these options, and their values as its argument ``recipe``."""
-    names = [field.name for field in dataclasses.fields(RecipeArguments)]
-
-    @functools.wraps(function)
-    def command(**values: Any) -> Any:
-        arguments = RecipeArguments(**{name: values.pop(name) for name in names})
-        return function(recipe=arguments, **values)
-
-    decorated: Callable[..., Any] = command
-    for option in reversed(_OPTIONS):
-        decorated = option(decorated)
-    return decorated
+#: Decorator: the recipe gets these options, and their values as its argument ``recipe``.
+recipe_options = grouped_options("recipe", RecipeArguments, _OPTIONS)
 
 
 class Recipe:
