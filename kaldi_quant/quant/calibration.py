@@ -9,13 +9,10 @@ import torch
 from torch import Tensor
 
 from kaldi_quant.bad_utterances import DEFAULT_MAX_BAD_SHARE, BadUtterances
-from kaldi_quant.nnet.components.affine import Affine, Tdnn
-from kaldi_quant.nnet.components.convolution import TimeHeightConvolution
 from kaldi_quant.nnet.inference import Inference, InferenceOptions, IvectorSource
 from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.quant.linear_modules import linear_module
 from kaldi_quant.quant.observers import Observer
-
-LinearModule = Affine | Tdnn | TimeHeightConvolution
 
 
 class CalibrationSet:
@@ -137,7 +134,7 @@ def input_statistics(
 ) -> dict[str, InputStatistics]:
     """Sums over the inputs of linear layers, over a calibration set."""
     found: dict[str, InputStatistics] = {}
-    modules: dict[str, LinearModule] = {name: model.component(name) for name in layers}  # type: ignore[misc]
+    modules = {name: linear_module(model, name) for name in layers}
     for name, module in modules.items():
         found[name] = InputStatistics(module.product, module.weight.shape[1], outer)
         module.product = found[name]

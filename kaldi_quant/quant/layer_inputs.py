@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.quant.calibration import CalibrationSet, LinearModule, rows_that_count
+from kaldi_quant.quant.calibration import CalibrationSet, rows_that_count
+from kaldi_quant.quant.linear_modules import linear_module
 
 # At least so many rows are kept as examples, where there are as many.
 _EXAMPLES = 512
@@ -63,7 +64,7 @@ def observe_inputs(model: AcousticModel, layers: Iterable[str], data: Calibratio
     """
     found: dict[str, LayerInputs] = {}
     for name in layers:
-        module: LinearModule = model.component(name)  # type: ignore[assignment]
+        module = linear_module(model, name)
         found[name] = LayerInputs(module.product, module.weight.shape[1])
         module.product = found[name]
     data.run(model)

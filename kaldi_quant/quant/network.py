@@ -11,17 +11,14 @@ from torch import Tensor, nn
 from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.descriptor import Append
 from kaldi_quant.kaldi.nnet import ComponentNode, Nnet, config_line
-from kaldi_quant.nnet.components.affine import Affine, Tdnn
 from kaldi_quant.nnet.components.base import FrameComponent
-from kaldi_quant.nnet.components.convolution import TimeHeightConvolution
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.integer_graph import IntegerGraph, Term
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
 from kaldi_quant.quant.integer_sum import integer_sum
 from kaldi_quant.quant.linear_components import set_parameters
-
-LinearModule = Affine | Tdnn | TimeHeightConvolution
+from kaldi_quant.quant.linear_modules import linear_module
 
 
 class _Product(nn.Module):
@@ -100,8 +97,7 @@ class QuantizedNetwork:
             component = model.nnet.components[name]
             model.replace_component(name, _IntegerSum(component, terms, self.activations, self.activations[name]))
         for name, layer in self.layers.items():
-            module = model.component(name)
-            assert isinstance(module, LinearModule)
+            module = linear_module(model, name)
             destination = graph.destination(name) if isinstance(layer, IntegerLinear) else None
             module.product = _Product(layer.forward)
             if isinstance(layer, IntegerLinear) and destination and destination.node in self.activations:

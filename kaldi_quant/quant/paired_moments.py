@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.quant.calibration import CalibrationSet, LinearModule, rows_that_count
+from kaldi_quant.quant.calibration import CalibrationSet, rows_that_count
 from kaldi_quant.quant.damping import DAMPING, damped
+from kaldi_quant.quant.linear_modules import linear_module
 
 #: Enough rows for learned rounding to be no worse on others; 200 MB each for 3072 columns.
 SAMPLE_ROWS = 16384
@@ -169,7 +170,7 @@ def paired_moments(
     Raises:
         DataError: the calibration set cannot be used.
     """
-    moments = PairedMoments(_module(model, layer).weight.shape[1])
+    moments = PairedMoments(linear_module(model, layer).weight.shape[1])
 
     def see(inputs: Tensor, float_inputs: Tensor) -> None:
         moments.add(inputs, float_inputs)
@@ -247,7 +248,7 @@ class _Watched(nn.Module):
 @contextmanager
 def _watched(model: AcousticModel, layer: str, see: Callable[[Tensor], None]) -> Iterator[None]:
     """Within the block, shows the rows that a layer's product is given."""
-    module = _module(model, layer)
+    module = linear_module(model, layer)
     product = module.product
     module.product = _Watched(product, see)
     model.forget_programs()
@@ -256,7 +257,3 @@ def _watched(model: AcousticModel, layer: str, see: Callable[[Tensor], None]) ->
     finally:
         module.product = product
         model.forget_programs()
-
-
-def _module(model: AcousticModel, layer: str) -> LinearModule:
-    return model.component(layer)  # type: ignore[return-value]

@@ -22,11 +22,12 @@ from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.nnet.schedule import Span
 from kaldi_quant.nnet.time_access import Times
-from kaldi_quant.quant.calibration import CalibrationSet, LinearModule, input_statistics, rows_that_count
+from kaldi_quant.quant.calibration import CalibrationSet, input_statistics, rows_that_count
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.input_grids import input_grid
 from kaldi_quant.quant.integer_linear import IntegerLinear
 from kaldi_quant.quant.linear_components import weight_of
+from kaldi_quant.quant.linear_modules import linear_module
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.weight_rounding import on_grid
 
@@ -62,7 +63,7 @@ class SecondOrder:
         model = AcousticModel(self.nnet)
         # Ranges that are found anew for each sequence must not see padding.
         model.batches_of_one_length = True
-        module: LinearModule = model.component(layer)  # type: ignore[assignment]
+        module = linear_module(model, layer)
         found = _RoundingErrors(module.product, _rounding(network, layer), weight.shape[1])
         module.product = found
         self.data.run(model)
@@ -135,7 +136,7 @@ def fisher_information(nnet: Nnet, layers: Iterable[str], data: CalibrationSet, 
     model = _Differentiated(nnet, seed)
     sums: dict[str, Tensor] = {}
     for name in layers:
-        module: LinearModule = model.component(name)  # type: ignore[assignment]
+        module = linear_module(model, name)
         sums[name] = torch.zeros(len(module.weight), len(module.weight), dtype=torch.float64)
         module.product = _GradientProducts(module.product, sums[name].add_)
     data.run(model)

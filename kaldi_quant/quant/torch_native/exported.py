@@ -11,13 +11,12 @@ from torch import Tensor, nn
 from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet.chunks import Chunk
-from kaldi_quant.nnet.components.affine import Affine, Tdnn
-from kaldi_quant.nnet.components.convolution import TimeHeightConvolution
 from kaldi_quant.nnet.linear import float_backend
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.nnet.schedule import Request, Span
 from kaldi_quant.nnet.time_access import Times
 from kaldi_quant.quant.integer_linear import InputGrid
+from kaldi_quant.quant.linear_modules import linear_module
 
 
 class Product(nn.Module):
@@ -60,9 +59,7 @@ class _Traceable(nn.Module):
         # Before the model, which has them too, so that these are the names that the graph has.
         for i, (name, product) in enumerate(products.items()):
             self.add_module(f"layer{i}", product)
-            module = model.component(name)
-            assert isinstance(module, Affine | Tdnn | TimeHeightConvolution)
-            module.product = product
+            linear_module(model, name).product = product
         for i, name in enumerate(marked):
             mark = Mark()
             self.add_module(f"mark{i}", mark)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from kaldi_quant.nnet.components.affine import Affine, Tdnn
 from kaldi_quant.nnet.components.convolution import TimeHeightConvolution
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.nnet.schedule import Span
 from kaldi_quant.nnet.time_access import Times
 from kaldi_quant.quant.integer_linear import IntegerLinear
+from kaldi_quant.quant.linear_modules import linear_module
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.torch_native.engines import Engine, engine_in_use
 from kaldi_quant.quant.torch_native.products import (
@@ -64,8 +64,7 @@ class TorchNetwork(AcousticModel):
             self.replace_component(name, QuantizedSum(components[name], terms, of_terms, grids[name]))
 
     def _replace_product(self, name: str, wiring: Wiring) -> None:
-        layer, module = self.network.layers[name], self.component(name)
-        assert isinstance(module, Affine | Tdnn | TimeHeightConvolution)
+        layer, module = self.network.layers[name], linear_module(self, name)
         if isinstance(layer, IntegerLinear):
             end = wiring.destinations[name]
             output = self.network.activations[end.node] if end else None

@@ -18,15 +18,14 @@ from torch.nn.utils import parametrize
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.nnet.components.affine import Affine, Tdnn
-from kaldi_quant.nnet.components.convolution import TimeHeightConvolution
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.integer_linear import IntegerLinear
 from kaldi_quant.quant.linear_components import set_parameters
-from kaldi_quant.quant.network import LinearModule, QuantizedNetwork
+from kaldi_quant.quant.linear_modules import bias_of, linear_module
+from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
 from kaldi_quant.quant.torch_native.eager import quantize_eager
 from kaldi_quant.quant.torch_native.engines import engine_in_use, engine_named
@@ -117,7 +116,7 @@ class FakeQuantizedNetwork:
         for name in self.start.nnet.components:
             if name not in self.prepared.linears and name not in self.start.float_layers:
                 continue
-            module = _linear(self.model, name)
+            module = linear_module(self.model, name)
             if name in self.prepared.linears:
                 bias = None if module.bias is None else self.biases[name]
                 found[name] = TrainedLayer(self.prepared.linears[name].weight, bias, self.steps[name])
@@ -149,9 +148,9 @@ class FakeQuantizedNetwork:
         result = self.plan.network(weights, grids, self.plan.inputs_of(self.start.graph, grids), biases)
         components = dict(result.nnet.components)
         for name in result.float_layers:
-            module = _linear(self.model, name)
-            bias = module.weight.new_zeros(len(module.weight)) if module.bias is None else module.bias.detach()
-            components[name] = set_parameters(components[name], module.weight.cpu().numpy(), bias.cpu().numpy())
+            module = linear_module(self.model, name)
+            parameters = module.weight.cpu().numpy(), bias_of(module).cpu().numpy()
+            components[name] = set_parameters(components[name], *parameters)
         return replace(result, nnet=replace(result.nnet, components=components))
 
     def _grid(self, node: str) -> Grid:
@@ -208,9 +207,3 @@ def _prepare_eager(plan: Plan, start: QuantizedNetwork) -> Prepared:
             linear.activation_post_process = nn.Identity()
     weights = {name: linear.weight_fake_quant for name, linear in linears.items()}
     return Prepared(dict(standins.layers), linears, weights, dict(standins.stubs), activations)
-
-
-def _linear(model: AcousticModel, name: str) -> LinearModule:
-    module = model.component(name)
-    assert isinstance(module, Affine | Tdnn | TimeHeightConvolution)
-    return module

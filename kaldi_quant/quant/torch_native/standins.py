@@ -14,12 +14,11 @@ from torch.ao import quantization as ao
 from torch.ao.nn import intrinsic
 
 from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.nnet.components.affine import Affine, Tdnn
-from kaldi_quant.nnet.components.convolution import TimeHeightConvolution
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.quant.config import LayerConfig
 from kaldi_quant.quant.integer_graph import IntegerGraph
 from kaldi_quant.quant.integer_linear import InputGrid
+from kaldi_quant.quant.linear_modules import linear_module
 from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.quant.torch_native.plan import Plan
 
@@ -63,9 +62,7 @@ def with_modules(nnet: Nnet, products: Mapping[str, nn.Module], taps: Mapping[st
     """A float network with modules in the place of layers' products, and others at nodes."""
     model = AcousticModel(nnet)
     for name, product in products.items():
-        module = model.component(name)
-        assert isinstance(module, Affine | Tdnn | TimeHeightConvolution)
-        module.product = product
+        linear_module(model, name).product = product
     model.taps.update(taps)
     return model
 

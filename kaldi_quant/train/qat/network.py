@@ -9,14 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.nnet.components.affine import Affine, Tdnn
-from kaldi_quant.nnet.components.convolution import TimeHeightConvolution
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.input_grids import input_grid
 from kaldi_quant.quant.integer_linear import IntegerLinear, least_scale
 from kaldi_quant.quant.linear_components import set_parameters, weight_of
-from kaldi_quant.quant.network import LinearModule, QuantizedNetwork
+from kaldi_quant.quant.linear_modules import bias_of, linear_module
+from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
 from kaldi_quant.train.parameters import TrainedComponent
 from kaldi_quant.train.qat.fake_grid import FakeGrid
@@ -122,7 +121,7 @@ class TrainableNetwork:
         for name, layer in start.layers.items():
             if not isinstance(layer, IntegerLinear):
                 raise UsageError(f"the layer {name} has dynamic ranges: only static ranges can be trained")
-            module = _linear(model, name)
+            module = linear_module(model, name)
             steps = _steps(torch.from_numpy(weight_of(start.nnet.components[name])), layer)
             grid = Grid(layer.weight.spec, layer.weight.scale, layer.weight.zero_point)
             fake = FakeGrid(grid, steps.shape[1], learned, zero_learned=False)
@@ -150,7 +149,7 @@ class TrainableNetwork:
         found = []
         wanted = {*self.products, *self.start.float_layers}
         for name in (name for name in self.start.nnet.components if name in wanted):
-            parameters = dict(_linear(self.model, name).named_parameters(recurse=False))
+            parameters = dict(linear_module(self.model, name).named_parameters(recurse=False))
             if name in self.products:
                 del parameters["weight"]
                 steps = {"steps": self.products[name].steps}
@@ -180,27 +179,17 @@ class TrainableNetwork:
         """
         nnet = replace(self.start.nnet, components=dict(self.start.nnet.components))
         for name in self.start.float_layers:
-            module = _linear(self.model, name)
-            parameters = module.weight.cpu().numpy(), _bias(module).cpu().numpy()
+            module = linear_module(self.model, name)
+            parameters = module.weight.cpu().numpy(), bias_of(module).cpu().numpy()
             nnet.components[name] = set_parameters(nnet.components[name], *parameters)
         activations = {name: _on_cpu(fake.grid()) for name, fake in self.activations.items()}
         result = QuantizedNetwork(nnet, {}, activations, self.start.float_layers)
         for name, product in self.products.items():
             inputs = input_grid(self.start.graph, name, activations)
-            bias = _bias(_linear(self.model, name)).double().cpu()
+            bias = bias_of(linear_module(self.model, name)).double().cpu()
             least = least_scale(bias, inputs)
             result.layers[name] = IntegerLinear.build(product.quantized(least), bias, inputs)
         return result
-
-
-def _linear(model: AcousticModel, name: str) -> LinearModule:
-    module = model.component(name)
-    assert isinstance(module, Affine | Tdnn | TimeHeightConvolution)
-    return module
-
-
-def _bias(module: LinearModule) -> Tensor:
-    return module.weight.new_zeros(len(module.weight)) if module.bias is None else module.bias.detach()
 
 
 def _on_cpu(grid: Grid) -> Grid:
