@@ -68,25 +68,30 @@ class EgsFolder:
         return self.archives[number % count], shifts[(number % count + 1 + number // count) % len(shifts)]
 
 
-def possible_shifts(archive: Path, model: AcousticModel, subsampling: int) -> list[int]:
-    """By how many frames the features may move against the output, so that the model's context is still there.
+def possible_shifts(archive: Path, models: Sequence[AcousticModel], subsampling: int) -> list[int]:
+    """By how many frames the features may move against the output, so that the models' context is still there.
 
     Args:
         archive: whose first example is looked at.
-        model: that is trained.
+        models: that compute the examples: what is trained, and its teacher.
         subsampling: Kaldi shifts by 0 to ``subsampling`` - 1 frames.
 
     Raises:
-        DataError: the example does not fit the model, however it is shifted.
+        DataError: the example does not fit a model, however it is shifted.
     """
     (key, example) = next(islice(read_examples(f"ark:{archive}"), 1))
-    check_example(key, example, model)
-    return [shift for shift in range(subsampling) if shift == 0 or _fits(key, example, shift, model)]
+    for model in models:
+        try:
+            check_example(key, example, model)
+        except DataError as error:
+            raise DataError(f"{archive} does not fit {model.nnet.path}: {error}") from error
+    return [shift for shift in range(subsampling) if shift == 0 or _fits(key, example, shift, models)]
 
 
-def _fits(key: str, example: NnetChainExample, shift: int, model: AcousticModel) -> bool:
+def _fits(key: str, example: NnetChainExample, shift: int, models: Sequence[AcousticModel]) -> bool:
     try:
-        check_example(key, shift_times(example, shift), model)
+        for model in models:
+            check_example(key, shift_times(example, shift), model)
     except DataError:
         return False
     return True

@@ -48,7 +48,8 @@ class ChainSource:
         subsampling: int,
     ) -> None:
         self.egs, self.loss, self.options = egs, loss, options
-        self.shifts = possible_shifts(egs.archives[0], model, subsampling)
+        models = [model, loss.distillation.teacher] if loss.distillation else [model]
+        self.shifts = possible_shifts(egs.archives[0], models, subsampling)
         self._validation = Validation(egs.validation, loss) if egs.validation else None
         self._combination = Validation(egs.combination, loss) if egs.combination else None
 

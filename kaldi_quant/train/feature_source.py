@@ -94,7 +94,7 @@ class FeatureSource:
     def losses(self, iteration: int, model: AcousticModel) -> Iterator[Loss]:
         """The loss of this process's share of each minibatch."""
         generator = np.random.default_rng((self.options.srand, iteration))
-        pieces = self._pieces(self.utterances, generator)
+        pieces = self._pieces(self.utterances, model, generator)
         order = generator.permutation(len(pieces))
         size = self.options.minibatch_size
         for begin in range(0, len(order), size):
@@ -105,7 +105,7 @@ class FeatureSource:
         """The divergence on held-out utterances, per frame."""
         if not self.held_out:
             return {}
-        pieces = torch.from_numpy(self._pieces(self.held_out, None))
+        pieces = torch.from_numpy(self._pieces(self.held_out, model, None))
         with torch.no_grad():
             parts = pieces.split(self.options.minibatch_size)[self.place.group.share]
             return mean([self._loss(model, part) for part in parts], self.place.group)
@@ -115,7 +115,7 @@ class FeatureSource:
         return -self.validate(model)["kl"] if self.held_out else None
 
     def _loss(self, model: AcousticModel, feats: Tensor) -> Loss:
-        span, times = self._layout
+        span, times = self._layout(model)
         feats = feats.to(self.place.device)
         with self.place.forward():
             output = model(feats, [span] * len(feats), times)
@@ -123,22 +123,27 @@ class FeatureSource:
         weight = float(output.shape[0] * output.shape[1])
         return Loss(taught.loss, {"kl": taught.kl * weight}, weight, len(feats), bool(np.isfinite(taught.kl)))
 
-    @property
-    def _layout(self) -> tuple[Span, Times]:
-        context = self.distillation.teacher.context
+    def _layout(self, model: AcousticModel) -> tuple[Span, Times]:
+        """The times of a piece's features, the context of student and teacher included, and of its output."""
+        contexts = (model.context, self.distillation.teacher.context)
         times = np.arange(0, self.options.frames, self.subsampling)
-        return (-context.left, int(times[-1]) + 1 + context.right), times
+        left, right = max(context.left for context in contexts), max(context.right for context in contexts)
+        return (-left, int(times[-1]) + 1 + right), times
 
     def _pieces(
-        self, utterances: Sequence[tuple[str, np.ndarray]], generator: np.random.Generator | None
+        self,
+        utterances: Sequence[tuple[str, np.ndarray]],
+        model: AcousticModel,
+        generator: np.random.Generator | None,
     ) -> np.ndarray:
         """All utterances cut into pieces with their context, (pieces, frames, dim); edges are repeated.
 
         Args:
             utterances: to cut.
+            model: that is trained.
             generator: decides at which frame each utterance's first piece begins; None for its first one.
         """
-        (start, end), _ = self._layout
+        (start, end), _ = self._layout(model)
         found = []
         for _, feats in utterances:
             shift = 0 if generator is None else int(generator.integers(self.options.frames))

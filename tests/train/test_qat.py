@@ -23,9 +23,14 @@ from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.ptq import quantize
 from kaldi_quant.quant.spec import QSpec
+from kaldi_quant.train.archives import EgsFolder
+from kaldi_quant.train.chain.den_graph import read_denominator_graph
+from kaldi_quant.train.chain.options import ChainOptions
+from kaldi_quant.train.chain_source import ChainSource, SourceOptions
 from kaldi_quant.train.distillation import Distillation, HiddenFeatures
 from kaldi_quant.train.feature_source import FeatureOptions, FeatureSource
 from kaldi_quant.train.loop import LoopOptions
+from kaldi_quant.train.objective import ChainLoss
 from kaldi_quant.train.optimizer import OptimizerOptions
 from kaldi_quant.train.qat.fake_grid import FakeGrid
 from kaldi_quant.train.qat.network import TrainableNetwork
@@ -235,6 +240,28 @@ def test_a_teacher_that_is_the_student_has_nothing_to_teach(
     for loss in source(model, utterances[:3], minibatch_size=2).losses(0, AcousticModel(model.nnet)):
         assert loss.ok
         assert abs(float(loss.value.detach())) < 1e-6
+
+
+@pytest.mark.parametrize(("student", "teacher"), [("model", "tdnnf"), ("tdnnf", "model")])
+def test_a_teacher_may_have_another_context_than_the_student(
+    student: str,
+    teacher: str,
+    example: Path,
+    utterances: list[tuple[str, np.ndarray]],
+    request: pytest.FixtureRequest,
+) -> None:
+    network, other = (AcousticModel(request.getfixturevalue(name).nnet) for name in (student, teacher))
+    assert network.context != other.context
+    distillation = Distillation(other)
+    pieces = FeatureSource(utterances[:2], distillation, FeatureOptions(1, 2), SUBSAMPLING)
+    folder = example / "exp/chain/tdnn1a_sp"
+    graph = read_denominator_graph(str(folder / "den.fst"), network.output_dim)
+    loss = ChainLoss(graph, ChainOptions(), distillation)
+    examples = ChainSource(EgsFolder.find(folder / "egs"), loss, SourceOptions(1, "4"), network, SUBSAMPLING)
+    assert examples.shifts == [0, 2]  # and 1 as well without the wider context
+    for found in (next(pieces.losses(0, network)), next(examples.losses(0, network))):
+        assert found.ok
+        assert found.sums["kl"] > 0
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
