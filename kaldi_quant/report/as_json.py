@@ -15,8 +15,13 @@ FORMAT = 1
 
 def as_json(comparison: Comparison) -> str:
     """An object with ``rows``, the first of which is the reference; what is not known is null."""
+    return json.dumps(as_dict(comparison), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def as_dict(comparison: Comparison) -> dict[str, Any]:
+    """The same before it is written."""
     options = comparison.options
-    content = {
+    return {
         "format": FORMAT,
         "bootstrap": {
             "unit": comparison.unit,
@@ -31,7 +36,6 @@ def as_json(comparison: Comparison) -> str:
         "speed": {name: asdict(speed) for name, speed in (comparison.speeds or {}).items()} or None,
         "notes": notes(comparison),
     }
-    return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def _row(row: Row, comparison: Comparison) -> dict[str, Any]:

@@ -68,6 +68,18 @@ def p_value(value: float) -> str:
     return f"{value:.3f}" if value >= _SMALLEST_P else f"<{_SMALLEST_P}"
 
 
+def short(value: float) -> str:
+    """A number in two digits that count.
+
+    Example:
+        >>> [short(value) for value in (0.128, 0.00536, 0.0000123, 0.0, -0.002)]
+        ['0.13', '0.0054', '1.2e-5', '0', '-0.002']
+    """
+    text = f"{value:.2g}"
+    digits, exponent, power = text.partition("e")
+    return f"{digits}e{int(power)}" if exponent else digits
+
+
 def _difference_interval(row: Row) -> str:
     return interval(row.versus.paired.interval, "+") if row.versus else EMPTY
 

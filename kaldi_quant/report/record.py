@@ -5,13 +5,12 @@ The file may be absent, and so may any of its keys; what is there must make sens
 
 from __future__ import annotations
 
-import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from kaldi_quant.errors import FormatError
+from kaldi_quant.report.json_file import JsonObject, read_object
 
 FILE_NAME = "quantization.json"
 FORMAT = 1
@@ -20,7 +19,6 @@ _FOLDERS_ABOVE = 4
 
 Bits = float
 Decibels = float
-_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -80,102 +78,49 @@ def read_record(folder: Path) -> QuantizationRecord | None:
     Raises:
         FormatError: the file is not JSON, of another format, or a value is of the wrong kind; names the key.
     """
-    path = folder / FILE_NAME
     try:
-        content = json.loads(path.read_text("utf-8"), parse_float=_finite, parse_constant=_finite)
+        found = read_object(folder / FILE_NAME)
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise FormatError(str(path), None, f"cannot be read as JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise FormatError(str(path), None, f"expected an object, found {_shown(content)}")
-    if content.get("format", FORMAT) != FORMAT:
-        raise FormatError(str(path), None, f"expected format {FORMAT}, found {_shown(content['format'])}")
-    return _record(_Fields(content, path, ""), folder)
+    if "format" in found.content:
+        found.expect_format(FORMAT)
+    return _record(found, folder)
 
 
-def _record(fields: _Fields, folder: Path) -> QuantizationRecord:
-    model = fields.text("model")
-    layers = fields.of_kind("layers", list, "a list") or []
-    reasons = fields.of_kind("float_layers", dict, "an object of layers and reasons") or {}
+def _record(found: JsonObject, folder: Path) -> QuantizationRecord:
+    model = found.maybe(found.text, "model")
     return QuantizationRecord(
         model=model,
         model_file=_find(model, folder) if model else None,
-        preset=fields.text("preset"),
-        command=tuple(map(str, fields.of_kind("command", list, "a list of words") or [])),
-        code_version=fields.text("code_version"),
-        config=fields.of_kind("config", dict, "an object"),
-        bits_per_weight=fields.number("bits_per_weight"),
-        artefact_bytes=fields.whole("artefact_bytes"),
-        float_bytes=fields.whole("float_bytes"),
-        layers=tuple(_layer(entry, fields.path, number) for number, entry in enumerate(layers)),
-        float_layers=tuple((name, str(reason)) for name, reason in reasons.items()),
+        preset=found.maybe(found.text, "preset"),
+        command=tuple(map(str, found.maybe(lambda key: found.of_kind(key, list, "a list of words"), "command") or [])),
+        code_version=found.maybe(found.text, "code_version"),
+        config=found.maybe(found.dict_of, "config"),
+        bits_per_weight=found.maybe(found.number, "bits_per_weight"),
+        artefact_bytes=found.maybe(found.whole, "artefact_bytes"),
+        float_bytes=found.maybe(found.whole, "float_bytes"),
+        layers=tuple(map(_layer, found.maybe(found.objects, "layers") or [])),
+        float_layers=float_layers(found),
     )
 
 
-def _layer(entry: object, path: Path, number: int) -> LayerRecord:
-    where = f"layers[{number}]"
-    if not isinstance(entry, dict):
-        raise FormatError(str(path), None, f"{where}: expected an object, found {_shown(entry)}")
-    fields = _Fields(entry, path, f"{where}.")
-    name = fields.text("name")
+def _layer(entry: JsonObject) -> LayerRecord:
+    name = entry.maybe(entry.text, "name")
     if not name:
-        raise FormatError(str(path), None, f"{where}: expected a layer with a name")
+        raise FormatError(str(entry.path), None, f"{entry.prefix[:-1]}: expected a layer with a name")
     return LayerRecord(
-        name, fields.number("bits"), fields.number("act_bits"), fields.whole("parameters"), fields.decibels("sqnr_db")
+        name,
+        bits=entry.maybe(entry.number, "bits"),
+        act_bits=entry.maybe(entry.number, "act_bits"),
+        parameters=entry.maybe(entry.whole, "parameters"),
+        sqnr=entry.maybe(entry.real, "sqnr_db"),
     )
 
 
-@dataclass(frozen=True)
-class _Fields:
-    """The values of an object, which may be absent or null, and else must be of their kind."""
-
-    content: dict[str, Any]
-    path: Path
-    prefix: str
-
-    def of_kind(self, key: str, kind: type[_Value], expected: str) -> _Value | None:
-        value = self.content.get(key)
-        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
-            self._refuse(key, expected)
-        return value
-
-    def text(self, key: str) -> str | None:
-        return self.of_kind(key, str, "a text")
-
-    def whole(self, key: str) -> int | None:
-        value = self.of_kind(key, int, "a whole number")
-        if value is not None and value < 0:
-            self._refuse(key, "a whole number of 0 or more")
-        return value
-
-    def decibels(self, key: str) -> Decibels | None:
-        value = self.content.get(key)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
-            self._refuse(key, "a number")
-        return float(value) if value is not None else None
-
-    def number(self, key: str) -> float | None:
-        value = self.decibels(key)
-        if value is not None and value < 0:
-            self._refuse(key, "a number of 0 or more")
-        return value
-
-    def _refuse(self, key: str, expected: str) -> None:
-        raise FormatError(
-            str(self.path), None, f"{self.prefix}{key}: expected {expected}, found {_shown(self.content[key])}"
-        )
-
-
-def _finite(number: str) -> float | None:
-    """A layer without any noise has an infinite ratio: no point of a plot, and no number of JSON."""
-    value = float(number)
-    return value if math.isfinite(value) else None
-
-
-def _shown(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def float_layers(found: JsonObject) -> tuple[tuple[str, str], ...]:
+    """The layers that a file says were left in float, with the reasons; none where it does not say."""
+    reasons = found.maybe(lambda key: found.dict_of(key, "an object of layers and reasons"), "float_layers") or {}
+    return tuple((name, str(reason)) for name, reason in reasons.items())
 
 
 def _find(model: str, folder: Path) -> Path | None:

@@ -64,15 +64,23 @@ class Speech:
         return sum(len(feats) for _, feats in self.utterances)
 
 
-def read_speech(rspecifier: str, seconds: Seconds, allow_pipes: bool = False) -> Speech:
+def read_speech(
+    rspecifier: str, seconds: Seconds, allow_pipes: bool = False, option: str = "--speed-seconds"
+) -> Speech:
     """The first utterances of a table, whole, until they make up some seconds.
+
+    Args:
+        rspecifier: of the features.
+        seconds: how many.
+        allow_pipes: whether shell commands in it run.
+        option: that says how many, for messages.
 
     Raises:
         DataError: there are none.
         UsageError: no seconds are wanted.
     """
     if not seconds > 0:
-        raise UsageError(f"--speed-seconds must be positive, found {seconds:g}")
+        raise UsageError(f"{option} must be positive, found {seconds:g}")
     utterances: list[tuple[str, np.ndarray]] = []
     frames = 0
     for name, feats in read_matrices(rspecifier, allow_pipes):
@@ -81,7 +89,7 @@ def read_speech(rspecifier: str, seconds: Seconds, allow_pipes: bool = False) ->
         if frames >= seconds * _FRAMES_PER_SECOND:
             break
     if not frames:
-        raise DataError(f"{rspecifier}: has no frames to measure speed on")
+        raise DataError(f"{rspecifier}: has no frames to measure on")
     return Speech(utterances)
 
 

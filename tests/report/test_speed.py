@@ -94,7 +94,7 @@ def test_errors_of_speech(tmp_path: Path) -> None:
         read_speech(f"ark:{tmp_path}/missing", 1)
     with matrix_writer(f"ark:{tmp_path}/empty.ark") as writer:
         writer.write("a", np.zeros((0, 0), np.float32))
-    with pytest.raises(DataError, match="has no frames to measure speed on"):
+    with pytest.raises(DataError, match="has no frames to measure on"):
         read_speech(f"ark:{tmp_path}/empty.ark", 1)
 
 

@@ -1,0 +1,55 @@
+"""``sensitivity.json`` as ``kaldi-quant sensitivity`` writes it: what was measured of a network's layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kaldi_quant.quant.sensitivity import MODES, Measurement
+from kaldi_quant.report.json_file import JsonObject, read_object
+from kaldi_quant.report.search_file import named_file
+
+FILE_NAME = "sensitivity.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class SensitivityResult:
+    """What was measured of a network's layers.
+
+    Attributes:
+        name: what the page calls it.
+        path: the file.
+        measurements: all that there are; of an interrupted run some are missing.
+        about: what they depend on, as written.
+    """
+
+    name: str
+    path: Path
+    measurements: tuple[Measurement, ...]
+    about: dict[str, Any]
+
+
+def read_sensitivity(argument: str) -> SensitivityResult:
+    """Reads measurements of sensitivity.
+
+    Args:
+        argument: their folder, or the file.
+
+    Raises:
+        DataError: there is no such file.
+        FormatError: it is truncated or something else; names the key.
+    """
+    path = named_file(argument, FILE_NAME, "sensitivity")
+    found = read_object(path)
+    found.expect_format(FORMAT)
+    measurements = tuple(_measurement(entry) for entry in found.objects("measurements"))
+    return SensitivityResult(path.absolute().parent.name, path, measurements, found.dict_of("about"))
+
+
+def _measurement(entry: JsonObject) -> Measurement:
+    mode = entry.text("mode")
+    if mode not in MODES:
+        entry.refuse("mode", f"one of {', '.join(MODES)}")
+    return Measurement(mode, entry.text("layer"), entry.real("kl"), entry.maybe(entry.number, "wer"))
