@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The best widths of a model's layers under a budget, trained in fake integers, exported, decoded, scored and compared.
+# The best widths of a model's layers under a budget, trained in fake integers, exported, decoded, scored and compared;
+# the last line names the page that shows it all.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
@@ -10,11 +11,12 @@ here=$(pwd)
 . "$root/local/calibration_options.sh"
 # shellcheck source=local/training_options.sh
 . "$root/local/training_options.sh"
-stage=0                 # 0 search, 1 float scores, 2 quantization after training, 3 training, 4 its scores, 5 comparison
+stage=0                 # 0 search, 1 float scores, 2 quantization, 3 training, 4 its scores, 5 comparison, 6 report
 budget="3 bits"         # such as "3 bits" for each weight on average, "300 kB", "0.02 nats"
 config=""               # a configuration in YAML for all but the widths; by default the preset w4a8
 widths=""               # of weights, that layers may have; by default those of "kaldi-quant search"
 act_widths=""           # of layers' inputs
+refine=0                # so many allocations are quantized and decoded on dev_dir, for the one with fewest word errors
 dev_dir=""              # data folder that widths are chosen on, with feats.scp; never the one that is scored
 
 usage() {
@@ -29,7 +31,7 @@ usage() {
 . "$root/local/parse_options.sh"
 # shellcheck source=local/experiment.sh
 . "$root/local/experiment.sh"
-[[ $stage =~ ^[0-5]$ ]] || fail "--stage $stage is not one of 0 1 2 3 4 5"
+[[ $stage =~ ^[0-6]$ ]] || fail "--stage $stage is not one of 0 1 2 3 4 5 6"
 case $out_dir in
   "") out_dir=$PWD/${model_dir}_mixed$affix ;;
   /*) ;;
@@ -45,14 +47,23 @@ KALDI_QUANT_EXTRAS="onnx report ${KALDI_QUANT_EXTRAS:-}"
 . "$root/path.sh" || exit 1
 if [ "$stage" -le 0 ]; then
   mapfile -t search < <(given budget widths act_widths config)
+  if [ "$refine" != 0 ] || [[ ${budget,,} == *%wer* ]]; then
+    search+=(--refine "$refine" --graph-dir "$graph_dir" --data-dir "$dev_dir" --nj "$nj")
+  fi
   echo "$0: stage 0, widths for $budget, chosen on $dev_dir"
   python3 -m kaldi_quant --log "$out_dir/log/search.log" search "${search[@]}" \
     --max-utterances "$calibration_utterances" "$model_dir/final.mdl" "scp:$calibration_dir/feats.scp" \
     "scp:$dev_dir/feats.scp" "$out_dir"
 fi
-mapfile -t options < <(given nj cmd model_dir graph_dir data_dir mfcc_config online_ivector_dir batch_seconds \
-  frames_per_chunk extra_left_context extra_right_context extra_left_context_initial extra_right_context_final \
-  ignore_cmvn allow_pipes calibration_dir calibration_ivector_dir calibration_utterances formats egs_dir num_epochs \
-  minibatch_size lr_initial lr_final method teacher distillation)
-bash "$root/run_qat.sh" --stage "$((stage > 0 ? stage - 1 : 0))" --config "$out_dir/allocation.yaml" --out-dir "$out_dir" \
-  "${options[@]}" "$PWD"
+if [ "$stage" -le 5 ]; then
+  mapfile -t options < <(given nj cmd model_dir graph_dir data_dir mfcc_config online_ivector_dir batch_seconds \
+    frames_per_chunk extra_left_context extra_right_context extra_left_context_initial extra_right_context_final \
+    ignore_cmvn allow_pipes calibration_dir calibration_ivector_dir calibration_utterances formats egs_dir num_epochs \
+    minibatch_size lr_initial lr_final method teacher distillation)
+  bash "$root/run_qat.sh" --stage "$((stage > 0 ? stage - 1 : 0))" --config "$out_dir/allocation.yaml" \
+    --out-dir "$out_dir" "${options[@]}" "$PWD"
+fi
+python3 -m kaldi_quant --log "$out_dir/log/report.log" report --search "$out_dir" --features "scp:$dev_dir/feats.scp" \
+  --allow-pipes "$allow_pipes" "$out_dir/report.html" "float=$out_dir/decode_${data}_float" \
+  "after training=$out_dir/decode_${data}_ptq" "trained=$out_dir/decode_$data"
+echo "$0: stage 6, report in $out_dir/report.html"

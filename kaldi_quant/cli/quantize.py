@@ -39,9 +39,7 @@ def command(
 
     e.g.: kaldi-quant quantize --bits 4 final.mdl scp:data/train_sub/feats.scp exp/tdnn1a_w4
     """
-    from kaldi_quant.export.artefact import save
-    from kaldi_quant.export.record import ARTEFACT_NAME, make_record, write_record
-    from kaldi_quant.quant.divergence import divergence
+    from kaldi_quant.export.results import write_result
     from kaldi_quant.quant.ptq import quantize
     from kaldi_quant.quant.ranges import read_ranges
 
@@ -51,20 +49,16 @@ def command(
     read = read_model(model)
     data = quantization.calibration_set(model, features, inference)
     network = quantize(read.nnet, config, data, read_ranges(ranges) if ranges else None)
-    lost = divergence(network, data.some())
-    record = make_record(network, config, preset, features, subsampling_of(model), lost)
-    artefact = Path(out_dir) / ARTEFACT_NAME
-    size = save(artefact, network, read, record)
-    write_record(Path(out_dir), record, artefact)
+    made = write_result(Path(out_dir), network, read, config, features, data, subsampling_of(model), preset)
     for name, reason in network.float_layers.items():
         _log.info("%s stays in float: %s", name, reason)
     _log.info(
         "%s: %d bytes, %.3f of the float parameters, %.2f bits per weight; KL from float %.5f on calibration data",
-        artefact,
-        size,
-        size / record["float_bytes"],
-        record["bits_per_weight"],
-        lost.kl,
+        made.path,
+        made.bytes,
+        made.bytes / made.record["float_bytes"],
+        made.record["bits_per_weight"],
+        made.lost.kl,
     )
 
 

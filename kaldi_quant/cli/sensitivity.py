@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from kaldi_quant.cli.dev_scoring import ScoringArguments, scoring_options
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
 from kaldi_quant.cli.options import KaldiCommand
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options, read_utterances
-from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.progress import progress
 
 if TYPE_CHECKING:
+    from kaldi_quant.quant.search.models import Scorer
     from kaldi_quant.quant.sensitivity import LogLikelihoods, WordErrorRate
 
 FILE_NAME = "sensitivity.json"
@@ -23,9 +23,7 @@ FILE_NAME = "sensitivity.json"
 
 @click.command(cls=KaldiCommand)
 @quantization_options
-@click.option("--graph-dir", metavar="DIR", help="With --data-dir: measure word error rates, too.")
-@click.option("--data-dir", metavar="DIR", help="The data folder of the held-out features, for its text.")
-@click.option("--nj", type=int, default=2, show_default=True, help="Jobs of the decoding.")
+@scoring_options
 @click.option("--plot", metavar="SVG", help="Where to plot; by default sensitivity.svg, if matplotlib is there.")
 @inference_options
 @click.argument("model")
@@ -34,9 +32,7 @@ FILE_NAME = "sensitivity.json"
 @click.argument("out_dir")
 def command(
     quantization: QuantizationArguments,
-    graph_dir: str | None,
-    data_dir: str | None,
-    nj: int,
+    scoring: ScoringArguments,
     plot: str | None,
     inference: InferenceArguments,
     model: str,
@@ -56,15 +52,14 @@ def command(
     from kaldi_quant.quant.sensitivity import sensitivity
     from kaldi_quant.report.sensitivity import as_text, write_plot
 
-    if (graph_dir is None) != (data_dir is None):
-        raise UsageError("--graph-dir and --data-dir belong together: both, or neither")
+    scored = scoring.given
     preset, config = quantization.resolve()
     folder = Path(out_dir)
     network = quantize(read_model(model).nnet, config, quantization.calibration_set(model, calibration, inference))
     data = read_utterances(model, held_out, inference)
     about: dict[str, Any] = {"model": model, "preset": preset, "config": config.as_dict(), "calibration": calibration}
-    about |= {"held_out": held_out, "max_utterances": quantization.max_utterances, "data_dir": data_dir}
-    wer = _word_error_rate(model, graph_dir, data_dir, nj) if graph_dir and data_dir else None
+    about |= {"held_out": held_out, "max_utterances": quantization.max_utterances, "data_dir": scoring.data_dir}
+    wer = _word_error_rate(scoring.scorer(model)) if scored else None
     found = []
     with progress(2 + 2 * len(network.layers), "sensitivity", unit="choices of layers") as advance:
         for measurement in sensitivity(network, data, folder / FILE_NAME, about, wer):
@@ -76,21 +71,9 @@ def command(
     click.echo(text, nl=False)
 
 
-def _word_error_rate(model: str, graph_dir: str, data_dir: str, nj: int) -> WordErrorRate:
-    from kaldi_quant.decode.decoding import decode
-    from kaldi_quant.decode.options import DecodeOptions, ScoreOptions
-    from kaldi_quant.decode.scoring import score
-    from kaldi_quant.kaldi.tables import matrix_writer
-
+def _word_error_rate(score: Scorer) -> WordErrorRate:
     def wer(rows: LogLikelihoods) -> float:
-        with tempfile.TemporaryDirectory() as folder:
-            with matrix_writer(f"ark:{folder}/loglikes.ark") as writer:
-                for name, matrix in rows.items():
-                    writer.write(name, matrix)
-            graph = Path(graph_dir)
-            words, loglikes = str(graph / "words.txt"), f"ark:{folder}/loglikes.ark"
-            decode(model, str(graph / "HCLG.fst"), loglikes, words, folder, DecodeOptions(nj=nj))
-            best = score(data_dir, graph_dir, folder, ScoreOptions(stats=False))
-        return float(best.split()[1])
+        # With the digits that scoring prints.
+        return round(score(rows.items()).percent, 2)
 
     return wer

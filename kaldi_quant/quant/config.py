@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from kaldi_quant.errors import UsageError
+from kaldi_quant.quant.layer_kinds import KINDS
 from kaldi_quant.quant.observers import OBSERVERS
 from kaldi_quant.quant.spec import QSpec
 
@@ -111,14 +112,16 @@ class PtqConfig:
             kinds: for each layer its kinds.
 
         Raises:
-            UsageError: a pattern matches no layer.
+            UsageError: a pattern of names matches no layer, or a kind does not exist. That no layer is of a kind is no
+                error: rules by kind are for networks of every structure.
         """
         chosen = dict.fromkeys(kinds, self.default)
         for pattern, changes in self.layers.items():
-            matched = fnmatch.filter(kinds, pattern)
-            if pattern.startswith("@"):
-                matched = [name for name in kinds if pattern[1:] in kinds[name]]
-            if not matched:
+            kind = pattern.removeprefix("@")
+            if kind != pattern:
+                matched = [name for name in kinds if kind in kinds[name]]
+                _one_of("layers: the kind", kind, KINDS)
+            elif not (matched := fnmatch.filter(kinds, pattern)):
                 known = ", ".join(f"{name} (@{', @'.join(sorted(kinds[name]))})" for name in kinds)
                 raise UsageError(f"the pattern {pattern!r} matches no layer; the layers are {known}")
             for name in matched:

@@ -8,7 +8,8 @@ from kaldi_quant.quant.search.widths import FLOAT_BITS
 
 
 def as_text(result: dict[str, Any]) -> str:
-    """A line for each layer with its width and its share of the predicted divergence; below what came of it.
+    """A line for each layer with its width and its share of the predicted divergence; below what came of it, and all
+    models that were measured in the same folder.
 
     Args:
         result: the content of search.json.
@@ -34,7 +35,43 @@ def as_text(result: dict[str, Any]) -> str:
     ratio = result["ratio"]["divergence"]
     found.append(["ratio", f"{result['ratio']['bytes']:.6f}", "", "-" if ratio is None else f"{ratio:.3f}"])
     work = f"# {result['bit_operations'] / 1e6:.1f} million bit operations per frame\n"
-    return f"# budget: {result['budget']['text']}\n" + _aligned(rows) + work + _aligned(found)
+    return f"# budget: {result['budget']['text']}\n" + _aligned(rows) + work + _aligned(found) + _models(result)
+
+
+def _models(result: dict[str, Any]) -> str:
+    """A line for each model; nothing where none but the result was measured, and that was not decoded."""
+    models, in_float = result["models"], result["float"]
+    if len(models) < 2 and in_float is None:
+        return ""
+    parameters = {layer["name"]: layer["parameters"] for layer in result["layers"]}
+    rows = [["# measured", "bytes", "bits per weight", "divergence", "%WER", "errors", "words"]]
+    if in_float is not None:
+        rows.append(["float", "-", "-", "-", *_scores(in_float)])
+    for model in models:
+        mean = sum(parameters[name] * bits for name, bits in model["bits"].items()) / sum(parameters.values())
+        name = "chosen" if model["chosen"] else "-"
+        rows.append([name, str(model["bytes"]), f"{mean:.3f}", f"{model['divergence']:.6f}", *_scores(model)])
+    with_inputs = len({bits for model in models for bits in model["act_bits"].values()} - {FLOAT_BITS}) > 1
+    told = (f"  {_widths(model, with_inputs)}" for model in models)
+    widths = ["  widths", *([""] if in_float is not None else []), *told]
+    notes = sorted({f"# {model['note']}\n" for model in models if model["note"]})
+    lines = [f"{line}{more}\n" for line, more in zip(_aligned(rows).splitlines(), widths, strict=True)]
+    return "".join([*lines, *notes])
+
+
+def _scores(found: dict[str, Any]) -> list[str]:
+    if found["errors"] is None:
+        return ["-", "-", "-"]
+    return [f"{found['wer']:.2f}", str(found["errors"]), str(found["words"])]
+
+
+def _widths(model: dict[str, Any], with_inputs: bool) -> str:
+    """Of the layers, in their order: of weights, and behind a slash of inputs where models differ in them."""
+    words = []
+    for name, bits in model["bits"].items():
+        inputs = f"/{model['act_bits'][name]}" if with_inputs and bits != FLOAT_BITS else ""
+        words.append(f"{'float' if bits == FLOAT_BITS else bits}{inputs}")
+    return " ".join(words)
 
 
 def _share(divergence: float, total: float) -> list[str]:

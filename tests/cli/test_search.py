@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from kaldi_quant.cli.dev_scoring import ScoringArguments
 from kaldi_quant.cli.main import run
+from kaldi_quant.decode.decoding import decode
+from kaldi_quant.decode.options import DecodeOptions, ScoreOptions
+from kaldi_quant.decode.scoring import score
 from kaldi_quant.kaldi.tables import matrix_writer, read_matrices
 from kaldi_quant.quant.config import read_config
+from kaldi_quant.quant.search.measured_model import WordErrors
 
 
 @pytest.fixture
@@ -73,13 +81,71 @@ def test_another_budget_measures_nothing_again(
     assert run([*command, "--budget", "7 bits", model, tables[0], tables[0], str(out)]) == 0
     said = capsys.readouterr()
     assert "candidates are measured on the data that they are calibrated on" in said.err
-    before = (out / "measurements.json").read_bytes()
+    before = json.loads((out / "measurements.json").read_text())
     assert run([*command, "--budget", "600 kB", model, tables[0], tables[0], str(out)]) == 0
-    assert (out / "measurements.json").read_bytes() == before
+    after = json.loads((out / "measurements.json").read_text())
+    assert after["measurements"] == before["measurements"]
+    assert after["models"][:-1] == before["models"]
     assert json.loads((out / "search.json").read_text())["measured"]["bytes"] <= 600_000
     capsys.readouterr()
     assert run([*command, "--budget", "600 kB", model, *tables, str(out)]) == 1
     assert "holds measurements with another development set: move it away" in capsys.readouterr().err
+
+
+def test_measured_models_are_listed_and_the_best_is_taken(
+    model: str, tables: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, experiment = tmp_path / "out", Path(model).parents[3]
+    (tmp_path / "fast.yaml").write_text("default: {method: minmax}\nobserver: minmax\n")
+    # Of the float model, of the best prediction, of its two neighbours, and of the points of the front.
+    errors = iter([20, 25, 23, 24, *range(30, 40)])
+    decoded: list[int] = []
+
+    def score(rows: Iterable[tuple[str, np.ndarray]]) -> WordErrors:
+        decoded.append(len(list(rows)))
+        return WordErrors(next(errors), 200)
+
+    monkeypatch.setattr(ScoringArguments, "scorer", lambda self, model: score)
+    command = ["search", "--config", str(tmp_path / "fast.yaml"), "--widths", "4,8", "--estimate", "second-order"]
+    command += ["--graph-dir", str(Path(model).parent / "graph_alphadigits"), "--max-dev-utterances", "1"]
+    command += ["--data-dir", str(experiment / "data/dev_hires"), "--budget", "5 bits"]
+    assert run([*command, "--refine", "3", "--front", "2", model, *tables, str(out)]) == 0
+    table = capsys.readouterr().out
+    result = json.loads((out / "search.json").read_text())
+    assert result["float"] == {"errors": 20, "words": 200, "wer": 10.0}
+    chosen = [entry for entry in result["models"] if entry["chosen"]]
+    assert [entry["errors"] for entry in chosen] == [23]
+    assert chosen[0]["bits"] == {layer["name"]: layer["bits"] for layer in result["layers"]}
+    assert chosen[0]["bytes"] == (out / "quantized.safetensors").stat().st_size
+    assert len(result["measured_front"]) == 2
+    assert [entry["bytes"] for entry in result["measured_front"]] == sorted(
+        entry["bytes"] for entry in result["measured_front"]
+    )
+    assert len(decoded) == 1 + len(result["models"])
+    # All of the development data, whatever divergences are measured on.
+    assert set(decoded) == {2}
+    assert "10.00      20    200" in table
+    assert re.search(r"^chosen .* 11\.50      23    200  [48 ]+$", table, re.MULTILINE)
+    assert run([*command, "--refine", "2", model, *tables, str(out)]) == 0
+    assert len(decoded) == 1 + len(result["models"])
+    text = (experiment / "data/dev_hires/text").read_text()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/text").write_text(text.replace("dev000-000 ", "dev000-000 a "))
+    capsys.readouterr()
+    assert run([*command, "--data-dir", str(tmp_path / "data"), model, *tables, str(out)]) == 1
+    assert "holds word errors with another text: move it away" in capsys.readouterr().err
+
+
+def test_words_are_scored_as_score_does(model: str, tables: list[str], tmp_path: Path) -> None:
+    folder, graph = tmp_path / "decode", Path(model).parent / "graph_alphadigits"
+    data = Path(model).parents[3] / "data/dev_hires"
+    loglikes = f"ark:{tmp_path}/loglikes.ark"
+    assert run(["forward", model, tables[1], loglikes]) == 0
+    found = ScoringArguments(str(graph), str(data), 1).scorer(model)(read_matrices(loglikes))
+    decode(model, str(graph / "HCLG.fst"), loglikes, str(graph / "words.txt"), str(folder), DecodeOptions(nj=1))
+    expected = score(str(data), str(graph), str(folder), ScoreOptions(stats=False))
+    assert f"[ {found.errors} / {found.words}, " in expected
+    assert found.words > 0
 
 
 @pytest.mark.parametrize(
@@ -95,6 +161,13 @@ def test_another_budget_measures_nothing_again(
         (["--budget", "3 bits", "--method", "guess"], "method 'guess' is none of"),
         (["--budget", "3 bits", "--max-dev-utterances", "-1"], "--max-dev-utterances cannot be negative"),
         (["--budget", "3 bits", "--max-bit-operations", "-1"], "--max-bit-operations must be positive"),
+        (["--budget", "3 bits", "--refine", "2"], "--refine needs --graph-dir and --data-dir"),
+        (["--budget", "1 %WER"], "a budget of 1 %WER needs --graph-dir and --data-dir"),
+        (["--budget", "3 bits", "--refine", "-1"], "--refine and --front cannot be negative"),
+        (["--budget", "3 bits", "--front", "1"], "--front 1 is no front: give two points or more"),
+        (["--budget", "3 bits", "--graph-dir", "graph"], "--graph-dir and --data-dir belong together"),
+        (["--budget", "1 %WER", "--refine", "2"], "--refine is of no use with a budget of 1 %WER"),
+        (["--budget", "3 bits", "--graph-dir", "none", "--data-dir", "none"], "none/HCLG.fst: cannot be read: No such"),
     ],
 )
 def test_wrong_options_are_one_sentence(

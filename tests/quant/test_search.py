@@ -14,13 +14,11 @@ import pytest
 import torch
 
 from kaldi_quant.errors import DataError, UsageError
-from kaldi_quant.export.artefact import save
 from kaldi_quant.export.layer_tensors import layer_tensors
 from kaldi_quant.export.sizes import bits_per_weight
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.kaldi.tables import read_matrices
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import Inference, InferenceOptions
+from kaldi_quant.nnet.inference import Inference
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
@@ -37,32 +35,16 @@ from kaldi_quant.quant.search.allocation import (
 )
 from kaldi_quant.quant.search.budget import Budget, BudgetKind, parse_budget
 from kaldi_quant.quant.search.candidates import Candidates
-from kaldi_quant.quant.search.measurements import Choice, Estimate, Measurement, Meter, Store, data_digest
+from kaldi_quant.quant.search.measurements import Choice, Estimate, Measurement, Meter, data_digest
+from kaldi_quant.quant.search.models import Models
 from kaldi_quant.quant.search.options import SearchOptions, listed
+from kaldi_quant.quant.search.outcome import find
 from kaldi_quant.quant.search.search import Proposal, Search
 from kaldi_quant.quant.search.second_order import fisher_information
+from kaldi_quant.quant.search.store import Store
 from kaldi_quant.quant.search.widths import FLOAT_BITS, Widths, parse_widths, with_widths
+from tests.quant.searches import FAST, OPTIONS, fresh, make_search, written
 from tests.references import NNET3, load, model_file, read_archive
-
-OPTIONS = InferenceOptions(ChunkOptions(3))
-FAST = PtqConfig(LayerConfig(method="minmax"), observer="minmax")
-
-
-def make_search(
-    model: Model, utterances: list[tuple[str, np.ndarray]], path: Path, options: SearchOptions, config: PtqConfig = FAST
-) -> Search:
-    """On few utterances, with records of one size."""
-    data = CalibrationSet(utterances, OPTIONS)
-
-    def file_size(network: QuantizedNetwork, _: PtqConfig) -> int:
-        return save(path / "predicted.safetensors", network, model, {})
-
-    store = Store(path / "measurements.json", {"model": model.nnet.path})
-    return Search(model.nnet, config, data, CalibrationSet(utterances, OPTIONS), store, options, file_size)
-
-
-def written(model: Model, path: Path, network: QuantizedNetwork) -> int:
-    return save(path / "real.safetensors", network, model, {})
 
 
 @pytest.fixture(scope="module")
@@ -427,7 +409,7 @@ def test_a_budget_is_kept(
         "nats": (smallest.divergence + best.divergence) / 2,
     }
     budget = Budget(kind, amounts[kind], "")
-    found = search.run(budget, lambda network, _: written(model, tmp_path, network))
+    found = find(Models(fresh(search, tmp_path)), budget, lambda network, _: written(model, tmp_path, network))
     reached = {"bytes": found.bytes, "bits": bits_per_weight(found.network), "nats": found.proposal.divergence}
     assert 0.5 * budget.amount < reached[kind] <= budget.amount
     assert bits_per_weight(found.network) == pytest.approx(found.proposal.bits)
@@ -446,7 +428,7 @@ def test_a_file_that_is_too_large_is_made_smaller(
         sizes.append(written(model, tmp_path, network) + 1000)
         return sizes[-1]
 
-    assert search.run(budget, larger).bytes <= budget.amount
+    assert find(Models(fresh(search, tmp_path)), budget, larger).bytes <= budget.amount
     assert sizes[0] == budget.amount + 1000
     assert len(sizes) == 2
 
@@ -492,7 +474,7 @@ def test_other_topologies(shared: Path, tmp_path: Path, name: str) -> None:
     utterances = [(name, feats[:60]) for name, feats in list(read_archive(shared / "parity/feats.ark").items())[:1]]
     search = make_search(model, utterances, tmp_path, SearchOptions((2, 4), base_bits=4))
     list(search.measure())
-    found = search.run(parse_budget("3 bits"), lambda network, _: written(model, tmp_path, network))
+    found = find(Models(search), parse_budget("3 bits"), lambda network, _: written(model, tmp_path, network))
     assert bits_per_weight(found.network) <= 3
     assert {layer.weight.spec.bits for layer in found.network.layers.values()} == {2, 4}
     assert found.bytes == found.proposal.bytes

@@ -26,6 +26,9 @@ _OBJECTIVE_SCALE = 1e5
 _MOST_SOLUTIONS = 24
 _ROUNDING = 1e-9
 
+#: Two allocations are two choices where the layers whose widths differ hold at least this share of the weights.
+LEAST_CHANGE = 0.1
+
 
 @dataclass(frozen=True)
 class Option:
@@ -89,15 +92,18 @@ class Allocation:
     totals: Mapping[Quantity, float]
 
 
-def allocate(problem: Problem, minimised: Quantity, limits: Mapping[Quantity, float]) -> Allocation | None:
+def allocate(
+    problem: Problem, minimised: Quantity, limits: Mapping[Quantity, float], known: Sequence[Allocation] = ()
+) -> Allocation | None:
     """The choice that has least of one quantity within limits of others; None where no choice keeps to them.
 
     Args:
         problem: what can be chosen.
         minimised: the quantity.
         limits: what quantities must not exceed.
+        known: choices from each of which it differs in the layers of at least LEAST_CHANGE of the weights.
     """
-    program = _Program(problem)
+    program = _Program(problem, known)
     lowered = dict(limits)
     for trial in range(_MOST_SOLUTIONS):
         found = program.solve(minimised, lowered)
@@ -140,13 +146,13 @@ def pareto_front(problem: Problem, points: int, limits: Mapping[Quantity, float]
 class _Program:
     """A variable of 0 or 1 for each option of a layer, then one for each width of a group's grids."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, known: Sequence[Allocation] = ()) -> None:
         self.problem = problem
         self.options = [(name, option) for name, options in problem.layers.items() for option in options]
         self.widths = [(number, bits) for number, group in enumerate(problem.groups) for bits in group.divergence]
         self.columns = len(self.options) + len(self.widths)
         self.coefficients = {name: self._coefficients(name) for name in QUANTITIES}
-        self.structure = [*self._one_each(), *self._inputs_alike()]
+        self.structure = [*self._one_each(), *self._inputs_alike(), *map(self._unlike, known)]
 
     def _coefficients(self, quantity: Quantity) -> np.ndarray:
         row = np.zeros(self.columns)
@@ -174,6 +180,14 @@ class _Program:
                 row[len(self.options) + column] = -1.0
                 rows.append(row)
         return [LinearConstraint(np.array(rows), -np.inf, 0)] if rows else []
+
+    def _unlike(self, known: Allocation) -> LinearConstraint:
+        """Of all weights, at most the rest may lie in layers whose option is the same as before."""
+        row = np.zeros(self.columns)
+        for column, (owner, option) in enumerate(self.options):
+            if option == known.layers[owner]:
+                row[column] = option.weight_bits / option.bits
+        return LinearConstraint(row[None] / row.sum(), -np.inf, 1 - LEAST_CHANGE)
 
     def scale(self, quantity: Quantity, limit: float) -> float:
         """The largest number in a limit's row."""

@@ -10,7 +10,8 @@ from typing import Literal
 from kaldi_quant.errors import UsageError
 
 #: bytes: of the artefact in the file system. bits: of a mean weight. nats: of the predicted divergence per frame.
-BudgetKind = Literal["bytes", "bits", "nats"]
+#: wer: percent by which the measured word error rate may be above the float model's.
+BudgetKind = Literal["bytes", "bits", "nats", "wer"]
 
 _UNITS: dict[str, tuple[BudgetKind, float]] = {
     "byte": ("bytes", 1.0),
@@ -25,9 +26,13 @@ _UNITS: dict[str, tuple[BudgetKind, float]] = {
     "bits": ("bits", 1.0),
     "nat": ("nats", 1.0),
     "nats": ("nats", 1.0),
+    "%wer": ("wer", 1.0),
 }
-_FORM = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([A-Za-z]+)\s*")
-_ALLOWED = "a size (300000 bytes, 800 kB, 1 MB), mean bits per weight (3.2 bits) or a largest divergence (0.05 nats)"
+_FORM = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(%?[A-Za-z]+)\s*")
+_ALLOWED = (
+    "a size (300000 bytes, 800 kB, 1 MB), mean bits per weight (3.2 bits), a largest divergence (0.05 nats) or by how "
+    "much the word error rate may be above the float model's (0.2 %WER)"
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Budget:
     """What must not be exceeded.
 
     Args:
-        kind: what is limited; with bytes and bits the divergence is minimised, with nats the size.
+        kind: what is limited; with bytes and bits the divergence is minimised, with nats and wer the size.
         amount: in the unit that ``kind`` names.
         text: as it was written.
     """
@@ -49,7 +54,7 @@ def parse_budget(text: str) -> Budget:
     """Reads a budget: a number and a unit. A kB is 1000 bytes, a KiB 1024.
 
     Raises:
-        UsageError: it is of no such form, or not positive.
+        UsageError: it is of no such form, or not positive; of word error rates zero is allowed.
 
     Example:
         >>> parse_budget("800 kB")
@@ -60,6 +65,6 @@ def parse_budget(text: str) -> Budget:
     if found is None or unit is None:
         raise UsageError(f"the budget {text!r} is none: give {_ALLOWED}")
     amount = float(found[1]) * unit[1]
-    if not 0 < amount < math.inf:
+    if not 0 < amount < math.inf and not (unit[0] == "wer" and amount == 0):
         raise UsageError(f"the budget {text!r} is not positive: give {_ALLOWED}")
     return Budget(unit[0], amount, text.strip())

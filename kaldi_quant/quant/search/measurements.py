@@ -1,4 +1,4 @@
-"""What each layer's width costs: measured on development data, and kept on disk after every measurement.
+"""What each layer's width costs: measured on development data.
 
 Source of the idea, one layer changed at a time and the changes' costs added: Y. Cai et al., "ZeroQ: A Novel Zero Shot
 Quantization Framework", CVPR 2020 (sensitivity by Kullback-Leibler divergence).
@@ -7,18 +7,14 @@ Quantization Framework", CVPR 2020 (sensitivity by Kullback-Leibler divergence).
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from kaldi_quant.atomic import atomic_write
 from kaldi_quant.bad_utterances import BadUtterances
-from kaldi_quant.errors import DataError
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet.inference import Inference
 from kaldi_quant.nnet.model import AcousticModel
@@ -29,8 +25,6 @@ from kaldi_quant.quant.spec import Bits
 
 Nats = float
 Estimate = Literal["measured", "second-order"]
-
-_FORMAT = 1
 
 
 class Choice(NamedTuple):
@@ -108,54 +102,6 @@ class Meter:
     def _rows(self, model: AcousticModel, bad: BadUtterances) -> dict[str, np.ndarray]:
         inference = Inference(model, None, self.data.options, self.data.ivectors, bad)
         return dict(inference.compute(self.data.utterances))
-
-
-class Store:
-    """The measurements in a file, JSON, which appears whole after each of them.
-
-    Args:
-        path: of the file.
-        about: what the measurements depend on: digests of model, configuration and data.
-
-    Raises:
-        DataError: the file is no such store, or its measurements depend on something else.
-    """
-
-    def __init__(self, path: Path, about: dict[str, Any]) -> None:
-        self.path, self.about = path, about
-        self.measurements: list[Measurement] = self._read() if path.exists() else []
-
-    def _read(self) -> list[Measurement]:
-        try:
-            content = json.loads(self.path.read_text("utf-8"))
-            about, found = content["about"], [Measurement.from_dict(entry) for entry in content["measurements"]]
-            if content["format"] != _FORMAT or not isinstance(about, dict):
-                raise ValueError(f"its format is not {_FORMAT}")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{self.path}: holds no measurements of widths ({error}): move it away") from error
-        known = json.loads(json.dumps(self.about))
-        others = [key for key in {**about, **known} if about.get(key) != known.get(key)]
-        if others:
-            raise DataError(
-                f"{self.path}: holds measurements with another {' and another '.join(others)}: move it away, or give "
-                "another folder"
-            )
-        return found
-
-    def find(self, choice: Choice) -> Measurement | None:
-        """The measurement of a choice, if it is known."""
-        return next((known for known in self.measurements if known.choice == choice), None)
-
-    def add(self, measurement: Measurement) -> None:
-        """Keeps a measurement.
-
-        Raises:
-            DataError: the file cannot be written.
-        """
-        self.measurements.append(measurement)
-        entries = [known.as_dict() for known in self.measurements]
-        with atomic_write(self.path, "w") as stream:
-            stream.write(json.dumps({"format": _FORMAT, "about": self.about, "measurements": entries}, indent=1) + "\n")
 
 
 def data_digest(utterances: Iterable[tuple[str, np.ndarray]]) -> str:

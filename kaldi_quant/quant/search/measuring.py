@@ -7,10 +7,11 @@ from functools import cached_property
 
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.search.candidates import Candidates
-from kaldi_quant.quant.search.measurements import Choice, Measurement, Meter, Nats, Store
+from kaldi_quant.quant.search.measurements import Choice, Measurement, Meter, Nats
 from kaldi_quant.quant.search.options import SearchOptions
 from kaldi_quant.quant.search.second_order import SecondOrder
 from kaldi_quant.quant.search.sizes import bias_bits
+from kaldi_quant.quant.search.store import Store
 from kaldi_quant.quant.search.widths import FLOAT_BITS
 from kaldi_quant.quant.spec import Bits
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from kaldi_quant.quant.search.allocation import Allocation, pareto_front
 from kaldi_quant.quant.search.budget import Budget
-from kaldi_quant.quant.search.search import Outcome, Search
+from kaldi_quant.quant.search.measured_model import MeasuredModel
+from kaldi_quant.quant.search.models import Models
+from kaldi_quant.quant.search.outcome import Outcome
+from kaldi_quant.quant.search.search import Proposal, Search
+from kaldi_quant.quant.search.store import Store
 
 _FORMAT = 1
 
@@ -15,15 +20,23 @@ _FORMAT = 1
 FRONT_POINTS = 24
 
 
-def as_dict(search: Search, budget: Budget, outcome: Outcome, measured_bits: float) -> dict[str, Any]:
+def as_dict(
+    models: Models,
+    budget: Budget,
+    outcome: Outcome,
+    measured_bits: float,
+    front: Sequence[tuple[Proposal, MeasuredModel]] = (),
+) -> dict[str, Any]:
     """The content of search.json.
 
     Args:
-        search: after all measurements.
+        models: after all measurements.
         budget: what was asked for.
         outcome: what was found.
         measured_bits: the mean width of a weight of the quantized network.
+        front: the points of the front that were measured.
     """
+    search = models.search
     proposal, prices = outcome.proposal, search.prices
     allocation, wanted = proposal.allocation, set(search.measuring.choices())
     store = search.measuring.store
@@ -57,7 +70,27 @@ def as_dict(search: Search, budget: Budget, outcome: Outcome, measured_bits: flo
             "bytes": outcome.bytes / proposal.bytes,
             "divergence": outcome.divergence / proposal.divergence if proposal.divergence > 0 else None,
         },
+        "float": store.float_errors.as_dict() if store.float_errors else None,
+        "models": _models(store, outcome),
+        "measured_front": [
+            {**_told(model), "predicted": {"bytes": point.bytes, "divergence": point.divergence}}
+            for point, model in front
+        ],
     }
+
+
+def _models(store: Store, outcome: Outcome) -> list[dict[str, Any]]:
+    """All that were ever measured in this folder, by size; that of the result is the file that was written."""
+    found = []
+    for model in store.models.values():
+        chosen = model.configuration == outcome.model.configuration
+        size = outcome.bytes if chosen else model.bytes
+        found.append({**_told(replace(model, bytes=size)), "chosen": chosen})
+    return sorted(found, key=lambda entry: (entry["bytes"], entry["divergence"]))
+
+
+def _told(model: MeasuredModel) -> dict[str, Any]:
+    return {key: value for key, value in model.as_dict().items() if key != "configuration"}
 
 
 def _layers(search: Search, allocation: Allocation) -> list[dict[str, Any]]:

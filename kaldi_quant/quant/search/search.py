@@ -1,8 +1,8 @@
-"""The best widths under a budget, and what the network quantized so is really like."""
+"""The best widths under a budget, as far as costs of single layers predict it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,16 +10,15 @@ from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import PtqConfig
-from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.ptq import quantize
-from kaldi_quant.quant.search.allocation import Allocation, Quantity, allocate
+from kaldi_quant.quant.search.allocation import Allocation, Quantity, allocate, pareto_front
 from kaldi_quant.quant.search.budget import Budget
 from kaldi_quant.quant.search.candidates import Candidates
-from kaldi_quant.quant.search.measurements import Measurement, Meter, Nats, Store
+from kaldi_quant.quant.search.measurements import Measurement, Meter, Nats
 from kaldi_quant.quant.search.measuring import Measuring
 from kaldi_quant.quant.search.options import SearchOptions, listed
 from kaldi_quant.quant.search.prices import FileSize, Prices
 from kaldi_quant.quant.search.sizes import Bytes
+from kaldi_quant.quant.search.store import Store
 from kaldi_quant.quant.search.widths import FLOAT_BITS, Widths, with_widths
 
 
@@ -40,23 +39,6 @@ class Proposal:
     bytes: Bytes
     divergence: Nats
     bits: float
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A proposal, and what the network is like that was quantized so.
-
-    Args:
-        proposal: with the predictions.
-        network: the result.
-        bytes: of its file.
-        divergence: nats per frame, on the data that candidates were measured on.
-    """
-
-    proposal: Proposal
-    network: QuantizedNetwork
-    bytes: Bytes
-    divergence: Nats
 
 
 class Search:
@@ -116,22 +98,58 @@ class Search:
         Raises:
             UsageError: no allocation meets it.
         """
-        minimised: Quantity = "bytes" if budget.kind == "nats" else "divergence"
-        quantity, limit = self._limit(budget)
-        limit -= less
+        limit = self._limit(budget)[1] - less
         while True:
-            found = allocate(self.prices.problem, minimised, {**self.limits, quantity: limit})
-            closest = found or allocate(self.prices.problem, quantity, self.limits)
+            found = self._allocated(budget, limit)
+            closest = found or allocate(self.prices.problem, self._limit(budget)[0], self.limits)
             if closest is None:
-                raise UsageError(self._too_much_work())
+                raise UsageError(self.too_much_work())
             proposal = self.proposal(closest, budget.text)
-            beyond = proposal.bytes - (budget.amount - less) if budget.kind == "bytes" else 0
+            beyond = _beyond(proposal, budget, less)
             if beyond <= 0 and (found is not None or budget.kind == "bytes"):
                 return proposal
             if found is None:
-                raise UsageError(self._not_met(budget, proposal))
+                raise UsageError(self.not_met(budget, self._reached(budget, proposal)))
             # The rest of the file has a few digits more than with the base.
             limit -= beyond
+
+    def proposals(self, budget: Budget, number: int, less: Bytes = 0) -> list[Proposal]:
+        """The best allocations under a budget that differ from each other in the widths of a share of the weights.
+
+        Args:
+            budget: see there.
+            number: at most so many.
+            less: as in ``propose``.
+
+        Returns:
+            The best first.
+
+        Raises:
+            UsageError: no allocation meets the budget.
+        """
+        found = [self.propose(budget, less)]
+        while len(found) < number and (another := self._another(budget, less, found)):
+            found.append(another)
+        return found
+
+    def _another(self, budget: Budget, less: Bytes, known: Sequence[Proposal]) -> Proposal | None:
+        limit = self._limit(budget)[1] - less
+        while allocation := self._allocated(budget, limit, [proposal.allocation for proposal in known]):
+            proposal = self.proposal(allocation, budget.text)
+            beyond = _beyond(proposal, budget, less)
+            if beyond <= 0:
+                return proposal
+            limit -= beyond
+        return None
+
+    def front(self, points: int, budget: str) -> list[Proposal]:
+        """The predicted front, by ascending size, at sizes evenly spaced; ``budget`` as in ``proposal``."""
+        front = pareto_front(self.prices.problem, points, self.limits)
+        return [self.proposal(allocation, budget) for allocation in front]
+
+    def _allocated(self, budget: Budget, limit: float, known: Sequence[Allocation] = ()) -> Allocation | None:
+        minimised: Quantity = "bytes" if budget.kind == "nats" else "divergence"
+        return allocate(self.prices.problem, minimised, {**self.limits, self._limit(budget)[0]: limit}, known)
 
     def _limit(self, budget: Budget) -> tuple[Quantity, float]:
         if budget.kind == "bytes":
@@ -141,20 +159,23 @@ class Search:
         chosen, in_float = self.prices.weights
         return "weight_bits", budget.amount * (chosen + in_float) - FLOAT_BITS * in_float
 
-    def _not_met(self, budget: Budget, closest: Proposal) -> str:
+    def _reached(self, budget: Budget, closest: Proposal) -> str:
         reached = {
             "bytes": f"takes {closest.bytes} bytes",
             "bits": f"has {closest.bits:.4g} bits per weight",
             "nats": f"is predicted to diverge by {closest.divergence:.4g} nats",
         }
+        return reached[budget.kind]
+
+    def not_met(self, budget: Budget, reached: str) -> str:
+        """Says that no allocation meets a budget, and what the closest ``reached``."""
         most = self.options.max_bit_operations
         work = f" with at most {most / 1e6:g} million bit operations per frame" if most is not None else ""
-        return (
-            f"no allocation of {listed(self.options.widths)}{work} meets the budget of {budget.text}: the closest "
-            f"{reached[budget.kind]}"
-        )
+        choices = f"{listed(self.options.widths)}{work}"
+        return f"no allocation of {choices} meets the budget of {budget.text}: the closest {reached}"
 
-    def _too_much_work(self) -> str:
+    def too_much_work(self) -> str:
+        """Says that no allocation keeps to the limit of bit operations."""
         least, most = allocate(self.prices.problem, "bit_operations", {}), self.options.max_bit_operations
         assert least is not None and most is not None
         return (
@@ -177,21 +198,7 @@ class Search:
             size = self.prices.size(widths, config)
         return Proposal(allocation, config, size, divergence, bits)
 
-    def run(self, budget: Budget, write: FileSize) -> Outcome:
-        """Proposes, quantizes the network so, and measures it.
 
-        Args:
-            budget: if of bytes, it holds for the file that is written, too.
-            write: writes the result, and tells its size.
-
-        Raises:
-            UsageError: no allocation meets the budget.
-        """
-        less = 0
-        while True:
-            proposal = self.propose(budget, less)
-            network = quantize(self.nnet, proposal.config, self.candidates.calibration)
-            size = write(network, proposal.config)
-            if budget.kind != "bytes" or size <= budget.amount:
-                return Outcome(proposal, network, size, self.meter.divergence(network))
-            less += size - int(budget.amount)
+def _beyond(proposal: Proposal, budget: Budget, less: Bytes) -> float:
+    """By how much a file is larger than a budget of bytes allows."""
+    return proposal.bytes - (budget.amount - less) if budget.kind == "bytes" else 0

@@ -1,0 +1,117 @@
+"""Word errors on development data: shared by the verbs that measure them for many models."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kaldi_quant.cli.options import grouped_options
+from kaldi_quant.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from kaldi_quant.quant.search.measured_model import WordErrors
+    from kaldi_quant.quant.search.models import Scorer
+
+_OPTIONS = (
+    click.option("--graph-dir", metavar="DIR", help="With --data-dir: measure word error rates, too."),
+    click.option("--data-dir", metavar="DIR", help="The data folder of the development features, for its text."),
+    click.option("--nj", type=int, default=2, show_default=True, help="Jobs of the decoding."),
+)
+
+_BEST_WER = re.compile(r"%WER \S+ \[ (\d+) / (\d+),")
+
+# What does not change lattices or scores.
+_WITHOUT_EFFECT = ("nj", "cmd", "backend", "allow_pipes", "stats")
+
+
+@dataclass(frozen=True)
+class ScoringArguments:
+    """The values of these options."""
+
+    graph_dir: str | None
+    data_dir: str | None
+    nj: int
+
+    @property
+    def given(self) -> bool:
+        """Whether words are scored.
+
+        Raises:
+            UsageError: one of the two folders is missing.
+        """
+        if (self.graph_dir is None) != (self.data_dir is None):
+            raise UsageError("--graph-dir and --data-dir belong together: both, or neither")
+        return self.graph_dir is not None
+
+    def about(self) -> dict[str, Any]:
+        """What word errors depend on beside log-likelihoods, under the names by which an error calls it.
+
+        Raises:
+            DataError: a file is missing.
+        """
+        from kaldi_quant.decode.choice import choose_backend
+        from kaldi_quant.decode.options import DecodeOptions, ScoreOptions
+
+        graph, data = self._folders()
+        options = {**asdict(DecodeOptions()), **asdict(ScoreOptions())}
+        filters = (Path("local") / f"wer_{kind}_filter" for kind in ("ref", "hyp", "output"))
+        return {
+            "graph": [_digest(graph / "HCLG.fst"), _digest(graph / "words.txt")],
+            "text": _digest(data / "text"),
+            "filters of transcripts": [_digest(path) if path.is_file() else None for path in filters],
+            "decoder": choose_backend("auto").name,
+            "way of decoding": {name: value for name, value in options.items() if name not in _WITHOUT_EFFECT},
+        }
+
+    def scorer(self, model: str) -> Scorer:
+        """Decodes log-likelihoods of a model, and scores them at the best point of the usual sweep."""
+        from kaldi_quant.decode.decoding import decode
+        from kaldi_quant.decode.options import DecodeOptions, ScoreOptions
+        from kaldi_quant.decode.scoring import score
+        from kaldi_quant.kaldi.tables import matrix_writer
+
+        graph, data = self._folders()
+
+        def word_errors(rows: Iterable[tuple[str, np.ndarray]]) -> WordErrors:
+            with tempfile.TemporaryDirectory() as folder:
+                loglikes, words = f"ark:{folder}/loglikes.ark", str(graph / "words.txt")
+                with matrix_writer(loglikes) as writer:
+                    for name, matrix in rows:
+                        writer.write(name, matrix)
+                decode(model, str(graph / "HCLG.fst"), loglikes, words, folder, DecodeOptions(nj=self.nj))
+                return _parsed(score(str(data), str(graph), folder, ScoreOptions(stats=False)))
+
+        return word_errors
+
+    def _folders(self) -> tuple[Path, Path]:
+        assert self.graph_dir is not None and self.data_dir is not None
+        return Path(self.graph_dir), Path(self.data_dir)
+
+
+def _parsed(best_wer: str) -> WordErrors:
+    from kaldi_quant.quant.search.measured_model import WordErrors
+
+    found = _BEST_WER.match(best_wer)
+    assert found is not None, best_wer
+    return WordErrors(int(found[1]), int(found[2]))
+
+
+def _digest(path: Path) -> str:
+    try:
+        with open(path, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+#: Decorator: the verb gets these options, and their values as its argument ``scoring``.
+scoring_options = grouped_options("scoring", ScoringArguments, _OPTIONS)

@@ -1,0 +1,41 @@
+"""The files that a search leaves, as they will be and as they are."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kaldi_quant.kaldi.model import Model
+
+if TYPE_CHECKING:
+    from kaldi_quant.quant.calibration import CalibrationSet
+    from kaldi_quant.quant.config import PtqConfig
+    from kaldi_quant.quant.network import QuantizedNetwork
+
+# Stands for what is measured of a result in the size of its record: numbers of as many digits.
+_SOME_DIVERGENCE, _SOME_RATIO = 0.012345678901234567, 23.45
+
+
+class Artefacts:
+    """Integer models' files: as they will be, and as they are."""
+
+    def __init__(self, model: Model, calibration: str, subsampling: int, data: CalibrationSet) -> None:
+        self.model, self.calibration, self.subsampling, self.data = model, calibration, subsampling, data
+
+    def size(self, network: QuantizedNetwork, config: PtqConfig) -> int:
+        """The size of a network's file, which is not kept; its integers may mean nothing."""
+        from kaldi_quant.export.artefact import save
+        from kaldi_quant.export.record import make_record
+        from kaldi_quant.quant.divergence import Divergence
+
+        with tempfile.TemporaryDirectory() as folder:
+            lost = Divergence(_SOME_DIVERGENCE, 0.0, dict.fromkeys(network.layers, _SOME_RATIO), 0)
+            record = make_record(network, config, None, self.calibration, self.subsampling, lost)
+            return save(Path(folder) / "measured", network, self.model, record)
+
+    def write(self, folder: Path, network: QuantizedNetwork, config: PtqConfig) -> int:
+        """Writes a network as ``quantize`` does, and returns the file's size."""
+        from kaldi_quant.export.results import write_result
+
+        return write_result(folder, network, self.model, config, self.calibration, self.data, self.subsampling).bytes

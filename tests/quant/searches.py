@@ -1,0 +1,46 @@
+"""Searches on few utterances, for tests."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+
+from kaldi_quant.export.artefact import save
+from kaldi_quant.kaldi.model import Model
+from kaldi_quant.nnet.chunks import ChunkOptions
+from kaldi_quant.nnet.inference import InferenceOptions
+from kaldi_quant.quant.calibration import CalibrationSet
+from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.network import QuantizedNetwork
+from kaldi_quant.quant.search.options import SearchOptions
+from kaldi_quant.quant.search.search import Search
+from kaldi_quant.quant.search.store import Store
+
+OPTIONS = InferenceOptions(ChunkOptions(3))
+FAST = PtqConfig(LayerConfig(method="minmax"), observer="minmax")
+
+
+def make_search(
+    model: Model, utterances: list[tuple[str, np.ndarray]], path: Path, options: SearchOptions, config: PtqConfig = FAST
+) -> Search:
+    """On few utterances, with records of one size."""
+    data = CalibrationSet(utterances, OPTIONS)
+
+    def file_size(network: QuantizedNetwork, _: PtqConfig) -> int:
+        return save(path / "predicted.safetensors", network, model, {})
+
+    store = Store(path / "measurements.json", {"model": model.nnet.path})
+    return Search(model.nnet, config, data, CalibrationSet(utterances, OPTIONS), store, options, file_size)
+
+
+def written(model: Model, path: Path, network: QuantizedNetwork) -> int:
+    return save(path / "real.safetensors", network, model, {})
+
+
+def fresh(search: Search, path: Path) -> Search:
+    """The same search with a store of its own, in which no model is known yet."""
+    store = Store(path / "measurements.json", search.measuring.store.about)
+    store.measurements = list(search.measuring.store.measurements)
+    copied, measuring = copy.copy(search), copy.copy(search.measuring)
+    copied.measuring, measuring.store = measuring, store
+    return copied
