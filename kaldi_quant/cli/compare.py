@@ -64,8 +64,8 @@ def _outputs(text: str | None, markdown: str | None, json: str | None, html: str
     """Which files are written how; something always goes to standard output, and one thing only."""
     from kaldi_quant.report.as_json import as_json
     from kaldi_quant.report.markdown import as_markdown
-    from kaldi_quant.report.page import as_html
-    from kaldi_quant.report.plot_style import require_matplotlib
+    from kaldi_quant.report.pages.comparison_page import as_html
+    from kaldi_quant.report.pages.plot_style import require_matplotlib
     from kaldi_quant.report.text import as_text
 
     if html is not None:

@@ -54,7 +54,7 @@ class ComparisonArguments:
     def compare(self, folders: Sequence[str]) -> Comparison:
         """Compares folders, ``DIR`` or ``NAME=DIR``; the first is the reference."""
         from kaldi_quant.report.comparison import ComparisonOptions, compare
-        from kaldi_quant.report.decode_folder import FixedPoint
+        from kaldi_quant.report.files.decode_folder import FixedPoint
 
         fixed = FixedPoint(self.lmwt, self.wip)
         return compare(list(folders), ComparisonOptions(fixed, self.utt2spk, self.replications, self.seed))

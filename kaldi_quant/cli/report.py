@@ -23,7 +23,7 @@ from kaldi_quant.errors import UsageError
 if TYPE_CHECKING:
     from kaldi_quant.export.artefact import Artefact
     from kaldi_quant.report.activations import ModelRanges
-    from kaldi_quant.report.contents import Observe
+    from kaldi_quant.report.pages.contents import Observe
 
 
 @click.command(cls=KaldiCommand)
@@ -60,12 +60,12 @@ def command(
     e.g.: kaldi-quant report --search exp/search --features scp:data/dev/feats.scp report.html
     float=exp/chain/tdnn/decode_test w4=exp/chain/tdnn/decode_test_w4
     """
-    from kaldi_quant.report.contents import Contents, model_ranges
-    from kaldi_quant.report.plot_style import require_matplotlib
-    from kaldi_quant.report.report_json import as_json
-    from kaldi_quant.report.report_page import as_html
-    from kaldi_quant.report.search_file import read_search
-    from kaldi_quant.report.sensitivity_file import read_sensitivity
+    from kaldi_quant.report.files.search_file import read_search
+    from kaldi_quant.report.files.sensitivity_file import read_sensitivity
+    from kaldi_quant.report.pages.contents import Contents, model_ranges
+    from kaldi_quant.report.pages.plot_style import require_matplotlib
+    from kaldi_quant.report.pages.report_json import as_json
+    from kaldi_quant.report.pages.report_page import as_html
     from kaldi_quant.report.text import as_text
 
     _check(html, json, text, bool(search or sensitivity), bool(folders), bool(speed.speed or features))

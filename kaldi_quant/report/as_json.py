@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from kaldi_quant.report.comparison import Comparison, Row, Versus
+from kaldi_quant.report.files.record import QuantizationRecord
 from kaldi_quant.report.notes import notes
-from kaldi_quant.report.record import QuantizationRecord
 
 FORMAT = 1
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kaldi_quant.report.bootstrap import Interval
 from kaldi_quant.report.comparison import Comparison, Row
-from kaldi_quant.report.record import LayerRecord
+from kaldi_quant.report.files.record import LayerRecord
+from kaldi_quant.report.significance.bootstrap import Interval
 
 #: What a cell holds where nothing is known.
 EMPTY = "-"

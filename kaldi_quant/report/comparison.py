@@ -11,10 +11,10 @@ import numpy as np
 from kaldi_quant.decode.wer import count_edits
 from kaldi_quant.errors import DataError
 from kaldi_quant.kaldi.text_tables import read_text_map
-from kaldi_quant.report.alignment import ErrorSlots, error_slots
-from kaldi_quant.report.bootstrap import DEFAULT_REPLICATIONS, Bootstrap, Interval, PairedDifference
-from kaldi_quant.report.decode_folder import DecodeFolder, FixedPoint, read_folders
-from kaldi_quant.report.mapsswe import MatchedPairs, matched_pairs
+from kaldi_quant.report.files.decode_folder import DecodeFolder, FixedPoint, read_folders
+from kaldi_quant.report.significance.alignment import ErrorSlots, error_slots
+from kaldi_quant.report.significance.bootstrap import DEFAULT_REPLICATIONS, Bootstrap, Interval, PairedDifference
+from kaldi_quant.report.significance.mapsswe import MatchedPairs, matched_pairs
 from kaldi_quant.report.speed import Speeds
 
 #: Differences that chance gives more rarely than this are called significant.

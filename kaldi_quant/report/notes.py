@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kaldi_quant.report.cells import interval, p_value
 from kaldi_quant.report.comparison import LEVEL, Comparison, Row
-from kaldi_quant.report.decode_folder import FixedPoint
+from kaldi_quant.report.files.decode_folder import FixedPoint
 
 
 def notes(comparison: Comparison) -> list[str]:

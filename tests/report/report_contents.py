@@ -5,9 +5,9 @@ from pathlib import Path
 
 from kaldi_quant.report.activations import ModelRanges, NodeRange, Spread
 from kaldi_quant.report.comparison import ComparisonOptions, compare
-from kaldi_quant.report.contents import Contents
-from kaldi_quant.report.search_file import read_search
-from kaldi_quant.report.sensitivity_file import read_sensitivity
+from kaldi_quant.report.files.search_file import read_search
+from kaldi_quant.report.files.sensitivity_file import read_sensitivity
+from kaldi_quant.report.pages.contents import Contents
 from kaldi_quant.report.speed import Speed
 from tests.report.decode_folders import disturbed, real, write_folder
 from tests.report.found_files import search_content, sensitivity_content, write_json

@@ -6,7 +6,7 @@ import pytest
 
 from kaldi_quant.decode.wer import count_edits
 from kaldi_quant.errors import UsageError
-from kaldi_quant.report.bootstrap import Bootstrap, Interval
+from kaldi_quant.report.significance.bootstrap import Bootstrap, Interval
 from tests.report.decode_folders import disturbed, real
 
 
@@ -42,7 +42,7 @@ def test_utterances_without_words_are_drawn_too() -> None:
 
 
 def test_many_draws_go_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kaldi_quant.report.bootstrap._DRAWN_AT_ONCE", 700)
+    monkeypatch.setattr("kaldi_quant.report.significance.bootstrap._DRAWN_AT_ONCE", 700)
     errors, words = np.arange(50)[:, None] % 4, np.full(50, 10)
     bootstrap = Bootstrap(errors, words, replications=1001)
     assert bootstrap._rates.shape == (1001, 1)

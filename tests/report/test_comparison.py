@@ -7,7 +7,7 @@ import pytest
 
 from kaldi_quant.errors import DataError, FormatError, UsageError
 from kaldi_quant.report.comparison import Comparison, ComparisonOptions, compare
-from kaldi_quant.report.decode_folder import FixedPoint
+from kaldi_quant.report.files.decode_folder import FixedPoint
 from kaldi_quant.report.notes import notes
 from tests.report.decode_folders import EXAMPLE, disturbed, real, write_folder
 

@@ -8,7 +8,7 @@ import pytest
 
 from kaldi_quant.decode.sweep import SweepPoint
 from kaldi_quant.errors import DataError, KaldiQuantError, UsageError
-from kaldi_quant.report.decode_folder import FixedPoint, read_folder, read_folders
+from kaldi_quant.report.files.decode_folder import FixedPoint, read_folder, read_folders
 from tests.report.decode_folders import write_folder
 
 REFERENCES = {"u1": ["a", "b", "c"], "u2": ["d", "e"], "u3": ["f"]}

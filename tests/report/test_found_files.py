@@ -8,8 +8,8 @@ import pytest
 
 from kaldi_quant.errors import DataError, FormatError
 from kaldi_quant.quant.sensitivity import Measurement
-from kaldi_quant.report.search_file import Cost, InputChoice, LayerChoice, TriedModel, read_search
-from kaldi_quant.report.sensitivity_file import read_sensitivity
+from kaldi_quant.report.files.search_file import Cost, InputChoice, LayerChoice, TriedModel, read_search
+from kaldi_quant.report.files.sensitivity_file import read_sensitivity
 from tests.report.found_files import search_content, sensitivity_content, write_json
 
 

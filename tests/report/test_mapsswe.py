@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from kaldi_quant.decode.wer import Transcripts, count_edits
-from kaldi_quant.report.alignment import ErrorSlots, error_slots
-from kaldi_quant.report.mapsswe import MatchedPairs, exact_p_value, matched_pairs, segment_errors
+from kaldi_quant.report.significance.alignment import ErrorSlots, error_slots
+from kaldi_quant.report.significance.mapsswe import MatchedPairs, exact_p_value, matched_pairs, segment_errors
 from tests.report.decode_folders import disturbed, real
 
 #: Where Debian's package sctk puts its programs, which are not on the PATH.

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kaldi_quant.errors import FormatError
-from kaldi_quant.report.record import LayerRecord, QuantizationRecord, read_record
+from kaldi_quant.report.files.record import LayerRecord, QuantizationRecord, read_record
 
 
 def written(folder: Path, content: object) -> Path:

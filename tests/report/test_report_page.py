@@ -11,12 +11,12 @@ import pytest
 
 from kaldi_quant.export.artefact import save
 from kaldi_quant.report.comparison import Comparison, compare
-from kaldi_quant.report.contents import Contents, model_ranges
-from kaldi_quant.report.front import front
-from kaldi_quant.report.heat_map import Cell, HeatMap, heat_map
-from kaldi_quant.report.report_json import as_json
-from kaldi_quant.report.report_page import as_html
-from kaldi_quant.report.sensitivity_file import read_sensitivity
+from kaldi_quant.report.files.sensitivity_file import read_sensitivity
+from kaldi_quant.report.pages.contents import Contents, model_ranges
+from kaldi_quant.report.pages.front import front
+from kaldi_quant.report.pages.heat_map import Cell, HeatMap, heat_map
+from kaldi_quant.report.pages.report_json import as_json
+from kaldi_quant.report.pages.report_page import as_html
 from tests.export.quantized_examples import quantized
 from tests.report.decode_folders import real, write_folder
 from tests.report.found_files import sensitivity_content, write_json

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kaldi_quant.report.plot_style import COLOURS
-from kaldi_quant.report.report_page import as_html
+from kaldi_quant.report.pages.plot_style import COLOURS
+from kaldi_quant.report.pages.report_page import as_html
 from tests.report.browser import WIDTHS, View, browser, show
 from tests.report.report_contents import full_contents
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from kaldi_quant.report.comparison import Row
-from kaldi_quant.report.plot_style import (
+from kaldi_quant.report.pages.plot_style import (
     REFERENCE_COLOUR,
     Paper,
     Plot,

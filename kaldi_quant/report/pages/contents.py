@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kaldi_quant.report.comparison import Comparison, Row
-from kaldi_quant.report.search_file import SearchResult
-from kaldi_quant.report.sensitivity_file import SensitivityResult
+from kaldi_quant.report.files.search_file import SearchResult
+from kaldi_quant.report.files.sensitivity_file import SensitivityResult
 
 if TYPE_CHECKING:
     from kaldi_quant.export.artefact import Artefact

@@ -8,10 +8,10 @@ from typing import Any
 
 from kaldi_quant import __version__
 from kaldi_quant.report import as_json as comparison_json
-from kaldi_quant.report.contents import Contents
-from kaldi_quant.report.front import front
-from kaldi_quant.report.search_file import SearchResult
-from kaldi_quant.report.sensitivity_file import SensitivityResult
+from kaldi_quant.report.files.search_file import SearchResult
+from kaldi_quant.report.files.sensitivity_file import SensitivityResult
+from kaldi_quant.report.pages.contents import Contents
+from kaldi_quant.report.pages.front import front
 
 FORMAT = 1
 

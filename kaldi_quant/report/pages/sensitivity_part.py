@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 from kaldi_quant.report.cells import EMPTY, Table
-from kaldi_quant.report.html import bullets, facts, figure, folded, table
-from kaldi_quant.report.plot_style import make_plot
+from kaldi_quant.report.files.sensitivity_file import SensitivityResult
+from kaldi_quant.report.pages.html import bullets, facts, figure, folded, table
+from kaldi_quant.report.pages.plot_style import make_plot
 from kaldi_quant.report.sensitivity import Costs, draw
-from kaldi_quant.report.sensitivity_file import SensitivityResult
 
 
 def sensitivity_part(found: SensitivityResult, prefix: str) -> str:

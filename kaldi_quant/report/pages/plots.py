@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from kaldi_quant.report.cells import layer_names, layers_of
 from kaldi_quant.report.comparison import Comparison, Row
-from kaldi_quant.report.front import size_plot
-from kaldi_quant.report.plot_style import (
+from kaldi_quant.report.pages.front import size_plot
+from kaldi_quant.report.pages.plot_style import (
     OTHER_COLOUR,
     Paper,
     Plot,

@@ -8,8 +8,8 @@ from typing import Any
 
 from kaldi_quant.errors import DataError
 from kaldi_quant.quant.search.widths import FLOAT_BITS
-from kaldi_quant.report.json_file import JsonObject, read_object
-from kaldi_quant.report.record import float_layers
+from kaldi_quant.report.files.json_file import JsonObject, read_object
+from kaldi_quant.report.files.record import float_layers
 
 FILE_NAME = "search.json"
 FORMAT = 1

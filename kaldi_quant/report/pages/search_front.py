@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kaldi_quant.report.plot_style import (
+from kaldi_quant.report.files.search_file import Cost, SearchResult, TriedModel
+from kaldi_quant.report.pages.plot_style import (
     COLOURS,
     REFERENCE_COLOUR,
     Paper,
@@ -14,7 +15,6 @@ from kaldi_quant.report.plot_style import (
     make_plot,
     size_axis,
 )
-from kaldi_quant.report.search_file import Cost, SearchResult, TriedModel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

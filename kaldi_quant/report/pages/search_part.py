@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 
 from kaldi_quant.report.cells import EMPTY, Table, short
-from kaldi_quant.report.heat_map import Cell, HeatMap, heat_map
-from kaldi_quant.report.html import facts, figure, folded, heading, paragraph, table
-from kaldi_quant.report.search_file import Bits, Nats, SearchResult, width_name
-from kaldi_quant.report.search_front import UNIT, front_plot
+from kaldi_quant.report.files.search_file import Bits, Nats, SearchResult, width_name
+from kaldi_quant.report.pages.heat_map import Cell, HeatMap, heat_map
+from kaldi_quant.report.pages.html import facts, figure, folded, heading, paragraph, table
+from kaldi_quant.report.pages.search_front import UNIT, front_plot
 
 
 def search_part(search: SearchResult, prefix: str) -> str:

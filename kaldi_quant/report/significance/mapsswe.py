@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kaldi_quant.report.alignment import ErrorSlots
+from kaldi_quant.report.significance.alignment import ErrorSlots
 
 # Consecutive correct words that separate two segments, as sc_stats has it.
 _BUFFER_WORDS = 2

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from kaldi_quant.quant.sensitivity import MODES, Measurement
-from kaldi_quant.report.json_file import JsonObject, read_object
-from kaldi_quant.report.search_file import named_file
+from kaldi_quant.report.files.json_file import JsonObject, read_object
+from kaldi_quant.report.files.search_file import named_file
 
 FILE_NAME = "sensitivity.json"
 FORMAT = 1

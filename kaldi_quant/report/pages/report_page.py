@@ -5,13 +5,20 @@ from __future__ import annotations
 import shlex
 
 from kaldi_quant import __version__
-from kaldi_quant.report.activation_part import activation_part
-from kaldi_quant.report.contents import Contents
-from kaldi_quant.report.html import Section, bullets, document, facts, folded
-from kaldi_quant.report.page import folder_count, layer_sections, origins, result_sections, speed_sections, subtitle
-from kaldi_quant.report.plots import plots
-from kaldi_quant.report.search_part import search_origin, search_part
-from kaldi_quant.report.sensitivity_part import sensitivity_origin, sensitivity_part
+from kaldi_quant.report.pages.activation_part import activation_part
+from kaldi_quant.report.pages.comparison_page import (
+    folder_count,
+    layer_sections,
+    origins,
+    result_sections,
+    speed_sections,
+    subtitle,
+)
+from kaldi_quant.report.pages.contents import Contents
+from kaldi_quant.report.pages.html import Section, bullets, document, facts, folded
+from kaldi_quant.report.pages.plots import plots
+from kaldi_quant.report.pages.search_part import search_origin, search_part
+from kaldi_quant.report.pages.sensitivity_part import sensitivity_origin, sensitivity_part
 
 
 def as_html(contents: Contents) -> str:

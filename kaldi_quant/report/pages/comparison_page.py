@@ -8,11 +8,11 @@ import shlex
 from kaldi_quant import __version__
 from kaldi_quant.report.cells import layer_table, speed_table
 from kaldi_quant.report.comparison import Comparison, Row
-from kaldi_quant.report.html import Section, bullets, document, facts, figure, folded, table
 from kaldi_quant.report.markdown import result_table
 from kaldi_quant.report.notes import notes
-from kaldi_quant.report.plot_style import Plot
-from kaldi_quant.report.plots import plots
+from kaldi_quant.report.pages.html import Section, bullets, document, facts, figure, folded, table
+from kaldi_quant.report.pages.plot_style import Plot
+from kaldi_quant.report.pages.plots import plots
 
 
 def as_html(comparison: Comparison) -> str:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from kaldi_quant.report.activations import ModelRanges, NodeRange
 from kaldi_quant.report.cells import EMPTY, Table
-from kaldi_quant.report.html import figure, folded, heading, paragraph, table
-from kaldi_quant.report.plot_style import COLOURS, REFERENCE_COLOUR, Paper, Plot, make_plot
+from kaldi_quant.report.pages.html import figure, folded, heading, paragraph, table
+from kaldi_quant.report.pages.plot_style import COLOURS, REFERENCE_COLOUR, Paper, Plot, make_plot
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,7 +13,7 @@ from kaldi_quant.decode.sweep import SweepPoint
 from kaldi_quant.decode.transcripts import read_transcripts
 from kaldi_quant.decode.wer import Transcripts, WerResult, compute_wer
 from kaldi_quant.errors import DataError, UsageError
-from kaldi_quant.report.record import QuantizationRecord, read_record
+from kaldi_quant.report.files.record import QuantizationRecord, read_record
 
 _WER_FILE = re.compile(r"wer_(\d+)_(-?\d+(?:\.\d+)?)")
 _PENALTY = re.compile(r"-?\d+(\.\d+)?")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kaldi_quant.errors import FormatError
-from kaldi_quant.report.json_file import JsonObject, read_object
+from kaldi_quant.report.files.json_file import JsonObject, read_object
 
 FILE_NAME = "quantization.json"
 FORMAT = 1

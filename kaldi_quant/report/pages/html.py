@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from html import escape
 
 from kaldi_quant.report.cells import Table
-from kaldi_quant.report.page_style import CSS
-from kaldi_quant.report.plot_style import Plot, colour_of
+from kaldi_quant.report.pages.plot_style import Plot, colour_of
+from kaldi_quant.report.pages.style import CSS
 
 # Nothing is loaded and nothing runs, whatever the names in the tables hold.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"

@@ -1,0 +1,1 @@
+"""What is reported on: decode folders, and the files that other verbs leave."""

@@ -1,0 +1,1 @@
+"""Pages for a browser: their parts, their plots, their looks."""

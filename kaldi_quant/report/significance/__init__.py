@@ -1,0 +1,1 @@
+"""How far chance moves word error rates, and whether differences are significant."""
