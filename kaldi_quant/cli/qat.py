@@ -11,7 +11,7 @@ import click
 
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options, subsampling_of
 from kaldi_quant.cli.options import KaldiCommand
-from kaldi_quant.cli.qat_options import QatArguments, qat_options
+from kaldi_quant.cli.qat_options import QatArguments, WidthArguments, qat_options, width_options
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options, read_utterances
 from kaldi_quant.cli.quantize import is_file
 from kaldi_quant.cli.training_options import TrainingArguments, placed, training_options
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kaldi_quant.quant.config import PtqConfig
     from kaldi_quant.train.distillation import Distillation
     from kaldi_quant.train.place import Place
+    from kaldi_quant.train.qat.learned_widths import WidthOptions
     from kaldi_quant.train.qat.training import Trainable
     from kaldi_quant.train.steps import Source
 
@@ -35,6 +36,7 @@ _log = logging.getLogger(__name__)
 @quantization_options
 @training_options
 @qat_options
+@width_options
 @click.option("--egs-dir", metavar="DIR", help="Train on these examples with LF-MMI; without them by distillation.")
 @inference_options
 @click.argument("model")
@@ -46,6 +48,7 @@ def command(
     training: TrainingArguments,
     place: Place,
     qat: QatArguments,
+    learned: WidthArguments,
     inference: InferenceArguments,
     egs_dir: str | None,
     model: str,
@@ -58,14 +61,16 @@ def command(
     gets quantized.safetensors and quantization.json as from 'quantize', progress.json and objective.png. A run that was
     killed goes on when it is called again. Started by torchrun, several processes share each minibatch.
 
+    With --learn-widths the widths of layers are learned first, in OUT-DIR/widths. OUT-DIR then gets allocation.yaml for
+    --config of 'quantize' and 'qat', and learned_widths.json with the shares of all widths.
+
     e.g.: kaldi-quant qat --bits 4 --egs-dir exp/chain/egs exp/chain/final.mdl scp:data/train_sub/feats.scp exp/qat_w4
     """
-    from kaldi_quant.export.artefact import save
-    from kaldi_quant.export.record import ARTEFACT_NAME, make_record, write_record
-    from kaldi_quant.quant.divergence import divergence
+    from kaldi_quant.export.results import write_result
     from kaldi_quant.train.qat.training import QatOptions, train_quantized
 
-    preset, config = quantization.resolve()
+    wanted = learned.options()
+    preset, config = learned.without_bits(quantization).resolve()
     qat = _with_method(qat, config)
     options = QatOptions(qat.method, qat.freeze_after)
     if is_file(out_dir):
@@ -74,21 +79,19 @@ def command(
         raise UsageError("--num-jobs: integers are not averaged; start 'qat' by torchrun for more processes")
     read = read_model(model)
     data = quantization.calibration_set(model, features, inference)
-    network = _network(read, config, data, qat)
     run = _Run(training, inference, model, read, data, qat, egs_dir, place)
-    source = run.source(network)
     folder, loop = Path(out_dir), training.loop()
+    if wanted is not None:
+        preset, config = None, run.learned(wanted, config, learned.width_epochs, folder)
+    network = _network(read, config, data, qat)
+    source = run.source(network)
     trained = train_quantized(network, read, source, options, loop, folder, run.identity, place=place)
     assert trained is not None
     if not place.group.is_main:
         return
-    lost = divergence(trained, data.some())
-    record = make_record(trained, config, preset, features, subsampling_of(model), lost)
-    record["training"] = {"qat": asdict(options), **run.identity, "optimizer": asdict(loop.optimizer)}
-    artefact = folder / ARTEFACT_NAME
-    size = save(artefact, trained, read, record)
-    write_record(folder, record, artefact)
-    _log.info("%s: %d bytes; KL from float %.5f on calibration data", artefact, size, lost.kl)
+    more = {"training": {"qat": asdict(options), **run.identity, "optimizer": asdict(loop.optimizer)}}
+    made = write_result(folder, trained, read, config, features, data, subsampling_of(model), preset, more)
+    _log.info("%s: %d bytes; KL from float %.5f on calibration data", made.path, made.bytes, made.lost.kl)
 
 
 def _with_method(qat: QatArguments, config: PtqConfig) -> QatArguments:
@@ -171,6 +174,25 @@ class _Run:
             held_out = list(read_utterances(self.path, self.qat.held_out, self.inference).utterances)
         cut = FeatureOptions(options.num_epochs, _one_size(options.minibatch_size), options.srand)
         return FeatureSource(self.data.utterances, self._distillation(network), cut, subsampling, held_out, self.place)
+
+    def learned(self, options: WidthOptions, config: PtqConfig, epochs: int | None, folder: Path) -> PtqConfig:
+        """The configuration with learned widths; what was learned comes into the folder of the results."""
+        from kaldi_quant.export.results import ALLOCATION_NAME, write_config
+        from kaldi_quant.train.qat.learned_widths import FOLDER_NAME, learn_widths
+        from kaldi_quant.train.qat.mixed_widths import MixedNetwork
+
+        training = replace(self.training, num_epochs=epochs or self.training.num_epochs)
+        run = replace(self, training=training)
+        mixed = MixedNetwork.of(self.model.nnet, config, self.data, options.widths, options.budget.amount)
+        source, loop = run.source(mixed.network), training.loop()
+        found = learn_widths(
+            mixed, self.model, source, options, config, loop, folder / FOLDER_NAME, run.identity, place=self.place
+        )
+        assert found is not None
+        if self.place.group.is_main:
+            found.write(folder)
+            write_config(folder / ALLOCATION_NAME, found.config)
+        return found.config
 
     def _distillation(self, network: Trainable) -> Distillation:
         from kaldi_quant.nnet.model import AcousticModel

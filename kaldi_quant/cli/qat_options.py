@@ -1,12 +1,18 @@
-"""Options of quantization-aware training: shared by the verb and the recipe."""
+"""Options of quantization-aware training, and of the widths that are learned before it: shared by verb and recipe."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import click
 
 from kaldi_quant.cli.options import grouped_options
+from kaldi_quant.cli.quantization_options import QuantizationArguments
+from kaldi_quant.errors import UsageError
+
+if TYPE_CHECKING:
+    from kaldi_quant.train.qat.learned_widths import WidthOptions
 
 _OPTIONS = (
     click.option(
@@ -44,6 +50,21 @@ _OPTIONS = (
     ),
 )
 
+_WIDTH_OPTIONS = (
+    click.option(
+        "--learn-widths",
+        metavar="BUDGET",
+        help='Learn beforehand which width each layer gets, under mean bits per weight such as "3 bits".',
+    ),
+    click.option("--widths", metavar="LIST", help="That are learned among; by default 2,3,4,5,6,8."),
+    click.option(
+        "--width-epochs", type=int, metavar="N", help="Passes in which widths are learned; by default --num-epochs."
+    ),
+)
+
+# Of the preset that a network with learned widths is quantized by: in the middle of what is chosen from.
+_MIDDLE_WIDTH = 4
+
 
 @dataclass(frozen=True)
 class QatArguments:
@@ -61,3 +82,49 @@ class QatArguments:
 
 #: Decorator: the verb gets these options, and their values as its argument ``qat``.
 qat_options = grouped_options("qat", QatArguments, _OPTIONS)
+
+
+@dataclass(frozen=True)
+class WidthArguments:
+    """The values of the options of learned widths."""
+
+    learn_widths: str | None
+    widths: str | None
+    width_epochs: int | None
+
+    def options(self) -> WidthOptions | None:
+        """What is to be learned; None where widths are given.
+
+        Raises:
+            UsageError: the budget or the widths are impossible, or there are options without the first of them.
+        """
+        from kaldi_quant.quant.search.budget import parse_budget
+        from kaldi_quant.quant.search.widths import DEFAULT_WIDTHS, parse_widths
+        from kaldi_quant.train.qat.learned_widths import WidthOptions
+
+        if self.learn_widths is None:
+            for option, value in (("--widths", self.widths), ("--width-epochs", self.width_epochs)):
+                if value is not None:
+                    raise UsageError(f"{option} {value} is for widths that are learned: give --learn-widths, too")
+            return None
+        if self.width_epochs is not None and self.width_epochs < 1:
+            raise UsageError(f"--width-epochs {self.width_epochs}: expected 1 or more")
+        chosen = DEFAULT_WIDTHS if self.widths is None else parse_widths(self.widths, "--widths")
+        return WidthOptions(parse_budget(self.learn_widths), chosen)
+
+    def without_bits(self, quantization: QuantizationArguments) -> QuantizationArguments:
+        """How the network is quantized but for the widths of weights, where these are learned.
+
+        Raises:
+            UsageError: they are given, too.
+        """
+        if self.learn_widths is None:
+            return quantization
+        if quantization.bits is not None:
+            raise UsageError(f"--bits {quantization.bits} and --learn-widths exclude each other")
+        own = quantization.preset or quantization.config
+        return quantization if own else replace(quantization, bits=_MIDDLE_WIDTH)
+
+
+#: Decorator: the verb gets these options, and their values as its argument ``learned``.
+width_options = grouped_options("learned", WidthArguments, _WIDTH_OPTIONS)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from kaldi_quant.cli.options import KaldiCommand
-from kaldi_quant.cli.qat_options import QatArguments, qat_options
+from kaldi_quant.cli.qat_options import QatArguments, WidthArguments, qat_options, width_options
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options
 from kaldi_quant.cli.recipes.stages import run_verb
 from kaldi_quant.cli.recipes.training import Recipe, RecipeArguments, recipe_options, words_of
@@ -22,6 +22,7 @@ ARTEFACT_NAME = "quantized.safetensors"
 @quantization_options
 @training_options
 @qat_options
+@width_options
 @click.option("--calibration-dir", metavar="DIR", help="Data folder that activation ranges are found on; not test.")
 @click.option("--calibration-ivector-dir", metavar="DIR", help="Its i-vectors, for models that need them.")
 @click.option(
@@ -35,6 +36,7 @@ def run_tdnn_qat(
     quantization: QuantizationArguments,
     training: TrainingArguments,
     qat: QatArguments,
+    learned: WidthArguments,
     calibration_dir: str | None,
     calibration_ivector_dir: str | None,
     distil: bool,
@@ -47,7 +49,8 @@ def run_tdnn_qat(
     e.g.: local/run_tdnn_qat.py --stage 5 --lr-initial 1e-5 --lr-final 5e-6 --graph-dir exp/chain/tree_sp/graph_tgsmall
     --kaldi-model-dir exp/chain_cleaned/tdnn_7k_1a_sp
     """
-    widths = f"w{quantization.bits or 8}a{quantization.act_bits or 8}"
+    weights = learned.learn_widths.replace(" ", "") + "_" if learned.learn_widths else str(quantization.bits or 8)
+    widths = f"w{weights}a{quantization.act_bits or 8}"
     steps = Recipe(recipe, f"_qat_{widths}{'_distilled' if distil else ''}")
     if not distil:
         steps.make_examples(training.cmd)
@@ -64,7 +67,7 @@ def run_tdnn_qat(
             period = Path(calibration_ivector_dir, "ivector_period").read_text().strip()
             source.append(f"--online-ivectors=scp:{calibration_ivector_dir}/ivector_online.scp")
             source.append(f"--online-ivector-period={period}")
-        options = [*words_of(quantization), *words_of(training), *words_of(qat), *source]
+        options = [*words_of(quantization), *words_of(training), *words_of(qat), *words_of(learned), *source]
         places: list[str | Path] = [steps.out / "0.mdl", f"scp:{data}/feats.scp", steps.out]
         run_verb("qat", [*options, *places], steps.log / "qat.log")
         export: list[str | Path] = [f"--formats={formats}", steps.out / ARTEFACT_NAME, steps.out]
