@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kaldi_quant.quant.calibration import CalibrationSet
     from kaldi_quant.quant.config import PtqConfig
     from kaldi_quant.train.distillation import Distillation
-    from kaldi_quant.train.place import Place
+    from kaldi_quant.train.parallel.place import Place
     from kaldi_quant.train.qat.learned_widths import WidthOptions
     from kaldi_quant.train.qat.training import Trainable
     from kaldi_quant.train.steps import Source

@@ -13,7 +13,7 @@ from kaldi_quant.cli.options import KaldiCommand
 from kaldi_quant.cli.training_options import TrainingArguments, placed, training_options
 
 if TYPE_CHECKING:
-    from kaldi_quant.train.place import Place
+    from kaldi_quant.train.parallel.place import Place
 
 _log = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ import click
 from kaldi_quant.cli.options import grouped_options, kaldi_bool_option
 
 if TYPE_CHECKING:
-    from kaldi_quant.train.averaged_jobs import ParallelJobs
     from kaldi_quant.train.chain.options import ChainOptions
     from kaldi_quant.train.chain_source import SourceOptions
     from kaldi_quant.train.loop import LoopOptions
+    from kaldi_quant.train.parallel.averaged_jobs import ParallelJobs
 
 # Jobs that run beside each other have a processor each.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1"}
@@ -121,7 +121,7 @@ class TrainingArguments:
         if self.num_jobs == 1:
             return None
         from kaldi_quant.decode.jobs import JobArray, run_jobs, tail
-        from kaldi_quant.train.averaged_jobs import JOB, ParallelJobs
+        from kaldi_quant.train.parallel.averaged_jobs import JOB, ParallelJobs
 
         def run(number: int, log: Path, command: list[str]) -> dict[int, str]:
             array = JobArray(JOB, list(range(1, number + 1)), str(log), command, _ONE_THREAD)
@@ -143,7 +143,7 @@ def placed(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def verb(*, training: TrainingArguments, **values: Any) -> Any:
-        from kaldi_quant.train.place import find_place
+        from kaldi_quant.train.parallel.place import find_place
 
         with find_place(training.device, training.bf16) as place:
             return function(training=training, place=place, **values)

@@ -19,7 +19,7 @@ from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.nnet.schedule import Span
 from kaldi_quant.nnet.time_access import Times
 from kaldi_quant.train.chain.numerator import NumeratorArcs
-from kaldi_quant.train.distributed import Group
+from kaldi_quant.train.parallel.distributed import Group
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from kaldi_quant.nnet.schedule import Span
 from kaldi_quant.nnet.time_access import Times
 from kaldi_quant.train.distillation import Distillation
 from kaldi_quant.train.objective import Loss, mean
-from kaldi_quant.train.place import Place
+from kaldi_quant.train.parallel.place import Place
 
 # As long as the examples of Kaldi's recipes.
 _CHUNK = 150

@@ -16,8 +16,8 @@ from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.progress import Advance, progress
 from kaldi_quant.train.averaging import best_average
 from kaldi_quant.train.checkpoint import FILE_NAME, parse_checkpoint, read_checkpoint, write_checkpoint
-from kaldi_quant.train.distributed import Group
 from kaldi_quant.train.optimizer import OptimizerOptions
+from kaldi_quant.train.parallel.distributed import Group
 from kaldi_quant.train.parameters import TrainedComponent
 from kaldi_quant.train.record import IterationRecord, plot_progress, write_progress
 from kaldi_quant.train.steps import Observers, Source, State, Trainer

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from kaldi_quant.errors import DataError
 from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.train.distributed import Group
 from kaldi_quant.train.objective import Loss, add
 from kaldi_quant.train.optimizer import OptimizerOptions, Stepper
+from kaldi_quant.train.parallel.distributed import Group
 from kaldi_quant.train.parameters import TrainedComponent
 from kaldi_quant.train.record import IterationRecord
 

@@ -23,15 +23,15 @@ from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.train.chain_source import SourceOptions
 from kaldi_quant.train.distillation import Distillation
-from kaldi_quant.train.distributed import Group, GroupError, process_group
 from kaldi_quant.train.examples import chain_shares
 from kaldi_quant.train.feature_source import FeatureOptions, FeatureSource
 from kaldi_quant.train.finetune import TrainingData, finetune, prepare
 from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.objective import Loss
 from kaldi_quant.train.optimizer import OptimizerOptions
+from kaldi_quant.train.parallel.distributed import Group, GroupError, process_group
+from kaldi_quant.train.parallel.place import Place, find_place
 from kaldi_quant.train.parameters import TrainedComponent
-from kaldi_quant.train.place import Place, find_place
 from kaldi_quant.train.qat.fake_grid import FakeGrid
 from kaldi_quant.train.record import IterationRecord
 from kaldi_quant.train.steps import Trainer

@@ -21,8 +21,8 @@ from kaldi_quant.quant.search.widths import DEFAULT_WIDTHS, Widths, with_widths
 from kaldi_quant.quant.spec import Bits, QSpec
 from kaldi_quant.train.finetune import digest
 from kaldi_quant.train.loop import Loop, LoopOptions
+from kaldi_quant.train.parallel.place import Place
 from kaldi_quant.train.parameters import TrainedComponent
-from kaldi_quant.train.place import Place
 from kaldi_quant.train.qat.mixed_widths import MixedNetwork, WidthShares
 from kaldi_quant.train.qat.size_penalty import PenalizedSource, SizePenalty
 from kaldi_quant.train.qat.training import start_digest

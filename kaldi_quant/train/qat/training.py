@@ -16,8 +16,8 @@ from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.train.finetune import digest
 from kaldi_quant.train.loop import Loop, LoopOptions
+from kaldi_quant.train.parallel.place import Place
 from kaldi_quant.train.parameters import TrainedComponent
-from kaldi_quant.train.place import Place
 from kaldi_quant.train.steps import Observers, Source
 
 #: lsq: scales and zero points are learned; fixed: they stay as calibration found them; moving-average: they follow

@@ -62,7 +62,7 @@ class AveragedJobs:
             the mean of the jobs' steps; adam's, whose steps do not add up like that, is not.
         jobs: how they are run.
         folder: for parameters on their way to and from jobs, and for logs.
-        specification: what jobs have to know, but for the iteration: see ``kaldi_quant.train.job``.
+        specification: what jobs have to know, but for the iteration: see ``kaldi_quant.train.parallel.job``.
 
     Raises:
         UsageError: there are more jobs than passes, or the folder's name would be taken for the number of a job.
@@ -112,7 +112,7 @@ class AveragedJobs:
             json.dump({**self.specification, "first": passes[0], "learning_rate": entry.learning_rate}, stream)
         output = work / f"{entry.iteration + 1}.{JOB}.pt"
         log = self.folder / "log" / f"train.{entry.iteration}.{JOB}.log"
-        command = [sys.executable, "-m", "kaldi_quant.train.job", str(start), str(plan), JOB, str(output)]
+        command = [sys.executable, "-m", "kaldi_quant.train.parallel.job", str(start), str(plan), JOB, str(output)]
         for job, reason in self.jobs.run(len(passes), log, command).items():
             place = str(log).replace(JOB, str(job))
             raise DataError(f"iteration {entry.iteration + 1}: job {job} failed: {reason}; see {place}")

@@ -1,4 +1,4 @@
-"""One job of parallel training: ``python -m kaldi_quant.train.job STATE-IN SPECIFICATION JOB STATE-OUT``.
+"""One job of parallel training: ``python -m kaldi_quant.train.parallel.job STATE-IN SPECIFICATION JOB STATE-OUT``.
 
 Trains on one archive with a fresh optimizer. What it prints is the job's log.
 """
@@ -15,13 +15,13 @@ import torch
 
 from kaldi_quant.errors import KaldiQuantError, UsageError
 from kaldi_quant.kaldi.model import read_model
-from kaldi_quant.train.averaged_jobs import write_result
 from kaldi_quant.train.chain.options import ChainOptions
 from kaldi_quant.train.chain_source import SourceOptions
 from kaldi_quant.train.checkpoint import read_checkpoint
 from kaldi_quant.train.finetune import TrainingData, prepare
 from kaldi_quant.train.optimizer import OptimizerOptions
-from kaldi_quant.train.place import Place, find_device
+from kaldi_quant.train.parallel.averaged_jobs import write_result
+from kaldi_quant.train.parallel.place import Place, find_device
 from kaldi_quant.train.record import IterationRecord
 from kaldi_quant.train.steps import Trainer
 

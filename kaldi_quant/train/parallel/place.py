@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.train.distributed import Group, process_group
+from kaldi_quant.train.parallel.distributed import Group, process_group
 
 DEVICES = ("cpu", "cuda")
 

@@ -1,0 +1,1 @@
+"""Training by several processes or jobs, and where each of them computes."""
