@@ -11,12 +11,12 @@ from torch import Tensor
 from kaldi_quant.cli import main as cli
 from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.kaldi.model import Model, read_model
-from kaldi_quant.train import job
 from kaldi_quant.train.averaging import average
 from kaldi_quant.train.chain_source import SourceOptions
 from kaldi_quant.train.finetune import TrainingData, finetune, prepare, with_nnet
 from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.optimizer import OptimizerOptions
+from kaldi_quant.train.parallel import job
 from kaldi_quant.train.parallel.averaged_jobs import AveragedJobs, ParallelJobs, RunJobs, write_result
 from kaldi_quant.train.parallel.distributed import Group
 from kaldi_quant.train.parallel.place import Place
