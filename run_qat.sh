@@ -40,6 +40,10 @@ case $config in "" | /*) ;; *) config=$here/$config ;; esac
 # A configuration has widths of its own.
 [ -z "$config" ] || bits="" act_bits=""
 egs_dir=${egs_dir:-$model_dir/egs}
+if [ -n "$example" ] && [ -z "$teacher" ] && [ "$stage" -le 2 ]; then
+  teacher=exp/chain/tdnnf1b_sp/final.mdl
+  echo "$0: the example's larger model teaches: $teacher; --teacher $model_dir/final.mdl is the model itself"
+fi
 
 mapfile -t decoding < <(given model_dir graph_dir data_dir nj cmd mfcc_config online_ivector_dir batch_seconds \
   frames_per_chunk extra_left_context extra_right_context extra_left_context_initial extra_right_context_final \

@@ -1,6 +1,6 @@
 # Sourced by the recipes after local/parse_options.sh: goes to the Kaldi recipe that is meant, and gives the folders that no
 # option named their defaults: model_dir, graph_dir, data_dir, calibration_dir; data is the name of data_dir.
-# root and here are set: the project's folder, and the one the recipe was called in.
+# root and here are set: the project's folder, and the one the recipe was called in. example is empty but for the embedded one.
 
 fail() { echo "$0: $*" >&2; exit 1; }
 
@@ -13,7 +13,9 @@ exp=${1:-$root/egs/alphadigits}
 [ -d "$exp" ] || fail "the experiment folder $exp does not exist: give the root of a Kaldi recipe"
 # The paths in Kaldi's scp files are relative to the recipe's root.
 cd "$exp"
+example=""
 if [ "$(pwd -P)" = "$root/egs/alphadigits" ]; then
+  example=alphadigits
   defaults=(exp/chain/tdnn1a_sp graph_alphadigits data/test_hires data/train_sub_hires)
 else
   defaults=(exp/chain_cleaned/tdnn_7k_1a_sp graph_tgsmall data/test_clean_hires data/train_960_cleaned_sp_hires)
