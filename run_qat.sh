@@ -44,6 +44,12 @@ if [ -n "$example" ] && [ -z "$teacher" ] && [ "$stage" -le 2 ]; then
   teacher=exp/chain/tdnnf1b_sp/final.mdl
   echo "$0: the example's larger model teaches: $teacher; --teacher $model_dir/final.mdl is the model itself"
 fi
+# Of another model there is more to learn than of the one that training begins with.
+if [ -z "$teacher" ] || [ "$teacher" -ef "$model_dir/final.mdl" ]; then
+  lr_initial=${lr_initial:-1e-4} epochs=1 passes=20 share=""
+else
+  lr_initial=${lr_initial:-1e-3} epochs=4 passes=40 share=0.9
+fi
 
 mapfile -t decoding < <(given model_dir graph_dir data_dir nj cmd mfcc_config online_ivector_dir batch_seconds \
   frames_per_chunk extra_left_context extra_right_context extra_left_context_initial extra_right_context_final \
@@ -59,15 +65,16 @@ if [ "$stage" -le 1 ]; then
     --calibration-utterances "$calibration_utterances" --formats none --out-dir "$out_dir/decode_${data}_ptq" "$PWD"
 fi
 if [ "$stage" -le 2 ]; then
-  mapfile -t training < <(given minibatch_size lr_initial lr_final method teacher distillation)
-  if ! compgen -G "$egs_dir/cegs.*.ark" >/dev/null; then
-    echo "$0: stage 2, there are no examples in $egs_dir: the float model teaches, on $calibration_dir"
-    training+=(--distil)
-    num_epochs=${num_epochs:-20}
+  if compgen -G "$egs_dir/cegs.*.ark" >/dev/null; then
+    distillation=${distillation:-$share} distil=()
+  else
+    echo "$0: stage 2, there are no examples in $egs_dir: ${teacher:-the float model} alone teaches, on $calibration_dir"
+    epochs=$passes distil=(--distil)
   fi
+  mapfile -t training < <(given minibatch_size lr_initial lr_final method teacher distillation)
   python3 "$root/local/run_tdnn_qat.py" --stage 5 --stop-stage 6 --kaldi-model-dir "$model_dir" --egs-dir "$egs_dir" \
-    --dir "$out_dir" --num-epochs "${num_epochs:-1}" --max-utterances "$calibration_utterances" \
-    ${formats:+--formats "$formats"} "${quantization[@]}" "${calibration[@]}" "${training[@]}" "$PWD"
+    --dir "$out_dir" --num-epochs "${num_epochs:-$epochs}" --max-utterances "$calibration_utterances" \
+    ${formats:+--formats "$formats"} "${quantization[@]}" "${calibration[@]}" "${training[@]}" "${distil[@]}" "$PWD"
 fi
 if [ "$stage" -le 3 ]; then
   bash "$root/run_forward_pass.sh" "${decoding[@]}" --model-file "$out_dir/quantized.safetensors" \
