@@ -18,6 +18,7 @@ widths=""               # of weights, that layers may have; by default those of 
 act_widths=""           # of layers' inputs
 refine=0                # so many allocations are quantized and decoded on dev_dir, for the one with fewest word errors
 dev_dir=""              # data folder that widths are chosen on, with feats.scp; never the one that is scored
+dev_ivector_dir=""      # its i-vectors; by default the first of exp/nnet3*/ivectors_<development data>
 
 usage() {
   echo "Usage: $0 [options] [<exp-folder>]"
@@ -45,13 +46,25 @@ dev_dir=${dev_dir:-data/dev_hires}
 KALDI_QUANT_EXTRAS="onnx report ${KALDI_QUANT_EXTRAS:-}"
 # shellcheck source=path.sh
 . "$root/path.sh" || exit 1
+mkdir -p "$out_dir/log" 2>/dev/null || fail "cannot write $out_dir: choose another folder with --out-dir"
+mapfile -t computing < <(given batch_seconds frames_per_chunk extra_left_context extra_right_context \
+  extra_left_context_initial extra_right_context_final allow_pipes)
+# One table of the i-vectors of both data folders: the search reads both, with one set of options.
+ivectors=$(ivector_options "$calibration_dir" "$calibration_ivector_dir" --calibration-ivector-dir)
+if [ -n "$ivectors" ]; then
+  dev_ivectors=$(ivector_options "$dev_dir" "$dev_ivector_dir" --dev-ivector-dir)
+  [ "${ivectors##*=}" = "${dev_ivectors##*=}" ] || fail "the i-vectors of $calibration_dir and $dev_dir have different periods"
+  for table in "$ivectors" "$dev_ivectors"; do cat "$(sed -n 's/^--online-ivectors=scp://p' <<<"$table")"; done |
+    sort -u >"$out_dir/ivector_online.scp"
+  computing+=(--online-ivectors "scp:$out_dir/ivector_online.scp" --online-ivector-period "${ivectors##*=}")
+fi
 if [ "$stage" -le 0 ]; then
   mapfile -t search < <(given budget widths act_widths config)
   if [ "$refine" != 0 ] || [[ ${budget,,} == *%wer* ]]; then
     search+=(--refine "$refine" --graph-dir "$graph_dir" --data-dir "$dev_dir" --nj "$nj")
   fi
   echo "$0: stage 0, widths for $budget, chosen on $dev_dir"
-  python3 -m kaldi_quant --log "$out_dir/log/search.log" search "${search[@]}" \
+  python3 -m kaldi_quant --log "$out_dir/log/search.log" search "${search[@]}" "${computing[@]}" \
     --max-utterances "$calibration_utterances" "$model_dir/final.mdl" "scp:$calibration_dir/feats.scp" \
     "scp:$dev_dir/feats.scp" "$out_dir"
 fi
@@ -64,6 +77,6 @@ if [ "$stage" -le 5 ]; then
     --out-dir "$out_dir" "${options[@]}" "$PWD"
 fi
 python3 -m kaldi_quant --log "$out_dir/log/report.log" report --search "$out_dir" --features "scp:$dev_dir/feats.scp" \
-  --allow-pipes "$allow_pipes" "$out_dir/report.html" "float=$out_dir/decode_${data}_float" \
+  "${computing[@]}" "$out_dir/report.html" "float=$out_dir/decode_${data}_float" \
   "after training=$out_dir/decode_${data}_ptq" "trained=$out_dir/decode_$data"
 echo "$0: stage 6, report in $out_dir/report.html"

@@ -31,3 +31,16 @@ given() {
   local name
   for name in "$@"; do [ -z "${!name}" ] || printf '%s\n' "--${name//_/-}" "${!name}"; done
 }
+
+# Prints the options that give the i-vectors of a data folder, one a line, nothing for models without that input:
+# ivector_options DATA-DIR IVECTOR-DIR OPTION, IVECTOR-DIR may be empty, OPTION is what sets it.
+ivector_options() {
+  local folder found=$2
+  [ "$(python3 -m kaldi_quant info "$model_dir/final.mdl" | awk '$1 == "ivector-dim:" { print $2 }')" -gt 0 ] || return 0
+  for folder in exp/nnet3*/ivectors_"$(basename "$1")"; do
+    [ -n "$found" ] || [ ! -d "$folder" ] || found=$folder
+  done
+  [ -s "${found:-.}/ivector_online.scp" ] && [ -s "$found/ivector_period" ] ||
+    fail "$model_dir/final.mdl has an i-vector input: give $3, the folder of ivector_online.scp and ivector_period"
+  printf '%s\n' "--online-ivectors=scp:$found/ivector_online.scp" "--online-ivector-period=$(cat "$found/ivector_period")"
+}

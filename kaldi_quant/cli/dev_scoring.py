@@ -73,13 +73,21 @@ class ScoringArguments:
         }
 
     def scorer(self, model: str) -> Scorer:
-        """Decodes log-likelihoods of a model, and scores them at the best point of the usual sweep."""
+        """Decodes log-likelihoods of a model, and scores them at the best point of the usual sweep.
+
+        Raises:
+            UsageError: the number of jobs is impossible, or the model is no chain model.
+        """
         from kaldi_quant.decode.decoding import decode
         from kaldi_quant.decode.options import DecodeOptions, ScoreOptions
         from kaldi_quant.decode.scoring import score
+        from kaldi_quant.kaldi.model import read_model
         from kaldi_quant.kaldi.tables import matrix_writer
 
+        if len(read_model(model).priors):
+            raise UsageError(f"{model} has priors: word errors are measured here for chain models alone")
         graph, data = self._folders()
+        options = DecodeOptions(nj=self.nj)
 
         def word_errors(rows: Iterable[tuple[str, np.ndarray]]) -> WordErrors:
             with tempfile.TemporaryDirectory() as folder:
@@ -87,7 +95,7 @@ class ScoringArguments:
                 with matrix_writer(loglikes) as writer:
                     for name, matrix in rows:
                         writer.write(name, matrix)
-                decode(model, str(graph / "HCLG.fst"), loglikes, words, folder, DecodeOptions(nj=self.nj))
+                decode(model, str(graph / "HCLG.fst"), loglikes, words, folder, options)
                 return _parsed(score(str(data), str(graph), folder, ScoreOptions(stats=False)))
 
         return word_errors

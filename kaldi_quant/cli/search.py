@@ -150,11 +150,12 @@ def command(
     artefacts = Artefacts(read, calibration, subsampling_of(model), calibration_set)
     store = Store(folder / MEASUREMENTS_NAME, about, about_words)
     search = Search(read.nnet, chosen, calibration_set, dev_set, store, options, artefacts.size)
+    models = Models(search, words)
+    # First of all: it shows whether graph and text fit, before hours of measurements.
+    models.float_errors()
     with progress(len(search.measuring.choices()), "search", unit="candidates") as advance:
         for _ in search.measure():
             advance(1)
-    models = Models(search, words)
-    models.float_errors()
     outcome = find(models, wanted, lambda network, found: artefacts.write(folder, network, found), refine)
     points = [(point, models.measured(point)) for point in search.front(front, budget)] if front else []
     result = as_dict(models, wanted, outcome, bits_per_weight(outcome.network), points)

@@ -43,14 +43,12 @@ def _models(result: dict[str, Any]) -> str:
     models, in_float = result["models"], result["float"]
     if len(models) < 2 and in_float is None:
         return ""
-    parameters = {layer["name"]: layer["parameters"] for layer in result["layers"]}
     rows = [["# measured", "bytes", "bits per weight", "divergence", "%WER", "errors", "words"]]
     if in_float is not None:
         rows.append(["float", "-", "-", "-", *_scores(in_float)])
     for model in models:
-        mean = sum(parameters[name] * bits for name, bits in model["bits"].items()) / sum(parameters.values())
-        name = "chosen" if model["chosen"] else "-"
-        rows.append([name, str(model["bytes"]), f"{mean:.3f}", f"{model['divergence']:.6f}", *_scores(model)])
+        name, mean = "chosen" if model["chosen"] else "-", f"{model['bits_per_weight']:.3f}"
+        rows.append([name, str(model["bytes"]), mean, f"{model['divergence']:.6f}", *_scores(model)])
     with_inputs = len({bits for model in models for bits in model["act_bits"].values()} - {FLOAT_BITS}) > 1
     told = (f"  {_widths(model, with_inputs)}" for model in models)
     widths = ["  widths", *([""] if in_float is not None else []), *told]

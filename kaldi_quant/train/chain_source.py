@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.egs import EgsOptions
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.train.archives import EgsFolder, possible_shifts
@@ -21,11 +22,18 @@ class SourceOptions:
             for a model with frame-subsampling factor 3.
         minibatch_size: Kaldi's ``--minibatch-size``.
         srand: decides the order.
+
+    Raises:
+        UsageError: there cannot be so many passes.
     """
 
     num_epochs: int = 3
     minibatch_size: str = "64"
     srand: int = 0
+
+    def __post_init__(self) -> None:
+        if self.num_epochs < 0:
+            raise UsageError(f"--num-epochs {self.num_epochs}: expected 0 or more")
 
 
 class ChainSource:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,16 @@ def parse_checkpoint(content: bytes, path: str | os.PathLike[str]) -> dict[str, 
     """
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+    except (
+        OSError,
+        EOFError,
+        RuntimeError,
+        ValueError,
+        LookupError,
+        TypeError,
+        struct.error,
+        pickle.UnpicklingError,
+    ) as error:
         reason = " ".join(str(error).split())[:120]
         raise FormatError(
             str(path), None, f"is no checkpoint of training ({reason}): delete it to start anew"

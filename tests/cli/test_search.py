@@ -76,7 +76,8 @@ def test_another_budget_measures_nothing_again(
     model: str, tables: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    (tmp_path / "fast.yaml").write_text("default: {method: minmax}\nobserver: minmax\n")
+    config = "default: {method: minmax}\nlayers: {output.affine: {float_reason: it is the last}}\nobserver: minmax\n"
+    (tmp_path / "fast.yaml").write_text(config)
     command = ["search", "--config", str(tmp_path / "fast.yaml"), "--widths", "3,8", "--estimate", "second-order"]
     assert run([*command, "--budget", "7 bits", model, tables[0], tables[0], str(out)]) == 0
     said = capsys.readouterr()
@@ -86,8 +87,12 @@ def test_another_budget_measures_nothing_again(
     after = json.loads((out / "measurements.json").read_text())
     assert after["measurements"] == before["measurements"]
     assert after["models"][:-1] == before["models"]
-    assert json.loads((out / "search.json").read_text())["measured"]["bytes"] <= 600_000
-    capsys.readouterr()
+    result, table = json.loads((out / "search.json").read_text()), capsys.readouterr().out
+    assert result["measured"]["bytes"] <= 600_000
+    # Models' widths are means of all weights, too: those of the layer in float count with 32 bits.
+    chosen = next(entry for entry in result["models"] if entry["chosen"])
+    assert chosen["bits_per_weight"] == pytest.approx(result["measured"]["bits_per_weight"])
+    assert re.search(rf"^chosen +{chosen['bytes']} +{result['measured']['bits_per_weight']:.3f} ", table, re.MULTILINE)
     assert run([*command, "--budget", "600 kB", model, *tables, str(out)]) == 1
     assert "holds measurements with another development set: move it away" in capsys.readouterr().err
 
@@ -167,6 +172,10 @@ def test_words_are_scored_as_score_does(model: str, tables: list[str], tmp_path:
         (["--budget", "3 bits", "--front", "1"], "--front 1 is no front: give two points or more"),
         (["--budget", "3 bits", "--graph-dir", "graph"], "--graph-dir and --data-dir belong together"),
         (["--budget", "1 %WER", "--refine", "2"], "--refine is of no use with a budget of 1 %WER"),
+        (
+            ["--budget", "3 bits", "--graph-dir", "none", "--data-dir", "none", "--nj", "0"],
+            "--nj must be positive, found 0",
+        ),
         (["--budget", "3 bits", "--graph-dir", "none", "--data-dir", "none"], "none/HCLG.fst: cannot be read: No such"),
     ],
 )

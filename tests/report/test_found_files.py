@@ -55,6 +55,7 @@ Change = Callable[[dict[str, Any]], object]
         (lambda c: c["front"][3].pop("bytes"), r"front\[3\].bytes: expected a whole number, found no such key"),
         (lambda c: c["front"][0].update(divergence=None), r"front\[0\].divergence: expected a number, found null"),
         (lambda c: c["predicted"].update(bytes=1.5), "predicted.bytes: expected a whole number, found 1.5"),
+        (lambda c: c["predicted"].update(bytes=10**400), "predicted.bytes: expected a whole number of a usual size"),
         (lambda c: c["measured"].update(divergence=10**400), "measured.divergence: expected a number of a usual size"),
         (lambda c: c["options"].update(widths=[2, "4"]), "options.widths: expected a list of whole numbers, found"),
         (lambda c: c["options"].update(widths=[2, True]), "options.widths: expected a list of whole numbers, found"),

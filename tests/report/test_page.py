@@ -2,6 +2,7 @@
 
 import re
 import sys
+import warnings
 import xml.etree.ElementTree
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,8 @@ from kaldi_quant.report.speed import Speed
 from tests.report.decode_folders import disturbed, real, write_folder
 from tests.report.outline import Outline
 
-HOSTILE = "<script>alert(1)</script> $x_1$ & \"y'"
+# Its last letter is in none of matplotlib's fonts.
+HOSTILE = "<script>alert(1)</script> $x_1$ & \"y'\N{CJK UNIFIED IDEOGRAPH-6E2C}"
 
 
 def record(model_bytes: int, sqnr: float | None) -> dict[str, object]:
@@ -37,7 +39,9 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
 
 @pytest.fixture(scope="module")
 def page(comparison: Comparison) -> str:
-    return as_html(comparison)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return as_html(comparison)
 
 
 def test_the_page_is_whole_and_loads_nothing(page: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kaldi_quant.export.artefact import save
+from kaldi_quant.quant.search.widths import FLOAT_BITS
 from kaldi_quant.report.comparison import Comparison, compare
 from kaldi_quant.report.files.sensitivity_file import read_sensitivity
 from kaldi_quant.report.pages.contents import Contents, model_ranges
@@ -17,6 +18,7 @@ from kaldi_quant.report.pages.front import front
 from kaldi_quant.report.pages.heat_map import Cell, HeatMap, heat_map
 from kaldi_quant.report.pages.report_json import as_json
 from kaldi_quant.report.pages.report_page import as_html
+from kaldi_quant.report.pages.search_part import search_part
 from tests.export.quantized_examples import quantized
 from tests.report.decode_folders import real, write_folder
 from tests.report.found_files import sensitivity_content, write_json
@@ -134,6 +136,13 @@ def test_heat_maps_of_what_has_no_logarithm() -> None:
     assert "logarithmic" not in page and page.count("background:") == 2
     one = heat_map(HeatMap("layer", ["4"], [("a", [Cell("-1", -1.0), Cell("2", 2.0)])], "nats"))
     assert len(set(re.findall("background:(#[^;]+);", one))) == 1
+
+
+def test_a_layer_that_the_search_left_in_float_has_no_width_of_its_input(contents: Contents) -> None:
+    search = contents.searches[0]
+    layers = (replace(search.layers[0], bits=FLOAT_BITS, act_bits=FLOAT_BITS), *search.layers[1:])
+    page = search_part(replace(search, layers=layers), "search")
+    assert "<td>float</td><td>-</td>" in page and "<td>32</td>" not in page
 
 
 def test_widths_and_costs_of_a_search(page: str) -> None:

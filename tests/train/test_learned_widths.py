@@ -354,6 +354,7 @@ def test_the_verb_learns_widths_and_goes_on_with_them(
         (["--learn-widths=3"], "the budget '3' is none"),
         (["--learn-widths=300 kB"], "the budget '300 kB' cannot be learned under"),
         ([*learning, "--width-epochs=0"], "--width-epochs 0: expected 1 or more"),
+        ([*learning, "--num-epochs=-1"], "--num-epochs -1: expected 0 or more"),
         (["--widths=2,3"], "--widths 2,3 is for widths that are learned: give --learn-widths, too"),
     ):
         assert run([*command, *options, *places[:2], str(tmp_path / "other")]) != 0

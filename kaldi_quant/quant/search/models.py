@@ -55,7 +55,7 @@ class Models:
     """The models of a search.
 
     Args:
-        search: after its measurements; its store keeps what is measured here.
+        search: after its measurements, but for ``float_errors``; its store keeps what is measured here.
         scoring: how words are measured; None where there is no graph.
     """
 

@@ -12,7 +12,7 @@ from kaldi_quant.quant.search.measured_model import MeasuredModel
 from kaldi_quant.quant.search.models import Models
 from kaldi_quant.quant.search.outcome import Outcome
 from kaldi_quant.quant.search.search import Proposal, Search
-from kaldi_quant.quant.search.store import Store
+from kaldi_quant.quant.search.widths import FLOAT_BITS
 
 _FORMAT = 1
 
@@ -71,26 +71,31 @@ def as_dict(
             "divergence": outcome.divergence / proposal.divergence if proposal.divergence > 0 else None,
         },
         "float": store.float_errors.as_dict() if store.float_errors else None,
-        "models": _models(store, outcome),
+        "models": _models(search, outcome),
         "measured_front": [
-            {**_told(model), "predicted": {"bytes": point.bytes, "divergence": point.divergence}}
+            {**_told(search, model), "predicted": {"bytes": point.bytes, "divergence": point.divergence}}
             for point, model in front
         ],
     }
 
 
-def _models(store: Store, outcome: Outcome) -> list[dict[str, Any]]:
+def _models(search: Search, outcome: Outcome) -> list[dict[str, Any]]:
     """All that were ever measured in this folder, by size; that of the result is the file that was written."""
     found = []
-    for model in store.models.values():
+    for model in search.measuring.store.models.values():
         chosen = model.configuration == outcome.model.configuration
         size = outcome.bytes if chosen else model.bytes
-        found.append({**_told(replace(model, bytes=size)), "chosen": chosen})
+        found.append({**_told(search, replace(model, bytes=size)), "chosen": chosen})
     return sorted(found, key=lambda entry: (entry["bytes"], entry["divergence"]))
 
 
-def _told(model: MeasuredModel) -> dict[str, Any]:
-    return {key: value for key, value in model.as_dict().items() if key != "configuration"}
+def _told(search: Search, model: MeasuredModel) -> dict[str, Any]:
+    """The mean width is of all weights, as that of the result: layers that are in float anyway are included."""
+    layers, (chosen, in_float) = search.candidates.base.layers, search.prices.weights
+    weight_bits = sum(layers[name].weight.integers.numel() * bits for name, bits in model.bits.items())
+    mean = (weight_bits + FLOAT_BITS * in_float) / (chosen + in_float)
+    known = {key: value for key, value in model.as_dict().items() if key != "configuration"}
+    return {**known, "bits_per_weight": mean}
 
 
 def _layers(search: Search, allocation: Allocation) -> list[dict[str, Any]]:

@@ -13,6 +13,9 @@ from kaldi_quant.errors import FormatError
 
 _Value = TypeVar("_Value")
 
+# Python's integers have no end, and other numbers cannot follow them there.
+_LARGEST = 2**63 - 1
+
 
 def read_object(path: Path) -> JsonObject:
     """The object that a file holds; numbers that JSON does not have (NaN, Infinity) are null.
@@ -71,10 +74,12 @@ class JsonObject:
         return value
 
     def whole(self, key: str) -> int:
-        """A whole number of 0 or more."""
+        """A whole number from 0 to the largest of 64 bits."""
         value = self.of_kind(key, int, "a whole number")
         if value < 0:
             self.refuse(key, "a whole number of 0 or more")
+        if value > _LARGEST:
+            self.refuse(key, "a whole number of a usual size")
         return value
 
     def real(self, key: str) -> float:

@@ -74,7 +74,7 @@ def _spread_plot(model: ModelRanges, prefix: str) -> Plot:
                 fontsize=8.5,
             )
         outer = [at for node in nodes if node.spread for at in node.spread.positions]
-        axes.set_xlim(max(_LEFT, min(outer, default=0.0)) - 0.06, min(_RIGHT, max(1.0, *outer)) + 0.06)
+        axes.set_xlim(max(_LEFT, min(outer, default=0.0)) - 0.06, min(_RIGHT, max([1.0, *outer])) + 0.06)
         axes.set_xticks([-0.5, 0, 0.5, 1, 1.5])
         paper.name_rows(axes, [node.name for node in nodes])
         axes.set_xlabel("position on the grid")

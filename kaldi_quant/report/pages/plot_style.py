@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -228,7 +229,9 @@ def _svg(figure: Figure, prefix: str) -> str:
 
     stream = io.StringIO()
     # The salt and the missing date make the same figure the same text.
-    with mpl.rc_context({"svg.hashsalt": prefix}):
+    with mpl.rc_context({"svg.hashsalt": prefix}), warnings.catch_warnings():
+        # The page's fonts, not matplotlib's, show the text.
+        warnings.filterwarnings("ignore", "Glyph ", UserWarning)
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     text = stream.getvalue()
     text = text[text.index("<svg") :]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from kaldi_quant.quant.search.widths import FLOAT_BITS
 from kaldi_quant.report.cells import EMPTY, Table, short
 from kaldi_quant.report.files.search_file import Bits, Nats, SearchResult, width_name
 from kaldi_quant.report.pages.heat_map import Cell, HeatMap, heat_map
@@ -65,7 +66,8 @@ def _layers(search: SearchResult) -> Table:
     rows = []
     for layer in search.layers:
         share = f"{100 * layer.divergence / total:.1f} %" if total > 0 else EMPTY
-        widths = [width_name(layer.bits), str(layer.act_bits)]
+        inputs = EMPTY if layer.bits == FLOAT_BITS else str(layer.act_bits)
+        widths = [width_name(layer.bits), inputs]
         rows.append([layer.name, str(layer.parameters), *widths, str(layer.bytes), short(layer.divergence), share])
     rows += [[name, EMPTY, "float", *[EMPTY] * 4] for name, _ in search.float_layers]
     headings = ["layer", "parameters", "bits", "input's bits", "bytes", "divergence added", "of the predicted"]
