@@ -41,14 +41,15 @@ case $config in "" | /*) ;; *) config=$here/$config ;; esac
 [ -z "$config" ] || bits="" act_bits=""
 egs_dir=${egs_dir:-$model_dir/egs}
 if [ -n "$example" ] && [ -z "$teacher" ] && [ "$stage" -le 2 ]; then
-  teacher=exp/chain/tdnnf1b_sp/final.mdl
+  # Its examples are few.
+  teacher=exp/chain/tdnnf1b_sp/final.mdl num_epochs=${num_epochs:-9}
   echo "$0: the example's larger model teaches: $teacher; --teacher $model_dir/final.mdl is the model itself"
 fi
 # Of another model there is more to learn than of the one that training begins with.
 if [ -z "$teacher" ] || [ "$teacher" -ef "$model_dir/final.mdl" ]; then
-  lr_initial=${lr_initial:-1e-4} epochs=1 passes=20 share=""
+  lr_initial=${lr_initial:-1e-4} epochs=1 share=""
 else
-  lr_initial=${lr_initial:-1e-3} epochs=4 passes=40 share=0.9
+  lr_initial=${lr_initial:-3e-4} epochs=2 share=0.9
 fi
 
 mapfile -t decoding < <(given model_dir graph_dir data_dir nj cmd mfcc_config online_ivector_dir batch_seconds \
@@ -65,11 +66,11 @@ if [ "$stage" -le 1 ]; then
     --calibration-utterances "$calibration_utterances" --formats none --out-dir "$out_dir/decode_${data}_ptq" "$PWD"
 fi
 if [ "$stage" -le 2 ]; then
-  if compgen -G "$egs_dir/cegs.*.ark" >/dev/null; then
+  if compgen -G "$egs_dir/cegs.*.ark" >/dev/null || [ -s "$egs_dir/train_diagnostic.cegs" ]; then
     distillation=${distillation:-$share} distil=()
   else
     echo "$0: stage 2, there are no examples in $egs_dir: ${teacher:-the float model} alone teaches, on $calibration_dir"
-    epochs=$passes distil=(--distil)
+    epochs=20 distil=(--distil)
   fi
   mapfile -t training < <(given minibatch_size lr_initial lr_final method teacher distillation)
   python3 "$root/local/run_tdnn_qat.py" --stage 5 --stop-stage 6 --kaldi-model-dir "$model_dir" --egs-dir "$egs_dir" \

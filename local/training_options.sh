@@ -1,8 +1,8 @@
 # Sourced by the recipes that train, before local/parse_options.sh: their options, with their defaults.
 egs_dir=""              # chain examples; by default <model-dir>/egs. Where there are none, the float model alone teaches
-num_epochs=""           # passes over the examples or utterances; by default 1, or 20 without examples; with --teacher 4 and 40
+num_epochs=""           # passes over the examples or utterances; by default 1, with --teacher 2, without examples 20
 minibatch_size=16       # examples, or pieces of utterances
-lr_initial=""           # learning rate at the beginning; by default 1e-4, with --teacher 1e-3
+lr_initial=""           # learning rate at the beginning; by default 1e-4, with --teacher 3e-4
 lr_final=1e-5           # and at the end
 method=lsq              # lsq: scales are learned; fixed: they stay as calibration found them
 teacher=""              # a model whose outputs are learned; by default the float model itself
