@@ -42,7 +42,7 @@ case $config in "" | /*) ;; *) config=$here/$config ;; esac
 egs_dir=${egs_dir:-$model_dir/egs}
 if [ -n "$example" ] && [ -z "$teacher" ] && [ "$stage" -le 2 ]; then
   # Its examples are few.
-  teacher=exp/chain/tdnnf1b_sp/final.mdl num_epochs=${num_epochs:-9}
+  teacher=exp/chain/tdnnf1b_sp/final.mdl num_epochs=${num_epochs:-45}
   echo "$0: the example's larger model teaches: $teacher; --teacher $model_dir/final.mdl is the model itself"
 fi
 # Of another model there is more to learn than of the one that training begins with.
