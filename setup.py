@@ -22,7 +22,7 @@ EXTRAS = {
     # Loads the models that this project writes, as a deployment would.
     "vosk": ["vosk"],
     # kaldiio reads and writes archives independently of this project.
-    "test": ["pytest", "hypothesis", "kaldiio"],
+    "test": ["pytest", "pytest-xdist", "hypothesis", "kaldiio"],
     "dev": ["ruff", "mypy"],
 }
 

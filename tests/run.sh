@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the tests, with pytest's own options.
+# Runs the tests, a file at a time on each core, with pytest's own options.
 # e.g.: bash tests/run.sh
 #       bash tests/run.sh -k tables -x
 set -euo pipefail
@@ -7,4 +7,4 @@ cd "$(dirname "$0")/.."
 KALDI_QUANT_EXTRAS=test
 # shellcheck disable=SC1091
 . ./path.sh
-exec python3 -m pytest "$@"
+exec python3 -m pytest -n auto --dist loadfile "$@"
