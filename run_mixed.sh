@@ -46,7 +46,7 @@ dev_dir=${dev_dir:-data/dev_hires}
 KALDI_QUANT_EXTRAS="onnx report ${KALDI_QUANT_EXTRAS:-}"
 # shellcheck source=path.sh
 . "$root/path.sh" || exit 1
-mkdir -p "$out_dir/log" 2>/dev/null || fail "cannot write $out_dir: choose another folder with --out-dir"
+make_out_dir
 mapfile -t computing < <(given batch_seconds frames_per_chunk extra_left_context extra_right_context \
   extra_left_context_initial extra_right_context_final allow_pipes)
 # One table of the i-vectors of both data folders: the search reads both, with one set of options.

@@ -32,6 +32,10 @@ given() {
   for name in "$@"; do [ -z "${!name}" ] || printf '%s\n' "--${name//_/-}" "${!name}"; done
 }
 
+make_out_dir() {
+  mkdir -p "$out_dir/log" 2>/dev/null && [ -w "$out_dir" ] || fail "cannot write $out_dir: choose another folder with --out-dir"
+}
+
 # Prints the options that give the i-vectors of a data folder, one a line, nothing for models without that input:
 # ivector_options DATA-DIR IVECTOR-DIR OPTION, IVECTOR-DIR may be empty, OPTION is what sets it.
 ivector_options() {

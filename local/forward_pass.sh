@@ -38,7 +38,7 @@ if [ "$stage" -le 0 ]; then
   fi
   ! declare -F check_model >/dev/null || check_model
 fi
-mkdir -p "$out_dir/log" 2>/dev/null && [ -w "$out_dir" ] || fail "cannot write $out_dir: choose another folder with --out-dir"
+make_out_dir
 
 # shellcheck source=path.sh
 . "$root/path.sh" || exit 1

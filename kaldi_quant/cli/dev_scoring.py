@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -26,8 +25,6 @@ _OPTIONS = (
     click.option("--data-dir", metavar="DIR", help="The data folder of the development features, for its text."),
     click.option("--nj", type=int, default=2, show_default=True, help="Jobs of the decoding."),
 )
-
-_BEST_WER = re.compile(r"%WER \S+ \[ (\d+) / (\d+),")
 
 # What does not change lattices or scores.
 _WITHOUT_EFFECT = ("nj", "cmd", "backend", "allow_pipes", "stats")
@@ -106,9 +103,10 @@ class ScoringArguments:
 
 
 def _parsed(best_wer: str) -> WordErrors:
+    from kaldi_quant.decode.wer import WER_LINE
     from kaldi_quant.quant.search.measured_model import WordErrors
 
-    found = _BEST_WER.match(best_wer)
+    found = WER_LINE.match(best_wer)
     assert found is not None, best_wer
     return WordErrors(int(found[1]), int(found[2]))
 

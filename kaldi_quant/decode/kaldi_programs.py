@@ -14,7 +14,7 @@ from kaldi_quant.decode.jobs import JobArray, JobFailure, run_jobs, tail
 from kaldi_quant.decode.split import JOB, leave_out
 from kaldi_quant.decode.sweep import SweepPoint
 from kaldi_quant.decode.transcripts import format_transcripts, read_transcripts
-from kaldi_quant.decode.wer import Edits, WerResult
+from kaldi_quant.decode.wer import WER_LINE, Edits, WerResult
 from kaldi_quant.errors import DataError, KaldiQuantError
 from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.progress import progress
@@ -32,7 +32,6 @@ _DONE = re.compile(r"Done (\d+) utterances, failed for (\d+)")
 _LEFT_OUT = re.compile(
     r"(Not producing output for utterance|Zero-length utterance:|Failed to decode \S+ \S+ \S+) (\S+)(.*)"
 )
-_WER = re.compile(r"%WER \S+ \[ (\d+) / (\d+), (\d+) ins, (\d+) del, (\d+) sub \]")
 _SER = re.compile(r"%SER \S+ \[ (\d+) / (\d+) \]")
 _ABSENT = re.compile(r"Scored \d+ sentences, (\d+) not present in hyp")
 
@@ -196,7 +195,7 @@ def parse_wer(path: Path) -> WerResult:
         DataError: the file holds something else.
     """
     text = path.read_text("utf-8", "replace")
-    wer, ser, absent = _WER.search(text), _SER.search(text), _ABSENT.search(text)
+    wer, ser, absent = WER_LINE.search(text), _SER.search(text), _ABSENT.search(text)
     if wer is None or ser is None or absent is None:
         raise DataError(f"{path}: expected the output of compute-wer, found {text[:80]!r}")
     _, words, insertions, deletions, substitutions = map(int, wer.groups())

@@ -4,6 +4,7 @@ Source: ``src/bin/compute-wer.cc``, ``src/bin/compute-wer-bootci.cc``, ``src/uti
 kaldialign counts with the same algorithm, and splits the errors as Kaldi does.
 """
 
+import re
 from dataclasses import dataclass
 
 import kaldialign
@@ -12,6 +13,9 @@ import numpy as np
 from kaldi_quant.errors import DataError
 
 Transcripts = dict[str, list[str]]
+
+#: What ``WerResult.wer_line`` and Kaldi print: errors, words, insertions, deletions, substitutions.
+WER_LINE = re.compile(r"%WER \S+ \[ (\d+) / (\d+), (\d+) ins, (\d+) del, (\d+) sub \]")
 
 
 @dataclass(frozen=True)

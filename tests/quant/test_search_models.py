@@ -202,7 +202,7 @@ def test_a_broken_model_is_not_decoded(
 def test_the_smallest_within_a_word_error_rate(
     measured: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wer_budget, "POINTS", 8)
+    monkeypatch.setattr(wer_budget, "FRONT_POINTS", 8)
     models, words = with_words(measured, tmp_path)
     front = measured.front(8, "")
     rates = [errors.percent for point in front if (errors := models.measured(point).word_errors)]

@@ -116,10 +116,10 @@ class Prices:
         chosen = sum(layer.weight.integers.numel() for layer in self.base.layers.values())
         return chosen, sum(weight_of(self.base.nnet.components[name]).size for name in self.base.float_layers)
 
-    def bits_per_weight(self, allocation: Allocation) -> float:
-        """The mean, layers in float included, as in ``export.sizes``."""
+    def bits_per_weight(self, weight_bits: float) -> float:
+        """The mean, layers in float included, as in ``export.sizes``; ``weight_bits`` is the sum over all others."""
         chosen, in_float = self.weights
-        return (allocation.totals["weight_bits"] + FLOAT_BITS * in_float) / (chosen + in_float)
+        return (weight_bits + FLOAT_BITS * in_float) / (chosen + in_float)
 
     def divergence(self, allocation: Allocation) -> float:
         """What is predicted: that of the base, and what each choice adds; nats per frame."""

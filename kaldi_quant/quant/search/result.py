@@ -11,13 +11,9 @@ from kaldi_quant.quant.search.budget import Budget
 from kaldi_quant.quant.search.measured_model import MeasuredModel
 from kaldi_quant.quant.search.models import Models
 from kaldi_quant.quant.search.outcome import Outcome
-from kaldi_quant.quant.search.search import Proposal, Search
-from kaldi_quant.quant.search.widths import FLOAT_BITS
+from kaldi_quant.quant.search.search import FRONT_POINTS, Proposal, Search
 
 _FORMAT = 1
-
-#: Points of the front.
-FRONT_POINTS = 24
 
 
 def as_dict(
@@ -91,11 +87,10 @@ def _models(search: Search, outcome: Outcome) -> list[dict[str, Any]]:
 
 def _told(search: Search, model: MeasuredModel) -> dict[str, Any]:
     """The mean width is of all weights, as that of the result: layers that are in float anyway are included."""
-    layers, (chosen, in_float) = search.candidates.base.layers, search.prices.weights
+    layers = search.candidates.base.layers
     weight_bits = sum(layers[name].weight.integers.numel() * bits for name, bits in model.bits.items())
-    mean = (weight_bits + FLOAT_BITS * in_float) / (chosen + in_float)
     known = {key: value for key, value in model.as_dict().items() if key != "configuration"}
-    return {**known, "bits_per_weight": mean}
+    return {**known, "bits_per_weight": search.prices.bits_per_weight(weight_bits)}
 
 
 def _layers(search: Search, allocation: Allocation) -> list[dict[str, Any]]:
@@ -112,7 +107,7 @@ def _point(search: Search, allocation: Allocation) -> dict[str, Any]:
     return {
         "bytes": prices.rest + int(allocation.totals["bytes"]),
         "divergence": prices.divergence(allocation),
-        "bits_per_weight": prices.bits_per_weight(allocation),
+        "bits_per_weight": prices.bits_per_weight(allocation.totals["weight_bits"]),
         "bit_operations": allocation.totals["bit_operations"],
         "bits": {name: option.bits for name, option in allocation.layers.items()},
         "act_bits": list(allocation.act_bits),

@@ -21,6 +21,9 @@ from kaldi_quant.quant.search.sizes import Bytes
 from kaldi_quant.quant.search.store import Store
 from kaldi_quant.quant.search.widths import FLOAT_BITS, Widths, with_widths
 
+#: Points of the predicted front that results tell, and among which a budget of word errors looks for the smallest.
+FRONT_POINTS = 24
+
 
 @dataclass(frozen=True)
 class Proposal:
@@ -186,7 +189,8 @@ class Search:
     def proposal(self, allocation: Allocation, budget: str) -> Proposal:
         """What an allocation is predicted to cost; ``budget`` is told in its description."""
         widths = {name: Widths(option.bits, option.act_bits) for name, option in allocation.layers.items()}
-        bits, divergence = self.prices.bits_per_weight(allocation), self.prices.divergence(allocation)
+        bits = self.prices.bits_per_weight(allocation.totals["weight_bits"])
+        divergence = self.prices.divergence(allocation)
         size = self.prices.rest + int(allocation.totals["bytes"])
         # The second time with the right size in the description, which is part of the file.
         for _ in range(2):

@@ -6,10 +6,7 @@ from kaldi_quant.errors import UsageError
 from kaldi_quant.quant.search.budget import Budget
 from kaldi_quant.quant.search.measured_model import MeasuredModel
 from kaldi_quant.quant.search.models import Models
-from kaldi_quant.quant.search.search import Proposal
-
-#: The points of the predicted front among which the smallest is looked for.
-POINTS = 24
+from kaldi_quant.quant.search.search import FRONT_POINTS, Proposal
 
 # Word error rates are quotients of whole numbers: what differs by less is the same.
 _ROUNDING = 1e-9
@@ -31,7 +28,7 @@ def smallest_within(models: Models, budget: Budget) -> Proposal:
     in_float = models.float_errors()
     assert in_float is not None
     search = models.search
-    front = search.front(POINTS, budget.text)
+    front = search.front(FRONT_POINTS, budget.text)
     if not front:
         raise UsageError(search.too_much_work())
     most = in_float.percent + budget.amount
