@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from kaldi_quant.quant.config import PtqConfig
     from kaldi_quant.quant.network import QuantizedNetwork
 
-# Stands for what is measured of a result in the size of its record: numbers of as many digits.
-_SOME_DIVERGENCE, _SOME_RATIO = 0.012345678901234567, 23.45
-
 
 class Artefacts:
     """Integer models' files: as they will be, and as they are."""
@@ -30,7 +27,7 @@ class Artefacts:
         from kaldi_quant.quant.divergence import Divergence
 
         with tempfile.TemporaryDirectory() as folder:
-            lost = Divergence(_SOME_DIVERGENCE, 0.0, dict.fromkeys(network.layers, _SOME_RATIO), 0)
+            lost = Divergence(0.0, 0.0, dict.fromkeys(network.layers, 0.0), 0)
             record = make_record(network, config, None, self.calibration, self.subsampling, lost)
             return save(Path(folder) / "measured", network, self.model, record)
 

@@ -21,8 +21,8 @@ import safetensors.numpy
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import FormatError
 
-#: Written into every file; readers refuse newer ones.
-VERSION = 1
+#: Written into every file; readers refuse others.
+VERSION = 2
 
 _KEY = "kaldi_quant"
 _CHECKSUM = "checksum"
@@ -102,7 +102,7 @@ def read_container(path: str | os.PathLike[str]) -> Container:
     """Reads a file.
 
     Raises:
-        FormatError: the file is missing, truncated, was changed after it was written, or is of a newer format.
+        FormatError: the file is missing, truncated, was changed after it was written, or is of another format.
     """
     container = Container(os.fspath(path), {}, {})
     try:
@@ -164,8 +164,7 @@ def _content(container: Container, text: str) -> dict[str, Any]:
     version = content.pop("version", None) if isinstance(content, dict) else None
     if type(version) is not int or version < 1:
         container.fail(f"its description should be a JSON object with a version, found {text[:40]!r}")
-    if version > VERSION:
-        container.fail(
-            f"it has version {version} of the format, newer than {VERSION}: read it with a newer kaldi_quant"
-        )
+    if version != VERSION:
+        remedy = "read it with a newer kaldi_quant" if version > VERSION else "write it again with this kaldi_quant"
+        container.fail(f"it has version {version} of the format, and {VERSION} is read here: {remedy}")
     return content

@@ -2,9 +2,9 @@
 
 ``LAYER.weight`` holds the integers, each as its offset from the grid's least, in exactly as many bits as the grid has,
 row by row; ``LAYER.scale`` a float32 for each row; ``LAYER.zero_point``, of affine grids alone, one integer for each
-row, packed like the weights. ``LAYER.bias`` holds integers packed in two's complement to the width of the widest, none
-where all are zero; with dynamic ranges float32. ``activation_scale`` and ``activation_zero_point`` hold those of all
-nodes on grids, in the order of their description; a network input has one for each column.
+row, packed like the weights. ``LAYER.bias`` holds int32, with dynamic ranges float32. ``activation_scale`` and
+``activation_zero_point`` hold those of all nodes on grids, in the order of their description; a network input has one
+for each column.
 """
 
 from __future__ import annotations
@@ -25,14 +25,13 @@ from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.input_grids import has_constant, input_grid
 from kaldi_quant.quant.integer_graph import IntegerGraph
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear, check_accumulator
-from kaldi_quant.quant.packing import pack, pack_signed, packed_bytes, signed_width, unpack, unpack_signed
+from kaldi_quant.quant.packing import pack, packed_bytes, unpack
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
 from kaldi_quant.quant.spec import QSpec
 
 Tensors = dict[str, np.ndarray]
 
 _LARGEST_SIDE = 1 << 24
-_WIDEST_BIAS = 32
 
 
 @dataclass(frozen=True)
@@ -67,13 +66,9 @@ def layer_tensors(name: str, layer: IntegerLinear | DynamicLinear) -> tuple[Tens
     }
     if not spec.symmetric:
         tensors[f"{name}.zero_point"] = pack(weight.zero_point.numpy() - spec.qmin, spec.bits)
-    bias = layer.bias.numpy()
+    tensors[f"{name}.bias"] = layer.bias.numpy()
     if isinstance(layer, DynamicLinear):
         described["dynamic"] = spec_fields(layer.spec)
-        tensors[f"{name}.bias"] = bias
-    elif width := signed_width(bias):
-        described["bias_bits"] = width
-        tensors[f"{name}.bias"] = pack_signed(bias, width)
     return tensors, described
 
 
@@ -86,16 +81,11 @@ def take_layer(container: Container, name: str, described: Fields) -> StoredLaye
     weight = _take_weight(container, name, described)
     rows = len(weight.integers)
     dynamic = described.spec("dynamic") if described.has("dynamic") else None
+    bias = container.take(f"{name}.bias", "int32" if dynamic is None else "float32", rows)
+    if not np.isfinite(bias).all():
+        container.fail(f"the layer {name} has a bias that is not finite")
     if dynamic is not None:
         _require_activation(container, f"the layer {name}", dynamic)
-        bias = container.take(f"{name}.bias", "float32", rows)
-        if not np.isfinite(bias).all():
-            container.fail(f"the layer {name} has a bias that is not finite")
-    else:
-        width = described.int_between("bias_bits", 0, _WIDEST_BIAS, default=0)
-        bias = np.zeros(rows, np.int32)
-        if width:
-            bias = unpack_signed(container.take(f"{name}.bias", "uint8", packed_bytes(rows, width)), width, rows)
     described.finish()
     return StoredLayer(weight, torch.from_numpy(bias.copy()), dynamic)
 

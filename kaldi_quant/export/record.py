@@ -21,6 +21,9 @@ ARTEFACT_NAME = "quantized.safetensors"
 RECORD_NAME = "quantization.json"
 _FORMAT = 1
 
+# Digits of the longest divergence and ratio in JSON.
+_LONGEST_KL, _LONGEST_RATIO = 24, 8
+
 
 def make_record(
     network: QuantizedNetwork,
@@ -40,13 +43,14 @@ def make_record(
         subsampling: frames per output row.
         lost: the divergence from the float network on calibration data.
     """
+    ratios = _ratios(lost)
     layers = [
         {
             "name": name,
             "bits": layer.weight.spec.bits,
             "act_bits": network.act_bits(name),
             "parameters": layer.weight.integers.numel(),
-            "sqnr_db": round(lost.sqnr_db[name], 2),
+            "sqnr_db": ratios[name],
         }
         for name, layer in network.layers.items()
     ]
@@ -58,12 +62,23 @@ def make_record(
         "config": config.as_dict(),
         "calibration": calibration,
         "calibration_kl": lost.kl,
+        "padding": _padding(lost),
         "frame_subsampling_factor": subsampling,
         "bits_per_weight": bits_per_weight(network),
         "float_bytes": float_inference_bytes(network.nnet),
         "layers": layers,
         "float_layers": network.float_layers,
     }
+
+
+def _padding(lost: Divergence) -> str:
+    """Spaces that make records of all divergences equally long, so that a file's size is known before they are."""
+    ratios = [_LONGEST_RATIO - len(json.dumps(ratio)) for ratio in _ratios(lost).values()]
+    return " " * sum(missing for missing in [_LONGEST_KL - len(json.dumps(lost.kl)), *ratios] if missing > 0)
+
+
+def _ratios(lost: Divergence) -> dict[str, float]:
+    return {name: round(ratio, 2) for name, ratio in lost.sqnr_db.items()}
 
 
 def float_record(nnet: Nnet) -> dict[str, Any]:

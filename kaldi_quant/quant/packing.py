@@ -10,9 +10,6 @@ import numpy as np
 
 from kaldi_quant.quant.spec import Bits
 
-#: The widest integers that can be packed.
-WIDEST: Bits = 32
-
 # So many integers fill whole bytes, whatever their width.
 _GROUP = 8
 
@@ -27,7 +24,7 @@ def pack(integers: np.ndarray, bits: Bits) -> np.ndarray:
 
     Args:
         integers: any shape, of an integer type, in 0..2^bits-1; packed row by row.
-        bits: the width, 1 to 32.
+        bits: the width, 1 to 16.
 
     Returns:
         (packed_bytes,) uint8.
@@ -51,15 +48,15 @@ def unpack(packed: np.ndarray, bits: Bits, count: int) -> np.ndarray:
 
     Args:
         packed: (packed_bytes,) uint8.
-        bits: the width, 1 to 32.
+        bits: the width, 1 to 16.
         count: how many integers there are.
 
     Returns:
-        (count,) int64 where 32 bits are wanted, else int32.
+        (count,) int32.
     """
     groups = np.zeros((-(-count // _GROUP), bits), np.uint8)
     groups.reshape(-1)[: packed.size] = packed
-    integers = np.empty((len(groups), _GROUP), np.int64 if bits == WIDEST else np.int32)
+    integers = np.empty((len(groups), _GROUP), np.int32)
     mask = np.uint64((1 << bits) - 1)
     for column, first, shift, width in _columns(bits):
         spread = np.zeros((len(groups), 8), np.uint8)
@@ -73,21 +70,3 @@ def _columns(bits: Bits) -> Iterator[tuple[int, int, int, int]]:
     for column in range(_GROUP):
         first, shift = divmod(column * bits, 8)
         yield column, first, shift, packed_bytes(shift + bits, 1)
-
-
-def signed_width(integers: np.ndarray) -> Bits:
-    """The bits that two's complement needs for the widest of some integers; 0 where all are zero."""
-    if not integers.any():
-        return 0
-    wide = integers.astype(np.int64)
-    return int(np.where(wide < 0, ~wide, wide).max()).bit_length() + 1
-
-
-def pack_signed(integers: np.ndarray, bits: Bits) -> np.ndarray:
-    """Packs integers in -2^(bits-1)..2^(bits-1)-1, as offsets from the least possible one; see ``pack``."""
-    return pack(integers.astype(np.int64) + (1 << (bits - 1)), bits)
-
-
-def unpack_signed(packed: np.ndarray, bits: Bits, count: int) -> np.ndarray:
-    """Unpacks what ``pack_signed`` made: (count,) int32."""
-    return (unpack(packed, bits, count).astype(np.int64) - (1 << (bits - 1))).astype(np.int32)

@@ -61,7 +61,7 @@ def test_from_a_budget_to_a_model(
     assert len(result["front"]) > 4
     artefact = out / "quantized.safetensors"
     assert artefact.stat().st_size == result["measured"]["bytes"]
-    assert abs(result["measured"]["bytes"] - result["predicted"]["bytes"]) <= 64
+    assert result["measured"]["bytes"] == result["predicted"]["bytes"]
     config = read_config(out / "allocation.yaml")
     assert f"{result['predicted']['bytes']} bytes" in config.description
     assert {name: fields["bits"] for name, fields in config.layers.items()} == {

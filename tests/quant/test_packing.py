@@ -5,10 +5,10 @@ import time
 import numpy as np
 import pytest
 
-from kaldi_quant.quant.packing import pack, pack_signed, packed_bytes, signed_width, unpack, unpack_signed
+from kaldi_quant.quant.packing import pack, packed_bytes, unpack
 
 
-@pytest.mark.parametrize("bits", range(1, 33))
+@pytest.mark.parametrize("bits", range(1, 17))
 def test_every_width_comes_back_and_takes_no_more_than_its_bits(bits: int) -> None:
     rng = np.random.default_rng(bits)
     for count in (0, 1, 7, 8, 9, 1000, 1003):
@@ -32,17 +32,6 @@ def test_eight_and_sixteen_bits_are_bytes() -> None:
     integers = np.array([0, 1, 127, 200, 255])
     assert pack(integers, 8).tolist() == integers.tolist()
     assert pack(integers * 257, 16).tobytes() == (integers * 257).astype("<u2").tobytes()
-
-
-@pytest.mark.parametrize(
-    ("integers", "width"),
-    [([0, 0], 0), ([-1], 1), ([1], 2), ([0, -1, 1], 2), ([127, -128], 8), ([128], 9), ([2**31 - 1, -(2**31)], 32)],
-)
-def test_signed_integers_take_the_width_of_the_widest(integers: list[int], width: int) -> None:
-    values = np.array(integers, np.int32)
-    assert signed_width(values) == width
-    if width:
-        assert np.array_equal(unpack_signed(pack_signed(values, width), width, len(values)), values)
 
 
 def test_ten_million_weights_take_no_time() -> None:

@@ -319,7 +319,7 @@ def test_a_killed_search_measures_nothing_twice(
 
 def test_measurements_of_something_else_are_not_taken(tmp_path: Path) -> None:
     path = tmp_path / "measurements.json"
-    measurement = Measurement(Choice("weights", "tdnn1", 4, "measured"), 0.1, {"tdnn1": 9})
+    measurement = Measurement(Choice("weights", "tdnn1", 4, "measured"), 0.1)
     Store(path, {"model": "a", "calibration set": "b"}).add(measurement)
     assert Store(path, {"model": "a", "calibration set": "b"}).measurements == [measurement]
     with pytest.raises(DataError, match=r"holds measurements with another calibration set: move it away"):

@@ -225,7 +225,7 @@ def test_the_smallest_within_a_word_error_rate(
 
 def test_word_errors_belong_to_a_graph_and_divergences_do_not(tmp_path: Path) -> None:
     path, about = tmp_path / "measurements.json", {"model": "a"}
-    measurement = Measurement(Choice("weights", "tdnn1", 4, "measured"), 0.1, {"tdnn1": 9})
+    measurement = Measurement(Choice("weights", "tdnn1", 4, "measured"), 0.1)
     model = MeasuredModel("digest", {"tdnn1": 4}, {"tdnn1": 8}, 100, 0.1)
     Store(path, about).add(measurement)
     content = json.loads(path.read_text())

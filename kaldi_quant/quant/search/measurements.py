@@ -51,22 +51,20 @@ class Measurement:
         choice: see there.
         divergence: mean Kullback-Leibler divergence from the float network in nats per frame; of weights and inputs
             less that of the base.
-        bias_bits: the width of the stored bias of each layer that has changed; of the base, of all.
     """
 
     choice: Choice
     divergence: Nats
-    bias_bits: dict[str, Bits]
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {**self.choice._asdict(), "divergence": self.divergence, "bias_bits": self.bias_bits}
+        return {**self.choice._asdict(), "divergence": self.divergence}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Measurement:
         """What ``as_dict`` made."""
         choice = Choice(*(content[name] for name in Choice._fields))
-        return cls(choice, float(content["divergence"]), dict(content["bias_bits"]))
+        return cls(choice, float(content["divergence"]))
 
 
 class Meter:

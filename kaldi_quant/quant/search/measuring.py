@@ -10,9 +10,7 @@ from kaldi_quant.quant.search.candidates import Candidates
 from kaldi_quant.quant.search.measurements import Choice, Measurement, Meter, Nats
 from kaldi_quant.quant.search.options import SearchOptions
 from kaldi_quant.quant.search.second_order import SecondOrder
-from kaldi_quant.quant.search.sizes import bias_bits
 from kaldi_quant.quant.search.store import Store
-from kaldi_quant.quant.search.widths import FLOAT_BITS
 from kaldi_quant.quant.spec import Bits
 
 # Curvature is averaged over so many utterances.
@@ -81,15 +79,15 @@ class Measuring:
         kind, layer, bits, how = choice
         second_order = how == "second-order"
         if kind == "base":
-            return Measurement(choice, self.meter.divergence(self.base), _biases(self.base, list(self.base.layers)))
+            return Measurement(choice, self.meter.divergence(self.base))
         if kind == "weights":
             network = self.candidates.with_weights(layer, bits)
             cost: Cost = self._cost_of_weights if second_order else self._measured_cost
-            return Measurement(choice, cost(network, [layer]), _biases(network, [layer] if bits != FLOAT_BITS else []))
+            return Measurement(choice, cost(network, [layer]))
         group = next(group for group in self.candidates.input_groups if group[0] == layer)
         network = self.candidates.with_inputs(group, bits)
         cost = self._cost_of_inputs if second_order else self._measured_cost
-        return Measurement(choice, cost(network, group), _biases(network, group))
+        return Measurement(choice, cost(network, group))
 
     def _measured_cost(self, network: QuantizedNetwork, _: Sequence[str]) -> Nats:
         return self.meter.divergence(network) - self.base_measurement.divergence
@@ -105,7 +103,3 @@ class Measuring:
     @cached_property
     def _second_order(self) -> SecondOrder:
         return SecondOrder(self.base.nnet, self.base.layers, self.meter.data.some(_UTTERANCES_OF_CURVATURE))
-
-
-def _biases(network: QuantizedNetwork, names: Sequence[str]) -> dict[str, Bits]:
-    return {name: bias_bits(network.layers[name]) for name in names}

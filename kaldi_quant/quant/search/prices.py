@@ -35,7 +35,6 @@ class Prices:
         self.measuring, self.config, self.file_size = measuring, config, file_size
         self.base, self.options = measuring.base, measuring.options
         self.layer_configs = config.for_layers(measuring.candidates.kinds)
-        self.groups = {name: group for group in measuring.candidates.input_groups for name in group}
 
     @cached_property
     def problem(self) -> Problem:
@@ -73,19 +72,7 @@ class Prices:
 
     def _integer_bytes(self, name: str, widths: Widths) -> Bytes:
         rows, columns = self.base.layers[name].weight.integers.shape
-        return layer_bytes(rows, columns, self._spec(name, widths), self._bias_bits(name, widths))
-
-    def _bias_bits(self, name: str, widths: Widths) -> Bits:
-        """As measured; where both widths differ from the base's, what each of them changes counts."""
-        base = self.options.base
-        found = in_base = self.measuring.base_measurement.bias_bits[name]
-        if widths.bits == FLOAT_BITS:
-            return 0
-        if widths.bits != base.bits:
-            found = self.measuring.of_weights(name, widths.bits).bias_bits[name]
-        if widths.act_bits != base.act_bits:
-            found += self.measuring.of_inputs(self.groups[name], widths.act_bits).bias_bits[name] - in_base
-        return max(0, found)
+        return layer_bytes(rows, columns, self._spec(name, widths))
 
     @cached_property
     def _all_in_base(self) -> dict[str, Widths]:
@@ -105,10 +92,9 @@ class Prices:
         return self._base_file - sum(self._integer_bytes(name, self.options.base) for name in self.base.layers)
 
     def size(self, chosen: Mapping[str, Widths], config: PtqConfig) -> Bytes:
-        """Of the file with layers in some widths; to the byte as long as biases are as wide as they were measured."""
+        """Of the file with layers in some widths, to the byte."""
         layers = {name: in_widths(self.layer_configs[name], widths) for name, widths in chosen.items()}
-        biases = {name: self._bias_bits(name, widths) for name, widths in chosen.items()}
-        return self.file_size(hollow_network(self.base, layers, biases), config)
+        return self.file_size(hollow_network(self.base, layers), config)
 
     @cached_property
     def weights(self) -> tuple[int, int]:
