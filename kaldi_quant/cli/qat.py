@@ -172,7 +172,8 @@ class _Run:
         held_out: list[tuple[str, np.ndarray]] = []
         if self.qat.held_out:
             held_out = list(read_utterances(self.path, self.qat.held_out, self.inference).utterances)
-        cut = FeatureOptions(options.num_epochs, _one_size(options.minibatch_size), options.srand)
+        size = _one_size(options.minibatch_size)
+        cut = FeatureOptions(options.num_epochs, size, options.srand, options.augmentation)
         return FeatureSource(self.data.utterances, self._distillation(network), cut, subsampling, held_out, self.place)
 
     def learned(self, options: WidthOptions, config: PtqConfig, epochs: int | None, folder: Path) -> PtqConfig:

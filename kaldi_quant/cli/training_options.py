@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kaldi_quant.cli.options import grouped_options, kaldi_bool_option
+from kaldi_quant.errors import UsageError
 
 if TYPE_CHECKING:
+    from kaldi_quant.train.augmentation import AugmentationOptions
     from kaldi_quant.train.chain.options import ChainOptions
     from kaldi_quant.train.chain_source import SourceOptions
     from kaldi_quant.train.loop import LoopOptions
@@ -51,6 +53,23 @@ _OPTIONS = (
     click.option("--l2-regularize", type=float, default=0.0, show_default=True, help="Penalty on the squared output."),
     click.option("--out-of-range-regularize", type=float, default=0.01, show_default=True, help="Beyond ±30."),
     click.option("--srand", type=int, default=0, show_default=True, help="Decides the order of the examples."),
+    click.option(
+        "--vtlp",
+        type=float,
+        default=0.0,
+        show_default=True,
+        metavar="SHARE",
+        help="Other speakers: frequencies are stretched at random by up to so much, such as 0.1.",
+    ),
+    click.option(
+        "--filter-augment",
+        type=float,
+        default=0.0,
+        show_default=True,
+        metavar="DB",
+        help="Other channels: frequencies are amplified at random by up to so many decibels, such as 4.",
+    ),
+    click.option("--mfcc-config", metavar="FILE", help="How the features were made, for these two."),
     click.option("--device", default="cpu", show_default=True, metavar="cpu|cuda", help="What computes."),
     kaldi_bool_option("--bf16", default=False, help="Compute the trained network's products in bfloat16."),
     click.option(
@@ -83,6 +102,9 @@ class TrainingArguments:
     l2_regularize: float
     out_of_range_regularize: float
     srand: int
+    vtlp: float
+    filter_augment: float
+    mfcc_config: str | None
     device: str
     bf16: bool
     num_jobs: int
@@ -104,7 +126,17 @@ class TrainingArguments:
         """Of reading examples."""
         from kaldi_quant.train.chain_source import SourceOptions
 
-        return SourceOptions(self.num_epochs, self.minibatch_size, self.srand)
+        return SourceOptions(self.num_epochs, self.minibatch_size, self.srand, self._augmentation())
+
+    def _augmentation(self) -> AugmentationOptions | None:
+        if not self.vtlp and not self.filter_augment:
+            return None
+        if self.mfcc_config is None:
+            raise UsageError("--vtlp and --filter-augment change cepstra: give --mfcc-config, such as mfcc_hires.conf")
+        from kaldi_quant.kaldi.mfcc_options import read_mfcc_config
+        from kaldi_quant.train.augmentation import AugmentationOptions
+
+        return AugmentationOptions(self.vtlp, self.filter_augment, read_mfcc_config(self.mfcc_config))
 
     def loop(self) -> LoopOptions:
         """Of the loop."""

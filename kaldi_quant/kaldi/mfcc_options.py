@@ -73,6 +73,10 @@ class MfccOptions:
         """The distance between two frames in samples."""
         return int(np.float32(self.sample_frequency) * np.float32(0.001) * np.float32(self.frame_shift))
 
+    def highest(self) -> float:
+        """The frequency at which the mel bins end, in Hz."""
+        return self.high_freq if self.high_freq > 0 else self.sample_frequency / 2 + self.high_freq
+
 
 def read_mfcc_config(path: str | os.PathLike[str], options: MfccOptions | None = None) -> MfccOptions:
     """Reads a configuration file: ``--name=value`` on each line, ``#`` begins a comment, blank lines are skipped.
@@ -177,7 +181,7 @@ def _check(options: MfccOptions) -> None:
 def _check_mel_bins(options: MfccOptions) -> None:
     """Each mel bin must hold at least one bin of the FFT."""
     nyquist = options.sample_frequency / 2
-    high = options.high_freq if options.high_freq > 0 else nyquist + options.high_freq
+    high = options.highest()
     if not 0 <= options.low_freq < high <= nyquist:
         raise UsageError(
             f"--low-freq={options.low_freq:g} and --high-freq={options.high_freq:g} must be frequencies in this order, "
@@ -186,9 +190,9 @@ def _check_mel_bins(options: MfccOptions) -> None:
     size = options.window_samples()
     if options.round_to_power_of_two:
         size = 1 << (size - 1).bit_length()
-    mel_low, mel_high = _mel(np.array([options.low_freq, high], np.float64))
+    mel_low, mel_high = mel(np.array([options.low_freq, high], np.float64))
     edges = np.linspace(mel_low, mel_high, options.num_mel_bins + 2)
-    centres = _mel(np.arange(size // 2) * options.sample_frequency / size)
+    centres = mel(np.arange(size // 2) * options.sample_frequency / size)
     # The extraction computes in float32, which may miss a frequency that lies in a bin by a hair.
     hair = 1e-6 * mel_high
     inside = np.searchsorted(centres, edges[2:] - hair, "left") - np.searchsorted(centres, edges[:-2] + hair, "right")
@@ -199,6 +203,11 @@ def _check_mel_bins(options: MfccOptions) -> None:
         )
 
 
-def _mel(frequency: np.ndarray) -> np.ndarray:
-    """Kaldi's mel scale."""
+def mel(frequency: np.ndarray) -> np.ndarray:
+    """Kaldi's mel scale, of frequencies in Hz."""
     return 1127.0 * np.log1p(frequency / 700.0)
+
+
+def hertz(mels: np.ndarray) -> np.ndarray:
+    """The frequencies that lie there on Kaldi's mel scale."""
+    return 700.0 * np.expm1(mels / 1127.0)

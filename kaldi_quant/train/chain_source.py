@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.egs import EgsOptions
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.train.archives import EgsFolder, possible_shifts
+from kaldi_quant.train.augmentation import Augmentation, AugmentationOptions
 from kaldi_quant.train.examples import chain_shares
 from kaldi_quant.train.objective import ChainLoss, Loss, Validation
 
@@ -21,7 +22,8 @@ class SourceOptions:
         num_epochs: passes over all archives, each with another frame shift; three of them are one of Kaldi's epochs
             for a model with frame-subsampling factor 3.
         minibatch_size: Kaldi's ``--minibatch-size``.
-        srand: decides the order.
+        srand: decides the order, and how features are changed.
+        augmentation: how much they are; None for not at all.
 
     Raises:
         UsageError: there cannot be so many passes.
@@ -30,6 +32,7 @@ class SourceOptions:
     num_epochs: int = 3
     minibatch_size: str = "64"
     srand: int = 0
+    augmentation: AugmentationOptions | None = None
 
     def __post_init__(self) -> None:
         if self.num_epochs < 0:
@@ -58,6 +61,8 @@ class ChainSource:
         self.egs, self.loss, self.options = egs, loss, options
         models = [model, loss.distillation.teacher] if loss.distillation else [model]
         self.shifts = possible_shifts(egs.archives[0], models, subsampling)
+        wanted = options.augmentation
+        self._augmentation = None if wanted is None else Augmentation(wanted, model.input_dim)
         self._validation = Validation(egs.validation, loss) if egs.validation else None
         self._combination = Validation(egs.combination, loss) if egs.combination else None
 
@@ -73,8 +78,12 @@ class ChainSource:
     def losses(self, iteration: int, model: AcousticModel) -> Iterator[Loss]:
         """The loss of this process's share of each minibatch."""
         archive, shift = self.egs.iteration(iteration, self.shifts)
-        options = EgsOptions(self.options.minibatch_size, shift, srand=self.options.srand + iteration)
-        for batch in chain_shares(f"ark:{archive}", options, model, self.loss.place.group):
+        srand, group = self.options.srand, self.loss.place.group
+        options = EgsOptions(self.options.minibatch_size, shift, srand=srand + iteration)
+        for number, batch in enumerate(chain_shares(f"ark:{archive}", options, model, group)):
+            if batch is not None and self._augmentation is not None:
+                feats = self._augmentation(batch.feats, (srand, iteration, number), group.share)
+                batch = replace(batch, feats=feats)
             yield Loss.none() if batch is None else self.loss(model, batch)
 
     def validate(self, model: AcousticModel) -> dict[str, float]:

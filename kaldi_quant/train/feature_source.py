@@ -13,6 +13,7 @@ from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.nnet.schedule import Span
 from kaldi_quant.nnet.time_access import Times
+from kaldi_quant.train.augmentation import Augmentation, AugmentationOptions
 from kaldi_quant.train.distillation import Distillation
 from kaldi_quant.train.objective import Loss, mean
 from kaldi_quant.train.parallel.place import Place
@@ -28,13 +29,15 @@ class FeatureOptions:
     Args:
         num_epochs: passes over all utterances; each begins its pieces at another frame.
         minibatch_size: pieces at a time.
-        srand: decides the order.
+        srand: decides the order, and how features are changed.
+        augmentation: how much they are; None for not at all.
         frames: of a piece.
     """
 
     num_epochs: int = 3
     minibatch_size: int = 64
     srand: int = 0
+    augmentation: AugmentationOptions | None = None
     frames: int = _CHUNK
 
     def __post_init__(self) -> None:
@@ -82,6 +85,8 @@ class FeatureSource:
                 )
         if not self.utterances:
             raise DataError("there are no utterances to distil on")
+        wanted = options.augmentation
+        self._augmentation = None if wanted is None else Augmentation(wanted, teacher.input_dim)
 
     def __len__(self) -> int:
         """Iterations: one for each pass."""
@@ -96,10 +101,13 @@ class FeatureSource:
         generator = np.random.default_rng((self.options.srand, iteration))
         pieces = self._pieces(self.utterances, model, generator)
         order = generator.permutation(len(pieces))
-        size = self.options.minibatch_size
+        size, share = self.options.minibatch_size, self.place.group.share
         for begin in range(0, len(order), size):
-            chosen = order[begin : begin + size][self.place.group.share]
-            yield self._loss(model, torch.from_numpy(pieces[chosen])) if len(chosen) else Loss.none()
+            chosen = order[begin : begin + size][share]
+            feats = torch.from_numpy(pieces[chosen])
+            if len(chosen) and self._augmentation is not None:
+                feats = self._augmentation(feats, (self.options.srand, iteration, begin), share)
+            yield self._loss(model, feats) if len(chosen) else Loss.none()
 
     def validate(self, model: AcousticModel) -> dict[str, float]:
         """The divergence on held-out utterances, per frame."""

@@ -12,7 +12,7 @@ from kaldi_quant.errors import DataError
 from kaldi_quant.quant.search.measured_model import MeasuredModel, WordErrors
 from kaldi_quant.quant.search.measurements import Choice, Measurement
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 class Store:

@@ -14,7 +14,9 @@ from pathlib import Path
 import torch
 
 from kaldi_quant.errors import KaldiQuantError, UsageError
+from kaldi_quant.kaldi.mfcc_options import MfccOptions
 from kaldi_quant.kaldi.model import read_model
+from kaldi_quant.train.augmentation import AugmentationOptions
 from kaldi_quant.train.chain.options import ChainOptions
 from kaldi_quant.train.chain_source import SourceOptions
 from kaldi_quant.train.checkpoint import read_checkpoint
@@ -58,6 +60,9 @@ class JobSpecification:
     def read(cls, path: Path) -> JobSpecification:
         """Reads the file that the coordinating process has written."""
         values = json.loads(path.read_text("utf-8"))
+        if (changed := values["source"]["augmentation"]) is not None:
+            mfcc = MfccOptions(**changed.pop("mfcc"))
+            values["source"]["augmentation"] = AugmentationOptions(**changed, mfcc=mfcc)
         kinds = {"data": TrainingData, "chain": ChainOptions, "source": SourceOptions, "optimizer": OptimizerOptions}
         return cls(**{name: kinds[name](**value) if name in kinds else value for name, value in values.items()})
 
