@@ -57,6 +57,7 @@ def recipe(example: Path, tmp_path: Path) -> Path:
         for file in ("feats.scp", "text", "utt2spk"):
             lines = (example / "data" / name / file).read_text().splitlines(keepends=True)
             (folder / file).write_text("".join(lines[:count]).replace(" data/", f" {example}/data/"))
+    shutil.copytree(example / "conf", root / "conf")
     egs = root / "exp/chain/tdnn1a_sp/egs"
     for source, target in (("train", "cegs.1.ark"), ("valid", "valid_diagnostic.cegs")):
         examples = list(read_examples(f"ark:{example}/exp/chain/tdnn1a_sp/egs/{source}_diagnostic.cegs"))[:16]
@@ -90,7 +91,7 @@ def test_fine_tuning_as_its_users_type_it(recipe: Path) -> None:
 def test_from_a_kaldi_folder_to_a_table_of_three_models(recipe: Path) -> None:
     (recipe / "plain.yaml").write_text("default: {bits: 4, method: mse}\n")
     options = ["--config", recipe / "plain.yaml", "--num-epochs", 1, "--minibatch-size", 8, "--nj", 1]
-    options += ["--calibration-dir", "data/train_sub_hires"]
+    options += ["--calibration-dir", "data/train_sub_hires", "--vtlp", 0.1, "--filter-augment", 4]
     places = ["--model-dir", "exp/chain/tdnn1a_sp", "--graph-dir", GRAPH, "--data-dir", "data/test_hires"]
     result = run(["bash", ROOT / "run_qat.sh", *options, *places, recipe])
     assert result.returncode == 0, result.stderr
@@ -99,6 +100,8 @@ def test_from_a_kaldi_folder_to_a_table_of_three_models(recipe: Path) -> None:
     for name in ("float", "after training", "trained"):
         assert any(name in row for row in rows), (name, rows)
     assert (out / "quantized.safetensors").stat().st_size < 450_000
+    record = json.loads((out / "progress.json").read_text())["options"]["source"]["augmentation"]
+    assert (record["vtlp"], record["filter_augment"], record["mfcc"]["num_ceps"]) == (0.1, 4, 40)
     assert {"dequantized.mdl", "quantized.onnx", "compare.html", "objective.png"} <= {
         path.name for path in out.iterdir()
     }

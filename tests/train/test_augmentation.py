@@ -85,9 +85,7 @@ def test_what_is_impossible_is_refused() -> None:
     ):
         with pytest.raises(UsageError, match=sentence):
             AugmentationOptions(*values)
-    with pytest.raises(
-        UsageError, match=r"--num-ceps=40, and the model.s features have dimension 43"
-    ):
+    with pytest.raises(UsageError, match=r"--num-ceps=40, and the model.s features have dimension 43"):
         Augmentation(AugmentationOptions(0.1, 0.0, HIRES), 43)
 
 

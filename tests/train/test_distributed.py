@@ -5,7 +5,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,10 +17,12 @@ import torch
 from kaldi_quant.cli.main import run
 from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.kaldi.egs import EgsOptions
+from kaldi_quant.kaldi.mfcc_options import read_mfcc_config
 from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.spec import QSpec
+from kaldi_quant.train.augmentation import AugmentationOptions
 from kaldi_quant.train.chain_source import SourceOptions
 from kaldi_quant.train.distillation import Distillation
 from kaldi_quant.train.examples import chain_shares
@@ -186,14 +188,22 @@ def test_nothing_of_a_group_is_left(pair: tuple[Path, list[dict[str, object]]]) 
     assert [found["threads"] for found in pair[1]] == [[], []]
 
 
-def test_the_shares_of_a_minibatch_make_it_up(example: Path, egs: Path) -> None:
+def augmented(example: Path) -> AugmentationOptions:
+    return AugmentationOptions(0.1, 4.0, read_mfcc_config(example / "conf/mfcc_hires.conf"))
+
+
+@pytest.mark.parametrize("augmentation", [None, augmented], ids=["as they are", "augmented"])
+def test_the_shares_of_a_minibatch_make_it_up(
+    example: Path, egs: Path, augmentation: Callable[[Path], AugmentationOptions] | None
+) -> None:
+    options = SourceOptions(1, "4", augmentation=augmentation and augmentation(example))
     chain = example / "exp/chain/tdnn1a_sp"
     data, model = TrainingData(str(egs), str(chain / "den.fst"), 3), read_model(chain / "final.mdl")
     sums = []
     for groups in ([Group()], [Group(rank, 3) for rank in range(3)]):
         parts = []
         for group in groups:
-            network, _, source = prepare(model, data, CHAIN, SourceOptions(1, "4"), Place(group=group))
+            network, _, source = prepare(model, data, CHAIN, options, Place(group=group))
             with torch.no_grad():
                 parts.append([(float(loss.value), loss.weight) for loss in source.losses(1, network)])
         # (minibatches, shares, 2)
@@ -210,7 +220,10 @@ def test_a_process_without_a_share_has_none(example: Path, egs: Path) -> None:
     assert [len(share.feats) for share in shares if share] == [1, 1, 1]
 
 
-def test_the_shares_of_pieces_of_utterances_make_them_up(example: Path) -> None:
+@pytest.mark.parametrize("augmentation", [None, augmented], ids=["as they are", "augmented"])
+def test_the_shares_of_pieces_of_utterances_make_them_up(
+    example: Path, augmentation: Callable[[Path], AugmentationOptions] | None
+) -> None:
     model = AcousticModel(read_model(example / "exp/chain/tdnn1a_sp/final.mdl").nnet)
     generator = np.random.default_rng(0)
     utterances = [(str(n), generator.normal(size=(80, model.input_dim)).astype(np.float32)) for n in range(5)]
@@ -220,7 +233,7 @@ def test_the_shares_of_pieces_of_utterances_make_them_up(example: Path) -> None:
             parameter.mul_(1.01)
     sums = []
     for groups in ([Group()], [Group(rank, 2) for rank in range(2)]):
-        options = FeatureOptions(1, 3, frames=40)
+        options = FeatureOptions(1, 3, augmentation=augmentation and augmentation(example), frames=40)
         sources = [FeatureSource(utterances, Distillation(model), options, 3, (), Place(group=g)) for g in groups]
         with torch.no_grad():
             sums.append(sum(loss.sums["kl"] for source in sources for loss in source.losses(0, student)))

@@ -195,6 +195,9 @@ def test_what_cannot_be(example: Path, egs: Path, tmp_path: Path, capsys: pytest
         )
     assert cli.run(["qat", "--num-jobs=2", "final.mdl", "scp:feats.scp", str(tmp_path / "qat")]) == 1
     assert capsys.readouterr().err.startswith("kaldi-quant qat: --num-jobs: ")
+    model = str(example / "exp/chain/tdnn1a_sp/final.mdl")
+    assert cli.run(["train", "--vtlp=0.1", model, str(egs), str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err.startswith("kaldi-quant train: --vtlp and --filter-augment change cepstra: give ")
 
 
 def test_the_verb_runs_jobs_as_processes(
