@@ -17,6 +17,7 @@ from kaldi_quant.errors import DataError, UsageError
 if TYPE_CHECKING:
     import numpy as np
 
+    from kaldi_quant.kaldi.model import Model
     from kaldi_quant.quant.search.measured_model import WordErrors
     from kaldi_quant.quant.search.models import Scorer
 
@@ -69,8 +70,12 @@ class ScoringArguments:
             "way of decoding": {name: value for name, value in options.items() if name not in _WITHOUT_EFFECT},
         }
 
-    def scorer(self, model: str) -> Scorer:
+    def scorer(self, path: str, model: Model) -> Scorer:
         """Decodes log-likelihoods of a model, and scores them at the best point of the usual sweep.
+
+        Args:
+            path: of the model.
+            model: what was read from there.
 
         Raises:
             UsageError: the number of jobs is impossible, or the model is no chain model.
@@ -78,11 +83,10 @@ class ScoringArguments:
         from kaldi_quant.decode.decoding import decode
         from kaldi_quant.decode.options import DecodeOptions, ScoreOptions
         from kaldi_quant.decode.scoring import score
-        from kaldi_quant.kaldi.model import read_model
         from kaldi_quant.kaldi.tables import matrix_writer
 
-        if len(read_model(model).priors):
-            raise UsageError(f"{model} has priors: word errors are measured here for chain models alone")
+        if len(model.priors):
+            raise UsageError(f"{path} has priors: word errors are measured here for chain models alone")
         graph, data = self._folders()
         options = DecodeOptions(nj=self.nj)
 
@@ -92,7 +96,7 @@ class ScoringArguments:
                 with matrix_writer(loglikes) as writer:
                     for name, matrix in rows:
                         writer.write(name, matrix)
-                decode(model, str(graph / "HCLG.fst"), loglikes, words, folder, options)
+                decode(path, str(graph / "HCLG.fst"), loglikes, words, folder, options)
                 return _parsed(score(str(data), str(graph), folder, ScoreOptions(stats=False)))
 
         return word_errors

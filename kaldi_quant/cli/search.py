@@ -18,6 +18,7 @@ from kaldi_quant.cli.options import KaldiCommand
 from kaldi_quant.cli.quantization_options import read_utterances
 from kaldi_quant.cli.quantize import is_file
 from kaldi_quant.cli.search_files import Artefacts
+from kaldi_quant.cli.search_options import SearchArguments, search_options
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.progress import progress
@@ -25,13 +26,15 @@ from kaldi_quant.progress import progress
 if TYPE_CHECKING:
     from kaldi_quant.quant.calibration import CalibrationSet
     from kaldi_quant.quant.config import PtqConfig
+    from kaldi_quant.quant.search.budget import Budget
+    from kaldi_quant.quant.search.measured_model import MeasuredModel
+    from kaldi_quant.quant.search.models import Models
+    from kaldi_quant.quant.search.outcome import Outcome
+    from kaldi_quant.quant.search.search import Proposal
 
 _log = logging.getLogger(__name__)
 
 MEASUREMENTS_NAME, RESULT_NAME = "measurements.json", "search.json"
-
-# The method that the search's result is quantized by, whatever the widths: it was tuned for those in their middle.
-_PRESET = "w4a8"
 
 
 @click.command(cls=KaldiCommand)
@@ -41,20 +44,7 @@ _PRESET = "w4a8"
     help="A size (800 kB), mean bits per weight (3 bits), divergence (0.05 nats), or word errors more than in float "
     "(0.2 %WER).",
 )
-@click.option("--widths", default="2,3,4,5,6,8", show_default=True, help="Of weights; float for layers in float.")
-@click.option("--act-widths", default="8", show_default=True, help="Of layers' inputs.")
-@click.option("--base-bits", type=int, default=8, show_default=True, help="Of the layers that are not being measured.")
-@click.option(
-    "--estimate",
-    type=click.Choice(("measured", "second-order")),
-    default="measured",
-    show_default=True,
-    help="Whether a network runs for each candidate, or curvature tells what it costs.",
-)
-@click.option("--max-bit-operations", type=float, metavar="MILLIONS", help="Per frame of features, of all layers.")
-@click.option("--preset", metavar="NAME", help=f"All but the widths; by default {_PRESET}.")
-@click.option("--config", metavar="YAML", help="A configuration of your own, instead of a preset.")
-@click.option("--method", default="", help="How weights are rounded while measuring; by default as in the result.")
+@search_options
 @click.option("--max-utterances", type=int, default=0, help="Calibrate on so many, evenly chosen; 0 for all.")
 @click.option("--max-dev-utterances", type=int, default=40, show_default=True, help="Measure on so many; 0 for all.")
 @click.option(
@@ -81,14 +71,7 @@ _PRESET = "w4a8"
 @click.argument("out_dir")
 def command(
     budget: str,
-    widths: str,
-    act_widths: str,
-    base_bits: int,
-    estimate: str,
-    max_bit_operations: float | None,
-    preset: str | None,
-    config: str | None,
-    method: str,
+    searched: SearchArguments,
     max_utterances: int,
     max_dev_utterances: int,
     refine: int,
@@ -111,45 +94,30 @@ def command(
 
     e.g.: kaldi-quant search --budget "3 bits" final.mdl scp:data/train_sub/feats.scp scp:data/dev/feats.scp exp/search
     """
-    from kaldi_quant.export.results import ALLOCATION_NAME, write_config
-    from kaldi_quant.export.sizes import bits_per_weight
-    from kaldi_quant.quant.presets import resolve
     from kaldi_quant.quant.search.budget import parse_budget
     from kaldi_quant.quant.search.measurements import data_digest
     from kaldi_quant.quant.search.models import Models, Scoring
-    from kaldi_quant.quant.search.options import SearchOptions
     from kaldi_quant.quant.search.outcome import check_refinement, find
-    from kaldi_quant.quant.search.result import as_dict
     from kaldi_quant.quant.search.search import Search
     from kaldi_quant.quant.search.store import Store
-    from kaldi_quant.quant.search.widths import parse_widths
-    from kaldi_quant.report.search import as_text
 
     wanted = parse_budget(budget)
     check_refinement(wanted, refine, front, scoring.given)
-    options = SearchOptions(
-        parse_widths(widths, "--widths", with_float=True),
-        parse_widths(act_widths, "--act-widths"),
-        base_bits,
-        "second-order" if estimate == "second-order" else "measured",
-        method,
-        None if max_bit_operations is None else 1e6 * max_bit_operations,
-    )
-    _, chosen = resolve(preset if preset or config else _PRESET, config, None, None)
+    options, config = searched.options(), searched.resolved()
     if is_file(out_dir):
         raise UsageError(f"{out_dir} is a file: give a folder for the results")
     read, folder = read_model(model), Path(out_dir)
     calibration_set = _some(read_utterances(model, calibration, inference), max_utterances, "--max-utterances")
     all_dev = read_utterances(model, dev, inference)
     dev_set = _some(all_dev, max_dev_utterances, "--max-dev-utterances")
-    about = _about(model, options.measuring(chosen), options.base, inference, calibration_set, dev_set)
+    about = _about(model, options.measuring(config), options.base, inference, calibration_set, dev_set)
     if calibration == dev:
         _log.info("candidates are measured on the data that they are calibrated on: that flatters narrow widths")
-    words = Scoring(all_dev, scoring.scorer(model)) if scoring.given else None
+    words = Scoring(all_dev, scoring.scorer(model, read)) if scoring.given else None
     about_words = {**scoring.about(), "decoded utterances": data_digest(all_dev.utterances)} if words else None
     artefacts = Artefacts(read, calibration, subsampling_of(model), calibration_set)
     store = Store(folder / MEASUREMENTS_NAME, about, about_words)
-    search = Search(read.nnet, chosen, calibration_set, dev_set, store, options, artefacts.size)
+    search = Search(read.nnet, config, calibration_set, dev_set, store, options, artefacts.size)
     models = Models(search, words)
     # First of all: it shows whether graph and text fit, before hours of measurements.
     models.float_errors()
@@ -158,11 +126,23 @@ def command(
             advance(1)
     outcome = find(models, wanted, lambda network, found: artefacts.write(folder, network, found), refine)
     points = [(point, models.measured(point)) for point in search.front(front, budget)] if front else []
+    click.echo(_written(folder, models, wanted, outcome, points), nl=False)
+
+
+def _written(
+    folder: Path, models: Models, wanted: Budget, outcome: Outcome, points: list[tuple[Proposal, MeasuredModel]]
+) -> str:
+    """Writes what was found, and returns it as a table."""
+    from kaldi_quant.export.results import ALLOCATION_NAME, write_config
+    from kaldi_quant.export.sizes import bits_per_weight
+    from kaldi_quant.quant.search.result import as_dict
+    from kaldi_quant.report.search import as_text
+
     result = as_dict(models, wanted, outcome, bits_per_weight(outcome.network), points)
     write_config(folder / ALLOCATION_NAME, outcome.proposal.config)
     with atomic_write(folder / RESULT_NAME, "w") as stream:
         stream.write(json.dumps(result, indent=1) + "\n")
-    click.echo(as_text(result), nl=False)
+    return as_text(result)
 
 
 def _some(data: CalibrationSet, most: int, option: str) -> CalibrationSet:

@@ -55,11 +55,12 @@ def command(
     scored = scoring.given
     preset, config = quantization.resolve()
     folder = Path(out_dir)
-    network = quantize(read_model(model).nnet, config, quantization.calibration_set(model, calibration, inference))
+    read = read_model(model)
+    network = quantize(read.nnet, config, quantization.calibration_set(model, calibration, inference))
     data = read_utterances(model, held_out, inference)
     about: dict[str, Any] = {"model": model, "preset": preset, "config": config.as_dict(), "calibration": calibration}
     about |= {"held_out": held_out, "max_utterances": quantization.max_utterances, "data_dir": scoring.data_dir}
-    wer = _word_error_rate(scoring.scorer(model)) if scored else None
+    wer = _word_error_rate(scoring.scorer(model, read)) if scored else None
     found = []
     with progress(2 + 2 * len(network.layers), "sensitivity", unit="choices of layers") as advance:
         for measurement in sensitivity(network, data, folder / FILE_NAME, about, wer):

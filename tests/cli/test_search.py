@@ -15,6 +15,7 @@ from kaldi_quant.cli.main import run
 from kaldi_quant.decode.decoding import decode
 from kaldi_quant.decode.options import DecodeOptions, ScoreOptions
 from kaldi_quant.decode.scoring import score
+from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.tables import matrix_writer, read_matrices
 from kaldi_quant.quant.config import read_config
 from kaldi_quant.quant.search.measured_model import WordErrors
@@ -110,7 +111,7 @@ def test_measured_models_are_listed_and_the_best_is_taken(
         decoded.append(len(list(rows)))
         return WordErrors(next(errors), 200)
 
-    monkeypatch.setattr(ScoringArguments, "scorer", lambda self, model: score)
+    monkeypatch.setattr(ScoringArguments, "scorer", lambda self, path, model: score)
     command = ["search", "--config", str(tmp_path / "fast.yaml"), "--widths", "4,8", "--estimate", "second-order"]
     command += ["--graph-dir", str(Path(model).parent / "graph_alphadigits"), "--max-dev-utterances", "1"]
     command += ["--data-dir", str(experiment / "data/dev_hires"), "--budget", "5 bits"]
@@ -146,7 +147,7 @@ def test_words_are_scored_as_score_does(model: str, tables: list[str], tmp_path:
     data = Path(model).parents[3] / "data/dev_hires"
     loglikes = f"ark:{tmp_path}/loglikes.ark"
     assert run(["forward", model, tables[1], loglikes]) == 0
-    found = ScoringArguments(str(graph), str(data), 1).scorer(model)(read_matrices(loglikes))
+    found = ScoringArguments(str(graph), str(data), 1).scorer(model, read_model(model))(read_matrices(loglikes))
     decode(model, str(graph / "HCLG.fst"), loglikes, str(graph / "words.txt"), str(folder), DecodeOptions(nj=1))
     expected = score(str(data), str(graph), str(folder), ScoreOptions(stats=False))
     assert f"[ {found.errors} / {found.words}, " in expected

@@ -1,0 +1,78 @@
+"""Options of the search for widths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from kaldi_quant.cli.options import grouped_options
+
+if TYPE_CHECKING:
+    from kaldi_quant.quant.config import PtqConfig
+    from kaldi_quant.quant.search.options import SearchOptions
+
+# The method that the search's result is quantized by, whatever the widths: it was tuned for those in their middle.
+_PRESET = "w4a8"
+
+_OPTIONS = (
+    click.option("--widths", default="2,3,4,5,6,8", show_default=True, help="Of weights; float for layers in float."),
+    click.option("--act-widths", default="8", show_default=True, help="Of layers' inputs."),
+    click.option(
+        "--base-bits", type=int, default=8, show_default=True, help="Of the layers that are not being measured."
+    ),
+    click.option(
+        "--estimate",
+        type=click.Choice(("measured", "second-order")),
+        default="measured",
+        show_default=True,
+        help="Whether a network runs for each candidate, or curvature tells what it costs.",
+    ),
+    click.option("--max-bit-operations", type=float, metavar="MILLIONS", help="Per frame of features, of all layers."),
+    click.option("--preset", metavar="NAME", help=f"All but the widths; by default {_PRESET}."),
+    click.option("--config", metavar="YAML", help="A configuration of your own, instead of a preset."),
+    click.option("--method", default="", help="How weights are rounded while measuring; by default as in the result."),
+)
+
+
+@dataclass(frozen=True)
+class SearchArguments:
+    """The values of these options."""
+
+    widths: str
+    act_widths: str
+    base_bits: int
+    estimate: str
+    max_bit_operations: float | None
+    preset: str | None
+    config: str | None
+    method: str
+
+    def options(self) -> SearchOptions:
+        """What is searched.
+
+        Raises:
+            UsageError: there is nothing to choose, or a value is impossible.
+        """
+        from kaldi_quant.quant.search.options import SearchOptions
+        from kaldi_quant.quant.search.widths import parse_widths
+
+        return SearchOptions(
+            parse_widths(self.widths, "--widths", with_float=True),
+            parse_widths(self.act_widths, "--act-widths"),
+            self.base_bits,
+            "second-order" if self.estimate == "second-order" else "measured",
+            self.method,
+            None if self.max_bit_operations is None else 1e6 * self.max_bit_operations,
+        )
+
+    def resolved(self) -> PtqConfig:
+        """How networks are quantized, but for the widths."""
+        from kaldi_quant.quant.presets import resolve
+
+        return resolve(self.preset if self.preset or self.config else _PRESET, self.config, None, None)[1]
+
+
+#: Decorator: the verb gets these options, and their values as its argument ``searched``.
+search_options = grouped_options("searched", SearchArguments, _OPTIONS)
