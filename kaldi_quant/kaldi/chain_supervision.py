@@ -12,6 +12,7 @@ import numpy as np
 
 from kaldi_quant.errors import DataError
 from kaldi_quant.kaldi.reader import Reader
+from kaldi_quant.kaldi.supervision_epsilons import without_epsilons
 from kaldi_quant.kaldi.supervision_fst import SupervisionFst
 from kaldi_quant.kaldi.supervision_join import join
 from kaldi_quant.kaldi.writer import Writer
@@ -68,8 +69,7 @@ class Supervision:
             reader.expect("<Fsts>")
         for _ in range(num_sequences if end_to_end else 1):
             begin = reader.position
-            supervision.fsts.append(SupervisionFst.read(reader))
-            supervision._check(reader, supervision.fsts[-1], begin)
+            supervision.fsts.append(supervision._checked(reader, SupervisionFst.read(reader), begin))
         if end_to_end:
             reader.expect("</Fsts>")
         if reader.expect("<AlignmentPdfs>", "</Supervision>") == "<AlignmentPdfs>":
@@ -77,13 +77,18 @@ class Supervision:
             reader.expect("</Supervision>")
         return supervision
 
-    def _check(self, reader: Reader, fst: SupervisionFst, begin: int) -> None:
-        if np.any(fst.ilabel < 1) or np.any(fst.ilabel > self.label_dim):
+    def _checked(self, reader: Reader, fst: SupervisionFst, begin: int) -> SupervisionFst:
+        """The FST without arcs that take no frame."""
+        if np.any(fst.ilabel < 0) or np.any(fst.ilabel > self.label_dim):
             reader.fail(f"a label of the supervision's FST is none of the {self.label_dim} pdfs", begin)
+        try:
+            fst = without_epsilons(fst)
+        except ValueError as error:
+            reader.fail(f"the supervision's FST cannot be read: {error}", begin)
         if np.all(fst.final == np.inf):
             reader.fail("the supervision's FST has no final state", begin)
         if self.end_to_end:
-            return
+            return fst
         try:
             frames = int(fst.state_times[-1])
         except ValueError as error:
@@ -91,6 +96,7 @@ class Supervision:
         expected = self.num_sequences * self.frames_per_sequence
         if frames != expected or fst.state_times[fst.final != np.inf][0] != frames:
             reader.fail(f"the supervision's FST has paths of {frames} frames, expected {expected}", begin)
+        return fst
 
     @property
     def kind(self) -> tuple[object, ...]:

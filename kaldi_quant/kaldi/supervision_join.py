@@ -38,7 +38,7 @@ def join(fsts: Sequence[SupervisionFst]) -> SupervisionFst:
         piece_sources.append(sources[k][~from_start][::-1])
     final = np.full(firsts[-1], np.inf, np.float32)
     final[firsts[-2] :] = fsts[-1].final
-    return _breadth_first(np.concatenate(piece_sources), np.concatenate(pieces), final)
+    return breadth_first(np.concatenate(piece_sources), np.concatenate(pieces), final)
 
 
 def _shifted(fst: SupervisionFst, first: int) -> np.ndarray:
@@ -47,7 +47,7 @@ def _shifted(fst: SupervisionFst, first: int) -> np.ndarray:
     return arcs
 
 
-def _breadth_first(source: np.ndarray, arcs: np.ndarray, final: np.ndarray) -> SupervisionFst:
+def breadth_first(source: np.ndarray, arcs: np.ndarray, final: np.ndarray) -> SupervisionFst:
     """Numbers the states that state 0 leads to in the order in which it leads to them."""
     order = np.argsort(source, kind="stable")
     arcs = arcs[order]
