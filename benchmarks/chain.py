@@ -33,7 +33,7 @@ from kaldi_quant.train.chain.den_graph import DenominatorGraph
 from kaldi_quant.train.chain.denominator import denominator
 from kaldi_quant.train.chain.objective import chain_objective
 from kaldi_quant.train.chain.options import ChainOptions
-from kaldi_quant.train.examples import ChainBatch
+from kaldi_quant.train.sources.examples import ChainBatch
 
 FOLDER = Path(__file__).resolve().parent.parent / "egs" / "alphadigits" / "exp" / "chain" / "tdnn1a_sp"
 RECIPE = ChainOptions(0.1, 0.1, 5e-5, 0.01)

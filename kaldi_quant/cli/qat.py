@@ -156,7 +156,7 @@ class _Run:
 
     def source(self, network: Trainable) -> Source:
         """Examples, pieces of utterances, or both."""
-        from kaldi_quant.train.mixed_source import MixedSource
+        from kaldi_quant.train.sources.mixed_source import MixedSource
 
         unlabelled = self._utterances(self.qat.unlabelled)
         if self.egs_dir is not None:
@@ -176,10 +176,10 @@ class _Run:
         return list(read_utterances(self.path, rspecifier, self.inference).utterances) if rspecifier else []
 
     def _examples(self, network: Trainable, folder: str) -> Source:
-        from kaldi_quant.train.archives import EgsFolder
         from kaldi_quant.train.chain.den_graph import read_denominator_graph
-        from kaldi_quant.train.chain_source import ChainSource
         from kaldi_quant.train.objective import ChainLoss
+        from kaldi_quant.train.sources.archives import EgsFolder
+        from kaldi_quant.train.sources.chain_source import ChainSource
 
         graph = read_denominator_graph(self.training.denominator(self.path), network.model.output_dim)
         teacher = self._distillation(network) if self.share else None
@@ -187,7 +187,7 @@ class _Run:
         return ChainSource(EgsFolder.find(folder), loss, self.training.source(), network.model, self._subsampling)
 
     def _pieces(self, network: Trainable, data: Utterances, held_out: Utterances) -> Source:
-        from kaldi_quant.train.feature_source import FeatureOptions, FeatureSource
+        from kaldi_quant.train.sources.feature_source import FeatureOptions, FeatureSource
 
         options = self.training.source()
         size = _one_size(options.minibatch_size)

@@ -14,11 +14,11 @@ from kaldi_quant.cli.options import grouped_options, kaldi_bool_option
 from kaldi_quant.errors import UsageError
 
 if TYPE_CHECKING:
-    from kaldi_quant.train.augmentation import AugmentationOptions
     from kaldi_quant.train.chain.options import ChainOptions
-    from kaldi_quant.train.chain_source import SourceOptions
     from kaldi_quant.train.loop import LoopOptions
     from kaldi_quant.train.parallel.averaged_jobs import ParallelJobs
+    from kaldi_quant.train.sources.augmentation import AugmentationOptions
+    from kaldi_quant.train.sources.chain_source import SourceOptions
 
 # Jobs that run beside each other have a processor each.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1"}
@@ -124,7 +124,7 @@ class TrainingArguments:
 
     def source(self) -> SourceOptions:
         """Of reading examples."""
-        from kaldi_quant.train.chain_source import SourceOptions
+        from kaldi_quant.train.sources.chain_source import SourceOptions
 
         return SourceOptions(self.num_epochs, self.minibatch_size, self.srand, self._augmentation())
 
@@ -134,7 +134,7 @@ class TrainingArguments:
         if self.mfcc_config is None:
             raise UsageError("--vtlp and --filter-augment change cepstra: give --mfcc-config, such as mfcc_hires.conf")
         from kaldi_quant.kaldi.mfcc_options import read_mfcc_config
-        from kaldi_quant.train.augmentation import AugmentationOptions
+        from kaldi_quant.train.sources.augmentation import AugmentationOptions
 
         return AugmentationOptions(self.vtlp, self.filter_augment, read_mfcc_config(self.mfcc_config))
 

@@ -1,1 +1,1 @@
-"""Training of acoustic models: the chain objective, examples as tensors."""
+"""Training of acoustic models: by the chain objective, by distillation, quantization-aware."""

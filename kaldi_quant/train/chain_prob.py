@@ -17,7 +17,7 @@ from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.train.chain.den_graph import DenominatorGraph
 from kaldi_quant.train.chain.objective import chain_objective
 from kaldi_quant.train.chain.options import ChainOptions
-from kaldi_quant.train.examples import ChainBatch, check_example
+from kaldi_quant.train.sources.examples import ChainBatch, check_example
 
 _log = logging.getLogger(__name__)
 

@@ -13,15 +13,15 @@ from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.model import AmNnetSimple, Model
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.train.archives import EgsFolder
 from kaldi_quant.train.chain.den_graph import read_denominator_graph
 from kaldi_quant.train.chain.options import ChainOptions
-from kaldi_quant.train.chain_source import ChainSource, SourceOptions
 from kaldi_quant.train.loop import Loop, LoopOptions
 from kaldi_quant.train.objective import ChainLoss
 from kaldi_quant.train.parallel.averaged_jobs import AveragedJobs, ParallelJobs
 from kaldi_quant.train.parallel.place import Place
 from kaldi_quant.train.parameters import TrainedComponent, trained_components, trained_nnet
+from kaldi_quant.train.sources.archives import EgsFolder
+from kaldi_quant.train.sources.chain_source import ChainSource, SourceOptions
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from kaldi_quant.train.chain.den_graph import DenominatorGraph
 from kaldi_quant.train.chain.objective import chain_objective
 from kaldi_quant.train.chain.options import ChainOptions
 from kaldi_quant.train.distillation import Distillation
-from kaldi_quant.train.examples import ChainBatch, chain_batches
 from kaldi_quant.train.parallel.distributed import Group
 from kaldi_quant.train.parallel.place import Place
+from kaldi_quant.train.sources.examples import ChainBatch, chain_batches
 
 
 @dataclass

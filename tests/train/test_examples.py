@@ -18,7 +18,7 @@ from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.train.chain.den_graph import DenominatorGraph, read_denominator_graph
 from kaldi_quant.train.chain.options import ChainOptions
 from kaldi_quant.train.chain_prob import ChainProb
-from kaldi_quant.train.examples import ChainBatch, chain_batches, check_example
+from kaldi_quant.train.sources.examples import ChainBatch, chain_batches, check_example
 from tests.fuzzing import answer, corrupt
 from tests.references import load, load_network, model_file
 

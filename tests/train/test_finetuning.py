@@ -10,16 +10,16 @@ from kaldi_quant.kaldi.chain_example import NnetChainExample
 from kaldi_quant.kaldi.egs import example_writer, read_examples
 from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.train.archives import EgsFolder
 from kaldi_quant.train.averaging import average, best_average
 from kaldi_quant.train.chain.options import ChainOptions
-from kaldi_quant.train.chain_source import SourceOptions
 from kaldi_quant.train.checkpoint import read_checkpoint, write_checkpoint
 from kaldi_quant.train.finetune import TrainingData, finetune
 from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.optimizer import OptimizerOptions, Stepper
 from kaldi_quant.train.orthonormal import constrain_orthonormal, orthonormality_error
 from kaldi_quant.train.parameters import TrainedComponent, trained_components, trained_nnet
+from kaldi_quant.train.sources.archives import EgsFolder
+from kaldi_quant.train.sources.chain_source import SourceOptions
 
 torch.set_num_threads(1)
 CHAIN = ChainOptions(leaky_hmm_coefficient=0.1, xent_regularize=0.1)

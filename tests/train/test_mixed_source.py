@@ -8,8 +8,8 @@ import pytest
 
 from kaldi_quant.cli.main import run
 from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.train.mixed_source import MixedSource
 from kaldi_quant.train.objective import Loss
+from kaldi_quant.train.sources.mixed_source import MixedSource
 from tests.train import test_finetuning
 
 egs = test_finetuning.egs

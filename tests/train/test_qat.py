@@ -23,18 +23,18 @@ from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.ptq import quantize
 from kaldi_quant.quant.spec import QSpec
-from kaldi_quant.train.archives import EgsFolder
 from kaldi_quant.train.chain.den_graph import read_denominator_graph
 from kaldi_quant.train.chain.options import ChainOptions
-from kaldi_quant.train.chain_source import ChainSource, SourceOptions
 from kaldi_quant.train.distillation import Distillation, HiddenFeatures
-from kaldi_quant.train.feature_source import FeatureOptions, FeatureSource
 from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.objective import ChainLoss
 from kaldi_quant.train.optimizer import OptimizerOptions
 from kaldi_quant.train.qat.fake_grid import FakeGrid
 from kaldi_quant.train.qat.network import TrainableNetwork
 from kaldi_quant.train.qat.training import QatOptions, train_quantized
+from kaldi_quant.train.sources.archives import EgsFolder
+from kaldi_quant.train.sources.chain_source import ChainSource, SourceOptions
+from kaldi_quant.train.sources.feature_source import FeatureOptions, FeatureSource
 from tests.train.fake_quantized import OPTIONS, SUBSAMPLING, assert_same, divergence, rows
 
 torch.set_num_threads(1)

@@ -16,15 +16,15 @@ import torch
 from kaldi_quant.errors import KaldiQuantError, UsageError
 from kaldi_quant.kaldi.mfcc_options import MfccOptions
 from kaldi_quant.kaldi.model import read_model
-from kaldi_quant.train.augmentation import AugmentationOptions
 from kaldi_quant.train.chain.options import ChainOptions
-from kaldi_quant.train.chain_source import SourceOptions
 from kaldi_quant.train.checkpoint import read_checkpoint
 from kaldi_quant.train.finetune import TrainingData, prepare
 from kaldi_quant.train.optimizer import OptimizerOptions
 from kaldi_quant.train.parallel.averaged_jobs import write_result
 from kaldi_quant.train.parallel.place import Place, find_device
 from kaldi_quant.train.record import IterationRecord
+from kaldi_quant.train.sources.augmentation import AugmentationOptions
+from kaldi_quant.train.sources.chain_source import SourceOptions
 from kaldi_quant.train.steps import Trainer
 
 _log = logging.getLogger(__name__)

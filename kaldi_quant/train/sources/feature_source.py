@@ -13,10 +13,10 @@ from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.nnet.schedule import Span
 from kaldi_quant.nnet.time_access import Times
-from kaldi_quant.train.augmentation import Augmentation, AugmentationOptions
 from kaldi_quant.train.distillation import Distillation
 from kaldi_quant.train.objective import Loss, mean
 from kaldi_quant.train.parallel.place import Place
+from kaldi_quant.train.sources.augmentation import Augmentation, AugmentationOptions
 
 # As long as the examples of Kaldi's recipes.
 _CHUNK = 150

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.egs import EgsOptions
 from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.train.archives import EgsFolder, possible_shifts
-from kaldi_quant.train.augmentation import Augmentation, AugmentationOptions
-from kaldi_quant.train.examples import chain_shares
 from kaldi_quant.train.objective import ChainLoss, Loss, Validation
+from kaldi_quant.train.sources.archives import EgsFolder, possible_shifts
+from kaldi_quant.train.sources.augmentation import Augmentation, AugmentationOptions
+from kaldi_quant.train.sources.examples import chain_shares
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.kaldi.chain_example import NnetChainExample, shift_times
 from kaldi_quant.kaldi.egs import read_examples
 from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.train.examples import check_example
+from kaldi_quant.train.sources.examples import check_example
 
 _log = logging.getLogger(__name__)
 
