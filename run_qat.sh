@@ -74,8 +74,7 @@ if [ "$stage" -le 2 ]; then
   fi
   # How features were made matters where they are changed.
   [ -z "$vtlp$filter_augment" ] || mfcc_config=${mfcc_config:-conf/mfcc_hires.conf}
-  mapfile -t training < <(given minibatch_size lr_initial lr_final method teacher distillation unlabelled vtlp \
-    filter_augment mfcc_config)
+  mapfile -t training < <(given minibatch_size lr_initial lr_final method teacher distillation vtlp filter_augment mfcc_config)
   python3 "$root/local/run_tdnn_qat.py" --stage 5 --stop-stage 6 --kaldi-model-dir "$model_dir" --egs-dir "$egs_dir" \
     --dir "$out_dir" --num-epochs "${num_epochs:-$epochs}" --max-utterances "$calibration_utterances" \
     ${formats:+--formats "$formats"} "${quantization[@]}" "${calibration[@]}" "${training[@]}" "${distil[@]}" "$PWD"

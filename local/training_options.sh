@@ -6,7 +6,6 @@ lr_initial=""           # learning rate at the beginning; by default 1e-4, with 
 lr_final=1e-5           # and at the end
 method=lsq              # lsq: scales are learned; fixed: they stay as calibration found them
 teacher=""              # a model whose outputs are learned; by default the float model itself
-unlabelled=""           # rspecifier of audio without labels that the teacher teaches on, too, in turns with the examples
 vtlp=""                 # features as of other speakers: frequencies stretched at random by up to so much, such as 0.1
 filter_augment=""       # and through other channels: amplified at random by up to so many decibels, such as 4
 distillation=""         # share of the teacher in the loss; by default 0.5, with --teacher 0.9, without examples 1

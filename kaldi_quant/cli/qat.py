@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from kaldi_quant.train.qat.learned_widths import WidthOptions
     from kaldi_quant.train.qat.training import Trainable
     from kaldi_quant.train.steps import Source
-
-    Utterances = Sequence[tuple[str, np.ndarray]]
 
 _log = logging.getLogger(__name__)
 
@@ -155,25 +152,16 @@ class _Run:
         }
 
     def source(self, network: Trainable) -> Source:
-        """Examples, pieces of utterances, or both."""
-        from kaldi_quant.train.sources.mixed_source import MixedSource
-
-        unlabelled = self._utterances(self.qat.unlabelled)
+        """Examples, or pieces of utterances."""
         if self.egs_dir is not None:
-            examples = self._examples(network, self.egs_dir)
-            return MixedSource([examples, self._pieces(network, unlabelled, [])]) if unlabelled else examples
+            return self._examples(network, self.egs_dir)
         if self.share != 1:
             raise UsageError(f"--distillation {self.share:g}: without --egs-dir there is nothing else to train on")
-        if unlabelled:
-            raise UsageError("--unlabelled is trained on beside --egs-dir, without which FEATURES-RSPECIFIER is")
-        return self._pieces(network, self.data.utterances, self._utterances(self.qat.held_out))
+        return self._pieces(network)
 
     @property
     def _subsampling(self) -> int:
         return self.inference.options(subsampling_of(self.path)).chunks.frame_subsampling_factor
-
-    def _utterances(self, rspecifier: str | None) -> list[tuple[str, np.ndarray]]:
-        return list(read_utterances(self.path, rspecifier, self.inference).utterances) if rspecifier else []
 
     def _examples(self, network: Trainable, folder: str) -> Source:
         from kaldi_quant.train.chain.den_graph import read_denominator_graph
@@ -186,13 +174,17 @@ class _Run:
         loss = ChainLoss(graph, self.training.chain(), teacher, self.place)
         return ChainSource(EgsFolder.find(folder), loss, self.training.source(), network.model, self._subsampling)
 
-    def _pieces(self, network: Trainable, data: Utterances, held_out: Utterances) -> Source:
+    def _pieces(self, network: Trainable) -> Source:
         from kaldi_quant.train.sources.feature_source import FeatureOptions, FeatureSource
 
+        held_out: list[tuple[str, np.ndarray]] = []
+        if self.qat.held_out:
+            held_out = list(read_utterances(self.path, self.qat.held_out, self.inference).utterances)
         options = self.training.source()
         size = _one_size(options.minibatch_size)
         cut = FeatureOptions(options.num_epochs, size, options.srand, options.augmentation)
-        return FeatureSource(data, self._distillation(network), cut, self._subsampling, held_out, self.place)
+        teacher = self._distillation(network)
+        return FeatureSource(self.data.utterances, teacher, cut, self._subsampling, held_out, self.place)
 
     def learned(self, options: WidthOptions, config: PtqConfig, epochs: int | None, folder: Path) -> PtqConfig:
         """The configuration with learned widths; what was learned comes into the folder of the results."""
@@ -235,5 +227,5 @@ class _Run:
 
 def _one_size(text: str) -> int:
     if not text.isdecimal():
-        raise UsageError(f"--minibatch-size {text}: expected one number for audio without labels")
+        raise UsageError(f"--minibatch-size {text}: expected one number where there are no examples")
     return int(text)

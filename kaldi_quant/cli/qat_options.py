@@ -37,9 +37,6 @@ _OPTIONS = (
     ),
     click.option("--teacher", metavar="MODEL", help="Whose output is learned; by default MODEL itself, in float."),
     click.option(
-        "--unlabelled", metavar="RSPECIFIER", help="Features that are distilled on, too, in turns with --egs-dir."
-    ),
-    click.option(
         "--held-out", metavar="RSPECIFIER", help="Features that distillation without examples is validated on."
     ),
     click.option(
@@ -78,7 +75,6 @@ class QatArguments:
     hard_weight: float
     feature_weight: float
     teacher: str | None
-    unlabelled: str | None
     held_out: str | None
     method: str
     freeze_after: float
