@@ -53,6 +53,13 @@ else
   lr_initial=${lr_initial:-3e-4} epochs=2 share=0.9
 fi
 
+if [ -n "$vtlp$filter_augment" ] && [ "$stage" -le 2 ]; then
+  # How features were made matters where they are changed.
+  mfcc_config=${mfcc_config:-conf/mfcc_hires.conf}
+  [ -f "$mfcc_config" ] ||
+    fail "to change features, one must know how they were made: $mfcc_config does not exist: see --mfcc-config"
+fi
+
 mapfile -t decoding < <(given model_dir graph_dir data_dir nj cmd mfcc_config online_ivector_dir batch_seconds \
   frames_per_chunk extra_left_context extra_right_context extra_left_context_initial extra_right_context_final \
   ignore_cmvn allow_pipes)
@@ -73,9 +80,8 @@ if [ "$stage" -le 2 ]; then
     echo "$0: stage 2, there are no examples in $egs_dir: ${teacher:-the float model} alone teaches, on $calibration_dir"
     epochs=20 distil=(--distil)
   fi
-  # How features were made matters where they are changed.
-  [ -z "$vtlp$filter_augment" ] || mfcc_config=${mfcc_config:-conf/mfcc_hires.conf}
-  mapfile -t training < <(given minibatch_size lr_initial lr_final method teacher distillation vtlp filter_augment mfcc_config)
+  mapfile -t training < <(given minibatch_size lr_initial lr_final method teacher distillation vtlp filter_augment \
+    mfcc_config)
   python3 "$root/local/run_tdnn_qat.py" --stage 5 --stop-stage 6 --kaldi-model-dir "$model_dir" --egs-dir "$egs_dir" \
     --dir "$out_dir" --num-epochs "${num_epochs:-$epochs}" --max-utterances "$calibration_utterances" \
     ${formats:+--formats "$formats"} "${quantization[@]}" "${calibration[@]}" "${training[@]}" "${distil[@]}" "$PWD"

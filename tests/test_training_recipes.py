@@ -204,6 +204,7 @@ def test_wrong_arguments_are_one_sentence(
         (("--nj", "0"), "--nj 0 is not a number of jobs"),
         (("--width", "4"), "unknown option --width"),
         (("--calibration-dir", "data/test_hires"), "is the data that is scored"),
+        (("--vtlp", "0.1", "--mfcc-config", "conf/none.conf"), "conf/none.conf does not exist: see --mfcc-config"),
     ],
 )
 def test_wrong_arguments_of_the_whole(arguments: tuple[str, ...], sentence: str, tmp_path: Path) -> None:
