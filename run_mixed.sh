@@ -78,5 +78,5 @@ if [ "$stage" -le 5 ]; then
 fi
 python3 -m kaldi_quant --log "$out_dir/log/report.log" report --search "$out_dir" --features "scp:$dev_dir/feats.scp" \
   "${computing[@]}" "$out_dir/report.html" "float=$out_dir/decode_${data}_float" \
-  "after training=$out_dir/decode_${data}_ptq" "trained=$out_dir/decode_$data"
+  "PTQ=$out_dir/decode_${data}_ptq" "QAT=$out_dir/decode_$data"
 echo "$0: stage 6, report in $out_dir/report.html"

@@ -92,5 +92,5 @@ if [ "$stage" -le 3 ]; then
 fi
 echo "$0: stage 4, comparison in $out_dir/compare.html"
 bash "$root/local/compare_wer.sh" --html "$out_dir/compare.html" --json "$out_dir/compare.json" \
-  "float=$out_dir/decode_${data}_float" "after training=$out_dir/decode_${data}_ptq" \
-  "trained=$out_dir/decode_$data"
+  "float=$out_dir/decode_${data}_float" "PTQ=$out_dir/decode_${data}_ptq" \
+  "QAT=$out_dir/decode_$data"

@@ -97,7 +97,7 @@ def test_from_a_kaldi_folder_to_a_table_of_three_models(recipe: Path) -> None:
     assert result.returncode == 0, result.stderr
     out = recipe / "exp/chain/tdnn1a_sp_qat_w4a8"
     rows = [line for line in result.stdout.splitlines() if line.startswith("%WER") and "CI" not in line]
-    for name in ("float", "after training", "trained"):
+    for name in ("float", "PTQ", "QAT"):
         assert any(name in row for row in rows), (name, rows)
     assert (out / "quantized.safetensors").stat().st_size < 450_000
     record = json.loads((out / "progress.json").read_text())["options"]["source"]["augmentation"]
@@ -225,7 +225,7 @@ def test_mixed_widths_from_a_kaldi_folder_to_a_table(recipe: Path) -> None:
     assert result.returncode == 0, result.stderr
     out = recipe / "exp/chain/tdnn1a_sp_mixed"
     rows = [line for line in result.stdout.splitlines() if line.startswith("%WER")]
-    assert any("trained" in row for row in rows)
+    assert any("QAT" in row for row in rows)
     record = json.loads((out / "quantization.json").read_text())
     assert {layer["bits"] for layer in record["layers"]} == {2, 4}
     scored = run(["bash", ROOT / "run_mixed.sh", *places, "--dev-dir", "data/test_hires", recipe])
