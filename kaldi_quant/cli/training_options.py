@@ -52,7 +52,9 @@ _OPTIONS = (
     click.option("--xent-regularize", type=float, default=0.1, show_default=True, help="Weight of output-xent."),
     click.option("--l2-regularize", type=float, default=0.0, show_default=True, help="Penalty on the squared output."),
     click.option("--out-of-range-regularize", type=float, default=0.01, show_default=True, help="Beyond ±30."),
-    click.option("--srand", type=int, default=0, show_default=True, help="Decides the order of the examples."),
+    click.option(
+        "--srand", type=click.IntRange(min=0), default=0, show_default=True, help="Decides all that is random."
+    ),
     click.option(
         "--vtlp",
         type=float,
