@@ -324,7 +324,7 @@ def test_measurements_of_something_else_are_not_taken(tmp_path: Path) -> None:
     assert Store(path, {"model": "a", "calibration set": "b"}).measurements == [measurement]
     with pytest.raises(DataError, match=r"holds measurements with another calibration set: move it away"):
         Store(path, {"model": "a", "calibration set": "c"})
-    for text in ("{", "[]", '{"format": 2, "about": {}, "measurements": []}', '{"measurements": [{}], "about": {}}'):
+    for text in ("{", "[]", '{"format": 3, "about": {}, "measurements": []}', '{"measurements": [{}], "about": {}}'):
         path.write_text(text)
         with pytest.raises(DataError, match="holds no measurements of widths"):
             Store(path, {"model": "a"})
