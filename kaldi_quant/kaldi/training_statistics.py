@@ -16,7 +16,7 @@ _STATISTICS = frozenset({"ValueAvg", "DerivAvg", "OderivRms", "EntropyStats", "P
 _COUNTS = frozenset(
     {"Count", "OderivCount", "NumDimsSelfRepaired", "NumDimsProcessed", "SelfRepairTotal", "StatsCount"}
 )
-_REPAIR = "SelfRepairConfig"
+_FOR_TRAINING = _STATISTICS | {"SelfRepairConfig"}
 # The count of a BatchNormComponent says that its mean and variance are there.
 _COUNT_MATTERS = "BatchNormComponent"
 
@@ -40,5 +40,5 @@ def _cleared(component: Component, name: str, value: Any) -> Any:
 def inference_arrays(component: Component) -> Iterator[np.ndarray]:
     """The arrays of floats that inference needs, those of nested components included."""
     for name, value in component.arrays():
-        if name not in {*_STATISTICS, _REPAIR}:
+        if name not in _FOR_TRAINING:
             yield value

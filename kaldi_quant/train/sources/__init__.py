@@ -1,1 +1,1 @@
-"""Where the minibatches of training come from: Kaldi's examples, audio without labels, or both."""
+"""Where the minibatches of training come from: Kaldi's examples, or audio without labels."""
