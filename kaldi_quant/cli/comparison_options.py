@@ -15,7 +15,7 @@ from kaldi_quant.cli.options import grouped_options
 
 if TYPE_CHECKING:
     from kaldi_quant.cli.models import RunnableNetwork
-    from kaldi_quant.report.comparison import Comparison
+    from kaldi_quant.report.comparison import Comparison, ComparisonOptions
 
 #: Stands for standard output where a file is expected.
 STANDARD_OUTPUT = "-"
@@ -53,11 +53,16 @@ class ComparisonArguments:
 
     def compare(self, folders: Sequence[str]) -> Comparison:
         """Compares folders, ``DIR`` or ``NAME=DIR``; the first is the reference."""
-        from kaldi_quant.report.comparison import ComparisonOptions, compare
+        from kaldi_quant.report.comparison import compare
+
+        return compare(list(folders), self.options())
+
+    def options(self) -> ComparisonOptions:
+        """The same for the library."""
+        from kaldi_quant.report.comparison import ComparisonOptions
         from kaldi_quant.report.files.decode_folder import FixedPoint
 
-        fixed = FixedPoint(self.lmwt, self.wip)
-        return compare(list(folders), ComparisonOptions(fixed, self.utt2spk, self.replications, self.seed))
+        return ComparisonOptions(FixedPoint(self.lmwt, self.wip), self.utt2spk, self.replications, self.seed)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ VERBS = {
     "decode": "Decode log-likelihoods into lattices (as latgen-faster-mapped).",
     "score": "Score lattices: WER over language-model weights and insertion penalties.",
     "compare": "Compare decode folders: WER with its significance, size, speed.",
+    "compare-trainings": "Compare ways of training by the mean WER of several models each.",
     "report": "Make a page of quantized models: the front, widths, sensitivity, ranges.",
     "train": "Fine-tune a float model with LF-MMI on Kaldi's examples.",
     "qat": "Make an integer model from a float one by training it in fake integers.",

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import numpy as np
-
-from kaldi_quant.decode.wer import count_edits
-from kaldi_quant.errors import DataError
-from kaldi_quant.kaldi.text_tables import read_text_map
+from kaldi_quant.report.error_counts import count_errors
 from kaldi_quant.report.files.decode_folder import DecodeFolder, FixedPoint, read_folders
 from kaldi_quant.report.significance.alignment import ErrorSlots, error_slots
 from kaldi_quant.report.significance.bootstrap import DEFAULT_REPLICATIONS, Bootstrap, Interval, PairedDifference
@@ -115,31 +109,18 @@ def compare(arguments: list[str], options: ComparisonOptions | None = None) -> C
     """
     options = options or ComparisonOptions()
     folders = read_folders(arguments, options.fixed)
-    for folder in folders[1:]:
-        _check_same_test(folders[0], folder)
-    utterances = folders[0].scored
-    references = [folders[0].references[utterance] for utterance in utterances]
-    errors = np.array(
-        [
-            [count_edits(words, folder.hypotheses[utterance]).total for folder in folders]
-            for utterance, words in zip(utterances, references, strict=True)
-        ]
-    )
-    words = np.array([len(reference) for reference in references])
-    groups = _groups(utterances, options.utt2spk)
-    bootstrap = Bootstrap(_sum(errors, groups), _sum(words, groups), options.replications, options.seed)
+    counts = count_errors(folders, options.utt2spk)
+    bootstrap = Bootstrap(counts.errors, counts.words, options.replications, options.seed)
+    first = folders[0]
     slots = [
-        [
-            error_slots(words, folder.hypotheses[utterance])
-            for utterance, words in zip(utterances, references, strict=True)
-        ]
+        [error_slots(first.references[utterance], folder.hypotheses[utterance]) for utterance in first.scored]
         for folder in folders
     ]
     rows = [
         Row(folder, bootstrap.interval(column), _versus(folders, slots, column, bootstrap) if column else None)
         for column, folder in enumerate(folders)
     ]
-    return Comparison(rows, options, "speakers" if options.utt2spk else "utterances", bootstrap.units)
+    return Comparison(rows, options, counts.unit, bootstrap.units)
 
 
 def _versus(folders: list[DecodeFolder], slots: list[list[ErrorSlots]], column: int, bootstrap: Bootstrap) -> Versus:
@@ -147,50 +128,3 @@ def _versus(folders: list[DecodeFolder], slots: list[list[ErrorSlots]], column: 
     equal = sum(first.hypotheses[utterance] == other.hypotheses[utterance] for utterance in first.scored)
     matched = matched_pairs(zip(slots[0], slots[column], strict=True))
     return Versus(bootstrap.compare(column, 0), matched, equal)
-
-
-def _check_same_test(first: DecodeFolder, other: DecodeFolder) -> None:
-    """Refuses folders that were scored on different utterances or words.
-
-    Raises:
-        DataError: names the first utterance that differs.
-    """
-    for one, another in ((first, other), (other, first)):
-        lacking = [utterance for utterance in one.references if utterance not in another.references]
-        if lacking:
-            raise DataError(
-                f"{first.path} and {other.path} were scored on different test sets: the reference of {lacking[0]} "
-                f"({len(lacking)} in all) is only in {one.path}"
-            )
-    for utterance, words in first.references.items():
-        if words != other.references[utterance]:
-            raise DataError(
-                f"{first.path} and {other.path} were scored against different references: {utterance} is "
-                f"{' '.join(words)[:60]!r} in the one and {' '.join(other.references[utterance])[:60]!r} in the other"
-            )
-    for one, another in ((first, other), (other, first)):
-        lacking = [utterance for utterance in one.scored if utterance not in another.hypotheses]
-        if lacking:
-            raise DataError(
-                f"{another.path} has no hypothesis for {lacking[0]} ({len(lacking)} in all), which {one.path} has: "
-                "decode and score both on the same utterances"
-            )
-
-
-def _groups(utterances: list[str], utt2spk: str | None) -> np.ndarray:
-    """(utterances,) the number of the unit of each."""
-    if utt2spk is None:
-        return np.arange(len(utterances))
-    speakers = {utterance: words[0] for utterance, words in read_text_map(Path(utt2spk), fields=1).items()}
-    numbers: dict[str, int] = defaultdict(lambda: len(numbers))
-    for utterance in utterances:
-        if utterance not in speakers:
-            raise DataError(f"{utt2spk}: has no speaker for the utterance {utterance}")
-    return np.array([numbers[speakers[utterance]] for utterance in utterances])
-
-
-def _sum(counts: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Sums rows: (utterances, …) → (units, …)."""
-    totals = np.zeros((groups.max() + 1, *counts.shape[1:]), counts.dtype)
-    np.add.at(totals, groups, counts)
-    return totals

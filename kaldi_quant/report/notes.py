@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from kaldi_quant.report.cells import interval, p_value
-from kaldi_quant.report.comparison import LEVEL, Comparison, Row
+from kaldi_quant.report.comparison import LEVEL, Comparison, ComparisonOptions, Row
 from kaldi_quant.report.files.decode_folder import FixedPoint
 
 
 def notes(comparison: Comparison) -> list[str]:
     """The sentences, each on one line and without "WER", which is to be found in the rows of results alone."""
     rows = comparison.rows
-    found = [_bootstrap(comparison)]
+    options = comparison.options
+    found = [bootstrap_note(options, comparison.unit, comparison.units)]
     if len(rows) > 1:
         found.append(
             f"differences are to {rows[0].name}; p-values are two-tailed: paired bootstrap, and MAPSSWE "
             f"(Gillick and Cox 1989); significant: both and an exact test of MAPSSWE's segments below {LEVEL:g}"
         )
-    found.append(_point(comparison))
+    found.append(point_note(options))
     if len(rows) > 2:
         found.append(
             f"{len(rows) - 1} differences are tested: where any one of them would do, compare p with "
@@ -27,21 +28,22 @@ def notes(comparison: Comparison) -> list[str]:
     return found + _left_in_float(rows)
 
 
-def _bootstrap(comparison: Comparison) -> str:
-    options = comparison.options
+def bootstrap_note(options: ComparisonOptions, unit: str, units: int) -> str:
+    """How intervals were found."""
     return (
-        f"intervals: 95 %, bootstrap (Bisani and Ney 2004) over {comparison.units} {comparison.unit}, "
+        f"intervals: 95 %, bootstrap (Bisani and Ney 2004) over {units} {unit}, "
         f"{options.replications} replications, seed {options.seed}"
     )
 
 
-def _point(comparison: Comparison) -> str:
-    if comparison.options.fixed == FixedPoint():
+def point_note(options: ComparisonOptions) -> str:
+    """At which point of the sweep folders are compared."""
+    if options.fixed == FixedPoint():
         return (
             "every folder stands at its own best LMWT and WIP, found on these same references; "
             "--lmwt and --wip fix the point"
         )
-    return f"every folder stands at {comparison.options.fixed}"
+    return f"every folder stands at {options.fixed}"
 
 
 def _of_row(row: Row, reference: str) -> list[str]:

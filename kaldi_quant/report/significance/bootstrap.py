@@ -2,11 +2,13 @@
 
 All systems are scored on the same draws, so that what is common to them, hard utterances, cancels in differences.
 
-Source: M. Bisani and H. Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation", 2004.
+Source: M. Bisani and H. Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation", 2004;
+drawing at two levels: A. Davison and D. Hinkley, "Bootstrap Methods and their Application", 1997, section 3.8.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,13 +94,35 @@ class Bootstrap:
 
     def compare(self, system: int, reference: int) -> PairedDifference:
         """One system with another."""
-        differences = self._rates[:, system] - self._rates[:, reference]
-        tail = int(min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0)))
-        # The test set itself is one more draw: no finite number of draws shows that something never happens.
-        p_value = min(1.0, 2.0 * (tail + 1) / (len(differences) + 1))
-        return PairedDifference(
-            float(self._observed[system] - self._observed[reference]), _interval(differences), p_value
-        )
+        observed = float(self._observed[system] - self._observed[reference])
+        return _difference(observed, self._rates[:, system] - self._rates[:, reference])
+
+    def mean_interval(self, systems: Sequence[int]) -> Interval:
+        """Of the mean of systems that were trained in the same way."""
+        return _interval(self._mean_rates(systems, np.random.default_rng(self.seed)))
+
+    def compare_means(self, systems: Sequence[int], references: Sequence[int]) -> PairedDifference:
+        """The mean of some systems with that of others.
+
+        Each draw of the test set is scored by a draw, with replacement, from the systems of each kind: so the interval
+        knows of the chance in training, too.
+        """
+        random = np.random.default_rng(self.seed)
+        differences = self._mean_rates(systems, random) - self._mean_rates(references, random)
+        observed = self._observed[list(systems)].mean() - self._observed[list(references)].mean()
+        return _difference(float(observed), differences)
+
+    def _mean_rates(self, systems: Sequence[int], random: np.random.Generator) -> np.ndarray:
+        """(replications,)."""
+        drawn = random.integers(0, len(systems), (len(self._rates), len(systems)))
+        return np.take_along_axis(self._rates[:, list(systems)], drawn, axis=1).mean(axis=1)
+
+
+def _difference(observed: Percent, drawn: np.ndarray) -> PairedDifference:
+    """Of a difference on the test set itself and those on the draws, (replications,)."""
+    tail = int(min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0)))
+    # The test set itself is one more draw: no finite number of draws shows that something never happens.
+    return PairedDifference(observed, _interval(drawn), min(1.0, 2.0 * (tail + 1) / (len(drawn) + 1)))
 
 
 def _interval(values: np.ndarray) -> Interval:
