@@ -31,6 +31,9 @@ usage() {
 # shellcheck source=local/experiment.sh
 . "$root/local/experiment.sh"
 [[ $stage =~ ^[0-4]$ ]] || fail "--stage $stage is not one of 0 1 2 3 4"
+for width in "$bits" "$act_bits"; do
+  [[ $width =~ ^([2-9]|1[0-6])$ ]] || fail "a width of '$width': --bits and --act-bits are numbers from 2 to 16"
+done
 case $out_dir in
   "") out_dir=$PWD/${model_dir}_qat_w${bits}a$act_bits$affix ;;
   /*) ;;

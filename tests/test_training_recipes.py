@@ -202,6 +202,8 @@ def test_wrong_arguments_are_one_sentence(
     [
         (("--stage", "7"), "--stage 7 is not one of 0 1 2 3 4"),
         (("--nj", "0"), "--nj 0 is not a number of jobs"),
+        (("--bits", "four"), "a width of 'four': --bits and --act-bits are numbers from 2 to 16"),
+        (("--act-bits", "17"), "a width of '17': --bits and --act-bits are numbers from 2 to 16"),
         (("--width", "4"), "unknown option --width"),
         (("--calibration-dir", "data/test_hires"), "is the data that is scored"),
         (("--vtlp", "0.1", "--mfcc-config", "conf/none.conf"), "conf/none.conf does not exist: see --mfcc-config"),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from kaldi_quant.train.parallel.place import Place
     from kaldi_quant.train.qat.learned_widths import WidthOptions
     from kaldi_quant.train.qat.training import Trainable
+    from kaldi_quant.train.sources.chain_source import SourceOptions
     from kaldi_quant.train.steps import Source
 
 _log = logging.getLogger(__name__)
@@ -77,10 +78,10 @@ def command(
         raise UsageError(f"{out_dir} is a file: give a folder for the results")
     if training.num_jobs != 1:
         raise UsageError("--num-jobs: integers are not averaged; start 'qat' by torchrun for more processes")
+    folder, loop, reading = Path(out_dir), training.loop(), training.source()
     read = read_model(model)
     data = quantization.calibration_set(model, features, inference)
-    run = _Run(training, inference, model, read, data, qat, egs_dir, place)
-    folder, loop = Path(out_dir), training.loop()
+    run = _Run(training, reading, inference, model, read, data, qat, egs_dir, place)
     if wanted is not None:
         preset, config = None, run.learned(wanted, config, learned.width_epochs, folder)
     network = _network(read, config, data, qat)
@@ -127,6 +128,7 @@ class _Run:
     """What the source of minibatches is made of."""
 
     training: TrainingArguments
+    reading: SourceOptions
     inference: InferenceArguments
     path: str
     model: Model
@@ -148,7 +150,7 @@ class _Run:
         return {
             "teaching": {**asdict(self.qat), "egs_dir": self.egs_dir, "distillation": self.share},
             "chain": asdict(self.training.chain()),
-            "source": asdict(self.training.source()),
+            "source": asdict(self.reading),
         }
 
     def source(self, network: Trainable) -> Source:
@@ -172,7 +174,7 @@ class _Run:
         graph = read_denominator_graph(self.training.denominator(self.path), network.model.output_dim)
         teacher = self._distillation(network) if self.share else None
         loss = ChainLoss(graph, self.training.chain(), teacher, self.place)
-        return ChainSource(EgsFolder.find(folder), loss, self.training.source(), network.model, self._subsampling)
+        return ChainSource(EgsFolder.find(folder), loss, self.reading, network.model, self._subsampling)
 
     def _pieces(self, network: Trainable) -> Source:
         from kaldi_quant.train.sources.feature_source import FeatureOptions, FeatureSource
@@ -180,9 +182,9 @@ class _Run:
         held_out: list[tuple[str, np.ndarray]] = []
         if self.qat.held_out:
             held_out = list(read_utterances(self.path, self.qat.held_out, self.inference).utterances)
-        options = self.training.source()
-        size = _one_size(options.minibatch_size)
-        cut = FeatureOptions(options.num_epochs, size, options.srand, options.augmentation)
+        reading = self.reading
+        size = _one_size(reading.minibatch_size)
+        cut = FeatureOptions(reading.num_epochs, size, reading.srand, reading.augmentation)
         teacher = self._distillation(network)
         return FeatureSource(self.data.utterances, teacher, cut, self._subsampling, held_out, self.place)
 
@@ -192,10 +194,9 @@ class _Run:
         from kaldi_quant.train.qat.learned_widths import FOLDER_NAME, learn_widths
         from kaldi_quant.train.qat.mixed_widths import MixedNetwork
 
-        training = replace(self.training, num_epochs=epochs or self.training.num_epochs)
-        run = replace(self, training=training)
+        run = replace(self, reading=replace(self.reading, num_epochs=epochs or self.reading.num_epochs))
         mixed = MixedNetwork.of(self.model.nnet, config, self.data, options.widths, options.budget.amount)
-        source, loop = run.source(mixed.network), training.loop()
+        source, loop = run.source(mixed.network), self.training.loop()
         found = learn_widths(
             mixed, self.model, source, options, config, loop, folder / FOLDER_NAME, run.identity, place=self.place
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from kaldi_quant.errors import FormatError
+from kaldi_quant.errors import DataError, FormatError
 
 _Value = TypeVar("_Value")
 
@@ -33,6 +33,27 @@ def read_object(path: Path) -> JsonObject:
     if not isinstance(content, dict):
         raise FormatError(str(path), None, f"expected an object, found {_shown(content)}")
     return JsonObject(content, path, "")
+
+
+def read_result(argument: str, name: str, number: int, verb: str) -> JsonObject:
+    """The object that a verb wrote.
+
+    Args:
+        argument: its file, or the folder that holds it.
+        name: of the file in that folder.
+        number: of the format.
+        verb: that writes such files.
+
+    Raises:
+        DataError: there is no such file.
+        FormatError: it is not JSON, no object, or of another format.
+    """
+    path = Path(argument) / name if Path(argument).is_dir() else Path(argument)
+    if not path.is_file():
+        raise DataError(f"{path} does not exist: give the {name} that kaldi-quant {verb} wrote, or its folder")
+    found = read_object(path)
+    found.expect_format(number)
+    return found
 
 
 @dataclass(frozen=True)

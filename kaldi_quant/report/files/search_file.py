@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kaldi_quant.errors import DataError
 from kaldi_quant.quant.search.widths import FLOAT_BITS
-from kaldi_quant.report.files.json_file import JsonObject, read_object
+from kaldi_quant.report.files.json_file import JsonObject, read_result
 from kaldi_quant.report.files.record import float_layers
 
 FILE_NAME = "search.json"
@@ -148,14 +147,12 @@ def read_search(argument: str) -> SearchResult:
         DataError: there is no such file.
         FormatError: it is truncated or something else; names the key.
     """
-    path = named_file(argument, FILE_NAME, "search")
-    found = read_object(path)
-    found.expect_format(FORMAT)
+    found = read_result(argument, FILE_NAME, FORMAT, "search")
     options = found.inner("options")
     measurements = found.objects("measurements")
     return SearchResult(
-        name=path.absolute().parent.name,
-        path=path,
+        name=found.path.absolute().parent.name,
+        path=found.path,
         budget=found.inner("budget").text("text"),
         widths=_widths(options, "widths"),
         act_widths=_widths(options, "act_widths"),
@@ -175,18 +172,6 @@ def read_search(argument: str) -> SearchResult:
         about=found.dict_of("about"),
         config=found.dict_of("config"),
     )
-
-
-def named_file(argument: str, name: str, verb: str) -> Path:
-    """The file that an argument names, or the one of a name in the folder that it names.
-
-    Raises:
-        DataError: there is none.
-    """
-    path = Path(argument) / name if Path(argument).is_dir() else Path(argument)
-    if not path.is_file():
-        raise DataError(f"{path} does not exist: give the {name} that kaldi-quant {verb} wrote, or its folder")
-    return path
 
 
 def width_name(bits: Bits) -> str:

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kaldi_quant.quant.sensitivity import MODES, Measurement
-from kaldi_quant.report.files.json_file import JsonObject, read_object
-from kaldi_quant.report.files.search_file import named_file
+from kaldi_quant.report.files.json_file import JsonObject, read_result
 
 FILE_NAME = "sensitivity.json"
 FORMAT = 1
@@ -41,11 +40,9 @@ def read_sensitivity(argument: str) -> SensitivityResult:
         DataError: there is no such file.
         FormatError: it is truncated or something else; names the key.
     """
-    path = named_file(argument, FILE_NAME, "sensitivity")
-    found = read_object(path)
-    found.expect_format(FORMAT)
+    found = read_result(argument, FILE_NAME, FORMAT, "sensitivity")
     measurements = tuple(_measurement(entry) for entry in found.objects("measurements"))
-    return SensitivityResult(path.absolute().parent.name, path, measurements, found.dict_of("about"))
+    return SensitivityResult(found.path.absolute().parent.name, found.path, measurements, found.dict_of("about"))
 
 
 def _measurement(entry: JsonObject) -> Measurement:
