@@ -24,6 +24,7 @@ EQUALIZATIONS = ("none", "cle", "smoothquant", "awq")
 BACKENDS = ("kaldi_quant", "torch")
 ROUTES = ("eager", "pt2e")
 TORCH_OBSERVERS = ("minmax", "moving-average", "histogram")
+_MOST_HEADROOM = 4.0
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -78,6 +79,8 @@ class PtqConfig:
         layers: by pattern of the layer's name (shell wildcards), or by @kind (``layer_kinds``), the fields that differ;
             the last match wins.
         observer: how activation ranges are found.
+        feature_headroom: the factor by which the grids of features are wider than their range in the calibration set:
+            other speech goes beyond its least and its greatest values.
         equalization: how channels are rescaled beforehand: none, cle, smoothquant or awq.
         bias_correction: whether biases take up the mean error on the calibration set; of adaround, what it has learned.
         description: what it is for, in a sentence.
@@ -91,6 +94,7 @@ class PtqConfig:
     default: LayerConfig = field(default_factory=LayerConfig)
     layers: dict[str, dict[str, Any]] = field(default_factory=dict)
     observer: str = "mse"
+    feature_headroom: float = 1.0
     equalization: str = "none"
     bias_correction: bool = True
     sequential: bool = False
@@ -104,6 +108,8 @@ class PtqConfig:
         _one_of("route", self.route, ROUTES)
         _one_of("observer", self.observer, TORCH_OBSERVERS if self.backend == "torch" else tuple(OBSERVERS))
         _one_of("equalization", self.equalization, EQUALIZATIONS)
+        if not 1.0 <= self.feature_headroom <= _MOST_HEADROOM:
+            raise UsageError(f"feature_headroom must be from 1 to {_MOST_HEADROOM:g}, found {self.feature_headroom:g}")
 
     def for_layers(self, kinds: Mapping[str, Collection[str]]) -> dict[str, LayerConfig]:
         """The configuration of each layer.

@@ -80,11 +80,23 @@ class MinMaxObserver(Observer):
 
 
 class ColumnMinMaxObserver(MinMaxObserver):
-    """The smallest and the largest value of each column: for features, whose columns differ in size."""
+    """The smallest and the largest value of each column: for features, whose columns differ in size.
+
+    Args:
+        headroom: how much further grids reach, as a factor of the range.
+    """
+
+    def __init__(self, headroom: float = 1.0) -> None:
+        super().__init__()
+        self.headroom = headroom
 
     def _see(self, x: Tensor) -> None:
         rows = x.reshape(-1, x.shape[-1])
         self.low, self.high = torch.minimum(self.low, rows.amin(0)), torch.maximum(self.high, rows.amax(0))
+
+    def _fit(self, spec: QSpec) -> Grid:
+        beyond = (self.high - self.low) * (self.headroom - 1) / 2
+        return Grid.from_range(spec, self.low - beyond, self.high + beyond)
 
 
 class MovingAverageObserver(Observer):

@@ -106,7 +106,8 @@ class _Quantizer:
         observers: dict[str, Observer] = {}
         for group in self.graph.groups():
             per_column = self.graph.is_per_column(group[0])
-            shared = ColumnMinMaxObserver() if per_column else OBSERVERS[self.config.observer]()
+            config = self.config
+            shared = ColumnMinMaxObserver(config.feature_headroom) if per_column else OBSERVERS[config.observer]()
             observers.update(dict.fromkeys(group, shared))
         observe(AcousticModel(self.prepared.float_nnet()), observers, self.data)
         grids: dict[str, Grid] = {}

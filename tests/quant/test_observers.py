@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kaldi_quant.errors import DataError
-from kaldi_quant.quant.observers import OBSERVERS
+from kaldi_quant.quant.observers import OBSERVERS, ColumnMinMaxObserver
 from kaldi_quant.quant.spec import QSpec
 
 SPEC = QSpec(8, signed=False)
@@ -53,3 +53,16 @@ def test_batches_that_grow_are_all_counted(name: str) -> None:
         observer.observe(torch.linspace(0, scale, 1000))
     assert observer.count == 3000 and not observer.signed
     assert float(observer.grid(SPEC).scale) > 0
+
+
+def test_features_beyond_the_calibration_set_have_headroom() -> None:
+    spec = QSpec(8, signed=False, symmetric=False, per_channel=True)
+    seen = torch.tensor([[-10.0, 0.0, 5.0], [30.0, 0.0, 5.0]])
+    tight, wide = (ColumnMinMaxObserver(headroom) for headroom in (1.0, 1.5))
+    for observer in (tight, wide):
+        observer.observe(seen)
+    beyond = torch.tensor([38.0, 0.0, 5.0])
+    assert tight.grid(spec).fake(beyond).tolist() == pytest.approx([30.0, 0.0, 5.0], abs=0.2)
+    assert wide.grid(spec).fake(beyond).tolist() == pytest.approx([38.0, 0.0, 5.0], abs=0.2)
+    # The range of 40 becomes one of 60, from -20 to 40.
+    assert float(wide.grid(spec).scale[0]) == pytest.approx(60 / 255)

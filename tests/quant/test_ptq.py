@@ -94,6 +94,7 @@ def test_a_pattern_that_matches_nothing_is_an_error() -> None:
     [
         ({"bit": 4}, "there is no key 'bit'; keys and defaults are default"),
         ({"default": {"bits": "four"}}, "bits must be like 8, found 'four'"),
+        ({"feature_headroom": 0.9}, "feature_headroom must be from 1 to 4, found 0.9"),
         ({"default": {"bits": 17}}, "17 bits is not possible"),
         ({"default": {"method": "guess"}}, "method 'guess' is none of minmax, mse, gptq"),
         ({"observer": "eye"}, "observer 'eye' is none of minmax"),

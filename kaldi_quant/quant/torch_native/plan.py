@@ -171,6 +171,7 @@ def _check_methods(config: PtqConfig) -> None:
     asked = {
         "bias_correction": (config.bias_correction, False),
         "sequential": (config.sequential, False),
+        "feature_headroom": (config.feature_headroom, 1.0),
     }
     for name, (value, only) in asked.items():
         if value != only:
