@@ -65,22 +65,27 @@ class Distillation:
             if not 0 <= value < float("inf"):
                 raise UsageError(f"{option} {value:g}: expected 0 or more")
 
-    def __call__(
-        self, student: Tensor, feats: Tensor, span: Span, output_times: Times, ivectors: Tensor | None
-    ) -> Taught:
-        """The loss of a student that has just computed a minibatch.
+    @torch.no_grad()
+    def target(self, feats: Tensor, span: Span, output_times: Times, ivectors: Tensor | None) -> Tensor:
+        """The teacher's distribution over pdfs, as logarithms: (N, T, pdfs).
 
         Args:
-            student: (N, T, pdfs), its output.
-            feats: (N, frames, dim), what it was computed from.
+            feats: (N, frames, dim) of a minibatch.
             span: the first and one past the last time of the features.
             output_times: (T,).
             ivectors: (N, dim), where the network has that input.
         """
-        with torch.no_grad():
-            teacher = self.teacher(feats, [span] * len(feats), output_times, ivectors)
-            target = functional.log_softmax(teacher / self.temperature, dim=-1)
-        found = functional.log_softmax(student.to(teacher.dtype) / self.temperature, dim=-1)
+        teacher = self.teacher(feats, [span] * len(feats), output_times, ivectors)
+        return functional.log_softmax(teacher / self.temperature, dim=-1)
+
+    def __call__(self, student: Tensor, target: Tensor) -> Taught:
+        """The loss of a student that has just computed a minibatch.
+
+        Args:
+            student: (N, T, pdfs), its output.
+            target: (N, T, pdfs), as the teacher has it; where hidden layers are compared, computed after the student.
+        """
+        found = functional.log_softmax(student.to(target.dtype) / self.temperature, dim=-1)
         rows = functional.kl_div(found, target, reduction="none", log_target=True).sum(-1) * self.temperature**2
         kl = rows.mean(1)
         loss = kl.mean()

@@ -19,6 +19,9 @@ from kaldi_quant.train.parallel.distributed import Group
 from kaldi_quant.train.parallel.place import Place
 from kaldi_quant.train.sources.examples import ChainBatch, chain_batches
 
+# Of what the teacher says of held-out examples.
+_KEPT_BYTES = 1 << 28
+
 
 @dataclass
 class Loss:
@@ -60,8 +63,14 @@ class ChainLoss:
     distillation: Distillation | None = None
     place: Place = field(default_factory=Place)
 
-    def __call__(self, model: AcousticModel, batch: ChainBatch) -> Loss:
-        """The loss of a model on a minibatch."""
+    def __call__(self, model: AcousticModel, batch: ChainBatch, target: Tensor | None = None) -> Loss:
+        """The loss of a model on a minibatch.
+
+        Args:
+            model: the student.
+            batch: the minibatch.
+            target: what the teacher says of it, where that is known.
+        """
         batch = batch.to(self.place.device)
         spans = [batch.span] * len(batch.feats)
         with self.place.forward():
@@ -73,11 +82,16 @@ class ChainLoss:
             sums["output-xent"] = result.xent_objf
         value = result.loss / result.weight
         if self.distillation is not None:
-            taught = self.distillation(output, batch.feats, batch.span, batch.output_times, batch.ivectors)
+            taught = self.distillation(output, self.target(batch) if target is None else target)
             sums["kl"] = taught.kl * result.weight
             value = (1 - self.distillation.share) * value + self.distillation.share * taught.loss
         ok = result.ok and bool(torch.isfinite(value))
         return Loss(value, sums, result.weight, len(batch.feats), ok)
+
+    def target(self, batch: ChainBatch) -> Tensor:
+        """What the teacher says of a minibatch that is where it is computed."""
+        assert self.distillation is not None
+        return self.distillation.target(batch.feats, batch.span, batch.output_times, batch.ivectors)
 
     def score(self, parts: dict[str, float]) -> float:
         """What is maximised, from the parts of the objective per frame."""
@@ -96,20 +110,28 @@ class Validation:
 
     path: Path
     loss: ChainLoss
-    _batches: list[ChainBatch] | None = None
+    _batches: list[tuple[ChainBatch, Tensor | None]] | None = None
 
     def __call__(self, model: AcousticModel) -> dict[str, float]:
         """The mean over frames of each part of the objective."""
-        with torch.no_grad():
-            return mean([self.loss(model, batch) for batch in self._share(model)], self.loss.place.group)
-
-    def _share(self, model: AcousticModel) -> list[ChainBatch]:
         if self._batches is None:
-            options = EgsOptions(minibatch_size="1:64", buffer_size=-1)
-            batches = [batch for _, batch in chain_batches(f"ark:{self.path}", options, model)]
-            place = self.loss.place
-            self._batches = [batch.to(place.device) for batch in batches[place.group.share]]
-        return self._batches
+            self._batches = self._share(model)
+        with torch.no_grad():
+            return mean([self.loss(model, *batch) for batch in self._batches], self.loss.place.group)
+
+    def _share(self, model: AcousticModel) -> list[tuple[ChainBatch, Tensor | None]]:
+        """The minibatches of this process, each with what the teacher says of it, as long as memory is not too dear."""
+        options = EgsOptions(minibatch_size="1:64", buffer_size=-1)
+        place, distillation = self.loss.place, self.loss.distillation
+        kept = _KEPT_BYTES if distillation is not None and distillation.features is None else 0
+        found: list[tuple[ChainBatch, Tensor | None]] = []
+        for _, read in list(chain_batches(f"ark:{self.path}", options, model))[place.group.share]:
+            batch, target = read.to(place.device), None
+            if kept > 0:
+                target = self.loss.target(batch)
+                kept -= target.nbytes
+            found.append((batch, target))
+        return found
 
 
 def mean(losses: Iterable[Loss], group: Group) -> dict[str, float]:

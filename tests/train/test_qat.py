@@ -17,6 +17,8 @@ from kaldi_quant.export.artefact import load
 from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet.schedule import Span
+from kaldi_quant.nnet.time_access import Times
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.grid import Grid
@@ -25,7 +27,7 @@ from kaldi_quant.quant.ptq import quantize
 from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.train.chain.den_graph import read_denominator_graph
 from kaldi_quant.train.chain.options import ChainOptions
-from kaldi_quant.train.distillation import Distillation, HiddenFeatures
+from kaldi_quant.train.distillation import Distillation, HiddenFeatures, Taught
 from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.objective import ChainLoss
 from kaldi_quant.train.optimizer import OptimizerOptions
@@ -264,6 +266,31 @@ def test_a_teacher_may_have_another_context_than_the_student(
         assert found.sums["kl"] > 0
 
 
+@pytest.mark.parametrize("kept", [0, 1, 1 << 28])
+def test_a_teacher_is_asked_once_about_held_out_examples_that_fit(
+    kept: int, model: Model, example: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kaldi_quant.train.objective._KEPT_BYTES", kept)
+    network, teacher = AcousticModel(model.nnet), AcousticModel(model.nnet)
+    asked: list[int] = []
+    teacher.register_forward_hook(lambda _, given, __: asked.append(len(given[0])))
+    with torch.no_grad():
+        next(iter(network.parameters())).mul_(1.01)
+    folder = example / "exp/chain/tdnn1a_sp"
+    graph = read_denominator_graph(str(folder / "den.fst"), network.output_dim)
+    loss = ChainLoss(graph, ChainOptions(), Distillation(teacher))
+    source = ChainSource(EgsFolder.find(folder / "egs"), loss, SourceOptions(1, "4"), network, SUBSAMPLING)
+    first = source.validate(network)
+    batches = len(asked)
+    assert source.validate(network) == first and first["kl"] > 0
+    # One minibatch fits in a byte, as what it takes is known afterwards.
+    assert batches > 2 and len(asked) - batches == {0: batches, 1: batches - 1, 1 << 28: 0}[kept]
+
+
+def taught(distillation: Distillation, student: Tensor, feats: Tensor, span: Span, times: Times) -> Taught:
+    return distillation(student, distillation.target(feats, span, times, None))
+
+
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
 def test_the_divergence_is_that_of_the_definition(
     temperature: float, model: Model, utterances: list[tuple[str, np.ndarray]]
@@ -273,7 +300,7 @@ def test_the_divergence_is_that_of_the_definition(
     span, times = (0, 80), np.arange(teacher.context.left, 80 - teacher.context.right, SUBSAMPLING)
     p = teacher(feats, [span], times)
     student = p + torch.randn(p.shape, generator=torch.Generator().manual_seed(0))
-    found = Distillation(teacher, temperature)(student, feats, span, times, None).loss
+    found = taught(Distillation(teacher, temperature), student, feats, span, times).loss
     soft, other = (torch.softmax(x.double() / temperature, -1) for x in (p, student))
     expected = (soft * (soft / other).log()).sum(-1).mean() * temperature**2
     assert float(found.detach()) == pytest.approx(float(expected.detach()), rel=1e-4)
@@ -288,11 +315,11 @@ def test_hard_sequences_count_for_more(model: Model, utterances: list[tuple[str,
         noise = torch.randn(student.shape, generator=torch.Generator().manual_seed(0))
         student = student + noise * torch.tensor([0.1, 1.0]).view(2, 1, 1)
     found = {
-        exponent: Distillation(teacher, hard_weight=exponent)(student, feats, span, times, None)
+        exponent: taught(Distillation(teacher, hard_weight=exponent), student, feats, span, times)
         for exponent in (0.0, 1.0, 50.0)
     }
-    parts = [Distillation(teacher)(student[i : i + 1], feats[i : i + 1], span, times, None).kl for i in range(2)]
-    assert {round(taught.kl, 5) for taught in found.values()} == {round(sum(parts) / 2, 5)}
+    parts = [taught(Distillation(teacher), student[i : i + 1], feats[i : i + 1], span, times).kl for i in range(2)]
+    assert {round(one.kl, 5) for one in found.values()} == {round(sum(parts) / 2, 5)}
     assert float(found[0.0].loss) == pytest.approx(sum(parts) / 2, rel=1e-4)
     assert float(found[1.0].loss) == pytest.approx(sum(part**2 for part in parts) / sum(parts), rel=1e-4)
     assert float(found[50.0].loss) == pytest.approx(max(parts), rel=1e-3)
@@ -312,9 +339,10 @@ def test_hidden_layers_teach_too(start: QuantizedNetwork, utterances: list[tuple
     for _ in range(2):
         with torch.no_grad():
             output = student(feats, [span], times)
-            plain = Distillation(teacher)(output, feats, span, times, None)
+            plain = taught(Distillation(teacher), output, feats, span, times)
             student(feats, [span], times)
-            whole = Distillation(teacher, features=features, feature_weight=3.0)(output, feats, span, times, None)
+            deep = Distillation(teacher, features=features, feature_weight=3.0)
+            whole = taught(deep, output, feats, span, times)
         seen: list[Tensor] = []
         other = AcousticModel(start.nnet)
         other.taps["tdnn3.relu"] = partial(keep, seen)

@@ -127,7 +127,7 @@ class FeatureSource:
         feats = feats.to(self.place.device)
         with self.place.forward():
             output = model(feats, [span] * len(feats), times)
-        taught = self.distillation(output, feats, span, times, None)
+        taught = self.distillation(output, self.distillation.target(feats, span, times, None))
         weight = float(output.shape[0] * output.shape[1])
         return Loss(taught.loss, {"kl": taught.kl * weight}, weight, len(feats), bool(np.isfinite(taught.kl)))
 
