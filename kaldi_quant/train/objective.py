@@ -19,7 +19,7 @@ from kaldi_quant.train.parallel.distributed import Group
 from kaldi_quant.train.parallel.place import Place
 from kaldi_quant.train.sources.examples import ChainBatch, chain_batches
 
-# Of what the teacher says of held-out examples.
+# So much memory goes to what the teacher says of held-out examples; about the others it is asked again.
 _KEPT_BYTES = 1 << 28
 
 
