@@ -45,9 +45,12 @@ case $config in "" | /*) ;; *) config=$here/$config ;; esac
 egs_dir=${egs_dir:-$model_dir/egs}
 if [ -n "$example" ] && [ -z "$teacher" ] && [ "$stage" -le 2 ]; then
   # Its examples are few: they are heard often, each time as of other speakers. Coarse weights bear smaller steps.
-  teacher=exp/chain/tdnnf1b_sp/final.mdl num_epochs=${num_epochs:-75}
-  [[ ${bits:-2} == [23] ]] || lr_initial=${lr_initial:-2e-3}
-  lr_initial=${lr_initial:-5e-4} vtlp=${vtlp:-0.1} filter_augment=${filter_augment:-4}
+  teacher=exp/chain/tdnnf1b_sp/final.mdl
+  if [[ ${bits:-2} == [23] ]]; then
+    num_epochs=${num_epochs:-75} lr_initial=${lr_initial:-5e-4} vtlp=${vtlp:-0.1} filter_augment=${filter_augment:-4}
+  else
+    num_epochs=${num_epochs:-150} lr_initial=${lr_initial:-2e-3} vtlp=${vtlp:-0.12} filter_augment=${filter_augment:-6}
+  fi
   echo "$0: the example's larger model teaches: $teacher; --teacher $model_dir/final.mdl is the model itself"
 fi
 # Of another model there is more to learn than of the one that training begins with.
