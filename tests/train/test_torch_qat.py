@@ -39,11 +39,6 @@ def with_bits(bits: int) -> PtqConfig:
 
 
 @pytest.fixture(scope="module")
-def model(example: Path) -> Model:
-    return read_model(example / "exp/chain/tdnn1a_sp/final.mdl")
-
-
-@pytest.fixture(scope="module")
 def utterances(example: Path) -> Utterances:
     table = read_matrices(f"scp:{example}/data/train_sub_hires/feats.scp")
     return [(name, feats[:120]) for (name, feats), _ in zip(table, range(4), strict=False)]

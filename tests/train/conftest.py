@@ -1,0 +1,25 @@
+"""The example's models and utterances, for training."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kaldi_quant.kaldi.model import Model, read_model
+from kaldi_quant.kaldi.tables import read_matrices
+
+
+@pytest.fixture(scope="module")
+def model(example: Path) -> Model:
+    return read_model(example / "exp/chain/tdnn1a_sp/final.mdl")
+
+
+@pytest.fixture(scope="module")
+def tdnnf(example: Path) -> Model:
+    return read_model(example / "exp/chain/tdnnf1b_sp/final.mdl")
+
+
+@pytest.fixture(scope="module")
+def utterances(example: Path) -> list[tuple[str, np.ndarray]]:
+    table = read_matrices(f"scp:{example}/data/train_sub_hires/feats.scp")
+    return [utterance for utterance, _ in zip(table, range(16), strict=False)]

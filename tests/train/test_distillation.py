@@ -1,0 +1,170 @@
+"""Distillation: what a teacher says, from examples and from features alone."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from kaldi_quant.errors import DataError
+from kaldi_quant.kaldi.model import Model
+from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet.schedule import Span
+from kaldi_quant.nnet.time_access import Times
+from kaldi_quant.train.chain.den_graph import read_denominator_graph
+from kaldi_quant.train.chain.options import ChainOptions
+from kaldi_quant.train.distillation import Distillation, HiddenFeatures, Taught
+from kaldi_quant.train.objective import ChainLoss
+from kaldi_quant.train.sources.archives import EgsFolder
+from kaldi_quant.train.sources.chain_source import ChainSource, SourceOptions
+from kaldi_quant.train.sources.feature_source import FeatureOptions, FeatureSource
+from tests.train.fake_quantized import SUBSAMPLING
+
+torch.set_num_threads(1)
+
+
+def source(model: Model, utterances: list[tuple[str, np.ndarray]], **options: int) -> FeatureSource:
+    return FeatureSource(utterances, Distillation(AcousticModel(model.nnet)), FeatureOptions(**options), SUBSAMPLING)
+
+
+def test_every_frame_is_taught_in_every_pass(model: Model, utterances: list[tuple[str, np.ndarray]]) -> None:
+    seen: list[Tensor] = []
+    network = AcousticModel(model.nnet)
+    network.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    list(source(model, utterances, minibatch_size=4, frames=30).losses(1, network))
+    found = {bytes(row) for batch in seen for row in batch.reshape(-1, batch.shape[-1]).numpy()}
+    for name, feats in utterances:
+        # Fewer frames than are between two outputs may be left over at either end.
+        middle = feats[SUBSAMPLING:-SUBSAMPLING]
+        assert {bytes(row) for row in middle} <= found, name
+
+
+def test_a_teacher_that_is_the_student_has_nothing_to_teach(
+    model: Model, utterances: list[tuple[str, np.ndarray]]
+) -> None:
+    for loss in source(model, utterances[:3], minibatch_size=2).losses(0, AcousticModel(model.nnet)):
+        assert loss.ok
+        assert abs(float(loss.value.detach())) < 1e-6
+
+
+@pytest.mark.parametrize(("student", "teacher"), [("model", "tdnnf"), ("tdnnf", "model")])
+def test_a_teacher_may_have_another_context_than_the_student(
+    student: str,
+    teacher: str,
+    example: Path,
+    utterances: list[tuple[str, np.ndarray]],
+    request: pytest.FixtureRequest,
+) -> None:
+    network, other = (AcousticModel(request.getfixturevalue(name).nnet) for name in (student, teacher))
+    assert network.context != other.context
+    distillation = Distillation(other)
+    pieces = FeatureSource(utterances[:2], distillation, FeatureOptions(1, 2), SUBSAMPLING)
+    folder = example / "exp/chain/tdnn1a_sp"
+    graph = read_denominator_graph(str(folder / "den.fst"), network.output_dim)
+    loss = ChainLoss(graph, ChainOptions(), distillation)
+    examples = ChainSource(EgsFolder.find(folder / "egs"), loss, SourceOptions(1, "4"), network, SUBSAMPLING)
+    assert examples.shifts == [0, 2]  # and 1 as well without the wider context
+    for found in (next(pieces.losses(0, network)), next(examples.losses(0, network))):
+        assert found.ok
+        assert found.sums["kl"] > 0
+
+
+@pytest.mark.parametrize("kept", [0, 1, 1 << 28])
+def test_a_teacher_is_asked_once_about_held_out_examples_that_fit(
+    kept: int, model: Model, example: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kaldi_quant.train.objective._KEPT_BYTES", kept)
+    network, teacher = AcousticModel(model.nnet), AcousticModel(model.nnet)
+    asked: list[int] = []
+    teacher.register_forward_hook(lambda _, given, __: asked.append(len(given[0])))
+    with torch.no_grad():
+        next(iter(network.parameters())).mul_(1.01)
+    folder = example / "exp/chain/tdnn1a_sp"
+    graph = read_denominator_graph(str(folder / "den.fst"), network.output_dim)
+    loss = ChainLoss(graph, ChainOptions(), Distillation(teacher))
+    source = ChainSource(EgsFolder.find(folder / "egs"), loss, SourceOptions(1, "4"), network, SUBSAMPLING)
+    first = source.validate(network)
+    batches = len(asked)
+    assert source.validate(network) == first and first["kl"] > 0
+    # One minibatch fits in a byte, as what it takes is known afterwards.
+    assert batches > 2 and len(asked) - batches == {0: batches, 1: batches - 1, 1 << 28: 0}[kept]
+
+
+def taught(distillation: Distillation, student: Tensor, feats: Tensor, span: Span, times: Times) -> Taught:
+    return distillation(student, distillation.target(feats, span, times, None))
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_the_divergence_is_that_of_the_definition(
+    temperature: float, model: Model, utterances: list[tuple[str, np.ndarray]]
+) -> None:
+    teacher = AcousticModel(model.nnet)
+    feats = torch.from_numpy(utterances[0][1][None, :80].copy())
+    span, times = (0, 80), np.arange(teacher.context.left, 80 - teacher.context.right, SUBSAMPLING)
+    p = teacher(feats, [span], times)
+    student = p + torch.randn(p.shape, generator=torch.Generator().manual_seed(0))
+    found = taught(Distillation(teacher, temperature), student, feats, span, times).loss
+    soft, other = (torch.softmax(x.double() / temperature, -1) for x in (p, student))
+    expected = (soft * (soft / other).log()).sum(-1).mean() * temperature**2
+    assert float(found.detach()) == pytest.approx(float(expected.detach()), rel=1e-4)
+
+
+def test_hard_sequences_count_for_more(model: Model, utterances: list[tuple[str, np.ndarray]]) -> None:
+    teacher = AcousticModel(model.nnet)
+    feats = torch.from_numpy(np.stack([features[:80] for _, features in utterances[:2]]))
+    span, times = (0, 80), np.arange(teacher.context.left, 80 - teacher.context.right, SUBSAMPLING)
+    with torch.no_grad():
+        student = teacher(feats, [span] * 2, times)
+        noise = torch.randn(student.shape, generator=torch.Generator().manual_seed(0))
+        student = student + noise * torch.tensor([0.1, 1.0]).view(2, 1, 1)
+    found = {
+        exponent: taught(Distillation(teacher, hard_weight=exponent), student, feats, span, times)
+        for exponent in (0.0, 1.0, 50.0)
+    }
+    parts = [taught(Distillation(teacher), student[i : i + 1], feats[i : i + 1], span, times).kl for i in range(2)]
+    assert {round(one.kl, 5) for one in found.values()} == {round(sum(parts) / 2, 5)}
+    assert float(found[0.0].loss) == pytest.approx(sum(parts) / 2, rel=1e-4)
+    assert float(found[1.0].loss) == pytest.approx(sum(part**2 for part in parts) / sum(parts), rel=1e-4)
+    assert float(found[50.0].loss) == pytest.approx(max(parts), rel=1e-3)
+
+
+def keep(seen: list[Tensor], x: Tensor) -> Tensor:
+    seen.append(x)
+    return x
+
+
+def test_hidden_layers_teach_too(model: Model, utterances: list[tuple[str, np.ndarray]]) -> None:
+    student, teacher = AcousticModel(model.nnet), AcousticModel(model.nnet)
+    student.taps["tdnn3.relu"] = lambda x: x + 1
+    features = HiddenFeatures(student, teacher, ["tdnn2.relu", "tdnn3.relu"])
+    feats = torch.from_numpy(utterances[0][1][None, :80].copy())
+    span, times = (0, 80), np.arange(teacher.context.left, 80 - teacher.context.right, SUBSAMPLING)
+    for _ in range(2):
+        with torch.no_grad():
+            output = student(feats, [span], times)
+            plain = taught(Distillation(teacher), output, feats, span, times)
+            student(feats, [span], times)
+            deep = Distillation(teacher, features=features, feature_weight=3.0)
+            whole = taught(deep, output, feats, span, times)
+        seen: list[Tensor] = []
+        other = AcousticModel(model.nnet)
+        other.taps["tdnn3.relu"] = partial(keep, seen)
+        with torch.no_grad():
+            other(feats, [span], times)
+        error = 1 / float(seen[0].var(dim=(0, 1)).mean()) / 2
+        assert float(whole.loss) == pytest.approx(plain.kl + 3 * error, rel=1e-4)
+        assert whole.kl == plain.kl
+
+
+@pytest.mark.parametrize(
+    ("utterances", "message"),
+    [
+        ([], "no utterances to distil on"),
+        ([("a", np.zeros((50, 13), np.float32))], "utterance a: the features have dimension 13"),
+    ],
+)
+def test_features_that_do_not_fit(utterances: list[tuple[str, np.ndarray]], message: str, model: Model) -> None:
+    with pytest.raises(DataError, match=message):
+        source(model, utterances)
