@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from kaldi_quant.kaldi.model import Model, read_model
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -11,6 +13,18 @@ ROOT = Path(__file__).resolve().parents[1]
 def example() -> Path:
     """The embedded example: a small Kaldi experiment."""
     return ROOT / "egs" / "alphadigits"
+
+
+@pytest.fixture(scope="module")
+def model(example: Path) -> Model:
+    """The example's TDNN."""
+    return read_model(example / "exp/chain/tdnn1a_sp/final.mdl")
+
+
+@pytest.fixture(scope="module")
+def tdnnf(example: Path) -> Model:
+    """The example's factorised TDNN."""
+    return read_model(example / "exp/chain/tdnnf1b_sp/final.mdl")
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ def as_text(comparison: Comparison) -> str:
         # Kaldi's best_wer.sh expects one space before the number, and nothing before the %.
         result = f"{row.folder.result.wer_line()} {row.folder.wer_file}"
         body.append([result, row.name, *(column.cell(row) for column in chosen)])
-    parts = [aligned([header, *body], left=2), "".join(f"# {note}\n" for note in notes(comparison))]
+    parts = [_aligned([header, *body], left=2), "".join(f"# {note}\n" for note in notes(comparison))]
     layers, speeds = layer_table(comparison), speed_table(comparison)
     if layers:
         parts.append("# signal-to-quantization-noise of each layer, dB\n" + _table(layers))
@@ -44,14 +44,14 @@ def trainings_as_text(comparison: TrainingComparison) -> str:
         f"differences are to {comparison.rows[0].name}; p-values are two-tailed",
         point_note(comparison.options),
     ]
-    return aligned(body, left=1) + "".join(f"# {note}\n" for note in said)
+    return _aligned(body, left=1) + "".join(f"# {note}\n" for note in said)
 
 
 def _table(table: Table) -> str:
-    return aligned([[f"# {table.headings[0]}", *table.headings[1:]], *table.rows], left=1)
+    return _aligned([[f"# {table.headings[0]}", *table.headings[1:]], *table.rows], left=1)
 
 
-def aligned(rows: list[list[str]], left: int) -> str:
+def _aligned(rows: list[list[str]], left: int) -> str:
     """Columns side by side, the first so many flush left, the others flush right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []

@@ -81,13 +81,14 @@ def compare_trainings(arguments: Sequence[str], options: ComparisonOptions | Non
     folders = [folder for group in groups.values() for folder in group]
     counts = count_errors(folders, options.utt2spk)
     bootstrap = Bootstrap(counts.errors, counts.words, options.replications, options.seed)
-    rows: list[TrainingRow] = []
-    columns: list[list[int]] = []
-    for name, group in groups.items():
-        begin = sum(map(len, columns))
-        columns.append(list(range(begin, begin + len(group))))
-        versus = bootstrap.compare_means(columns[-1], columns[0]) if rows else None
-        rows.append(TrainingRow(name, group, bootstrap.mean_interval(columns[-1]), versus))
+    numbers = iter(range(len(folders)))
+    columns = {name: [next(numbers) for _ in group] for name, group in groups.items()}
+    first, *others = columns
+    versus = {name: bootstrap.compare_means(columns[name], columns[first]) for name in others}
+    rows = [
+        TrainingRow(name, group, bootstrap.mean_interval(columns[name]), versus.get(name))
+        for name, group in groups.items()
+    ]
     return TrainingComparison(rows, options, counts.unit, bootstrap.units)
 
 

@@ -49,16 +49,6 @@ Utterances = list[tuple[str, np.ndarray]]
 
 
 @pytest.fixture(scope="module")
-def model(example: Path) -> Model:
-    return read_model(example / "exp/chain/tdnn1a_sp/final.mdl")
-
-
-@pytest.fixture(scope="module")
-def factorised(example: Path) -> Model:
-    return read_model(example / "exp/chain/tdnnf1b_sp/final.mdl")
-
-
-@pytest.fixture(scope="module")
 def utterances(example: Path) -> Utterances:
     table = read_matrices(f"scp:{example}/data/train_sub_hires/feats.scp")
     return [utterance for utterance, _ in zip(table, range(12), strict=False)]
@@ -155,8 +145,8 @@ def test_nodes_stay_integers_between_layers(seven: QuantizedNetwork, utterances:
     assert set(kinds) - integers == {"input", "output.affine", "output"}
 
 
-def test_a_bypass_is_a_sum_of_integers(factorised: Model, data: CalibrationSet, utterances: Utterances) -> None:
-    network = quantize(factorised.nnet, SEVEN, data)
+def test_a_bypass_is_a_sum_of_integers(tdnnf: Model, data: CalibrationSet, utterances: Utterances) -> None:
+    network = quantize(tdnnf.nnet, SEVEN, data)
     running = executable(network)
     sums = [module for module in running.components if isinstance(module, QuantizedSum)]
     assert len(sums) == len(network.graph.sums) > 0
@@ -421,22 +411,20 @@ def test_torchao_is_asked_for_when_it_is_missing(
         quantize(model.nnet, replace(STATIC, route="pt2e"), data)
 
 
-def test_pt2e_finds_the_integers_of_the_route_eager(
-    factorised: Model, data: CalibrationSet, utterances: Utterances
-) -> None:
+def test_pt2e_finds_the_integers_of_the_route_eager(tdnnf: Model, data: CalibrationSet, utterances: Utterances) -> None:
     pytest.importorskip("torchao")
-    eager, exported = (quantize(factorised.nnet, replace(SEVEN, route=route), data) for route in ("eager", "pt2e"))
+    eager, exported = (quantize(tdnnf.nnet, replace(SEVEN, route=route), data) for route in ("eager", "pt2e"))
     assert not exported.float_layers
     for name, layer in eager.layers.items():
         assert torch.equal(layer.weight.integers, exported.layers[name].weight.integers)
     for name, grid in eager.activations.items():
         # Windows end with frames that whole utterances do not have.
         torch.testing.assert_close(exported.activations[name].scale, grid.scale, rtol=0.1, atol=0)
-    expected = rows(AcousticModel(factorised.nnet), utterances[8:])
+    expected = rows(AcousticModel(tdnnf.nnet), utterances[8:])
     losses = [divergence(expected, rows(executable(one), utterances[8:])) for one in (eager, exported)]
     assert losses[1] < 1.3 * losses[0]
     with pytest.raises(UsageError, match="--ranges goes with the route eager"):
-        quantize(factorised.nnet, replace(SEVEN, route="pt2e"), data, {})
+        quantize(tdnnf.nnet, replace(SEVEN, route="pt2e"), data, {})
 
 
 def test_pt2e_leaves_recurrences_in_float() -> None:

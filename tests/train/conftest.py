@@ -1,22 +1,11 @@
-"""The example's models and utterances, for training."""
+"""The example's utterances, for training."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.kaldi.tables import read_matrices
-
-
-@pytest.fixture(scope="module")
-def model(example: Path) -> Model:
-    return read_model(example / "exp/chain/tdnn1a_sp/final.mdl")
-
-
-@pytest.fixture(scope="module")
-def tdnnf(example: Path) -> Model:
-    return read_model(example / "exp/chain/tdnnf1b_sp/final.mdl")
 
 
 @pytest.fixture(scope="module")

@@ -90,12 +90,11 @@ class Bootstrap:
 
     def interval(self, system: int) -> Interval:
         """Of one system's word error rate."""
-        return _interval(self._rates[:, system])
+        return self.mean_interval([system])
 
     def compare(self, system: int, reference: int) -> PairedDifference:
         """One system with another."""
-        observed = float(self._observed[system] - self._observed[reference])
-        return _difference(observed, self._rates[:, system] - self._rates[:, reference])
+        return self.compare_means([system], [reference])
 
     def mean_interval(self, systems: Sequence[int]) -> Interval:
         """Of the mean of systems that were trained in the same way."""
@@ -109,20 +108,16 @@ class Bootstrap:
         """
         random = np.random.default_rng(self.seed)
         differences = self._mean_rates(systems, random) - self._mean_rates(references, random)
+        tail = int(min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0)))
+        # The test set itself is one more draw: no finite number of draws shows that something never happens.
+        p_value = min(1.0, 2.0 * (tail + 1) / (len(differences) + 1))
         observed = self._observed[list(systems)].mean() - self._observed[list(references)].mean()
-        return _difference(float(observed), differences)
+        return PairedDifference(float(observed), _interval(differences), p_value)
 
     def _mean_rates(self, systems: Sequence[int], random: np.random.Generator) -> np.ndarray:
         """(replications,)."""
         drawn = random.integers(0, len(systems), (len(self._rates), len(systems)))
         return np.take_along_axis(self._rates[:, list(systems)], drawn, axis=1).mean(axis=1)
-
-
-def _difference(observed: Percent, drawn: np.ndarray) -> PairedDifference:
-    """Of a difference on the test set itself and those on the draws, (replications,)."""
-    tail = int(min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0)))
-    # The test set itself is one more draw: no finite number of draws shows that something never happens.
-    return PairedDifference(observed, _interval(drawn), min(1.0, 2.0 * (tail + 1) / (len(drawn) + 1)))
 
 
 def _interval(values: np.ndarray) -> Interval:
