@@ -128,12 +128,13 @@ def test_integer_weights_that_vanish_are_noticed(tmp_path: Path) -> None:
         check_integer(model, folded)
 
 
+@pytest.mark.parametrize("bits_of_features", [8, 12])
 @pytest.mark.parametrize("name", ["fast_lstm", "stats_mean", "attention_optional_inputs", "conv_zero_padding"])
-def test_irregular_networks_get_a_file_of_fixed_length(name: str, tmp_path: Path) -> None:
+def test_irregular_networks_get_a_file_of_fixed_length(name: str, bits_of_features: int, tmp_path: Path) -> None:
     found = next(one for one in REFERENCES if one.model.parent.name == name)
     utterances = list(read_archive(found.feats).items())[:2]
     data = CalibrationSet(utterances, found.inference().options, found.ivectors())
-    config = PtqConfig(LayerConfig(method="minmax"), observer="minmax")
+    config = PtqConfig(LayerConfig(method="minmax"), {"@input": {"act_bits": bits_of_features}}, observer="minmax")
     network = quantize(load(found.model).nnet, config, data)
     with pytest.raises(ModelError, match="it has no ONNX form with any number of frames, only with a fixed one"):
         write_onnx(network, tmp_path / "a.onnx")

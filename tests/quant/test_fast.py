@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from kaldi_quant.quant.fast import FastNetwork, choice, executable, self_test
 from kaldi_quant.quant.fast.network import _Compiled
 from kaldi_quant.quant.fast.probe import extreme_features, random_grid, random_layer, random_network
 from kaldi_quant.quant.grid import Grid
-from kaldi_quant.quant.integer_linear import IntegerLinear
+from kaldi_quant.quant.integer_linear import IntegerLinear, check_accumulator
 from kaldi_quant.quant.onnx_graph.linear import Output, Piece, convolve, multiply
 from kaldi_quant.quant.onnx_graph.parameters import can_saturate
 from kaldi_quant.quant.onnx_graph.session import open_session
@@ -30,6 +30,7 @@ from kaldi_quant.quant.onnx_graph.stretches import Stretch
 from kaldi_quant.quant.onnx_graph.tracks import Layout, Track, Tracks
 from kaldi_quant.quant.onnx_graph.writer import GraphWriter
 from kaldi_quant.quant.ptq import quantize
+from kaldi_quant.quant.spec import QSpec
 
 GRAPHS, LAYERS_PER_GRAPH = 20, 50
 
@@ -120,6 +121,36 @@ def test_a_thousand_random_layers_agree_in_every_integer(seed: int) -> None:
         expected = case.integer_arithmetic()
         np.testing.assert_array_equal(result, expected)
         np.testing.assert_array_equal(case.fake_quantized().numpy(), expected)
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("per_column", [True, False])
+def test_random_layers_with_wide_features_agree_in_every_integer(seed: int, per_column: bool) -> None:
+    random = np.random.default_rng(seed)
+    bits, columns, rows = (int(random.integers(*limits)) for limits in ((9, 17), (1, 120), (1, 40)))
+    # As many bits as 32-bit accumulators take, zero points and bias included.
+    spec = QSpec(bits, signed=False, symmetric=False)
+    shape = (columns,) if per_column else ()
+    zeros = torch.from_numpy(np.asarray(random.integers(0, spec.qmax + 1, shape), np.int32))
+    grid = Grid(spec, torch.from_numpy(np.asarray(random.uniform(0.01, 0.1, shape), np.float32)), zeros)
+    layer = random_layer(random, rows, grid, columns, symmetric=bool(random.integers(4)))
+    layer = replace(layer, inputs=replace(layer.inputs, per_column=per_column))
+    check_accumulator(layer.weight, layer.inputs.largest, layer.bias.double())
+    output = random_grid(random, scale=2.0**bits / 100) if random.integers(4) else None
+    case = Case(layer, grid, output, False, [0], 1, extreme_features(random, grid, (2, 30, columns)))
+    writer = GraphWriter()
+    writer.reserve("x")
+    result = case.add(Tracks(writer), "x")
+    shapes = {"x": ("batch", "frames", columns)}
+    session = open_session(writer.finish("layer", shapes, {"y": (result, ("batch", "frames", rows))}, {}))
+    (found,) = session.run(None, {"x": case.feats.numpy()})
+    np.testing.assert_array_equal(found, case.fake_quantized().numpy())
+    zeros = grid.zero_point.numpy().astype(np.int64)
+    weight = (layer.weight.integers - layer.weight.zero_point).numpy().astype(np.int64)
+    sums = (grid.quantize(case.feats).numpy() - zeros) @ weight.T + layer.bias.numpy()
+    steps = sums.astype(np.float32) * (layer.accumulator_scale / (1 if output is None else output.scale)).numpy()
+    expected = torch.from_numpy(steps) if output is None else output.round_steps(torch.from_numpy(steps))
+    np.testing.assert_array_equal(found, expected.numpy())
 
 
 def test_the_random_layers_hold_what_kernels_get_wrong() -> None:

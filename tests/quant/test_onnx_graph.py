@@ -64,11 +64,12 @@ def reference(name: str) -> Reference:
     return next(found for found in REFERENCES if found.model.parent.name == name)
 
 
-def quantized(name: str, *layer: object, **fields: object) -> QuantizedNetwork:
+def quantized(name: str, layers: dict[str, dict[str, int]] | None = None, **fields: object) -> QuantizedNetwork:
     found = reference(name)
     utterances = list(read_archive(found.feats).items())[:2]
     data = CalibrationSet(utterances, found.inference().options, found.ivectors())
-    config = PtqConfig(LayerConfig(*layer, method="minmax", **fields), observer="minmax")  # type: ignore[arg-type]
+    default = LayerConfig(method="minmax", **fields)  # type: ignore[arg-type]
+    config = PtqConfig(default, layers or {}, observer="minmax")
     return quantize(load(found.model).nnet, config, data)
 
 
@@ -93,6 +94,27 @@ def test_networks_give_the_integers_of_the_reference(name: str) -> None:
 def test_narrow_and_asymmetric_grids_give_them_too(name: str, layer: dict[str, object]) -> None:
     network = quantized(name, **layer)
     np.testing.assert_array_equal(outputs(fast(name, network), name), outputs(network.model(), name))
+
+
+@pytest.mark.parametrize("bits", [9, 12, 16])
+@pytest.mark.parametrize("name", ["tdnnf_small", "ivector_online", "tdnn_lda", "dim_range", "conv_usual"])
+def test_features_may_have_more_bits(name: str, bits: int) -> None:
+    network = quantized(name, {"@input": {"act_bits": bits}}, bits=6)
+    assert network.activations["input"].spec.bits == bits
+    np.testing.assert_array_equal(outputs(fast(name, network), name), outputs(network.model(), name))
+
+
+def test_one_of_two_inputs_may_have_more_bits() -> None:
+    # The i-vector is read by a layer of its own, features and what that layer makes by another.
+    name = "ivector_linear_online"
+    network = quantized(name, {"ivector-linear": {"act_bits": 12}})
+    assert [network.activations[node].spec.bits for node in ("ivector", "input")] == [12, 8]
+    np.testing.assert_array_equal(outputs(fast(name, network), name), outputs(network.model(), name))
+
+
+def test_hidden_nodes_have_at_most_8_bits() -> None:
+    with pytest.raises(ModelError, match=r"the node tdnn1.relu lies on a grid that is not of unsigned integers of at"):
+        build_graph(quantized("tdnnf_small", act_bits=9), GraphOptions())
 
 
 @pytest.mark.parametrize("name", CLOSE)

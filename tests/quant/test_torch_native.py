@@ -336,6 +336,12 @@ def test_weights_that_the_kernels_do_not_multiply_are_refused(model: Model, data
         TorchNetwork(quantize(model.nnet, own, data), engine_named())
 
 
+def test_inputs_that_the_kernels_do_not_multiply_are_refused(model: Model, data: CalibrationSet) -> None:
+    own = PtqConfig(EIGHT, {"@input": {"act_bits": 12}}, observer="minmax")
+    with pytest.raises(ModelError, match="at most 8 bits, and those of the node input have 12: run the model with"):
+        TorchNetwork(quantize(model.nnet, own, data), engine_named())
+
+
 def test_a_stored_model_runs_on_the_engine_that_it_was_made_for(
     model: Model, seven: QuantizedNetwork, utterances: Utterances, tmp_path: Path
 ) -> None:

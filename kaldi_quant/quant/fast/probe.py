@@ -62,7 +62,9 @@ def random_grid(random: np.random.Generator, bits: int = 8, zero_point: int | No
     return Grid(QSpec(bits, signed=False, symmetric=False), value, torch.tensor(zero_point, dtype=torch.int32))
 
 
-def random_network(random: np.random.Generator, input_dim: int, dim: int, output_dim: int) -> QuantizedNetwork:
+def random_network(
+    random: np.random.Generator, input_dim: int, dim: int, output_dim: int, input_bits: int = 8
+) -> QuantizedNetwork:
     """Three layers: one splices with a ReLU, one splices every third frame, a sum bypasses it; one gives floats."""
     lines = [
         f"input-node name=input dim={input_dim}",
@@ -78,7 +80,7 @@ def random_network(random: np.random.Generator, input_dim: int, dim: int, output
     components = {name: _affine(*shape) for name, shape in shapes.items()}
     components |= {name: Component("RectifiedLinearComponent", [("Dim", dim)]) for name in ("a.relu", "b.relu")}
     components["sum"] = Component("NoOpComponent", [("Dim", dim)])
-    grids = {"input": random_grid(random), "sum": random_grid(random, zero_point=0, scale=0.1)}
+    grids = {"input": random_grid(random, input_bits), "sum": random_grid(random, zero_point=0, scale=0.1)}
     grids |= {name: random_grid(random, zero_point=0, scale=0.1) for name in ("a.relu", "b.relu")}
     layers = {
         name: random_layer(random, shapes[name][0], grids[source], shapes[name][1])

@@ -18,8 +18,8 @@ from kaldi_quant.quant.onnx_graph.parameters import WeightForm
 
 _log = logging.getLogger(__name__)
 
-# (input, hidden, output) columns: some that fill the kernels' registers, and some that do not.
-_DIMS = ((64, 128, 64), (13, 36, 7), (40, 65, 130))
+# (input, hidden, output) columns: some that fill the kernels' registers, and some that do not; bits of the features.
+_NETWORKS = (((64, 128, 64), 8), ((13, 36, 7), 12), ((40, 65, 130), 8))
 _ROWS = (1, 50)
 _PERIOD = 3
 
@@ -45,8 +45,8 @@ def trusted_form() -> WeightForm | None:
 def gives_the_reference(form: WeightForm) -> bool:
     """Whether random networks give exactly the reference's results on this machine."""
     random = np.random.default_rng(0)
-    for dims in _DIMS:
-        network = random_network(random, *dims)
+    for dims, bits in _NETWORKS:
+        network = random_network(random, *dims, bits)
         fast = FastNetwork(network, _PERIOD, form)
         for rows in _ROWS:
             times = np.arange(rows) * _PERIOD

@@ -22,7 +22,7 @@ from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.onnx_graph.convolution import convolve_heights, multiply_heights
 from kaldi_quant.quant.onnx_graph.frames import constant_output, frame_component, product
 from kaldi_quant.quant.onnx_graph.linear import Output, Piece, convolve, multiply
-from kaldi_quant.quant.onnx_graph.parameters import WeightForm
+from kaldi_quant.quant.onnx_graph.parameters import LARGEST, WeightForm
 from kaldi_quant.quant.onnx_graph.stretches import Stretch, TimePlan, is_constant_row, source_of
 from kaldi_quant.quant.onnx_graph.tracks import Layout, Track, Tracks, zero_points
 from kaldi_quant.quant.onnx_graph.writer import Dim, GraphWriter, context_metadata
@@ -80,7 +80,7 @@ def build_graph(network: QuantizedNetwork, options: GraphOptions) -> OnnxNetwork
 
     Raises:
         ModelError: a part of it has no such form: recurrences, values that depend on where the input ends, ranges found
-            anew for each sequence, integers beyond 8 bits; says which.
+            anew for each sequence, integers beyond 8 bits but those made of floats; says which.
         MissingDependencyError: onnx is not installed.
     """
     return _Builder(network, options).build()
@@ -146,7 +146,14 @@ class _Builder:
 
     def _grid(self, name: str) -> Grid | None:
         grid = self.network.activations.get(name)
-        if grid is not None and (grid.spec.signed or grid.spec.qmax > 255):
+        if grid is not None and grid.spec.signed:
+            raise ModelError(f"the node {name} lies on a grid that is not of unsigned integers")
+        return grid
+
+    def _narrow_grid(self, name: str) -> Grid | None:
+        """The grid of a node that is computed in integers."""
+        grid = self._grid(name)
+        if grid is not None and grid.spec.qmax > LARGEST:
             raise ModelError(f"the node {name} lies on a grid that is not of unsigned integers of at most 8 bits")
         return grid
 
@@ -172,7 +179,7 @@ class _Builder:
 
     def _layer(self, name: str, layer: IntegerLinear) -> None:
         destination = self.network.graph.destination(name)
-        grid = self._grid(destination.node) if destination else None
+        grid = self._narrow_grid(destination.node) if destination else None
         tracks = []
         for stretch in self.plan.stretches[name]:
             pieces = self._pieces(name, stretch)
@@ -231,10 +238,11 @@ class _Builder:
             tracks.append(self.tracks.rows(self._find(source.node, times), times))
         if len({track.padding for track in tracks}) > 1:
             tracks = [self.tracks.without_padding(track) for track in tracks]
-        layout, writer, grid = tracks[0].layout, self.writer, self._grid(name)
+        layout, writer, grid = tracks[0].layout, self.writer, self._narrow_grid(name)
         floats = []
         for term, track in zip(terms, tracks, strict=True):
-            below = self.network.activations[term.node]
+            below = self._narrow_grid(term.node)
+            assert below is not None
             constants = [writer.constant(term_scale(below, term.coefficient).numpy())]
             constants.append(writer.constant(zero_points(below)))
             source_name = self.tracks.name(track, layout)

@@ -18,6 +18,7 @@ from kaldi_quant.quant.onnx_graph.linear import Output
 from kaldi_quant.quant.onnx_graph.parameters import LinearParameters, WeightForm
 from kaldi_quant.quant.onnx_graph.stretches import Stretch
 from kaldi_quant.quant.onnx_graph.tracks import END, Layout, Track, Tracks
+from kaldi_quant.quant.onnx_graph.writer import Name
 
 
 @dataclass(frozen=True)
@@ -100,31 +101,43 @@ def convolve_heights(
     Raises:
         ModelError: its input is of a kind that it cannot read.
     """
-    writer, geometry, times = tracks.writer, _Geometry.of(component), _Geometry.of(component).times
-    below, stretch = _stretch(output.name, source), output.stretch
+    writer, geometry, stretch = tracks.writer, _Geometry.of(component), output.stretch
     assert stretch is not None
+    parameters = LinearParameters.of(output.name, layer, form)
+    if parameters.wide:
+        patches = _patches(tracks, parameters, geometry, source, output.name, stretch)
+        sums = parameters.wide_sums(writer, output.name, patches)
+        planes = output.of_sums(tracks, sums, parameters.bias_scale)
+    else:
+        value = _convolution(tracks, parameters, geometry, source, output.name, stretch)
+        filters = output.quantized(tracks, value)
+        planes = writer.op("Transpose", [filters], f"{output.name}.planes", perm=[0, 2, 3, 1])
+    dim = geometry.height_out * len(parameters.weight)
+    return Track(stretch, dim, {Layout.ROWS: writer.op("Reshape", [planes, writer.integers(0, 0, dim)])}, output.grid)
+
+
+def _convolution(
+    tracks: Tracks, parameters: LinearParameters, geometry: _Geometry, source: Track, name: str, stretch: Stretch
+) -> Name:
+    """The operator for inputs of 8 bits: (N, filters, times, height_out)."""
+    writer, times, below = tracks.writer, geometry.times, _stretch(name, source)
     slack = min(below.last - stretch.last - times.last, stretch.step - below.step)
     needed = Stretch(stretch.first + times.first, below.step, stretch.last + times.last + slack)
-    source = _rows(tracks, output.name, source, needed)
-
-    parameters = LinearParameters.of(output.name, layer, form)
+    source = _rows(tracks, name, source, needed)
     rows = tracks.name(source, Layout.ROWS)
     arranged = _kernel(parameters, geometry)
-    filters_out, filters_in = arranged.shape[:2]
+    filters_in = arranged.shape[1]
     planes = writer.op("Reshape", [rows, writer.integers(0, 0, geometry.height_in, filters_in)], f"{rows}.heights")
     channels = writer.op("Transpose", [planes], f"{rows}.filters", perm=[0, 3, 1, 2])
-    value = writer.op(
+    return writer.op(
         "Conv",
-        [parameters.input(writer, channels), *parameters.write(writer, output.name, arranged)],
-        f"{output.name}.sums",
+        [parameters.input(writer, channels), *parameters.write(writer, name, arranged)],
+        f"{name}.sums",
         kernel_shape=list(arranged.shape[2:]),
         dilations=[max(1, times.gap // below.step), 1],
         strides=[stretch.step // below.step, geometry.stride],
         pads=[0, geometry.padding[0], 0, geometry.padding[1]],
     )
-    planes = writer.op("Transpose", [output.quantized(tracks, value)], f"{output.name}.planes", perm=[0, 2, 3, 1])
-    dim = geometry.height_out * filters_out
-    return Track(stretch, dim, {Layout.ROWS: writer.op("Reshape", [planes, writer.integers(0, 0, dim)])}, output.grid)
 
 
 def _rows(tracks: Tracks, name: str, source: Track, needed: Stretch) -> Track:
@@ -167,15 +180,31 @@ def multiply_heights(
     Raises:
         ModelError: its input is of a kind that it cannot read.
     """
-    writer, geometry, times = tracks.writer, _Geometry.of(component), _Geometry.of(component).times
-    below = _stretch(name, source)
-    source = _rows(tracks, name, source, Stretch(stretch.first + times.first, below.step, stretch.last + times.last))
+    writer, geometry = tracks.writer, _Geometry.of(component)
     parameters = LinearParameters.of(name, layer, form)
+    dim = geometry.height_out * len(parameters.weight)
+    patches = _patches(tracks, parameters, geometry, source, name, stretch)
+    if parameters.wide:
+        sums = parameters.wide_sums(writer, name, patches)
+        product = writer.op("Mul", [sums, writer.constant(parameters.bias_scale)], f"{name}.filters")
+        return Track(stretch, dim, {Layout.ROWS: writer.op("Reshape", [product, writer.integers(0, 0, dim)], name)})
+    flat = writer.op("Reshape", [patches, writer.integers(-1, parameters.weight.shape[1])], f"{patches}.flat")
+    constants = parameters.write(writer, name, parameters.weight)
+    product = writer.op("Gemm", [parameters.input(writer, flat), *constants], f"{name}.filters", transB=1)
+    return Track(stretch, dim, {}, flat=(writer.op("Reshape", [product, writer.integers(-1, dim)], name), patches))
+
+
+def _patches(
+    tracks: Tracks, parameters: LinearParameters, geometry: _Geometry, source: Track, name: str, stretch: Stretch
+) -> Name:
+    """What the filters see of a track at each time and height: (N, times, height_out, in)."""
+    writer, times, below = tracks.writer, geometry.times, _stretch(name, source)
+    source = _rows(tracks, name, source, Stretch(stretch.first + times.first, below.step, stretch.last + times.last))
     filters_in = parameters.weight.shape[1] // len(geometry.offsets)
     rows = tracks.name(source, Layout.ROWS)
     planes = writer.op("Reshape", [rows, writer.integers(0, 0, geometry.height_in, filters_in)], f"{rows}.heights")
     low, high = geometry.padding
-    zero = writer.constant(np.uint8(parameters.input_zero))
+    zero = writer.constant((np.float32 if parameters.wide else np.uint8)(parameters.input_zero))
     planes = writer.op("Pad", [planes, writer.integers(0, 0, low, 0, 0, 0, high, 0), zero], f"{rows}.padded")
     patches = []
     for time, height in geometry.offsets:
@@ -189,9 +218,4 @@ def multiply_heights(
             writer.integers(stretch.step // below.step, geometry.stride),
         ]
         patches.append(writer.op("Slice", [planes, *bounds], f"{rows}.patch"))
-    spliced = writer.op("Concat", patches, f"{rows}.patches", axis=3)
-    flat = writer.op("Reshape", [spliced, writer.integers(-1, parameters.weight.shape[1])], f"{rows}.flat")
-    constants = parameters.write(writer, name, parameters.weight)
-    product = writer.op("Gemm", [parameters.input(writer, flat), *constants], f"{name}.filters", transB=1)
-    dim = geometry.height_out * len(parameters.weight)
-    return Track(stretch, dim, {}, flat=(writer.op("Reshape", [product, writer.integers(-1, dim)], name), spliced))
+    return writer.op("Concat", patches, f"{rows}.patches", axis=3)

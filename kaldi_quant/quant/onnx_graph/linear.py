@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
+import torch
 
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.integer_linear import IntegerLinear
@@ -60,6 +61,12 @@ class Output:
         name = writer.op("QuantizeLinear", [value, *constants], self.name)
         return tracks.clipped(name, grid, zero if self.relu else 0)
 
+    def of_sums(self, tracks: Tracks, sums: Name, scale: np.ndarray) -> Name:
+        """Accumulators in float32 on the grid, with the reference's own operations; scale: theirs, (out,)."""
+        multiplier = tracks.writer.constant(scale / self.grid.scale.numpy())
+        steps = tracks.writer.op("Mul", [sums, multiplier], f"{self.name}.steps")
+        return replace(self, grid=replace(self.grid, scale=torch.ones(()))).quantized(tracks, steps)
+
 
 @dataclass(frozen=True)
 class _Kernel:
@@ -100,13 +107,17 @@ def convolve(
         form: how weights are stored.
         align: output columns are padded to a multiple of it.
     """
+    rows = len(layer.weight.integers)
+    padding = -rows % align
+    parameters = LinearParameters.of(output.name, layer, form).padded_rows(rows + padding)
+    if parameters.wide:
+        sums = _wide_sums(tracks, parameters, pieces, output.name)
+        names = {Layout.ROWS: output.of_sums(tracks, sums, parameters.bias_scale)}
+        return Track(output.stretch, rows, names, output.grid, padding)
     kernel = _kernel(tracks, pieces)
     if kernel is None:
         spliced = tracks.beside([piece.rows(tracks) for piece in pieces], output.name)
         kernel = _Kernel(spliced, 1, 1, 1)
-    rows = len(layer.weight.integers)
-    padding = -rows % align
-    parameters = LinearParameters.of(output.name, layer, form).padded_rows(rows + padding)
     arranged = parameters.weight.reshape(rows + padding, kernel.size, -1).transpose(0, 2, 1)
     more = kernel.source.padding
     arranged = np.pad(arranged, ((0, 0), (0, more), (0, 0)), constant_values=parameters.weight_zero)
@@ -139,8 +150,12 @@ def multiply(
         stretch: the times of the result; None for one row.
         form: how weights are stored.
     """
-    source = tracks.beside([piece.rows(tracks) for piece in pieces], name)
     parameters = LinearParameters.of(name, layer, form)
+    if parameters.wide:
+        scale = tracks.writer.constant(parameters.bias_scale)
+        product = tracks.writer.op("Mul", [_wide_sums(tracks, parameters, pieces, name), scale], name)
+        return Track(stretch, len(parameters.weight), {Layout.ROWS: product})
+    source = tracks.beside([piece.rows(tracks) for piece in pieces], name)
     padded = np.pad(parameters.weight, ((0, 0), (0, source.padding)), constant_values=parameters.weight_zero)
     parameters = replace(parameters, weight=padded)
     writer = tracks.writer
@@ -149,3 +164,8 @@ def multiply(
     constants = parameters.write(writer, name, parameters.weight)
     product = writer.op("Gemm", [parameters.input(writer, flat), *constants], name, transB=1)
     return Track(stretch, len(padded), {}, flat=(product, rows))
+
+
+def _wide_sums(tracks: Tracks, parameters: LinearParameters, pieces: Sequence[Piece], name: Name) -> Name:
+    source = tracks.beside([tracks.in_floats(piece.rows(tracks)) for piece in pieces], name)
+    return parameters.wide_sums(tracks.writer, name, tracks.name(source, Layout.ROWS))

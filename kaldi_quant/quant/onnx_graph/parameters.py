@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from kaldi_quant.errors import ModelError
 from kaldi_quant.quant.integer_linear import IntegerLinear
+from kaldi_quant.quant.onnx_graph.wide import wide_sums
 from kaldi_quant.quant.onnx_graph.writer import GraphWriter, Name
 
 #: How weights are stored: int8, which every device runs fastest; or uint8 where a processor without instructions for
 #: such products (VNNI) would saturate sums of two int8 products at 16 bits, as onnxruntime's kernels for it do.
 WeightForm = Literal["signed", "exact"]
+
+#: What an unsigned integer of 8 bits can hold.
+LARGEST = 2**8 - 1
 
 _LARGEST_SUM_OF_TWO = 2**15 - 1
 _MIDDLE = 128
@@ -21,7 +25,7 @@ _MIDDLE = 128
 
 def can_saturate(layer: IntegerLinear) -> bool:
     """Whether the sum of two products of a layer's integers can leave 16 bits."""
-    return 2 * layer.inputs.qmax * int(_stored(layer)[0].abs().max()) > _LARGEST_SUM_OF_TWO
+    return 2 * min(layer.inputs.qmax, LARGEST) * int(_stored(layer)[0].abs().max()) > _LARGEST_SUM_OF_TWO
 
 
 def _stored(layer: IntegerLinear) -> tuple:
@@ -33,14 +37,14 @@ def _stored(layer: IntegerLinear) -> tuple:
 
 
 def check_widths(name: str, layer: IntegerLinear) -> None:
-    """Refuses a layer whose integers do not fit 8 bits.
+    """Refuses a layer whose weights do not fit 8 bits.
 
     Raises:
         ModelError: they do not; names the layer.
     """
     integers, _ = _stored(layer)
     fits = len(integers) > 0 and int(integers.min()) >= -_MIDDLE and int(integers.max()) < _MIDDLE
-    if not fits or layer.inputs.qmin < 0 or layer.inputs.qmax > 255:
+    if not fits or layer.inputs.qmin < 0:
         raise ModelError(f"the layer {name} has integers wider than 8 bits, which the integer kernels do not multiply")
 
 
@@ -55,7 +59,8 @@ class LinearParameters:
         bias: (out,) int32, what differing zero points of the input's columns add included.
         bias_scale: (out,) float32.
         input_scale: float32 of all columns.
-        input_zero: uint8 of all columns.
+        input_zero: of all columns.
+        wide: whether the input's integers need more than 8 bits.
         unsigned: whether weights are stored as uint8.
     """
 
@@ -66,6 +71,7 @@ class LinearParameters:
     bias_scale: np.ndarray
     input_scale: np.float32
     input_zero: int
+    wide: bool
     unsigned: bool
 
     @classmethod
@@ -78,9 +84,11 @@ class LinearParameters:
         check_widths(name, layer)
         integers, zero = _stored(layer)
         bias, input_zero = layer.bias.numpy().astype(np.int64), int(layer.inputs.zero_point[0])
-        if layer.inputs.per_column:
-            # One zero point serves all columns: what each column's own contributes is constant.
+        wide = layer.inputs.qmax > LARGEST
+        if layer.inputs.per_column or wide:
+            # What the zero points of columns contribute is constant.
             bias = bias - layer.weight.centred.numpy().astype(np.int64) @ layer.inputs.zero_point.numpy()
+        if layer.inputs.per_column:
             input_zero = 0
         return cls(
             integers.numpy().astype(np.int64),
@@ -90,22 +98,20 @@ class LinearParameters:
             layer.accumulator_scale.numpy(),
             np.float32(layer.inputs.common_scale.item()),
             input_zero,
+            wide,
             form == "exact" and can_saturate(layer),
         )
 
     def padded_rows(self, rows: int) -> LinearParameters:
         """With rows of zeros at the end, whose results are zero."""
         more = rows - len(self.weight)
-        return LinearParameters(
-            np.pad(self.weight, [(0, more)] + [(0, 0)] * (self.weight.ndim - 1), constant_values=self.weight_zero),
-            self.weight_zero,
-            np.pad(self.weight_scale, (0, more), constant_values=1),
-            np.pad(self.bias, (0, more)),
+        return replace(
+            self,
+            weight=np.pad(self.weight, [(0, more), (0, 0)], constant_values=self.weight_zero),
+            weight_scale=np.pad(self.weight_scale, (0, more), constant_values=1),
+            bias=np.pad(self.bias, (0, more)),
             # onnxruntime takes a layer for one of integers only where this is the product of the other two.
-            np.pad(self.bias_scale, (0, more), constant_values=self.input_scale),
-            self.input_scale,
-            self.input_zero,
-            self.unsigned,
+            bias_scale=np.pad(self.bias_scale, (0, more), constant_values=self.input_scale),
         )
 
     def write(self, writer: GraphWriter, name: Name, arranged: np.ndarray) -> tuple[Name, Name]:
@@ -142,3 +148,19 @@ class LinearParameters:
         """The input's float values, as the weights are for them."""
         constants = [writer.constant(self.input_scale), writer.constant(np.uint8(self.input_zero))]
         return writer.op("DequantizeLinear", [integers, *constants], f"{integers}.float")
+
+    def wide_sums(self, writer: GraphWriter, name: Name, integers: Name) -> Name:
+        """Adds the product with a wide input; returns the name of the accumulators, (..., out) in float32.
+
+        Args:
+            writer: the graph.
+            name: the layer's.
+            integers: (..., in) in float32, zero points included.
+        """
+        weight, zero_points = self.stored(self.weight)
+        constants = [
+            writer.constant(np.ascontiguousarray(weight.T), f"{name}.weight.integers"),
+            writer.constant(zero_points, f"{name}.weight.zero_point"),
+            writer.constant(self.bias, f"{name}.bias.integers"),
+        ]
+        return wide_sums(writer, integers, *constants)

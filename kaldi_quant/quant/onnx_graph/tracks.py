@@ -13,7 +13,9 @@ from enum import Enum
 import numpy as np
 
 from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.onnx_graph.parameters import LARGEST
 from kaldi_quant.quant.onnx_graph.stretches import Stretch
+from kaldi_quant.quant.onnx_graph.wide import FLOAT
 from kaldi_quant.quant.onnx_graph.writer import GraphWriter, Name
 
 #: Where a slice ends that keeps everything.
@@ -39,7 +41,7 @@ class Layout(Enum):
 
 @dataclass
 class Track:
-    """A value over a stretch of time: float, or 8-bit integers on a grid.
+    """A value over a stretch of time: float, or integers on a grid, 8-bit ones or, of wider grids, in floats.
 
     Args:
         stretch: the times; None for one row that stands for all times.
@@ -177,34 +179,59 @@ class Tracks:
             return track
         grid, track = track.grid, self.without_padding(track)
         layout = track.layout
+        source = self.name(track, layout)
+        if grid.spec.qmax > LARGEST:
+            scales, zeros = (self.writer.constant(row) for row in _rows(grid, layout))
+            steps = self.writer.op("Sub", [source, zeros])
+            return Track(track.stretch, track.dim, {layout: self.writer.op("Mul", [steps, scales], f"{source}.float")})
         constants = [self.writer.constant(grid.scale.numpy()), self.writer.constant(zero_points(grid))]
         axis = {"axis": layout.columns} if grid.scale.dim() else {}
-        source = self.name(track, layout)
         name = self.writer.op("DequantizeLinear", [source, *constants], f"{source}.float", **axis)
         return Track(track.stretch, track.dim, {layout: name})
 
     def integers(self, track: Track, grid: Grid, hint: Name) -> Track:
-        """A float track on a grid. Scales that differ between columns are divided by first: that is much faster."""
+        """A float track on a grid. Scales that differ between columns are divided by first: that is much faster.
+
+        Integers of more than 8 bits remain floats, which hold them exactly.
+        """
         layout, writer = track.layout, self.writer
         source = self.name(track, layout)
-        if grid.scale.dim():
-            shape = (-1, 1) if layout is Layout.CHANNELS else (-1,)
-            steps = writer.op("Div", [source, writer.constant(grid.scale.numpy().reshape(shape))])
-            rounded = writer.op("Round", [steps])
-            zeros = grid.zero_point.float().numpy().reshape(shape)
-            source = writer.op("Add", [rounded, writer.constant(zeros)])
+        wide = grid.spec.qmax > LARGEST
+        if grid.scale.dim() or wide:
+            scales, zeros = (writer.constant(row) for row in _rows(grid, layout))
+            rounded = writer.op("Round", [writer.op("Div", [source, scales])])
+            source = writer.op("Add", [rounded, zeros])
+            if wide:
+                bounds = [writer.constant(np.float32(value)) for value in (0, grid.spec.qmax)]
+                return Track(track.stretch, track.dim, {layout: writer.op("Clip", [source, *bounds], hint)}, grid)
             constants = [writer.constant(np.float32(1)), writer.constant(np.uint8(0))]
         else:
             constants = [writer.constant(grid.scale.numpy()), writer.constant(zero_points(grid))]
         name = writer.op("QuantizeLinear", [source, *constants], hint)
         return Track(track.stretch, track.dim, {layout: self.clipped(name, grid)}, grid)
 
+    def in_floats(self, track: Track) -> Track:
+        """The integers themselves in floats, as those of wide grids are."""
+        assert track.grid is not None
+        if track.grid.spec.qmax > LARGEST:
+            return track
+        track = self.without_padding(track)
+        source = self.name(track, track.layout)
+        name = self.writer.op("Cast", [source], f"{source}.steps", to=FLOAT)
+        return Track(track.stretch, track.dim, {track.layout: name}, track.grid)
+
     def clipped(self, name: Name, grid: Grid, least: int = 0) -> Name:
         """8-bit integers within a narrower grid, from ``least`` up."""
-        if least == 0 and grid.spec.qmax == 255:
+        if least == 0 and grid.spec.qmax == LARGEST:
             return name
         bounds = [self.writer.constant(np.uint8(value)) for value in (least, grid.spec.qmax)]
         return self.writer.op("Clip", [name, *bounds], f"{name}.clipped")
+
+
+def _rows(grid: Grid, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
+    """The scales and zero points of columns, float32, to be combined with values in a layout."""
+    shape = (-1, 1) if layout is Layout.CHANNELS else (-1,)
+    return grid.scale.numpy().reshape(shape), grid.zero_point.float().numpy().reshape(shape)
 
 
 def zero_points(grid: Grid) -> np.ndarray:

@@ -21,14 +21,12 @@ from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.integer_linear import IntegerLinear
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.onnx_graph.parameters import LinearParameters, WeightForm
+from kaldi_quant.quant.onnx_graph.parameters import LARGEST, LinearParameters, WeightForm
+from kaldi_quant.quant.onnx_graph.wide import FLOAT, UINT8, wide_sums
 from kaldi_quant.quant.onnx_graph.writer import OPSET, context_metadata, require_onnx
 
 if TYPE_CHECKING:
     import onnx
-
-# onnx.TensorProto's numbers of types.
-_FLOAT, _UINT8 = 1, 2
 
 
 def unroll(
@@ -55,7 +53,9 @@ def unroll(
 
     model = AcousticModel(network.dequantized()).eval()
     for name, grid in network.activations.items():
-        model.taps[name] = _OnGrid(name, grid)
+        if grid.spec.signed:
+            raise ModelError(f"the node {name} lies on a grid that is not of unsigned integers")
+        model.taps[name] = _OnGrid(grid)
     for name, layer in network.layers.items():
         if not isinstance(layer, IntegerLinear):
             raise ModelError(f"the ranges of the layer {name} are found anew for each sequence")
@@ -98,12 +98,29 @@ class _Request(nn.Module):
         return self.model(feats, [self.span], self.times, ivectors)
 
 
+class _Traced:
+    """A graph that torch traces, as ``wide_sums`` wants it."""
+
+    def __init__(self, g: Any) -> None:
+        self.g = g
+
+    def constant(self, value: Any) -> Any:
+        return self.g.op("Constant", value_t=torch.from_numpy(np.array(value)))
+
+    def op(self, kind: str, inputs: list[Any], **attributes: int) -> Any:
+        return self.g.op(kind, *inputs, **{f"{key}_i": value for key, value in attributes.items()})
+
+
 def _integers(g: Any, x: Any, scale: Any, zero_point: Any, per_column: bool) -> Any:
     """Adds the rounding to a grid of unsigned 8-bit integers."""
     if not per_column:
-        return g.op("QuantizeLinear", x, scale, g.op("Cast", zero_point, to_i=_UINT8))
-    steps = g.op("Add", g.op("Round", g.op("Div", x, scale)), g.op("Cast", zero_point, to_i=_FLOAT))
-    return g.op("QuantizeLinear", steps, *_unit_grid(g))
+        return g.op("QuantizeLinear", x, scale, g.op("Cast", zero_point, to_i=UINT8))
+    return g.op("QuantizeLinear", _steps(g, x, scale, zero_point), *_unit_grid(g))
+
+
+def _steps(g: Any, x: Any, scale: Any, zero_point: Any) -> Any:
+    """Adds the rounding to integers, in float and without end."""
+    return g.op("Add", g.op("Round", g.op("Div", x, scale)), g.op("Cast", zero_point, to_i=FLOAT))
 
 
 def _unit_grid(g: Any) -> tuple[Any, Any]:
@@ -121,21 +138,23 @@ class _Rounded(torch.autograd.Function):
 
     @staticmethod
     def symbolic(g: Any, x: Any, scale: Any, zero_point: Any, top: int, per_column: bool) -> Any:
+        if top > LARGEST:
+            bounds = [g.op("Constant", value_t=torch.tensor(float(value))) for value in (0, top)]
+            steps = g.op("Clip", _steps(g, x, scale, zero_point), *bounds)
+            return g.op("Mul", g.op("Sub", steps, g.op("Cast", zero_point, to_i=FLOAT)), scale)
         integers = _integers(g, x, scale, zero_point, per_column)
-        if top < 255:
+        if top < LARGEST:
             bounds = [g.op("Constant", value_t=torch.tensor(value, dtype=torch.uint8)) for value in (0, top)]
             integers = g.op("Clip", integers, *bounds)
-        zero_point = g.op("Cast", zero_point, to_i=_UINT8)
+        zero_point = g.op("Cast", zero_point, to_i=UINT8)
         return g.op("DequantizeLinear", integers, scale, zero_point, axis_i=2)
 
 
 class _OnGrid(nn.Module):
     """A node's values on its grid."""
 
-    def __init__(self, name: str, grid: Grid) -> None:
+    def __init__(self, grid: Grid) -> None:
         super().__init__()
-        if grid.spec.signed or grid.spec.qmax > 255:
-            raise ModelError(f"the node {name} lies on a grid that is not of unsigned integers of at most 8 bits")
         self.grid = grid
 
     def forward(self, x: Tensor) -> Tensor:
@@ -148,18 +167,24 @@ class _Multiplied(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, per_column: bool, heights: int, columns: int, rows: int, *parameters: Tensor
+        ctx: Any, x: Tensor, per_column: bool, wide: bool, heights: int, rows: int, columns: int, *parameters: Tensor
     ) -> Tensor:
         # Tracing asks for no more than the shape.
         return x.new_zeros(*x.shape[:-1], rows)
 
     @staticmethod
-    def symbolic(g: Any, x: Any, per_column: bool, heights: int, columns: int, rows: int, *parameters: Any) -> Any:
+    def symbolic(
+        g: Any, x: Any, per_column: bool, wide: bool, heights: int, rows: int, columns: int, *parameters: Any
+    ) -> Any:
         scale, zero_point, weight, weight_scale, weight_zero, bias, bias_scale, bias_zero = parameters
+        if wide:
+            transposed = g.op("Transpose", weight, perm_i=[1, 0])
+            sums = wide_sums(_Traced(g), _steps(g, x, scale, zero_point), transposed, weight_zero, bias)
+            return g.op("Mul", sums, bias_scale)
         shapes = [-1, columns], [1, -1, *([heights] if heights else []), rows]
         flat, unflat = (g.op("Constant", value_t=torch.tensor(shape)) for shape in shapes)
         integers = g.op("Reshape", _integers(g, x, scale, zero_point, per_column), flat)
-        grid = _unit_grid(g) if per_column else (scale, g.op("Cast", zero_point, to_i=_UINT8))
+        grid = _unit_grid(g) if per_column else (scale, g.op("Cast", zero_point, to_i=UINT8))
         product = g.op(
             "Gemm",
             g.op("DequantizeLinear", integers, *grid),
@@ -178,7 +203,7 @@ class _Product(nn.Module):
         self.heights = heights
         self.rows, self.columns = layer.weight.integers.shape
         inputs = layer.inputs
-        self.per_column = inputs.per_column
+        self.per_column, self.wide = inputs.per_column, parameters.wide
         weight, weight_zero = parameters.stored(parameters.weight)
         # In the order in which they are handed on.
         arrays = {
@@ -195,4 +220,5 @@ class _Product(nn.Module):
             self.register_buffer(name, array)
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        return _Multiplied.apply(x, self.per_column, self.heights, self.columns, self.rows, *self.buffers())
+        shape = self.heights, self.rows, self.columns
+        return _Multiplied.apply(x, self.per_column, self.wide, *shape, *self.buffers())

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from kaldi_quant.errors import ModelError
 from kaldi_quant.nnet.components.convolution import TimeHeightConvolution
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.nnet.schedule import Span
@@ -15,6 +16,7 @@ from kaldi_quant.quant.integer_linear import IntegerLinear
 from kaldi_quant.quant.linear_modules import linear_module
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.torch_native.engines import Engine, engine_in_use
+from kaldi_quant.quant.torch_native.kernels import LARGEST
 from kaldi_quant.quant.torch_native.products import (
     DynamicProduct,
     FromGrid,
@@ -35,10 +37,16 @@ class TorchNetwork(AcousticModel):
         engine: whose kernels.
 
     Raises:
-        ModelError: PyTorch has no kernel for a layer.
+        ModelError: PyTorch has no kernel for a layer or its input.
     """
 
     def __init__(self, network: QuantizedNetwork, engine: Engine) -> None:
+        for name, grid in network.activations.items():
+            if grid.spec.qmax > LARGEST:
+                raise ModelError(
+                    f"PyTorch's kernels multiply integers of at most 8 bits, and those of the node {name} have "
+                    f"{grid.spec.bits}: run the model with --engine reference"
+                )
         wiring = wire(network)
         super().__init__(wiring.nnet)
         self.network = network
