@@ -1,6 +1,6 @@
 """Frames per second of 8-bit networks, features in to log-likelihoods out on one thread, against the best float path.
 
-    python benchmarks/int8.py [--rounds 7] [--bits 8] [--act-bits 8]
+    python benchmarks/int8.py [--rounds 7] [--bits 8] [--act-bits 8] [--feature-bits 8]
 
 The networks have random weights, their grids come from random features. The float network is the prepared one, its
 normalizations folded: a float path has no faster form. All back ends take turns within each round; a figure is the
@@ -33,10 +33,11 @@ CASES = {"TDNN 7 x 625": (networks.tdnn, 3.5), "TDNN-F 17 x 1536/160": (networks
 CALIBRATION_FRAMES = 300
 
 
-def quantized(nnet: Nnet, bits: int, act_bits: int) -> QuantizedNetwork:
+def quantized(nnet: Nnet, bits: int, act_bits: int, feature_bits: int) -> QuantizedNetwork:
     """A network on grids from random features."""
     feats = np.random.default_rng(0).standard_normal((CALIBRATION_FRAMES, networks.FEATURES)).astype(np.float32)
-    config = PtqConfig(LayerConfig(bits, act_bits, method="minmax"), observer="minmax", bias_correction=False)
+    default, features = LayerConfig(bits, act_bits, method="minmax"), {"@input": {"act_bits": feature_bits}}
+    config = PtqConfig(default, features, observer="minmax", bias_correction=False)
     data = CalibrationSet([("random", feats)], InferenceOptions(ChunkOptions(SUBSAMPLING)))
     return quantize(nnet, config, data)
 
@@ -64,12 +65,13 @@ def check(network: FastNetwork, case: Case) -> None:
 @click.option("--frames", default=1000, help="Frames of a whole utterance.")
 @click.option("--bits", default=8, help="Width of the weights.")
 @click.option("--act-bits", default=8, help="Width of the activations.")
-def main(rounds: int, frames: int, bits: int, act_bits: int) -> None:
+@click.option("--feature-bits", default=8, help="Width of the features; more than 8 take two products.")
+def main(rounds: int, frames: int, bits: int, act_bits: int, feature_bits: int) -> None:
     torch.set_num_threads(1)
     columns = f"{'network':<22}{'frames':>7}  {'back end':<18}{'frames/s':>10}"
     print(f"{columns}{'vs torch':>10}{'vs best float':>15}{'goal':>7}")
     for name, (make, goal) in CASES.items():
-        network = quantized(make(), bits, act_bits)
+        network = quantized(make(), bits, act_bits, feature_bits)
         fast = executable(network, SUBSAMPLING, "onnxruntime")
         assert isinstance(fast, FastNetwork)
         for length in (frames, 150):
