@@ -5,8 +5,9 @@ Source: G. Hinton, O. Vinyals, J. Dean, "Distilling the knowledge in a neural ne
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,11 @@ from kaldi_quant.errors import UsageError
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.nnet.schedule import Span
 from kaldi_quant.nnet.time_access import Times
+
+# So much memory goes to what a teacher says of held-out minibatches; about the others it is asked again.
+_KEPT_BYTES = 1 << 28
+
+Batch = TypeVar("Batch")
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,26 @@ class Distillation:
         if self.features is not None and self.feature_weight:
             loss = loss + self.feature_weight * self.features.error()
         return Taught(loss, float(kl.mean().detach()))
+
+
+def with_targets(
+    distillation: Distillation | None, batches: Iterable[Batch], target: Callable[[Batch], Tensor]
+) -> list[tuple[Batch, Tensor | None]]:
+    """Minibatches that are computed again and again, each with what the teacher says of it, where that can be kept.
+
+    Args:
+        distillation: the teacher; None where there is none.
+        batches: the minibatches.
+        target: asks the teacher about one.
+    """
+    # What is compared of hidden layers is computed with the target.
+    free = _KEPT_BYTES if distillation is not None and distillation.features is None else 0
+    found: list[tuple[Batch, Tensor | None]] = []
+    for batch in batches:
+        kept = target(batch) if free > 0 else None
+        free -= 0 if kept is None else kept.nbytes
+        found.append((batch, kept))
+    return found
 
 
 class HiddenFeatures:

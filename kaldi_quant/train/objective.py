@@ -14,13 +14,10 @@ from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.train.chain.den_graph import DenominatorGraph
 from kaldi_quant.train.chain.objective import chain_objective
 from kaldi_quant.train.chain.options import ChainOptions
-from kaldi_quant.train.distillation import Distillation
+from kaldi_quant.train.distillation import Distillation, with_targets
 from kaldi_quant.train.parallel.distributed import Group
 from kaldi_quant.train.parallel.place import Place
 from kaldi_quant.train.sources.examples import ChainBatch, chain_batches
-
-# So much memory goes to what the teacher says of held-out examples; about the others it is asked again.
-_KEPT_BYTES = 1 << 28
 
 
 @dataclass
@@ -120,18 +117,11 @@ class Validation:
             return mean([self.loss(model, *batch) for batch in self._batches], self.loss.place.group)
 
     def _share(self, model: AcousticModel) -> list[tuple[ChainBatch, Tensor | None]]:
-        """The minibatches of this process, each with what the teacher says of it, as long as memory is not too dear."""
+        """The minibatches of this process, each with what the teacher says of it."""
         options = EgsOptions(minibatch_size="1:64", buffer_size=-1)
-        place, distillation = self.loss.place, self.loss.distillation
-        kept = _KEPT_BYTES if distillation is not None and distillation.features is None else 0
-        found: list[tuple[ChainBatch, Tensor | None]] = []
-        for _, read in list(chain_batches(f"ark:{self.path}", options, model))[place.group.share]:
-            batch, target = read.to(place.device), None
-            if kept > 0:
-                target = self.loss.target(batch)
-                kept -= target.nbytes
-            found.append((batch, target))
-        return found
+        place = self.loss.place
+        share = list(chain_batches(f"ark:{self.path}", options, model))[place.group.share]
+        return with_targets(self.loss.distillation, (batch.to(place.device) for _, batch in share), self.loss.target)
 
 
 def mean(losses: Iterable[Loss], group: Group) -> dict[str, float]:

@@ -72,10 +72,16 @@ def test_a_teacher_may_have_another_context_than_the_student(
 
 
 @pytest.mark.parametrize("kept", [0, 1, 1 << 28])
-def test_a_teacher_is_asked_once_about_held_out_examples_that_fit(
-    kept: int, model: Model, example: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("given", ["examples", "features"])
+def test_a_teacher_is_asked_once_about_what_is_held_out_and_fits(
+    given: str,
+    kept: int,
+    model: Model,
+    example: Path,
+    utterances: list[tuple[str, np.ndarray]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("kaldi_quant.train.objective._KEPT_BYTES", kept)
+    monkeypatch.setattr("kaldi_quant.train.distillation._KEPT_BYTES", kept)
     network, teacher = AcousticModel(model.nnet), AcousticModel(model.nnet)
     asked: list[int] = []
     teacher.register_forward_hook(lambda _, given, __: asked.append(len(given[0])))
@@ -83,8 +89,14 @@ def test_a_teacher_is_asked_once_about_held_out_examples_that_fit(
         next(iter(network.parameters())).mul_(1.01)
     folder = example / "exp/chain/tdnn1a_sp"
     graph = read_denominator_graph(str(folder / "den.fst"), network.output_dim)
-    loss = ChainLoss(graph, ChainOptions(), Distillation(teacher))
-    source = ChainSource(EgsFolder.find(folder / "egs"), loss, SourceOptions(1, "4"), network, SUBSAMPLING)
+    distillation = Distillation(teacher)
+    source: ChainSource | FeatureSource
+    if given == "examples":
+        loss = ChainLoss(graph, ChainOptions(), distillation)
+        source = ChainSource(EgsFolder.find(folder / "egs"), loss, SourceOptions(1, "4"), network, SUBSAMPLING)
+    else:
+        options = FeatureOptions(minibatch_size=1)
+        source = FeatureSource(utterances[:1], distillation, options, SUBSAMPLING, utterances[1:4])
     first = source.validate(network)
     batches = len(asked)
     assert source.validate(network) == first and first["kl"] > 0

@@ -13,7 +13,7 @@ from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.nnet.schedule import Span
 from kaldi_quant.nnet.time_access import Times
-from kaldi_quant.train.distillation import Distillation
+from kaldi_quant.train.distillation import Distillation, with_targets
 from kaldi_quant.train.objective import Loss, mean
 from kaldi_quant.train.parallel.place import Place
 from kaldi_quant.train.sources.augmentation import Augmentation, AugmentationOptions
@@ -86,6 +86,7 @@ class FeatureSource:
         if not self.utterances:
             raise DataError("there are no utterances to distil on")
         wanted = options.augmentation
+        self._validated: list[tuple[Tensor, Tensor | None]] | None = None
         self._augmentation = None if wanted is None else Augmentation(wanted, teacher.input_dim)
 
     def __len__(self) -> int:
@@ -113,21 +114,26 @@ class FeatureSource:
         """The divergence on held-out utterances, per frame."""
         if not self.held_out:
             return {}
-        pieces = torch.from_numpy(self._pieces(self.held_out, model, None))
+        if self._validated is None:
+            pieces = torch.from_numpy(self._pieces(self.held_out, model, None)).split(self.options.minibatch_size)
+            parts = (part.to(self.place.device) for part in pieces[self.place.group.share])
+            self._validated = with_targets(self.distillation, parts, lambda part: self._target(model, part))
         with torch.no_grad():
-            parts = pieces.split(self.options.minibatch_size)[self.place.group.share]
-            return mean([self._loss(model, part) for part in parts], self.place.group)
+            return mean([self._loss(model, *part) for part in self._validated], self.place.group)
 
     def score(self, model: AcousticModel) -> float | None:
         """Minus the divergence on held-out utterances."""
         return -self.validate(model)["kl"] if self.held_out else None
 
-    def _loss(self, model: AcousticModel, feats: Tensor) -> Loss:
+    def _target(self, model: AcousticModel, feats: Tensor) -> Tensor:
+        return self.distillation.target(feats, *self._layout(model), None)
+
+    def _loss(self, model: AcousticModel, feats: Tensor, target: Tensor | None = None) -> Loss:
         span, times = self._layout(model)
         feats = feats.to(self.place.device)
         with self.place.forward():
             output = model(feats, [span] * len(feats), times)
-        taught = self.distillation(output, self.distillation.target(feats, span, times, None))
+        taught = self.distillation(output, self._target(model, feats) if target is None else target)
         weight = float(output.shape[0] * output.shape[1])
         return Loss(taught.loss, {"kl": taught.kl * weight}, weight, len(feats), bool(np.isfinite(taught.kl)))
 
