@@ -339,7 +339,7 @@ def test_weights_that_the_kernels_do_not_multiply_are_refused(model: Model, data
 def test_inputs_that_the_kernels_do_not_multiply_are_refused(model: Model, data: CalibrationSet) -> None:
     own = PtqConfig(EIGHT, {"@input": {"act_bits": 12}}, observer="minmax")
     with pytest.raises(ModelError, match="at most 8 bits, and those of the node input have 12: run the model with"):
-        TorchNetwork(quantize(model.nnet, own, data), engine_named())
+        executable(quantize(model.nnet, own, data))
 
 
 def test_a_stored_model_runs_on_the_engine_that_it_was_made_for(

@@ -34,6 +34,7 @@ def executable(
         ModelError: it has no kernel for a layer, or computes wrong results on this machine.
     """
     chosen = engine_named(engine)
+    made = TorchNetwork(network, chosen)
     widest = max([network.act_bits(name) for name in network.layers], default=0)
     if widest and not check(chosen, widest):
         if widest <= _SAFE_BITS or not check(chosen, _SAFE_BITS):
@@ -46,5 +47,5 @@ def executable(
             chosen,
             _SAFE_BITS,
         )
-        network = narrowed(network, _SAFE_BITS)
-    return TorchNetwork(network, chosen)
+        return TorchNetwork(narrowed(network, _SAFE_BITS), chosen)
+    return made
