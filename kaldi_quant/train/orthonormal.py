@@ -45,4 +45,4 @@ def orthonormality_error(matrix: Tensor) -> float:
     rows = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     product = rows.double() @ rows.double().T
     square = product.square().sum() / product.diagonal().sum()
-    return float((product - square * torch.eye(len(product), dtype=product.dtype)).norm() / product.norm())
+    return float((product - square * torch.eye(len(product)).to(product)).norm() / product.norm())
