@@ -73,6 +73,8 @@ def measure(runs: dict[str, Run], rounds: int, device: torch.device = CPU) -> di
         for name, run in runs.items():
             begin = clock()
             run()
+            if device != CPU:
+                torch.cuda.synchronize(device)
             seconds[name].append(clock() - begin)
     return {name: statistics.median(values) for name, values in seconds.items()}
 

@@ -145,11 +145,8 @@ def test_what_a_gpu_permits() -> None:
         assert x.device == x[1:].device == (x * torch.tensor(2.0)).device == x[torch.tensor([1, 2])].device == DEVICE
         assert torch.zeros(3).copy_(x).device == x.to("cpu").device == torch.device("cpu")
         assert x.new_tensor([1.0]).device == torch.zeros(3, device=x.device).device == DEVICE
-        assert (torch.eye(3, device=DEVICE).to_sparse_csr() @ x[:, None]).to("cpu").numpy().ravel().tolist() == [
-            0,
-            1,
-            2,
-        ]
+        product = torch.eye(3, device=DEVICE).to_sparse_csr() @ x[:, None]
+        assert product.to("cpu").numpy().ravel().tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
