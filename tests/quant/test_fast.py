@@ -223,8 +223,8 @@ def test_the_self_test_notices_wrong_integers(
 ) -> None:
     right = _Compiled.run
 
-    def wrong(self: _Compiled, feats: torch.Tensor, outputs: int, ivectors: torch.Tensor | None) -> torch.Tensor:
-        rows = right(self, feats, outputs, ivectors)
+    def wrong(self: _Compiled, inputs: dict[str, np.ndarray], outputs: int) -> np.ndarray:
+        rows = right(self, inputs, outputs)
         rows[-1, -1, -1] += 1e-3
         return rows
 

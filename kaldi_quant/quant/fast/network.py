@@ -35,12 +35,10 @@ class _Compiled:
     graph: OnnxNetwork
     session: Any
 
-    def run(self, feats: Tensor, outputs: int, ivectors: Tensor | None) -> Tensor:
-        inputs = {"input": feats.float().contiguous().numpy()}
-        if ivectors is not None:
-            inputs["ivector"] = ivectors.float().contiguous().numpy()
-        (rows,) = self.session.run(["output"], inputs)
-        return torch.from_numpy(rows).view(len(feats), outputs, -1)
+    def run(self, inputs: dict[str, np.ndarray], outputs: int) -> np.ndarray:
+        floats = {name: np.ascontiguousarray(value, np.float32) for name, value in inputs.items()}
+        (rows,) = self.session.run(["output"], floats)
+        return rows.reshape(len(inputs["input"]), outputs, -1)
 
 
 class FastNetwork(nn.Module):
@@ -62,7 +60,10 @@ class FastNetwork(nn.Module):
         self.form = form
         #: What defines the result; it computes what the integer kernels cannot.
         self.reference: AcousticModel = network.model()
+        self._reads_ivectors = self.reference.ivector_dim > 0
         self._compiled = {period: self._compile(period)}
+        # The times of the last request, and what they are run by: chunks mostly have those of the chunk before.
+        self._last: tuple[bytes, _Compiled | None] = (b"", None)
 
     def _compile(self, period: Frames) -> _Compiled:
         graph = build_graph(self.network, GraphOptions(period, self.form, _ALIGN, flat=True))
@@ -116,17 +117,28 @@ class FastNetwork(nn.Module):
     ) -> Tensor:
         """Computes the output of a batch; arguments and result are those of ``AcousticModel.forward``."""
         compiled = self._for_times(output_times)
-        if compiled is None or (self.ivector_dim and ivectors is None):
+        if compiled is None or (self._reads_ivectors and ivectors is None):
             return self.reference(feats, spans, output_times, ivectors)
         begin = int(output_times[0]) - compiled.graph.left_context - min(start for start, _ in spans)
         end = begin + compiled.graph.frames(len(output_times))
-        if begin < 0 or end > feats.shape[1]:
+        # A chunk's products leave nothing else in the caches: what is done in Python is done slowly, least so by numpy.
+        given = _array(feats)
+        if begin < 0 or end > given.shape[1]:
             return self.reference(feats, spans, output_times, ivectors)  # which says what is missing
-        rows = compiled.run(feats[:, begin:end], len(output_times), ivectors if self.ivector_dim else None)
-        return rows.to(feats.dtype)
+        inputs = {"input": given[:, begin:end]}
+        if self._reads_ivectors and ivectors is not None:
+            inputs["ivector"] = _array(ivectors)
+        rows = torch.from_numpy(compiled.run(inputs, len(output_times)))
+        return rows if feats.dtype == rows.dtype else rows.to(feats.dtype)
 
     def _for_times(self, times: Times) -> _Compiled | None:
         """The network for evenly spaced outputs that begin where it may be shifted to; None for others."""
+        key = np.asarray(times).tobytes()
+        if self._last[0] != key:
+            self._last = key, self._find(times)
+        return self._last[1]
+
+    def _find(self, times: Times) -> _Compiled | None:
         steps = set(np.diff(times).tolist())
         if len(times) == 0 or len(steps) > 1 or int(times[0]) % self.context.modulus:
             return None
@@ -137,3 +149,7 @@ class FastNetwork(nn.Module):
             except ModelError:
                 return None
         return self._compiled[period]
+
+
+def _array(x: Tensor) -> np.ndarray:
+    return (x.detach() if x.requires_grad else x).numpy()
