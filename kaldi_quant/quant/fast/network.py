@@ -41,6 +41,15 @@ class _Compiled:
         return rows.reshape(len(inputs["input"]), outputs, -1)
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """How a request is answered: by which network, and the rows of the features that it reads."""
+
+    compiled: _Compiled
+    begin: int
+    end: int
+
+
 class FastNetwork(nn.Module):
     """A quantized network whose products run on integer kernels; its attributes are those of ``AcousticModel``.
 
@@ -62,8 +71,8 @@ class FastNetwork(nn.Module):
         self.reference: AcousticModel = network.model()
         self._reads_ivectors = self.reference.ivector_dim > 0
         self._compiled = {period: self._compile(period)}
-        # The times of the last request, and what they are run by: chunks mostly have those of the chunk before.
-        self._last: tuple[bytes, _Compiled | None] = (b"", None)
+        # The last request, and how it was answered: a chunk mostly has the times of the chunk before.
+        self._last: tuple[tuple[bytes, tuple[Span, ...]] | None, _Plan | None] = (None, None)
 
     def _compile(self, period: Frames) -> _Compiled:
         graph = build_graph(self.network, GraphOptions(period, self.form, _ALIGN, flat=True))
@@ -116,29 +125,28 @@ class FastNetwork(nn.Module):
         self, feats: Tensor, spans: Sequence[Span], output_times: Times, ivectors: Tensor | None = None
     ) -> Tensor:
         """Computes the output of a batch; arguments and result are those of ``AcousticModel.forward``."""
-        compiled = self._for_times(output_times)
-        if compiled is None or (self._reads_ivectors and ivectors is None):
-            return self.reference(feats, spans, output_times, ivectors)
-        begin = int(output_times[0]) - compiled.graph.left_context - min(start for start, _ in spans)
-        end = begin + compiled.graph.frames(len(output_times))
         # A chunk's products leave nothing else in the caches: what is done in Python is done slowly, least so by numpy.
-        given = _array(feats)
-        if begin < 0 or end > given.shape[1]:
+        request = (output_times.tobytes(), tuple(spans))
+        if self._last[0] != request:
+            self._last = request, self._plan(spans, output_times)
+        plan, given = self._last[1], _array(feats)
+        if plan is None or plan.end > given.shape[1] or (self._reads_ivectors and ivectors is None):
             return self.reference(feats, spans, output_times, ivectors)  # which says what is missing
-        inputs = {"input": given[:, begin:end]}
+        inputs = {"input": given[:, plan.begin : plan.end]}
         if self._reads_ivectors and ivectors is not None:
             inputs["ivector"] = _array(ivectors)
-        rows = torch.from_numpy(compiled.run(inputs, len(output_times)))
+        rows = torch.from_numpy(plan.compiled.run(inputs, len(output_times)))
         return rows if feats.dtype == rows.dtype else rows.to(feats.dtype)
+
+    def _plan(self, spans: Sequence[Span], times: Times) -> _Plan | None:
+        compiled = self._for_times(times)
+        if compiled is None:
+            return None
+        begin = int(times[0]) - compiled.graph.left_context - min(start for start, _ in spans)
+        return _Plan(compiled, begin, begin + compiled.graph.frames(len(times))) if begin >= 0 else None
 
     def _for_times(self, times: Times) -> _Compiled | None:
         """The network for evenly spaced outputs that begin where it may be shifted to; None for others."""
-        key = np.asarray(times).tobytes()
-        if self._last[0] != key:
-            self._last = key, self._find(times)
-        return self._last[1]
-
-    def _find(self, times: Times) -> _Compiled | None:
         steps = set(np.diff(times).tolist())
         if len(times) == 0 or len(steps) > 1 or int(times[0]) % self.context.modulus:
             return None
