@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from kaldi_quant.kaldi.egs import example_writer, read_examples
 from kaldi_quant.kaldi.mfcc_options import read_mfcc_config
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.nnet.inference import Inference
@@ -44,6 +43,7 @@ from kaldi_quant.train.sources.feature_source import FeatureOptions, FeatureSour
 from tests.references import NNET3, load, model_file, read_archive
 from tests.train.fake_quantized import OPTIONS, SUBSAMPLING
 from tests.train.pretend_gpu import DEVICE, WrongDeviceError, is_on_gpu, pretend_gpu
+from tests.train.small_egs import small_egs
 
 torch.set_num_threads(1)
 CHAIN = ChainOptions(0.1, 0.1, 5e-5, 0.01)
@@ -58,16 +58,7 @@ Train = Callable[[Path, Place, int | None], Result | None]
 
 @pytest.fixture(scope="module")
 def egs(example: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two archives of a training example each, and a held-out one."""
-    folder = tmp_path_factory.mktemp("egs")
-    source = example / "exp/chain/tdnn1a_sp/egs"
-    train = list(read_examples(f"ark:{source / 'train_diagnostic.cegs'}"))[:2]
-    valid = list(read_examples(f"ark:{source / 'valid_diagnostic.cegs'}"))[:1]
-    for name, examples in (("cegs.1.ark", train[:1]), ("cegs.2.ark", train[1:]), ("valid_diagnostic.cegs", valid)):
-        with example_writer(f"ark:{folder / name}") as writer:
-            for key, found in examples:
-                writer.write(key, found)
-    return folder
+    return small_egs(example, tmp_path_factory.mktemp("egs"), 1)
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,6 @@ import pytest
 import torch
 
 from kaldi_quant.errors import DataError, FormatError, UsageError
-from kaldi_quant.kaldi.chain_example import NnetChainExample
-from kaldi_quant.kaldi.egs import example_writer, read_examples
 from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.train.averaging import average, best_average
@@ -20,6 +18,7 @@ from kaldi_quant.train.orthonormal import constrain_orthonormal, orthonormality_
 from kaldi_quant.train.parameters import TrainedComponent, trained_components, trained_nnet
 from kaldi_quant.train.sources.archives import EgsFolder
 from kaldi_quant.train.sources.chain_source import SourceOptions
+from tests.train.small_egs import small_egs
 
 torch.set_num_threads(1)
 CHAIN = ChainOptions(leaky_hmm_coefficient=0.1, xent_regularize=0.1)
@@ -27,21 +26,7 @@ CHAIN = ChainOptions(leaky_hmm_coefficient=0.1, xent_regularize=0.1)
 
 @pytest.fixture(scope="module")
 def egs(example: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two archives of 16 training examples each, and 16 held-out ones."""
-    folder = tmp_path_factory.mktemp("egs")
-    source = example / "exp/chain/tdnn1a_sp/egs"
-    train = list(read_examples(f"ark:{source / 'train_diagnostic.cegs'}"))[:32]
-    valid = list(read_examples(f"ark:{source / 'valid_diagnostic.cegs'}"))[:16]
-    parts: dict[str, list[tuple[str, NnetChainExample]]] = {
-        "cegs.1.ark": train[:16],
-        "cegs.2.ark": train[16:],
-        "valid_diagnostic.cegs": valid,
-    }
-    for name, examples in parts.items():
-        with example_writer(f"ark:{folder / name}") as writer:
-            for key, found in examples:
-                writer.write(key, found)
-    return folder
+    return small_egs(example, tmp_path_factory.mktemp("egs"), 16)
 
 
 def train(
