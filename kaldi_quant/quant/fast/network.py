@@ -127,9 +127,10 @@ class FastNetwork(nn.Module):
         """Computes the output of a batch; arguments and result are those of ``AcousticModel.forward``."""
         # A chunk's products leave nothing else in the caches: what is done in Python is done slowly, least so by numpy.
         request = (output_times.tobytes(), tuple(spans))
-        if self._last[0] != request:
-            self._last = request, self._plan(spans, output_times)
-        plan, given = self._last[1], _array(feats)
+        last = self._last
+        if last[0] != request:
+            last = self._last = request, self._plan(spans, output_times)
+        plan, given = last[1], _array(feats)
         if plan is None or plan.end > given.shape[1] or (self._reads_ivectors and ivectors is None):
             return self.reference(feats, spans, output_times, ivectors)  # which says what is missing
         inputs = {"input": given[:, plan.begin : plan.end]}
