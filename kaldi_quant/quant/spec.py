@@ -8,6 +8,9 @@ Bits = int
 
 MIN_BITS, MAX_BITS = 2, 16
 
+#: What an unsigned integer of 8 bits, the width of the integer kernels, can hold.
+LARGEST_BYTE = 2**8 - 1
+
 
 @dataclass(frozen=True)
 class QSpec:
@@ -46,3 +49,8 @@ class QSpec:
     def qmax(self) -> int:
         """The largest integer."""
         return 2 ** (self.bits - 1) - 1 if self.signed else 2**self.bits - 1
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether its integers are beyond those of 8 bits without sign."""
+        return self.qmax > LARGEST_BYTE

@@ -91,11 +91,12 @@ class Case:
 
     def integer_arithmetic(self) -> np.ndarray:
         """The definition, in 64-bit integers and float32."""
-        zero = int(self.inputs.zero_point)
-        x = self.inputs.quantize(self.spliced()).numpy().astype(np.int64) - zero
+        x = self.inputs.quantize(self.spliced()).numpy().astype(np.int64) - self.inputs.zero_point.numpy()
         weight = (self.layer.weight.integers - self.layer.weight.zero_point).numpy().astype(np.int64)
         sums = (x @ weight.T + self.layer.bias.numpy()).astype(np.float32)
-        scale = self.inputs.scale.numpy() * self.layer.weight.scale[:, 0].numpy()
+        # Scales of columns are in the weights.
+        common = np.float32(1) if self.layer.inputs.per_column else self.inputs.scale.numpy()
+        scale = common * self.layer.weight.scale[:, 0].numpy()
         if self.output is None:
             return sums * scale
         zero, top = int(self.output.zero_point), self.output.spec.qmax
@@ -144,13 +145,8 @@ def test_random_layers_with_wide_features_agree_in_every_integer(seed: int, per_
     shapes = {"x": ("batch", "frames", columns)}
     session = open_session(writer.finish("layer", shapes, {"y": (result, ("batch", "frames", rows))}, {}))
     (found,) = session.run(None, {"x": case.feats.numpy()})
-    np.testing.assert_array_equal(found, case.fake_quantized().numpy())
-    zeros = grid.zero_point.numpy().astype(np.int64)
-    weight = (layer.weight.integers - layer.weight.zero_point).numpy().astype(np.int64)
-    sums = (grid.quantize(case.feats).numpy() - zeros) @ weight.T + layer.bias.numpy()
-    steps = sums.astype(np.float32) * (layer.accumulator_scale / (1 if output is None else output.scale)).numpy()
-    expected = torch.from_numpy(steps) if output is None else output.round_steps(torch.from_numpy(steps))
-    np.testing.assert_array_equal(found, expected.numpy())
+    np.testing.assert_array_equal(found, case.integer_arithmetic())
+    np.testing.assert_array_equal(case.fake_quantized().numpy(), found)
 
 
 def test_the_random_layers_hold_what_kernels_get_wrong() -> None:
@@ -210,6 +206,29 @@ def test_any_request_is_answered_as_the_reference_answers_it(spans: list[tuple[i
     start, end = min(span[0] for span in spans), max(span[1] for span in spans)
     feats = extreme_features(random, network.activations["input"], (2, end - start, 12))
     assert torch.equal(fast(feats, spans, times), fast.reference(feats, spans, times))
+
+
+def test_each_request_is_answered_whatever_the_one_before_it_was() -> None:
+    random = np.random.default_rng(1)
+    network = random_network(random, 12, 20, 9)
+    fast = FastNetwork(network, 3)
+    requests = [([(-4, 40)], np.arange(0, 30, 3)), ([(-7, 40)], np.arange(0, 30, 3)), ([(-7, 40)], np.arange(0, 30, 2))]
+    requests += [([(-7, 40), (-5, 42)], np.arange(0, 30, 2)), requests[0]]
+    for spans, times in requests:
+        frames = max(end for _, end in spans) - min(start for start, _ in spans)
+        feats = extreme_features(random, network.activations["input"], (len(spans), frames, 12))
+        assert torch.equal(fast(feats, spans, times), fast.reference(feats, spans, times))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_features_of_any_type_are_computed_in_single_precision(dtype: torch.dtype) -> None:
+    random = np.random.default_rng(1)
+    network = random_network(random, 12, 20, 9)
+    fast, times = FastNetwork(network, 3), np.arange(0, 30, 3)
+    feats = extreme_features(random, network.activations["input"], (1, 44, 12)).to(dtype)
+    found = fast(feats, [(-4, 40)], times)
+    assert found.dtype == dtype
+    assert torch.equal(found, fast.reference(feats.float(), [(-4, 40)], times).to(dtype))
 
 
 def test_too_few_frames_are_an_error() -> None:

@@ -36,8 +36,8 @@ class _Compiled:
     session: Any
 
     def run(self, inputs: dict[str, np.ndarray], outputs: int) -> np.ndarray:
-        floats = {name: np.ascontiguousarray(value, np.float32) for name, value in inputs.items()}
-        (rows,) = self.session.run(["output"], floats)
+        contiguous = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
+        (rows,) = self.session.run(["output"], contiguous)
         return rows.reshape(len(inputs["input"]), outputs, -1)
 
 
@@ -161,4 +161,5 @@ class FastNetwork(nn.Module):
 
 
 def _array(x: Tensor) -> np.ndarray:
-    return (x.detach() if x.requires_grad else x).numpy()
+    x = x.detach() if x.requires_grad else x
+    return (x if x.dtype == torch.float32 else x.float()).numpy()

@@ -22,9 +22,9 @@ from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.onnx_graph.convolution import convolve_heights, multiply_heights
 from kaldi_quant.quant.onnx_graph.frames import constant_output, frame_component, product
 from kaldi_quant.quant.onnx_graph.linear import Output, Piece, convolve, multiply
-from kaldi_quant.quant.onnx_graph.parameters import LARGEST, WeightForm
+from kaldi_quant.quant.onnx_graph.parameters import WeightForm
 from kaldi_quant.quant.onnx_graph.stretches import Stretch, TimePlan, is_constant_row, source_of
-from kaldi_quant.quant.onnx_graph.tracks import Layout, Track, Tracks, zero_points
+from kaldi_quant.quant.onnx_graph.tracks import Layout, Track, Tracks, check_unsigned, zero_points
 from kaldi_quant.quant.onnx_graph.writer import Dim, GraphWriter, context_metadata
 
 if TYPE_CHECKING:
@@ -146,14 +146,14 @@ class _Builder:
 
     def _grid(self, name: str) -> Grid | None:
         grid = self.network.activations.get(name)
-        if grid is not None and grid.spec.signed:
-            raise ModelError(f"the node {name} lies on a grid that is not of unsigned integers")
+        if grid is not None:
+            check_unsigned(name, grid)
         return grid
 
     def _narrow_grid(self, name: str) -> Grid | None:
         """The grid of a node that is computed in integers."""
         grid = self._grid(name)
-        if grid is not None and grid.spec.qmax > LARGEST:
+        if grid is not None and grid.spec.is_wide:
             raise ModelError(f"the node {name} lies on a grid that is not of unsigned integers of at most 8 bits")
         return grid
 

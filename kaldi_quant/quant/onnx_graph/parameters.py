@@ -11,13 +11,11 @@ from kaldi_quant.errors import ModelError
 from kaldi_quant.quant.integer_linear import IntegerLinear
 from kaldi_quant.quant.onnx_graph.wide import wide_sums
 from kaldi_quant.quant.onnx_graph.writer import GraphWriter, Name
+from kaldi_quant.quant.spec import LARGEST_BYTE
 
 #: How weights are stored: int8, which every device runs fastest; or uint8 where a processor without instructions for
 #: such products (VNNI) would saturate sums of two int8 products at 16 bits, as onnxruntime's kernels for it do.
 WeightForm = Literal["signed", "exact"]
-
-#: What an unsigned integer of 8 bits can hold.
-LARGEST = 2**8 - 1
 
 _LARGEST_SUM_OF_TWO = 2**15 - 1
 _MIDDLE = 128
@@ -25,7 +23,7 @@ _MIDDLE = 128
 
 def can_saturate(layer: IntegerLinear) -> bool:
     """Whether the sum of two products of a layer's integers can leave 16 bits."""
-    return 2 * min(layer.inputs.qmax, LARGEST) * int(_stored(layer)[0].abs().max()) > _LARGEST_SUM_OF_TWO
+    return 2 * min(layer.inputs.qmax, LARGEST_BYTE) * int(_stored(layer)[0].abs().max()) > _LARGEST_SUM_OF_TWO
 
 
 def _stored(layer: IntegerLinear) -> tuple:
@@ -84,7 +82,7 @@ class LinearParameters:
         check_widths(name, layer)
         integers, zero = _stored(layer)
         bias, input_zero = layer.bias.numpy().astype(np.int64), int(layer.inputs.zero_point[0])
-        wide = layer.inputs.qmax > LARGEST
+        wide = layer.inputs.qmax > LARGEST_BYTE
         if layer.inputs.per_column or wide:
             # What the zero points of columns contribute is constant.
             bias = bias - layer.weight.centred.numpy().astype(np.int64) @ layer.inputs.zero_point.numpy()

@@ -12,11 +12,11 @@ from enum import Enum
 
 import numpy as np
 
+from kaldi_quant.errors import ModelError
 from kaldi_quant.quant.grid import Grid
-from kaldi_quant.quant.onnx_graph.parameters import LARGEST
 from kaldi_quant.quant.onnx_graph.stretches import Stretch
-from kaldi_quant.quant.onnx_graph.wide import FLOAT
-from kaldi_quant.quant.onnx_graph.writer import GraphWriter, Name
+from kaldi_quant.quant.onnx_graph.writer import FLOAT, GraphWriter, Name
+from kaldi_quant.quant.spec import LARGEST_BYTE
 
 #: Where a slice ends that keeps everything.
 END = 2**62
@@ -180,7 +180,7 @@ class Tracks:
         grid, track = track.grid, self.without_padding(track)
         layout = track.layout
         source = self.name(track, layout)
-        if grid.spec.qmax > LARGEST:
+        if grid.spec.is_wide:
             scales, zeros = (self.writer.constant(row) for row in _rows(grid, layout))
             steps = self.writer.op("Sub", [source, zeros])
             return Track(track.stretch, track.dim, {layout: self.writer.op("Mul", [steps, scales], f"{source}.float")})
@@ -196,12 +196,11 @@ class Tracks:
         """
         layout, writer = track.layout, self.writer
         source = self.name(track, layout)
-        wide = grid.spec.qmax > LARGEST
-        if grid.scale.dim() or wide:
+        if grid.scale.dim() or grid.spec.is_wide:
             scales, zeros = (writer.constant(row) for row in _rows(grid, layout))
             rounded = writer.op("Round", [writer.op("Div", [source, scales])])
             source = writer.op("Add", [rounded, zeros])
-            if wide:
+            if grid.spec.is_wide:
                 bounds = [writer.constant(np.float32(value)) for value in (0, grid.spec.qmax)]
                 return Track(track.stretch, track.dim, {layout: writer.op("Clip", [source, *bounds], hint)}, grid)
             constants = [writer.constant(np.float32(1)), writer.constant(np.uint8(0))]
@@ -213,7 +212,7 @@ class Tracks:
     def in_floats(self, track: Track) -> Track:
         """The integers themselves in floats, as those of wide grids are."""
         assert track.grid is not None
-        if track.grid.spec.qmax > LARGEST:
+        if track.grid.spec.is_wide:
             return track
         track = self.without_padding(track)
         source = self.name(track, track.layout)
@@ -222,7 +221,7 @@ class Tracks:
 
     def clipped(self, name: Name, grid: Grid, least: int = 0) -> Name:
         """8-bit integers within a narrower grid, from ``least`` up."""
-        if least == 0 and grid.spec.qmax == LARGEST:
+        if least == 0 and grid.spec.qmax == LARGEST_BYTE:
             return name
         bounds = [self.writer.constant(np.uint8(value)) for value in (least, grid.spec.qmax)]
         return self.writer.op("Clip", [name, *bounds], f"{name}.clipped")
@@ -232,6 +231,16 @@ def _rows(grid: Grid, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
     """The scales and zero points of columns, float32, to be combined with values in a layout."""
     shape = (-1, 1) if layout is Layout.CHANNELS else (-1,)
     return grid.scale.numpy().reshape(shape), grid.zero_point.float().numpy().reshape(shape)
+
+
+def check_unsigned(name: Name, grid: Grid) -> None:
+    """Refuses a grid with a sign, which the kernels' inputs have not.
+
+    Raises:
+        ModelError: it has one; names the node that lies on it.
+    """
+    if grid.spec.signed:
+        raise ModelError(f"the node {name} lies on a grid that is not of unsigned integers")
 
 
 def zero_points(grid: Grid) -> np.ndarray:

@@ -21,9 +21,11 @@ from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.integer_linear import IntegerLinear
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.onnx_graph.parameters import LARGEST, LinearParameters, WeightForm
-from kaldi_quant.quant.onnx_graph.wide import FLOAT, UINT8, wide_sums
-from kaldi_quant.quant.onnx_graph.writer import OPSET, context_metadata, require_onnx
+from kaldi_quant.quant.onnx_graph.parameters import LinearParameters, WeightForm
+from kaldi_quant.quant.onnx_graph.tracks import check_unsigned
+from kaldi_quant.quant.onnx_graph.wide import wide_sums
+from kaldi_quant.quant.onnx_graph.writer import FLOAT, OPSET, UINT8, context_metadata, require_onnx
+from kaldi_quant.quant.spec import LARGEST_BYTE
 
 if TYPE_CHECKING:
     import onnx
@@ -53,8 +55,7 @@ def unroll(
 
     model = AcousticModel(network.dequantized()).eval()
     for name, grid in network.activations.items():
-        if grid.spec.signed:
-            raise ModelError(f"the node {name} lies on a grid that is not of unsigned integers")
+        check_unsigned(name, grid)
         model.taps[name] = _OnGrid(grid)
     for name, layer in network.layers.items():
         if not isinstance(layer, IntegerLinear):
@@ -138,12 +139,12 @@ class _Rounded(torch.autograd.Function):
 
     @staticmethod
     def symbolic(g: Any, x: Any, scale: Any, zero_point: Any, top: int, per_column: bool) -> Any:
-        if top > LARGEST:
+        if top > LARGEST_BYTE:
             bounds = [g.op("Constant", value_t=torch.tensor(float(value))) for value in (0, top)]
             steps = g.op("Clip", _steps(g, x, scale, zero_point), *bounds)
             return g.op("Mul", g.op("Sub", steps, g.op("Cast", zero_point, to_i=FLOAT)), scale)
         integers = _integers(g, x, scale, zero_point, per_column)
-        if top < LARGEST:
+        if top < LARGEST_BYTE:
             bounds = [g.op("Constant", value_t=torch.tensor(value, dtype=torch.uint8)) for value in (0, top)]
             integers = g.op("Clip", integers, *bounds)
         zero_point = g.op("Cast", zero_point, to_i=UINT8)

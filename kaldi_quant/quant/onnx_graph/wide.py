@@ -6,15 +6,15 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-#: onnx.TensorProto's numbers of types.
-FLOAT, UINT8 = 1, 2
+from kaldi_quant.quant.onnx_graph.writer import FLOAT, UINT8
+from kaldi_quant.quant.spec import LARGEST_BYTE
 
-_BASE = 2**8
+_BASE = LARGEST_BYTE + 1
 
 Value = TypeVar("Value")
 
 
-class Graph(Protocol[Value]):
+class Operators(Protocol[Value]):
     """What an ONNX graph in the making can do."""
 
     def constant(self, value: Any) -> Value:
@@ -24,7 +24,7 @@ class Graph(Protocol[Value]):
         """An operator with one output."""
 
 
-def wide_sums(graph: Graph[Value], integers: Value, weight: Value, zero_points: Value, bias: Value) -> Value:
+def wide_sums(graph: Operators[Value], integers: Value, weight: Value, zero_points: Value, bias: Value) -> Value:
     """The accumulators of a layer.
 
     Args:

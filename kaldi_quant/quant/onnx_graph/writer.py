@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 OPSET = 17
 _IR_VERSION = 8  # of onnx 1.12, which brought operator set 17
 
+#: onnx.TensorProto's numbers of types.
+FLOAT, UINT8 = 1, 2
+
 Dim = int | str
 Name = str
 

@@ -15,10 +15,8 @@ from torch import Tensor
 from kaldi_quant.errors import ModelError
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
+from kaldi_quant.quant.spec import LARGEST_BYTE
 from kaldi_quant.quant.torch_native.engines import Engine, engine_in_use
-
-#: The largest integer of the kernels' inputs and results.
-LARGEST = 255
 
 Quantized = Tensor  # of the type quint8
 
@@ -67,7 +65,7 @@ class Kernel(ABC):
             (..., out) uint8.
         """
         y = self._to_grid(x, scale, zero_point, output, relu)
-        return y.clamp_max_(output.spec.qmax) if output.spec.qmax < LARGEST else y
+        return y.clamp_max_(output.spec.qmax) if output.spec.qmax < LARGEST_BYTE else y
 
     @abstractmethod
     def _to_grid(self, x: Tensor, scale: float, zero_point: int, output: Grid, relu: bool) -> Tensor: ...
@@ -127,7 +125,7 @@ class QnnpackKernel(PackedKernel):
 
     def to_float(self, x: Tensor, scale: float, zero_point: int) -> Tensor:
         rows = as_quantized(x, scale, zero_point).dequantize().reshape(-1, x.shape[-1])
-        ends = rows.new_tensor([[-zero_point], [LARGEST - zero_point]]) * scale
+        ends = rows.new_tensor([[-zero_point], [LARGEST_BYTE - zero_point]]) * scale
         product = torch.ops.quantized.linear_dynamic(torch.cat([ends.expand(2, x.shape[-1]), rows]), self.packed)
         return product[2:].reshape(*x.shape[:-1], -1)
 

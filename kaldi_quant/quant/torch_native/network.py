@@ -16,7 +16,6 @@ from kaldi_quant.quant.integer_linear import IntegerLinear
 from kaldi_quant.quant.linear_modules import linear_module
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.torch_native.engines import Engine, engine_in_use
-from kaldi_quant.quant.torch_native.kernels import LARGEST
 from kaldi_quant.quant.torch_native.products import (
     DynamicProduct,
     FromGrid,
@@ -42,7 +41,7 @@ class TorchNetwork(AcousticModel):
 
     def __init__(self, network: QuantizedNetwork, engine: Engine) -> None:
         for name, grid in network.activations.items():
-            if grid.spec.qmax > LARGEST:
+            if grid.spec.is_wide:
                 raise ModelError(
                     f"PyTorch's kernels multiply integers of at most 8 bits, and those of the node {name} have "
                     f"{grid.spec.bits}: run the model with --engine reference"

@@ -17,9 +17,9 @@ from kaldi_quant.quant.grid import SMALLEST_SCALE, Grid
 from kaldi_quant.quant.integer_graph import Term
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
 from kaldi_quant.quant.integer_sum import integer_sum
-from kaldi_quant.quant.spec import QSpec
+from kaldi_quant.quant.spec import LARGEST_BYTE, QSpec
 from kaldi_quant.quant.torch_native.engines import Engine
-from kaldi_quant.quant.torch_native.kernels import LARGEST, as_quantized, integers_of, kernel_for
+from kaldi_quant.quant.torch_native.kernels import as_quantized, integers_of, kernel_for
 
 
 class StaticProduct(nn.Module):
@@ -78,7 +78,7 @@ class DynamicProduct(nn.Module):
             return rows.new_full((*rows.shape[:-1], len(self.kernel.scale)), math.nan)
         scale, zero_point = scalar_grid(self.spec, low, high)
         integers = integers_of(torch.quantize_per_tensor(rows, scale, zero_point, torch.quint8))
-        if self.spec.qmax < LARGEST:
+        if self.spec.qmax < LARGEST_BYTE:
             integers.clamp_max_(self.spec.qmax)
         return self.kernel.to_float(integers, scale, zero_point)
 
@@ -153,4 +153,4 @@ class QuantizedSum(FrameComponent):
         ]
         total = torch.ops.quantized.add(*terms, float(self.output.scale), int(self.output.zero_point))
         integers = integers_of(total)
-        return integers.clamp_max_(self.output.spec.qmax) if self.output.spec.qmax < LARGEST else integers
+        return integers.clamp_max_(self.output.spec.qmax) if self.output.spec.qmax < LARGEST_BYTE else integers
