@@ -39,3 +39,19 @@ class UsageError(KaldiQuantError):
 
 class MissingDependencyError(KaldiQuantError):
     """An optional package or program is absent; says what to install and for which feature."""
+
+
+def out_of_memory(error: BaseException) -> str | None:
+    """The sentence about memory that was refused, by the machine or by a GPU; None for any other error.
+
+    torch has no exception of its own for the machine's memory, but for a GPU's; both are told by their words, so that
+    the command need not import torch.
+    """
+    advice = "use fewer jobs or smaller batches"
+    if isinstance(error, MemoryError):
+        return f"not enough memory: {str(error) or advice}"
+    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
+        return f"not enough memory: {advice}"
+    if isinstance(error, RuntimeError) and "out of memory" in str(error):
+        return f"not enough memory on the GPU: {advice}"
+    return None

@@ -17,7 +17,7 @@ import click
 
 from kaldi_quant import __version__
 from kaldi_quant.cli.options import describe_options
-from kaldi_quant.errors import KaldiQuantError
+from kaldi_quant.errors import KaldiQuantError, out_of_memory
 
 # verb → what it does; the module is kaldi_quant.cli.<verb> with _ for -.
 VERBS = {
@@ -174,8 +174,8 @@ def _sentence(error: Exception) -> str:
         text = str(error)
     elif isinstance(error, ModuleNotFoundError):
         text = f"the Python package {error.name!r} is missing: source path.sh, or install kaldi_quant again"
-    elif isinstance(error, MemoryError):
-        text = f"not enough memory: {str(error) or 'use fewer jobs or smaller batches'}"
+    elif memory := out_of_memory(error):
+        text = memory
     elif isinstance(error, OSError):
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
     else:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 import pytest
+import torch
 
 from kaldi_quant import __version__
 from kaldi_quant.cli import main as cli
@@ -31,10 +32,20 @@ def verb(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     return seen
 
 
+def refused_tensor() -> RuntimeError:
+    """What torch says where a tensor is larger than any memory."""
+    with pytest.raises(RuntimeError) as refused:
+        torch.empty(10**15)
+    return refused.value
+
+
 ERRORS: dict[str, BaseException] = {
     "data": DataError("utterance u:\n wrong"),
     "os": FileNotFoundError(2, "No such file or directory", "x.mdl"),
     "memory": MemoryError(),
+    "array": MemoryError("Unable to allocate 1 TiB"),
+    "tensor": refused_tensor(),
+    "gpu": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 TiB."),
     "interrupt": KeyboardInterrupt(),
     "bug": ValueError("surprise"),
 }
@@ -63,6 +74,9 @@ def test_booleans_as_kaldi_takes_them(verb: list[object], arguments: list[str], 
         ("data", 1, "kaldi-quant info: utterance u: wrong\n"),
         ("os", 1, "kaldi-quant info: x.mdl: No such file or directory\n"),
         ("memory", 1, "kaldi-quant info: not enough memory: use fewer jobs or smaller batches\n"),
+        ("array", 1, "kaldi-quant info: not enough memory: Unable to allocate 1 TiB\n"),
+        ("tensor", 1, "kaldi-quant info: not enough memory: use fewer jobs or smaller batches\n"),
+        ("gpu", 1, "kaldi-quant info: not enough memory on the GPU: use fewer jobs or smaller batches\n"),
         ("interrupt", 130, "kaldi-quant info: interrupted\n"),
         ("bug", 1, "kaldi-quant info: internal error, ValueError: surprise; --debug shows where\n"),
     ],

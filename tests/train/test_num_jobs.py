@@ -122,6 +122,17 @@ def test_a_job_says_what_is_wrong_in_its_log(
     assert not (tmp_path / "2.pt").exists()
 
 
+def test_a_job_without_memory_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 TiB.\nGPU 0 has less.")
+
+    monkeypatch.setattr(job.JobSpecification, "read", refuse)
+    assert job.main(["0.pt", "0.json", "1", str(tmp_path / "1.pt")]) == 1
+    assert caplog.messages == ["not enough memory on the GPU: use fewer jobs or smaller batches"]
+
+
 def results(objectives: list[float]) -> Callable[[int, Path, list[str]], dict[int, str]]:
     """Jobs that make of the parameter x their own number, with these objectives."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from kaldi_quant.errors import KaldiQuantError, UsageError
+from kaldi_quant.errors import KaldiQuantError, UsageError, out_of_memory
 from kaldi_quant.kaldi.mfcc_options import MfccOptions
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.train.chain.options import ChainOptions
@@ -105,8 +105,11 @@ def main(arguments: list[str]) -> int:
     state_in, specification, job, state_out = arguments
     try:
         run_job(Path(state_in), JobSpecification.read(Path(specification)), int(job), Path(state_out))
-    except (KaldiQuantError, OSError, MemoryError) as error:
-        _log.error("%s", " ".join(str(error).split()))
+    except Exception as error:
+        sentence = out_of_memory(error) or (str(error) if isinstance(error, (KaldiQuantError, OSError)) else None)
+        if sentence is None:
+            raise
+        _log.error("%s", " ".join(sentence.split()))
         return 1
     return 0
 
