@@ -72,7 +72,7 @@ if [ "$stage" -le 5 ]; then
   mapfile -t options < <(given nj cmd model_dir graph_dir data_dir mfcc_config online_ivector_dir batch_seconds \
     frames_per_chunk extra_left_context extra_right_context extra_left_context_initial extra_right_context_final \
     ignore_cmvn allow_pipes calibration_dir calibration_ivector_dir calibration_utterances formats egs_dir num_epochs \
-    minibatch_size lr_initial lr_final method teacher distillation vtlp filter_augment)
+    minibatch_size lr_initial lr_final warm_up method teacher distillation vtlp filter_augment)
   bash "$root/run_qat.sh" --stage "$((stage > 0 ? stage - 1 : 0))" --config "$out_dir/allocation.yaml" \
     --out-dir "$out_dir" "${options[@]}" "$PWD"
 fi

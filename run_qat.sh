@@ -87,8 +87,8 @@ if [ "$stage" -le 2 ]; then
     echo "$0: stage 2, there are no examples in $egs_dir: ${teacher:-the float model} alone teaches, on $calibration_dir"
     epochs=20 distil=(--distil)
   fi
-  mapfile -t training < <(given minibatch_size lr_initial lr_final method teacher distillation vtlp filter_augment \
-    mfcc_config)
+  mapfile -t training < <(given minibatch_size lr_initial lr_final warm_up method teacher distillation vtlp \
+    filter_augment mfcc_config)
   python3 "$root/local/run_tdnn_qat.py" --stage 5 --stop-stage 6 --kaldi-model-dir "$model_dir" --egs-dir "$egs_dir" \
     --dir "$out_dir" --num-epochs "${num_epochs:-$epochs}" --max-utterances "$calibration_utterances" \
     ${formats:+--formats "$formats"} "${quantization[@]}" "${calibration[@]}" "${training[@]}" "${distil[@]}" "$PWD"

@@ -45,7 +45,15 @@ _OPTIONS = (
         type=float,
         default=2.0,
         show_default=True,
-        help="Largest norm of a step; components have their own max-change; 0 for neither.",
+        help="Of 'train': the largest norm of a step; components have their own max-change; 0 for neither.",
+    ),
+    click.option(
+        "--warm-up",
+        type=int,
+        default=0,
+        show_default=True,
+        metavar="STEPS",
+        help="Over so many steps at the beginning the learning rate grows, in proportion to them.",
     ),
     click.option("--average-last", type=int, default=4, show_default=True, help="Average so many last iterations."),
     click.option("--leaky-hmm-coefficient", type=float, default=0.1, show_default=True, help="Of the denominator."),
@@ -98,6 +106,7 @@ class TrainingArguments:
     momentum: float
     clip_norm: float
     max_param_change: float
+    warm_up: int
     average_last: int
     leaky_hmm_coefficient: float
     xent_regularize: float
@@ -146,7 +155,13 @@ class TrainingArguments:
         from kaldi_quant.train.optimizer import OptimizerOptions
 
         optimizer = OptimizerOptions(
-            self.optimizer, self.lr_initial, self.lr_final, self.momentum, self.clip_norm, self.max_param_change
+            self.optimizer,
+            self.lr_initial,
+            self.lr_final,
+            self.momentum,
+            self.clip_norm,
+            self.max_param_change,
+            self.warm_up,
         )
         return LoopOptions(optimizer, self.average_last, freeze_after=1.0)
 

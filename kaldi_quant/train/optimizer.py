@@ -28,6 +28,8 @@ class OptimizerOptions:
         momentum: of sgd, the gradient being scaled by 1 - momentum, as in Kaldi.
         clip_norm: the largest norm of the gradient of the mean over frames, all parameters together; 0 for no limit.
         max_param_change: the largest norm of a step, all parameters together; 0 for no limit, also within components.
+        warm_up: over so many steps at the beginning the learning rate grows in proportion to them. Adam's first steps,
+            which know little of the gradient, would otherwise be as large as all others.
         l2_factor: multiplies the components' own l2-regularize.
 
     Raises:
@@ -40,6 +42,7 @@ class OptimizerOptions:
     momentum: float = 0.0
     clip_norm: float = 5.0
     max_param_change: float = 2.0
+    warm_up: int = 0
     l2_factor: float = 1.0
 
     def __post_init__(self) -> None:
@@ -51,6 +54,8 @@ class OptimizerOptions:
             )
         if not 0 <= self.momentum < 1:
             raise UsageError(f"--momentum {self.momentum:g}: expected a number from 0 to below 1")
+        if self.warm_up < 0:
+            raise UsageError(f"--warm-up {self.warm_up}: expected a number of steps")
 
     def learning_rate(self, iteration: int, iterations: int) -> float:
         """Kaldi's schedule: from ``lr_initial`` at the first iteration, exponentially, to ``lr_final`` at the last."""
@@ -97,7 +102,7 @@ class Stepper:
         """Changes the parameters by the gradients that are there.
 
         Args:
-            learning_rate: of this iteration.
+            learning_rate: of this iteration, the warm-up left out.
             weight: the frames of the minibatch, over which the loss was averaged.
             sequences: of the minibatch: how often Kaldi counts the components' l2-regularize.
 
@@ -109,6 +114,8 @@ class Stepper:
         if not torch.isfinite(torch.nn.utils.clip_grad_norm_(trained, limit)):
             return False
         self._add_l2(sequences / weight)
+        if self.steps < self.options.warm_up:
+            learning_rate *= (self.steps + 1) / self.options.warm_up
         summed = weight if self.options.name == "sgd" else 1.0
         for part, group in zip(self.components, self.optimizer.param_groups, strict=True):
             group["lr"] = learning_rate * part.learning_rate_factor * summed

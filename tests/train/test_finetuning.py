@@ -152,6 +152,22 @@ def test_steps_are_limited_by_max_change() -> None:
     np.testing.assert_allclose(float(parameter.detach().norm()), 0.75, rtol=1e-6)
 
 
+def test_steps_grow_in_the_warm_up_and_a_checkpoint_keeps_its_place() -> None:
+    options = OptimizerOptions("sgd", 1.0, 1.0, clip_norm=0, max_param_change=0, warm_up=4)
+    parameter, part = one_component(torch.zeros(1))
+    stepper = Stepper([part], options)
+    places = [0.0]
+    for number in range(6):
+        if number == 2:
+            state = stepper.state()
+            stepper = Stepper([part], options)
+            stepper.load_state(state)
+        parameter.grad = -torch.ones(1)
+        assert stepper.step(2.0, 1.0, 1)
+        places.append(float(parameter.detach()))
+    assert np.diff(places).tolist() == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
+
+
 def test_gradients_that_are_no_numbers_change_nothing() -> None:
     parameter, part = one_component(torch.ones(2, 2))
     stepper = Stepper([part], OptimizerOptions("adam"))

@@ -218,6 +218,7 @@ def test_the_verb_makes_an_integer_model(example: Path, tmp_path: Path, capsys: 
         (["--egs-dir=none"], "none"),
         (["--minibatch-size=1:64"], "--minibatch-size 1:64: expected one number"),
         (["--temperature=0"], "--temperature 0"),
+        (["--warm-up=-1"], "--warm-up -1: expected a number of steps"),
         (["--lr-initial=1e-9"], "--lr-initial 1e-09 and --lr-final"),
     ):
         assert run([*command, *options, *places]) != 0
