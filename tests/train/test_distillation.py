@@ -71,6 +71,35 @@ def test_a_teacher_may_have_another_context_than_the_student(
         assert found.sums["kl"] > 0
 
 
+@pytest.mark.parametrize("length", [3, 149, 150, 151, 307, 450])
+def test_pieces_lie_within_their_utterance(model: Model, length: int) -> None:
+    network = AcousticModel(model.nnet)
+    utterance = np.arange(length, dtype=np.float32)[:, None].repeat(network.input_dim, 1)
+    options = FeatureOptions(20, 64)
+    source = FeatureSource([("u", utterance)], Distillation(network), options, SUBSAMPLING)
+    left = network.context.left
+    seen = set()
+    for iteration in range(20):
+        pieces = source._pieces(source.utterances, network, np.random.default_rng(iteration))
+        own = pieces[:, left : left + options.frames, 0]
+        seen.update(own.reshape(-1).tolist())
+        if length >= options.frames:
+            # No frame is repeated.
+            assert (np.diff(own) >= (1 if length > options.frames else 0)).all()
+            assert len(own) <= length / options.frames + 2
+        else:
+            assert len(own) == 1
+    assert seen == set(range(length))
+
+
+def test_utterances_without_any_output_are_refused(model: Model) -> None:
+    network = AcousticModel(model.nnet)
+    utterance = np.zeros((SUBSAMPLING - 1, network.input_dim), np.float32)
+    source = FeatureSource([("u", utterance)], Distillation(network), FeatureOptions(1, 1), SUBSAMPLING)
+    with pytest.raises(DataError, match=r"^no utterance has 3 frames"):
+        next(source.losses(0, network))
+
+
 @pytest.mark.parametrize("kept", [0, 1, 1 << 28])
 @pytest.mark.parametrize("given", ["examples", "features"])
 def test_a_teacher_is_asked_once_about_what_is_held_out_and_fits(

@@ -161,9 +161,27 @@ class FeatureSource:
         found = []
         for _, feats in utterances:
             shift = 0 if generator is None else int(generator.integers(self.options.frames))
-            for begin in range(-shift, len(feats), self.options.frames):
-                # A piece that is mostly beyond the utterance would teach silence.
-                if min(len(feats), begin + self.options.frames) - max(0, begin) >= self.subsampling:
-                    rows = np.arange(begin + start, begin + end).clip(0, len(feats) - 1)
-                    found.append(feats[rows])
+            for begin in self._begins(len(feats), shift):
+                rows = np.arange(begin + start, begin + end).clip(0, len(feats) - 1)
+                found.append(feats[rows])
+        if not found:
+            raise DataError(f"no utterance has {self.subsampling} frames, the least that there is an output for")
         return np.stack(found).astype(np.float32)
+
+    def _begins(self, length: int, shift: int) -> list[int]:
+        """Where an utterance's pieces begin: within it, if it is longer than a piece.
+
+        Args:
+            length: of the utterance, in frames.
+            shift: by how much the first piece would begin before it.
+        """
+        frames = self.options.frames
+        if length <= frames:
+            return [-(shift % self.subsampling)] if length >= self.subsampling else []
+        found = range(-shift, length, frames)
+        # What is partly beyond an end moves inwards; a piece without an output of its own goes.
+        return [
+            min(max(begin, 0), length - frames)
+            for begin in found
+            if begin + frames >= self.subsampling and length - begin >= self.subsampling
+        ]
