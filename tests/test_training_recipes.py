@@ -170,7 +170,7 @@ def test_a_script_that_fails_names_its_log(recipe: Path, tmp_path: Path) -> None
     settings = kaldi(recipe, tmp_path)
     (recipe / "steps/nnet3/chain/get_egs.sh").write_text("#!/bin/bash\necho no lattices; exit 3\n")
     command = [sys.executable, ROOT / "local/run_tdnn.py", "--stage", 4, "--kaldi-model-dir", "exp/chain/tdnn1a_sp"]
-    result = run(command, recipe, **settings)
+    result = run([*command, "--stop-stage", 6], recipe, **settings)
     assert result.returncode == 1
     log = "exp/chain/tdnn1a_sp_tuned/log/get_egs.log"
     assert f"steps/nnet3/chain/get_egs.sh failed with status 3, see {log}" in result.stderr
@@ -195,6 +195,26 @@ def test_wrong_arguments_are_one_sentence(
     assert result.returncode != 0
     assert sentence.lower() in result.stderr.lower()
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("script", ["run_tdnn.py", "run_tdnn_qat.py"])
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--data-dir", "data/none"), "data/none/text does not exist: see --data-dir"),
+        ((), "data/test_clean_hires/text does not exist: see --data-dir"),
+        (("--data-dir", "data/test_hires", "--graph-dir", "exp/none"), "exp/none/HCLG.fst does not exist: see --graph"),
+        (("--data-dir", "data/test_hires"), "graph_tgsmall/HCLG.fst does not exist: see --graph-dir"),
+    ],
+)
+def test_what_is_decoded_is_looked_for_before_training(
+    script: str, arguments: tuple[str, ...], sentence: str, recipe: Path
+) -> None:
+    command = [sys.executable, ROOT / "local" / script, "--stage", 5, "--kaldi-model-dir", "exp/chain/tdnn1a_sp"]
+    result = run([*command, *arguments], recipe)
+    assert result.returncode == 1
+    assert sentence in result.stderr and result.stderr.count("\n") == 1
+    assert [path.name for path in (recipe / "exp/chain").iterdir()] == ["tdnn1a_sp"]
 
 
 @pytest.mark.parametrize(

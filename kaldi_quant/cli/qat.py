@@ -151,7 +151,18 @@ class _Run:
             "teaching": {**asdict(self.qat), "egs_dir": self.egs_dir, "distillation": self.share},
             "chain": asdict(self.training.chain()),
             "source": asdict(self.reading),
+            **self._data,
         }
+
+    @property
+    def _data(self) -> dict[str, str]:
+        """What tells the examples from others, where there are any."""
+        from kaldi_quant.train.finetune import data_digest
+        from kaldi_quant.train.sources.archives import EgsFolder
+
+        if self.egs_dir is None:
+            return {}
+        return {"data": data_digest(EgsFolder.find(self.egs_dir), self.training.denominator(self.path))}
 
     def source(self, network: Trainable) -> Source:
         """Examples, or pieces of utterances."""
@@ -166,6 +177,10 @@ class _Run:
         return self.inference.options(subsampling_of(self.path)).chunks.frame_subsampling_factor
 
     def _examples(self, network: Trainable, folder: str) -> Source:
+        if self.qat.held_out:
+            raise UsageError("--held-out: examples have held-out ones of their own, valid_diagnostic.cegs")
+        if not self.share and self.qat.teacher:
+            raise UsageError(f"--teacher {self.qat.teacher}: with --distillation 0 nothing is learned from it")
         from kaldi_quant.train.chain.den_graph import read_denominator_graph
         from kaldi_quant.train.objective import ChainLoss
         from kaldi_quant.train.sources.archives import EgsFolder
@@ -223,6 +238,8 @@ class _Run:
             hidden = [name for name in network.activations if name not in ("input", "ivector")]
             features = HiddenFeatures(network.model, teacher, hidden)
         qat = self.qat
+        if qat.hard_weight and self.place.group.size > 1:
+            raise UsageError("--hard-weight compares the utterances of a whole minibatch: not for torchrun")
         return Distillation(teacher, qat.temperature, self.share, qat.hard_weight, features, qat.feature_weight)
 
 

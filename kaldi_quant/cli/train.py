@@ -11,6 +11,7 @@ import click
 from kaldi_quant.cli.inference_options import subsampling_of
 from kaldi_quant.cli.options import KaldiCommand
 from kaldi_quant.cli.training_options import TrainingArguments, placed, training_options
+from kaldi_quant.errors import UsageError
 
 if TYPE_CHECKING:
     from kaldi_quant.train.parallel.place import Place
@@ -20,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 @click.command(cls=KaldiCommand)
 @training_options
-@click.option("--frame-subsampling-factor", type=int, help="By default what the model's folder says.")
+@click.option("--frame-subsampling-factor", type=click.IntRange(min=1), help="By default what the model's folder says.")
 @click.option("--num-threads", type=int, default=0, help="CPU threads; 0 for torch's own choice.")
 @click.argument("model")
 @click.argument("egs", metavar="EGS-DIR")
@@ -50,6 +51,10 @@ def command(
     if num_threads > 0:
         torch.set_num_threads(num_threads)
     folder = Path(out_dir)
+    if folder.is_file():
+        raise UsageError(f"{out_dir} is a file: give a folder for the results")
+    if (folder / "final.mdl").exists() and (folder / "final.mdl").samefile(model):
+        raise UsageError(f"{out_dir} is the model's own folder, whose final.mdl would be lost: give another one")
     subsampling = subsampling_of(model) if frame_subsampling_factor is None else frame_subsampling_factor
     data = TrainingData(egs, training.denominator(model), subsampling)
     objective, source, loop = training.chain(), training.source(), training.loop()

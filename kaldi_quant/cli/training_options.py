@@ -57,9 +57,14 @@ _OPTIONS = (
     ),
     click.option("--average-last", type=int, default=4, show_default=True, help="Average so many last iterations."),
     click.option("--leaky-hmm-coefficient", type=float, default=0.1, show_default=True, help="Of the denominator."),
-    click.option("--xent-regularize", type=float, default=0.1, show_default=True, help="Weight of output-xent."),
+    click.option(
+        "--xent-regularize", type=float, default=0.1, show_default=True, help="Of 'train': weight of output-xent."
+    ),
     click.option("--l2-regularize", type=float, default=0.0, show_default=True, help="Penalty on the squared output."),
     click.option("--out-of-range-regularize", type=float, default=0.01, show_default=True, help="Beyond ±30."),
+    kaldi_bool_option(
+        "--apply-deriv-weights", default=True, help="Heed the weights that examples have for frames' derivatives."
+    ),
     click.option(
         "--srand", type=click.IntRange(min=0), default=0, show_default=True, help="Decides all that is random."
     ),
@@ -112,6 +117,7 @@ class TrainingArguments:
     xent_regularize: float
     l2_regularize: float
     out_of_range_regularize: float
+    apply_deriv_weights: bool
     srand: int
     vtlp: float
     filter_augment: float
@@ -130,7 +136,11 @@ class TrainingArguments:
         from kaldi_quant.train.chain.options import ChainOptions
 
         return ChainOptions(
-            self.leaky_hmm_coefficient, self.xent_regularize, self.l2_regularize, self.out_of_range_regularize
+            self.leaky_hmm_coefficient,
+            self.xent_regularize,
+            self.l2_regularize,
+            self.out_of_range_regularize,
+            self.apply_deriv_weights,
         )
 
     def source(self) -> SourceOptions:

@@ -21,6 +21,9 @@ from kaldi_quant.kaldi.general_matrix import append_rows
 
 _log = logging.getLogger(__name__)
 
+# Of examples, for want of others to fill a minibatch with.
+_LARGEST_USUAL_LOSS = 0.05
+
 _RULE = re.compile(r"(?:(?P<size>-?\d{1,9})=)?(?P<ranges>\d{1,9}(?::\d{1,9})?(?:,\d{1,9}(?::\d{1,9})?)*)")
 
 
@@ -161,14 +164,25 @@ class ExampleMerger:
             if waiting:
                 self.discarded[waiting[0].size] += len(waiting)
         self._waiting.clear()
+        # What is lost is told where it is more than what is always left of the last minibatch.
+        told = logging.INFO if self._share_lost > _LARGEST_USUAL_LOSS else logging.DEBUG
         for line in self.describe():
-            _log.debug("%s", line)
+            _log.log(told, "%s", line)
 
     def _merge(self, examples: list[NnetChainExample]) -> tuple[str, NnetChainExample]:
         self._written.setdefault(examples[0].size, Counter())[len(examples)] += 1
         key = f"merged-{self.num_minibatches}-{len(examples)}"
         self.num_minibatches += 1
         return key, merge_examples(examples, self._compress)
+
+    @property
+    def _num_merged(self) -> int:
+        return sum(length * number for counts in self._written.values() for length, number in counts.items())
+
+    @property
+    def _share_lost(self) -> float:
+        lost = self.discarded.total()
+        return lost / max(self._num_merged + lost, 1)
 
     def describe(self) -> Iterator[str]:
         """What was merged and what was discarded, in Kaldi's words."""
@@ -178,12 +192,10 @@ class ExampleMerger:
             written = ",".join(f"{length}->{number}" for length, number in self._written.get(size, Counter()).items())
             pieces.append(f"{size}={{{written},d={self.discarded[size]}}}")
         yield f"Merged specific eg types as follows: {','.join(pieces)}"
-        merged = sum(length * number for counts in self._written.values() for length, number in counts.items())
-        lost = self.discarded.total()
-        share = 100 * lost / max(merged + lost, 1)
+        merged = self._num_merged
         yield (
-            f"Processed {merged + lost} egs into {self.num_minibatches} minibatches, discarding {share:.4g}% of egs. "
-            f"Avg minibatch size was {merged / max(self.num_minibatches, 1):.4g}"
+            f"Processed {merged + self.discarded.total()} egs into {self.num_minibatches} minibatches, discarding "
+            f"{100 * self._share_lost:.4g}% of egs. Avg minibatch size was {merged / max(self.num_minibatches, 1):.4g}"
         )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from kaldi_quant.errors import DataError
 from kaldi_quant.kaldi.chain_example import NnetChainExample
 from kaldi_quant.kaldi.merge_egs import ExampleMerger, MinibatchSizes
 from kaldi_quant.nnet.model import AcousticModel
@@ -62,11 +63,13 @@ class ChainProb:
         """Adds the objective of examples, merged or not.
 
         Raises:
-            DataError: an example does not fit the model.
+            DataError: an example does not fit the model, or none has a weight.
         """
         with torch.no_grad():
             for example in self._minibatches(examples):
                 self._add(ChainBatch.of(example))
+        if any(not total.weight for total in self.sums.values()):
+            raise DataError("the weights of all examples are 0")
         if self.num_failed:
             _log.warning("%d minibatches have no finite objective and count -10 per frame", self.num_failed)
         return self.sums

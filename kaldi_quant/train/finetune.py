@@ -71,7 +71,13 @@ def finetune(
     """
     place = place or Place()
     network, components, minibatches = prepare(model, data, chain, source, place)
-    identity = {"model": digest(model), "chain": asdict(chain), "source": asdict(source), **place.identity}
+    identity = {
+        "model": digest(model),
+        "data": data_digest(minibatches.egs, data.den_fst),
+        "chain": asdict(chain),
+        "source": asdict(source),
+        **place.identity,
+    }
     iterations = None
     if jobs is not None:
         if place.group.size > 1:
@@ -82,7 +88,6 @@ def finetune(
             "data": asdict(data),
             "chain": asdict(chain),
             "source": asdict(source),
-            "optimizer": asdict(loop.optimizer),
             "device": place.device.type,
             "bf16": place.bf16,
         }
@@ -114,6 +119,15 @@ def prepare(
 def digest(model: Model) -> str:
     """What tells a model from others."""
     return hashlib.sha256(model.getvalue()).hexdigest()
+
+
+def data_digest(egs: EgsFolder, den_fst: str) -> str:
+    """What tells examples and denominators from others: the archives' names and sizes, and the FST."""
+    found = hashlib.sha256(Path(den_fst).read_bytes())
+    for path in (*egs.archives, egs.validation, egs.combination):
+        if path is not None:
+            found.update(f"{path.name} {path.stat().st_size}\n".encode())
+    return found.hexdigest()
 
 
 def with_nnet(model: Model, nnet: Nnet) -> Model:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from kaldi_quant.errors import DataError
 from kaldi_quant.kaldi.egs import EgsOptions
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.train.chain.den_graph import DenominatorGraph
@@ -25,9 +26,10 @@ class Loss:
     """The loss of a minibatch.
 
     Args:
-        value: (), the mean over frames.
+        value: (), the sum over frames, each as its supervision weighs it, divided by their number.
         sums: parts of the objective, by name, summed over frames.
         weight: how many frames these count as.
+        frames: how many there are.
         sequences: of the minibatch.
         ok: False where it is no finite number, and the minibatch is to be left out.
     """
@@ -35,13 +37,14 @@ class Loss:
     value: Tensor
     sums: dict[str, float]
     weight: float
+    frames: int
     sequences: int
     ok: bool
 
     @classmethod
     def none(cls) -> Loss:
         """Of a minibatch of which a process has no share."""
-        return cls(torch.zeros(()), {}, 0.0, 0, True)
+        return cls(torch.zeros(()), {}, 0.0, 0, 0, True)
 
 
 @dataclass
@@ -77,13 +80,14 @@ class ChainLoss:
         sums = {"output": result.objf}
         if result.xent_objf is not None:
             sums["output-xent"] = result.xent_objf
-        value = result.loss / result.weight
+        frames = output.shape[0] * output.shape[1]
+        value = result.loss / frames
         if self.distillation is not None:
             taught = self.distillation(output, self.target(batch) if target is None else target)
             sums["kl"] = taught.kl * result.weight
             value = (1 - self.distillation.share) * value + self.distillation.share * taught.loss
         ok = result.ok and bool(torch.isfinite(value))
-        return Loss(value, sums, result.weight, len(batch.feats), ok)
+        return Loss(value, sums, result.weight, frames, len(batch.feats), ok)
 
     def target(self, batch: ChainBatch) -> Tensor:
         """What the teacher says of a minibatch that is where it is computed."""
@@ -125,7 +129,11 @@ class Validation:
 
 
 def mean(losses: Iterable[Loss], group: Group) -> dict[str, float]:
-    """The mean over frames of each part of the objective, of the losses of all processes together."""
+    """The mean over frames of each part of the objective, of the losses of all processes together.
+
+    Raises:
+        DataError: the frames count as none.
+    """
     sums: dict[str, float] = {}
     weight = 0.0
     for loss in losses:
@@ -136,6 +144,8 @@ def mean(losses: Iterable[Loss], group: Group) -> dict[str, float]:
     for part, _ in parts:
         add(part, total)
     frames = sum(part for _, part in parts)
+    if not frames:
+        raise DataError("the weights of the held-out examples sum up to 0")
     return {name: value / frames for name, value in total.items()}
 
 

@@ -54,6 +54,11 @@ class OptimizerOptions:
             )
         if not 0 <= self.momentum < 1:
             raise UsageError(f"--momentum {self.momentum:g}: expected a number from 0 to below 1")
+        if self.momentum and self.name != "sgd":
+            raise UsageError(f"--momentum {self.momentum:g} is of --optimizer sgd: {self.name} has its own")
+        for option, limit in (("--clip-norm", self.clip_norm), ("--max-param-change", self.max_param_change)):
+            if not 0 <= limit < float("inf"):
+                raise UsageError(f"{option} {limit:g}: expected a number above 0, or 0 for no limit")
         if self.warm_up < 0:
             raise UsageError(f"--warm-up {self.warm_up}: expected a number of steps")
 
@@ -84,9 +89,7 @@ class Stepper:
         if options.name == "adam":
             self.optimizer = torch.optim.Adam(groups, lr=options.lr_initial)
         else:
-            self.optimizer = torch.optim.SGD(
-                groups, lr=options.lr_initial, momentum=options.momentum, dampening=options.momentum
-            )
+            self.optimizer = torch.optim.SGD(groups, lr=options.lr_initial, momentum=options.momentum)
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -116,12 +119,15 @@ class Stepper:
         self._add_l2(sequences / weight)
         if self.steps < self.options.warm_up:
             learning_rate *= (self.steps + 1) / self.options.warm_up
-        summed = weight if self.options.name == "sgd" else 1.0
+        # Kaldi's gradients are sums over frames, and what momentum adds up of them is scaled by 1 - momentum.
+        summed = weight * (1 - self.options.momentum) if self.options.name == "sgd" else 1.0
         for part, group in zip(self.components, self.optimizer.param_groups, strict=True):
             group["lr"] = learning_rate * part.learning_rate_factor * summed
-        before = [parameter.detach().clone() for parameter in self.parameters]
+        limited = bool(self.options.max_param_change)
+        before = [parameter.detach().clone() for parameter in self.parameters] if limited else []
         self.optimizer.step()
-        self._limit(before)
+        if limited:
+            self._limit(before)
         self.steps += 1
         if self.steps % EVERY == 0:
             self._constrain()
@@ -140,8 +146,6 @@ class Stepper:
 
         Source: ``UpdateNnetWithMaxChange`` in ``src/nnet3/nnet-utils.cc``.
         """
-        if not self.options.max_param_change:
-            return
         left = iter(before)
         changes = [[(p, next(left)) for p in part.parameters.values()] for part in self.components]
         scales, total = [], 0.0

@@ -99,31 +99,36 @@ class Trainer:
             DataError: there is no minibatch, or none has a finite objective.
         """
         sums: dict[str, float] = {}
+        weight = 0.0
         for loss in source.losses(number, self.model):
-            self._step(loss, rate, entry, sums)
+            if self._step(loss, rate, entry):
+                add(loss.sums, sums)
+                weight += loss.weight
         archive, _ = source.describe(number)
         if not entry.minibatches:
             raise DataError(f"{archive} has fewer examples than one minibatch: give a smaller --minibatch-size")
         if entry.skipped == entry.minibatches:
             raise DataError(f"{archive}: no minibatch has a finite objective: is the learning rate {rate:g} too high?")
         total: dict[str, float] = {}
-        for part in self.group.gather(sums):
+        for part, frames in self.group.gather([sums, weight]):
             add(part, total)
+            entry.frames += frames
+        if not entry.frames:
+            raise DataError(f"{archive}: the weights of all examples are 0")
         entry.train = {name: value / entry.frames for name, value in total.items()}
         # They are equal already, but for processors that round in different ways.
         self.group.broadcast([*self.state_tensors(), *self._observed.values()])
 
-    def _step(self, loss: Loss, rate: float, entry: IterationRecord, sums: dict[str, float]) -> None:
+    def _step(self, loss: Loss, rate: float, entry: IterationRecord) -> bool:
+        """Whether the step was made; else it is counted as skipped."""
         entry.minibatches += 1
         self.stepper.zero_grad()
         if loss.ok and loss.sequences:
             loss.value.backward()
-        weight, sequences, ok = self.group.sum_gradients(self.stepper.parameters, loss.weight, loss.sequences, loss.ok)
-        if not ok or not self.stepper.step(rate, weight, sequences):
-            entry.skipped += 1
-            return
-        entry.frames += weight
-        add(loss.sums, sums)
+        frames, sequences, ok = self.group.sum_gradients(self.stepper.parameters, loss.frames, loss.sequences, loss.ok)
+        made = ok and self.stepper.step(rate, frames, sequences)
+        entry.skipped += not made
+        return made
 
     def state_tensors(self) -> list[Tensor]:
         """What is trained."""

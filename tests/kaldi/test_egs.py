@@ -3,6 +3,7 @@
 import ctypes
 import gzip
 import itertools
+import logging
 import struct
 import threading
 import time
@@ -551,6 +552,19 @@ def test_only_examples_of_one_structure_are_merged(examples: dict[str, NnetChain
     assert f"173={{16->{sum('-16' in key for key, m in made if m.inputs[0].layout().frames == 173)}" in first
     assert second.startswith(f"Processed 400 egs into {len(made)} minibatches, discarding ")
     assert list(merger.finish()) == []
+
+
+@pytest.mark.parametrize(("size", "told"), [("16", False), ("64", True)])
+def test_many_examples_are_not_lost_without_a_word(
+    size: str, told: bool, examples: dict[str, NnetChainExample], caplog: pytest.LogCaptureFixture
+) -> None:
+    merger = ExampleMerger(MinibatchSizes.parse(size))
+    with caplog.at_level(logging.INFO, "kaldi_quant"):
+        for example in examples.values():
+            list(merger.accept(example))
+        list(merger.finish())
+    assert merger.discarded.total() > 0
+    assert any("discarding" in line for line in caplog.messages) == told
 
 
 def test_examples_of_different_kinds_stay_apart() -> None:

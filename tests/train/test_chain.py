@@ -195,6 +195,8 @@ def test_weights_of_derivatives() -> None:
     plain, unweighted, _ = gradients(output, arcs, EVERYTHING, xent)
     assert result.objf == plain.objf and result.loss.item() == plain.loss.item()
     assert not grad[0, 0].any() and unweighted[0, 0].all()
+    _, unheeded, _ = gradients(output, arcs, replace(EVERYTHING, apply_deriv_weights=False), xent, weights)
+    assert torch.equal(unheeded, unweighted)
     options = replace(EVERYTHING, xent_regularize=0)
     for seed in range(5):
         direction = random_output(N, T, PDFS, seed=seed)

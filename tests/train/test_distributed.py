@@ -69,7 +69,7 @@ class Doubtful:
                 return
             ok = not (minibatch == 1 and self.rank)
             value = self.parameter.sum() * (1 + 3 * self.rank) * (1 if ok else torch.nan)
-            yield Loss(value, {"output": weight}, weight, 1 + self.rank, ok)
+            yield Loss(value, {"output": weight}, weight, 1 + self.rank, 1 + self.rank, ok)
 
     def describe(self, number: int) -> tuple[str, int]:
         return "cegs.1.ark", 0

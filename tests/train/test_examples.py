@@ -18,6 +18,7 @@ from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.train.chain.den_graph import DenominatorGraph, read_denominator_graph
 from kaldi_quant.train.chain.options import ChainOptions
 from kaldi_quant.train.chain_prob import ChainProb
+from kaldi_quant.train.objective import ChainLoss
 from kaldi_quant.train.sources.examples import ChainBatch, chain_batches, check_example
 from tests.fuzzing import answer, corrupt
 from tests.references import load, load_network, model_file
@@ -103,6 +104,33 @@ def test_tensors_of_a_minibatch(few: list[NnetChainExample]) -> None:
     assert np.array_equal(batch.feats[3], few[3].inputs[0].features.dense())
     moved = batch.to(torch.device("cpu"))
     assert torch.equal(moved.feats, batch.feats) and moved.arcs.shape == (6, 20, 208)
+
+
+def test_a_supervision_s_weight_scales_the_gradient(
+    model: AcousticModel, graph: DenominatorGraph, few: list[NnetChainExample]
+) -> None:
+    norms, means = [], []
+    for weight in (1.0, 0.25):
+        (output,) = few[0].outputs
+        weighted = replace(output, supervision=replace(output.supervision, weight=np.float32(weight)))
+        loss = ChainLoss(graph, RECIPE)(model, ChainBatch.of(NnetChainExample(few[0].inputs, [weighted])))
+        assert (loss.frames, loss.weight) == (20, 20 * weight)
+        model.zero_grad()
+        loss.value.backward()
+        norms.append(float(sum(p.grad.square().sum() for p in model.parameters() if p.grad is not None)) ** 0.5)
+        means.append(loss.sums["output"] / loss.weight)
+    model.zero_grad()
+    assert norms[1] == pytest.approx(norms[0] / 4, rel=1e-5)
+    assert means[1] == pytest.approx(means[0], rel=1e-5)
+
+
+def test_examples_without_weight_have_no_mean(
+    model: AcousticModel, graph: DenominatorGraph, few: list[NnetChainExample]
+) -> None:
+    (output,) = few[0].outputs
+    nothing = replace(output, supervision=replace(output.supervision, weight=np.float32(0)))
+    with pytest.raises(DataError, match=r"^the weights of all examples are 0$"):
+        ChainProb(model, graph, RECIPE).compute([("a", NnetChainExample(few[0].inputs, [nothing]))])
 
 
 def test_ivectors(few: list[NnetChainExample]) -> None:

@@ -1,10 +1,13 @@
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from kaldi_quant.cli.main import run
 from kaldi_quant.errors import DataError, FormatError, UsageError
 from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.nnet.model import AcousticModel
@@ -55,6 +58,38 @@ def test_a_killed_training_goes_on_to_the_same_bits(name: str, example: Path, eg
     original = read_model(example / "exp/chain/tdnn1a_sp/final.mdl")
     assert whole.getvalue() != original.getvalue()
     assert len(whole.getvalue()) == len(original.getvalue())
+
+
+def test_a_checkpoint_of_other_examples_is_refused(example: Path, egs: Path, tmp_path: Path) -> None:
+    assert train(example, egs, tmp_path / "out", stop_after=1) is None
+    (tmp_path / "other").mkdir()
+    other = small_egs(example, tmp_path / "other", 8)
+    with pytest.raises(UsageError, match="is of a training with other options or another model"):
+        train(example, other, tmp_path / "out")
+
+
+def test_the_model_s_own_folder_is_not_written(
+    example: Path, egs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "final.mdl"
+    content = (example / "exp/chain/tdnn1a_sp/final.mdl").read_bytes()
+    model.write_bytes(content)
+    assert run(["train", str(model), str(egs), str(tmp_path)]) == 1
+    assert "is the model's own folder, whose final.mdl would be lost" in capsys.readouterr().err
+    assert run(["train", str(model), str(egs), str(model)]) == 1
+    assert "is a file: give a folder for the results" in capsys.readouterr().err
+    assert model.read_bytes() == content
+
+
+def test_examples_of_another_subsampling_are_refused(
+    example: Path, egs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "final.mdl"
+    model.write_bytes((example / "exp/chain/tdnn1a_sp/final.mdl").read_bytes())
+    den = f"--den-fst={example}/exp/chain/tdnn1a_sp/den.fst"
+    assert run(["train", den, str(model), str(egs), str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert "has an output every 3 frames, and the model's frame-subsampling factor is 1: see the file" in error
 
 
 def test_training_recovers_what_noise_spoilt(example: Path, egs: Path, tmp_path: Path) -> None:
@@ -166,6 +201,33 @@ def test_steps_grow_in_the_warm_up_and_a_checkpoint_keeps_its_place() -> None:
         assert stepper.step(2.0, 1.0, 1)
         places.append(float(parameter.detach()))
     assert np.diff(places).tolist() == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+def test_momentum_spreads_a_gradient_over_steps(momentum: float) -> None:
+    options = OptimizerOptions("sgd", 1.0, 1.0, momentum=momentum, clip_norm=0, max_param_change=0)
+    parameter, part = one_component(torch.zeros(1))
+    stepper = Stepper([part], options)
+    places = []
+    for gradient in [-1.0] + [0.0] * 200:
+        parameter.grad = torch.full((1,), gradient)
+        assert stepper.step(1.0, 1.0, 1)
+        places.append(float(parameter.detach()))
+    np.testing.assert_allclose([places[0], places[-1]], [1 - momentum, 1.0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"momentum": 0.5}, "--momentum 0.5 is of --optimizer sgd: adam has its own"),
+        ({"clip_norm": -1.0}, "--clip-norm -1: expected a number above 0, or 0 for no limit"),
+        ({"max_param_change": float("nan")}, "--max-param-change nan: expected a number above 0, or 0 for no limit"),
+        ({"warm_up": -1}, "--warm-up -1: expected a number of steps"),
+    ],
+)
+def test_impossible_options_of_the_optimizer(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError, match=f"^{re.escape(sentence)}$"):
+        OptimizerOptions(**options)
 
 
 def test_gradients_that_are_no_numbers_change_nothing() -> None:

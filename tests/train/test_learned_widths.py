@@ -186,7 +186,7 @@ class Importance:
                 error = product.weight(self.mixed.shares.of(name)) - self.exact[name]
                 share = error.square().sum() / self.exact[name].square().sum()
                 value = value + self.importance.get(name, 0.1) * share
-            yield Loss(value, {"kl": float(value.detach())}, 1.0, 1, True)
+            yield Loss(value, {"kl": float(value.detach())}, 1.0, 1, 1, True)
 
     def validate(self, model: AcousticModel) -> dict[str, float]:
         return {}

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,15 @@ def test_a_job_says_what_is_wrong_in_its_log(
     assert not (tmp_path / "2.pt").exists()
 
 
+@pytest.mark.parametrize(("name", "factor"), [("sgd", 0.5), ("adam", 1.0)])
+def test_penalties_count_once_for_all_jobs(name: str, factor: float, example: Path, egs: Path, tmp_path: Path) -> None:
+    def run(number: int, log: Path, command: list[str]) -> dict[int, str]:
+        assert json.loads(Path(command[4]).read_text())["optimizer"]["l2_factor"] == factor
+        return here(number, log, command)
+
+    train(example, egs, tmp_path, run, epochs=1, name=name)
+
+
 def test_a_job_without_memory_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -192,6 +202,16 @@ def test_what_cannot_be(example: Path, egs: Path, tmp_path: Path, capsys: pytest
         averaged(2, tmp_path / "JOBS")
     with pytest.raises(UsageError, match="--num-jobs 0"):
         averaged(0, tmp_path)
+    with pytest.raises(UsageError, match=r"^--warm-up 5: with --num-jobs each job would begin it anew$"):
+        finetune(
+            read_model(example / "exp/chain/tdnn1a_sp/final.mdl"),
+            data(example, egs),
+            tmp_path,
+            CHAIN,
+            SourceOptions(),
+            LoopOptions(replace(options("sgd"), warm_up=5)),
+            jobs=ParallelJobs(2, here),
+        )
     with pytest.raises(UsageError, match="torchrun"):
         together = Place(group=Group(0, 2))
         finetune(

@@ -56,7 +56,7 @@ def run_tdnn_qat(
         steps.make_examples(training.cmd)
     steps.initialize()
     if steps.stages.begins(6):
-        data = Path(calibration_dir or steps.default("data/train_sub_hires", "--calibration-dir"))
+        data = Path(calibration_dir or steps.defaults.calibration)
         if not (data / "feats.scp").is_file():
             raise UsageError(
                 f"{data / 'feats.scp'} does not exist: give the data to calibrate on with --calibration-dir"
@@ -72,4 +72,4 @@ def run_tdnn_qat(
         run_verb("qat", [*options, *places], steps.log / "qat.log")
         export: list[str | Path] = [f"--formats={formats}", steps.out / ARTEFACT_NAME, steps.out]
         run_verb("export", export, steps.log / "export.log")
-    steps.decode(steps.out / ARTEFACT_NAME)
+    steps.decode(steps.out / ARTEFACT_NAME, training.cmd)

@@ -8,7 +8,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -34,6 +34,22 @@ _COMPANIONS = (
 
 _EXAMPLE = ROOT / "egs" / "alphadigits"
 
+
+class Defaults(NamedTuple):
+    """The folders of a recipe that no option names."""
+
+    model: str
+    graph: str
+    data: str
+    calibration: str
+
+
+# As in local/experiment.sh.
+_OF_EXAMPLE = Defaults("exp/chain/tdnn1a_sp", "graph_alphadigits", "data/test_hires", "data/train_sub_hires")
+_OF_LIBRISPEECH = Defaults(
+    "exp/chain_cleaned/tdnn_7k_1a_sp", "graph_tgsmall", "data/test_clean_hires", "data/train_960_cleaned_sp_hires"
+)
+
 _OPTIONS = (
     click.option("--stage", type=int, default=0, show_default=True, help=f"Begin with this one: {', '.join(STAGES)}."),
     click.option("--stop-stage", type=int, default=len(STAGES) - 1, show_default=True, help="End with this one."),
@@ -42,6 +58,7 @@ _OPTIONS = (
     click.option("--egs-dir", metavar="DIR", help="Chain examples; by default egs in the Kaldi model's folder."),
     click.option("--graph-dir", metavar="DIR", help="With HCLG.fst and words.txt, to decode with."),
     click.option("--data-dir", metavar="DIR", help="What is decoded and scored: feats.scp or wav.scp, and text."),
+    click.option("--online-ivector-dir", metavar="DIR", help="i-vectors of it; by default exp/nnet3*/ivectors_<data>."),
     click.option("--lang", default="data/lang", show_default=True, metavar="DIR", help="Of the GMM system."),
     click.option("--lang-chain", default="data/lang_chain", show_default=True, metavar="DIR", help="Stage 0 makes it."),
     click.option("--gmm-dir", default="exp/tri6b_cleaned", show_default=True, metavar="DIR", help="The GMM system."),
@@ -68,6 +85,7 @@ class RecipeArguments:
     egs_dir: str | None
     graph_dir: str | None
     data_dir: str | None
+    online_ivector_dir: str | None
     lang: str
     lang_chain: str
     gmm_dir: str
@@ -94,7 +112,7 @@ class Recipe:
         affix: of the result's folder, where none is given.
 
     Raises:
-        UsageError: a folder that is needed does not exist, or no data were named for another recipe than the example.
+        UsageError: a folder that is needed does not exist.
     """
 
     def __init__(self, arguments: RecipeArguments, affix: str) -> None:
@@ -102,20 +120,27 @@ class Recipe:
         self.stages = Stages(arguments.stage, arguments.stop_stage)
         root = _root_of(arguments.exp)
         os.chdir(root)
-        self.is_example = root.resolve() == _EXAMPLE
-        self.model = Path(arguments.kaldi_model_dir or self.default("exp/chain/tdnn1a_sp", "--kaldi-model-dir"))
+        self.defaults = _OF_EXAMPLE if root.resolve() == _EXAMPLE else _OF_LIBRISPEECH
+        self.model = Path(arguments.kaldi_model_dir or self.defaults.model)
         if not (self.model / "final.mdl").is_file():
             raise UsageError(f"{root / self.model / 'final.mdl'} does not exist: see --kaldi-model-dir")
         self.out = Path(arguments.out_dir or f"{self.model}{affix}")
         self.egs = Path(arguments.egs_dir or self.model / "egs")
         self.log = self.out / "log"
+        self.data, self.graph = self._decoded() if self.stages.last >= 7 else (Path(), Path())
         self.subsampling = subsampling_of(str(self.model / "final.mdl"))
 
-    def default(self, path: str, option: str) -> str:
-        """What an option is where it was not given: only the embedded example has it."""
-        if not self.is_example:
-            raise UsageError(f"give {option}: only the embedded example has a default")
-        return path
+    def _decoded(self) -> tuple[Path, Path]:
+        """The data and the graph of stage 7, looked for before anything is trained."""
+        given = self.arguments
+        data = Path(given.data_dir or self.defaults.data)
+        graph = Path(given.graph_dir or self.model / self.defaults.graph)
+        for path, option in ((data / "text", "--data-dir"), (graph / "HCLG.fst", "--graph-dir")):
+            if not path.is_file():
+                raise UsageError(
+                    f"{Path.cwd() / path} does not exist: see {option}, or end before decoding with --stop-stage 6"
+                )
+        return data, graph
 
     def make_examples(self, cmd: str | None) -> None:
         """Stages 0 to 4.
@@ -152,28 +177,29 @@ class Recipe:
                 shutil.copyfile(self.model / name, self.out / name)
         run_verb("copy", [self.model / "final.mdl", self.out / "0.mdl"], self.log / "copy.log")
 
-    def decode(self, model: Path) -> None:
+    def decode(self, model: Path, cmd: str | None) -> None:
         """Stage 7: log-likelihoods, lattices and scores by ``run_forward_pass.sh``.
 
         Args:
             model: the trained model.
+            cmd: runs the jobs, where it is given.
         """
         if not self.stages.begins(7):
             return
         given = self.arguments
-        data = given.data_dir or self.default("data/test_hires", "--data-dir")
-        graph = given.graph_dir or self.default(f"{self.model}/graph_alphadigits", "--graph-dir")
-        out = self.out / f"decode_{Path(data).name}"
-        self.stages.say(7, f"{model} on {data}")
+        out = self.out / f"decode_{self.data.name}"
+        self.stages.say(7, f"{model} on {self.data}")
         options = {
             "model-dir": self.model,
             "model-file": model,
-            "graph-dir": graph,
-            "data-dir": data,
+            "graph-dir": self.graph,
+            "data-dir": self.data,
+            "online-ivector-dir": given.online_ivector_dir,
             "out-dir": out.absolute(),
             "nj": given.nj,
+            "cmd": cmd,
         }
-        words = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
+        words = [str(word) for name, value in options.items() if value is not None for word in (f"--{name}", value)]
         run(["bash", ROOT / "run_forward_pass.sh", *words, Path.cwd()])
 
 
@@ -207,6 +233,7 @@ def run_tdnn(recipe: RecipeArguments, training: TrainingArguments) -> None:
     EXP-FOLDER is the root of the recipe: by default the current folder, or the embedded example.
 
     e.g.: local/run_tdnn.py --stage 5 --lr-initial 1e-5 --lr-final 5e-6 --graph-dir exp/chain/tree_sp/graph_tgsmall
+    --kaldi-model-dir exp/chain_cleaned/tdnn_7k_1a_sp
     """
     steps = Recipe(recipe, "_tuned")
     steps.make_examples(training.cmd)
@@ -215,4 +242,4 @@ def run_tdnn(recipe: RecipeArguments, training: TrainingArguments) -> None:
     if steps.stages.begins(6):
         steps.stages.say(6, f"{steps.out / '0.mdl'} on {steps.egs}")
         run_verb("train", [*words_of(training), steps.out / "0.mdl", steps.egs, steps.out], steps.log / "train.log")
-    steps.decode(result)
+    steps.decode(result, training.cmd)

@@ -64,7 +64,7 @@ def chain_objective(
         xent_output: (N, T, pdfs), log-probabilities of the cross-entropy branch. The numerator's occupation
             probabilities are its targets; they are taken for constants.
         options: weights of the parts; Kaldi's defaults if None.
-        deriv_weights: (N, T), which scale the gradients of each frame, and not the objective.
+        deriv_weights: (N, T), which scale the gradients of each frame, and not the objective, if options say so.
 
     Raises:
         DataError: the shapes do not fit each other.
@@ -84,6 +84,8 @@ def chain_objective(
         raise DataError(
             f"{tuple(deriv_weights.shape)} weights of derivatives do not fit {tuple(output.shape[:2])} frames"
         )
+    if not options.apply_deriv_weights:
+        deriv_weights = None
     differentiate = torch.is_grad_enabled() and (
         output.requires_grad or (xent_output is not None and xent_output.requires_grad)
     )

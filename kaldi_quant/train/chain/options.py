@@ -15,6 +15,7 @@ class ChainOptions:
         xent_regularize: the weight of the cross-entropy output; recipes use 0.1.
         l2_regularize: half of this times the squared output is subtracted from the objective; recipes use 5e-5 or 0.
         out_of_range_regularize: the same for what lies beyond ±30, where the denominator no longer follows.
+        apply_deriv_weights: whether the weights that examples have for the derivatives of their frames count.
 
     Raises:
         UsageError: a value is impossible.
@@ -26,6 +27,7 @@ class ChainOptions:
     xent_regularize: float = 0.0
     l2_regularize: float = 0.0
     out_of_range_regularize: float = 0.01
+    apply_deriv_weights: bool = True
 
     def __post_init__(self) -> None:
         if not 0 < self.leaky_hmm_coefficient < 1:

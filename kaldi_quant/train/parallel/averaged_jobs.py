@@ -13,7 +13,7 @@ import logging
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +58,16 @@ class AveragedJobs:
 
     Args:
         source: whose passes these are.
-        options: of each job. With sgd its learning rate is multiplied by the number of jobs, as the average moves by
-            the mean of the jobs' steps; adam's, whose steps do not add up like that, is not.
+        options: of the training. With sgd the jobs' learning rate is multiplied by their number, as the average moves
+            by the mean of their steps, and l2-regularize divided by it; adam's, whose steps do not add up like that,
+            are not.
         jobs: how they are run.
         folder: for parameters on their way to and from jobs, and for logs.
         specification: what jobs have to know, but for the iteration: see ``kaldi_quant.train.parallel.job``.
 
     Raises:
-        UsageError: there are more jobs than passes, or the folder's name would be taken for the number of a job.
+        UsageError: there are more jobs than passes, a warm-up, which each job would begin anew, or the folder's name
+            would be taken for the number of a job.
     """
 
     def __init__(
@@ -75,6 +77,8 @@ class AveragedJobs:
             raise UsageError(
                 f"--num-jobs {jobs.number} is more than archives times --num-epochs, which are {len(source)}"
             )
+        if options.warm_up:
+            raise UsageError(f"--warm-up {options.warm_up}: with --num-jobs each job would begin it anew")
         if JOB in str(folder):
             raise UsageError(f"{folder}: {JOB} in it would be taken for the number of a job; choose another folder")
         self.source, self.options, self.jobs = source, options, jobs
@@ -96,6 +100,11 @@ class AveragedJobs:
             rate *= len(archives)
         return IterationRecord(iteration, ", ".join(archives), shifts[0], rate)
 
+    def _of_a_job(self, jobs: int) -> OptimizerOptions:
+        if self.options.name != "sgd":
+            return self.options
+        return replace(self.options, l2_factor=self.options.l2_factor / jobs)
+
     def train(self, trainer: Trainer, entry: IterationRecord) -> None:
         """Runs the jobs and averages what they have made.
 
@@ -109,7 +118,15 @@ class AveragedJobs:
             path.unlink(missing_ok=True)
         write_checkpoint(start, {"parameters": trainer.state()})
         with atomic_write(plan, "w") as stream:
-            json.dump({**self.specification, "first": passes[0], "learning_rate": entry.learning_rate}, stream)
+            json.dump(
+                {
+                    **self.specification,
+                    "optimizer": asdict(self._of_a_job(len(passes))),
+                    "first": passes[0],
+                    "learning_rate": entry.learning_rate,
+                },
+                stream,
+            )
         output = work / f"{entry.iteration + 1}.{JOB}.pt"
         log = self.folder / "log" / f"train.{entry.iteration}.{JOB}.log"
         command = [sys.executable, "-m", "kaldi_quant.train.parallel.job", str(start), str(plan), JOB, str(output)]

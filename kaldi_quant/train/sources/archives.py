@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+
 from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.kaldi.chain_example import NnetChainExample, shift_times
 from kaldi_quant.kaldi.egs import read_examples
@@ -77,9 +79,16 @@ def possible_shifts(archive: Path, models: Sequence[AcousticModel], subsampling:
         subsampling: Kaldi shifts by 0 to ``subsampling`` - 1 frames.
 
     Raises:
-        DataError: the example does not fit a model, however it is shifted.
+        DataError: the example does not fit a model, however it is shifted, or has an output at another step.
     """
     (key, example) = next(islice(read_examples(f"ark:{archive}"), 1))
+    steps = {int(step) for output in example.outputs for step in np.diff(output.times)}
+    if steps - {subsampling}:
+        raise DataError(
+            f"{archive} has an output every {', '.join(map(str, sorted(steps)))} frames, and the model's "
+            f"frame-subsampling factor is {subsampling}: see the file frame_subsampling_factor beside the model, or "
+            "--frame-subsampling-factor"
+        )
     for model in models:
         try:
             check_example(key, example, model)

@@ -134,8 +134,9 @@ class FeatureSource:
         with self.place.forward():
             output = model(feats, [span] * len(feats), times)
         taught = self.distillation(output, self._target(model, feats) if target is None else target)
-        weight = float(output.shape[0] * output.shape[1])
-        return Loss(taught.loss, {"kl": taught.kl * weight}, weight, len(feats), bool(np.isfinite(taught.kl)))
+        frames = output.shape[0] * output.shape[1]
+        ok = bool(np.isfinite(taught.kl))
+        return Loss(taught.loss, {"kl": taught.kl * frames}, float(frames), frames, len(feats), ok)
 
     def _layout(self, model: AcousticModel) -> tuple[Span, Times]:
         """The times of a piece's features, the context of student and teacher included, and of its output."""
