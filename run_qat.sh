@@ -49,7 +49,8 @@ if [ -n "$example" ] && [ -z "$teacher" ] && [ "$stage" -le 2 ]; then
   if [[ ${bits:-2} == [23] ]]; then
     num_epochs=${num_epochs:-75} lr_initial=${lr_initial:-5e-4} vtlp=${vtlp:-0.1} filter_augment=${filter_augment:-4}
   else
-    num_epochs=${num_epochs:-120} lr_initial=${lr_initial:-2e-3} vtlp=${vtlp:-0.12} filter_augment=${filter_augment:-6}
+    num_epochs=${num_epochs:-75} vtlp=${vtlp:-0.12} filter_augment=${filter_augment:-6}
+    [ -n "$lr_initial" ] || lr_initial=8e-3 lr_final=${lr_final:-1e-4} warm_up=${warm_up:-300}
   fi
   echo "$0: the example's larger model teaches: $teacher; --teacher $model_dir/final.mdl is the model itself"
 fi

@@ -78,6 +78,7 @@ def command(
         raise UsageError(f"{out_dir} is a file: give a folder for the results")
     if training.num_jobs != 1:
         raise UsageError("--num-jobs: integers are not averaged; start 'qat' by torchrun for more processes")
+    _check(qat, egs_dir, place)
     folder, loop, reading = Path(out_dir), training.loop(), training.source()
     read = read_model(model)
     data = quantization.calibration_set(model, features, inference)
@@ -93,6 +94,18 @@ def command(
     more = {"training": {"qat": asdict(options), **run.identity, "optimizer": asdict(loop.optimizer)}}
     made = write_result(folder, trained, read, config, features, data, subsampling_of(model), preset, more)
     _log.info("%s: %d bytes; KL from float %.5f on calibration data", made.path, made.bytes, made.lost.kl)
+
+
+def _check(qat: QatArguments, egs_dir: str | None, place: Place) -> None:
+    """Refuses options that contradict each other, before anything is read."""
+    if egs_dir is None and qat.distillation not in (None, 1):
+        raise UsageError(f"--distillation {qat.distillation:g}: without --egs-dir there is nothing else to train on")
+    if egs_dir is not None and qat.held_out:
+        raise UsageError("--held-out: examples have held-out ones of their own, valid_diagnostic.cegs")
+    if qat.distillation == 0 and qat.teacher:
+        raise UsageError(f"--teacher {qat.teacher}: with --distillation 0 nothing is learned from it")
+    if qat.hard_weight and place.group.size > 1:
+        raise UsageError("--hard-weight compares the utterances of a whole minibatch, which torchrun's processes share")
 
 
 def _with_method(qat: QatArguments, config: PtqConfig) -> QatArguments:
@@ -168,8 +181,6 @@ class _Run:
         """Examples, or pieces of utterances."""
         if self.egs_dir is not None:
             return self._examples(network, self.egs_dir)
-        if self.share != 1:
-            raise UsageError(f"--distillation {self.share:g}: without --egs-dir there is nothing else to train on")
         return self._pieces(network)
 
     @property
@@ -177,10 +188,6 @@ class _Run:
         return self.inference.options(subsampling_of(self.path)).chunks.frame_subsampling_factor
 
     def _examples(self, network: Trainable, folder: str) -> Source:
-        if self.qat.held_out:
-            raise UsageError("--held-out: examples have held-out ones of their own, valid_diagnostic.cegs")
-        if not self.share and self.qat.teacher:
-            raise UsageError(f"--teacher {self.qat.teacher}: with --distillation 0 nothing is learned from it")
         from kaldi_quant.train.chain.den_graph import read_denominator_graph
         from kaldi_quant.train.objective import ChainLoss
         from kaldi_quant.train.sources.archives import EgsFolder
@@ -238,8 +245,6 @@ class _Run:
             hidden = [name for name in network.activations if name not in ("input", "ivector")]
             features = HiddenFeatures(network.model, teacher, hidden)
         qat = self.qat
-        if qat.hard_weight and self.place.group.size > 1:
-            raise UsageError("--hard-weight compares the utterances of a whole minibatch: not for torchrun")
         return Distillation(teacher, qat.temperature, self.share, qat.hard_weight, features, qat.feature_weight)
 
 

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from kaldi_quant.cli.main import run
+from kaldi_quant.cli.qat import _check
+from kaldi_quant.cli.qat_options import QatArguments
 from kaldi_quant.errors import UsageError
 from kaldi_quant.export.artefact import load
 from kaldi_quant.kaldi.model import Model
@@ -23,6 +25,8 @@ from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.train.distillation import Distillation
 from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.optimizer import OptimizerOptions
+from kaldi_quant.train.parallel.distributed import Group
+from kaldi_quant.train.parallel.place import Place
 from kaldi_quant.train.qat.fake_grid import FakeGrid
 from kaldi_quant.train.qat.network import TrainableNetwork
 from kaldi_quant.train.qat.training import QatOptions, train_quantized
@@ -55,7 +59,7 @@ def train(
         SUBSAMPLING,
         utterances[12:],
     )
-    loop = LoopOptions(OptimizerOptions("adam", 4e-4, 1e-4), average_last=2)
+    loop = LoopOptions(OptimizerOptions("adam", 4e-4, 1e-4, warm_up=16), average_last=2)
     options = QatOptions("lsq" if learned else "fixed", freeze_after)
     return network, train_quantized(network, model, source, options, loop, folder, {}, stop_after)
 
@@ -215,7 +219,9 @@ def test_the_verb_makes_an_integer_model(example: Path, tmp_path: Path, capsys: 
         (["--distillation=0.5"], "--distillation 0.5: without --egs-dir there is nothing else to train on"),
         (["--method=sgd"], "--method 'sgd' is none of lsq, fixed"),
         (["--teacher=none.mdl"], "none.mdl"),
-        (["--egs-dir=none"], "none"),
+        (["--egs-dir=none"], "--held-out: examples have held-out ones of their own"),
+        (["--egs-dir=none", "--held-out="], "none has no examples"),
+        (["--egs-dir=none", "--held-out=", "--distillation=0", "--teacher=a.mdl"], "--teacher a.mdl: with --distil"),
         (["--minibatch-size=1:64"], "--minibatch-size 1:64: expected one number"),
         (["--temperature=0"], "--temperature 0"),
         (["--warm-up=-1"], "--warm-up -1: expected a number of steps"),
@@ -224,6 +230,13 @@ def test_the_verb_makes_an_integer_model(example: Path, tmp_path: Path, capsys: 
         assert run([*command, *options, *places]) != 0
         error = capsys.readouterr().err.strip().splitlines()
         assert message in error[-1], (options, error)
+
+
+def test_utterances_are_not_compared_within_shares_of_a_minibatch() -> None:
+    arguments = QatArguments(None, 1.0, 2.0, 0.0, None, None, "lsq", 0.8)
+    _check(arguments, None, Place())
+    with pytest.raises(UsageError, match=r"^--hard-weight compares the utterances of a whole minibatch"):
+        _check(arguments, None, Place(group=Group(1, 2)))
 
 
 def test_a_network_is_told_from_others(start: QuantizedNetwork) -> None:
