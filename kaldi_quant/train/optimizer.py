@@ -148,9 +148,13 @@ class Stepper:
         """
         left = iter(before)
         changes = [[(p, next(left)) for p in part.parameters.values()] for part in self.components]
+        # All at once: a GPU is waited for but once.
+        squares = torch.stack(
+            [torch.stack([(new - old).square().sum() for new, old in pairs]).sum() for pairs in changes]
+        )
         scales, total = [], 0.0
-        for part, pairs in zip(self.components, changes, strict=True):
-            norm = float(sum(((new - old).square().sum() for new, old in pairs), torch.zeros(()))) ** 0.5
+        for part, square in zip(self.components, squares.tolist(), strict=True):
+            norm = square**0.5
             scale = min(1.0, part.max_change / norm) if part.max_change and norm else 1.0
             scales.append(scale)
             total += (norm * scale) ** 2
