@@ -29,16 +29,16 @@ def source(model: Model, utterances: list[tuple[str, np.ndarray]], **options: in
     return FeatureSource(utterances, Distillation(AcousticModel(model.nnet)), FeatureOptions(**options), SUBSAMPLING)
 
 
-def test_every_frame_is_taught_in_every_pass(model: Model, utterances: list[tuple[str, np.ndarray]]) -> None:
+def test_every_frame_is_taught_within_some_passes(model: Model, utterances: list[tuple[str, np.ndarray]]) -> None:
     seen: list[Tensor] = []
     network = AcousticModel(model.nnet)
     network.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    list(source(model, utterances, minibatch_size=4, frames=30).losses(1, network))
+    pieces = source(model, utterances, minibatch_size=4, frames=30)
+    for number in range(8):
+        list(pieces.losses(number, network))
     found = {bytes(row) for batch in seen for row in batch.reshape(-1, batch.shape[-1]).numpy()}
     for name, feats in utterances:
-        # Fewer frames than are between two outputs may be left over at either end.
-        middle = feats[SUBSAMPLING:-SUBSAMPLING]
-        assert {bytes(row) for row in middle} <= found, name
+        assert {bytes(row) for row in feats} <= found, name
 
 
 def test_a_teacher_that_is_the_student_has_nothing_to_teach(
@@ -86,7 +86,7 @@ def test_pieces_lie_within_their_utterance(model: Model, length: int) -> None:
         if length >= options.frames:
             # No frame is repeated.
             assert (np.diff(own) >= (1 if length > options.frames else 0)).all()
-            assert len(own) <= length / options.frames + 2
+            assert len(own) <= length / options.frames + 1
         else:
             assert len(own) == 1
     assert seen == set(range(length))

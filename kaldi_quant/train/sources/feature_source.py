@@ -179,10 +179,7 @@ class FeatureSource:
         frames = self.options.frames
         if length <= frames:
             return [-(shift % self.subsampling)] if length >= self.subsampling else []
-        found = range(-shift, length, frames)
-        # What is partly beyond an end moves inwards; a piece without an output of its own goes.
-        return [
-            min(max(begin, 0), length - frames)
-            for begin in found
-            if begin + frames >= self.subsampling and length - begin >= self.subsampling
-        ]
+        # A piece that is mostly beyond an end is left to other passes; one that is partly so moves inwards.
+        middles = (begin + frames / 2 for begin in range(-shift, length, frames))
+        begins = (int(middle - frames / 2) for middle in middles if 0 <= middle <= length)
+        return [min(max(begin, 0), length - frames) for begin in begins]
