@@ -55,7 +55,7 @@ def train(
     source = FeatureSource(
         utterances[:8],
         Distillation(AcousticModel(model.nnet)),
-        FeatureOptions(3, 2),
+        FeatureOptions(4, 2),
         SUBSAMPLING,
         utterances[12:],
     )
