@@ -202,28 +202,22 @@ def test_what_cannot_be(example: Path, egs: Path, tmp_path: Path, capsys: pytest
         averaged(2, tmp_path / "JOBS")
     with pytest.raises(UsageError, match="--num-jobs 0"):
         averaged(0, tmp_path)
-    with pytest.raises(UsageError, match=r"^--warm-up 5: with --num-jobs each job would begin it anew$"):
-        finetune(
-            read_model(example / "exp/chain/tdnn1a_sp/final.mdl"),
-            data(example, egs),
-            tmp_path,
-            CHAIN,
-            SourceOptions(),
-            LoopOptions(replace(options("sgd"), warm_up=5)),
-            jobs=ParallelJobs(2, here),
-        )
-    with pytest.raises(UsageError, match="torchrun"):
-        together = Place(group=Group(0, 2))
-        finetune(
-            read_model(example / "exp/chain/tdnn1a_sp/final.mdl"),
-            data(example, egs),
-            tmp_path,
-            CHAIN,
-            SourceOptions(),
-            LoopOptions(options("sgd")),
-            place=together,
-            jobs=ParallelJobs(2, here),
-        )
+    warm, together = replace(options("sgd"), warm_up=5), Place(group=Group(0, 2))
+    for optimizer, place, sentence in (
+        (warm, None, "^--warm-up 5: with --num-jobs each job would begin it anew$"),
+        (options("sgd"), together, "torchrun"),
+    ):
+        with pytest.raises(UsageError, match=sentence):
+            finetune(
+                read_model(example / "exp/chain/tdnn1a_sp/final.mdl"),
+                data(example, egs),
+                tmp_path,
+                CHAIN,
+                SourceOptions(),
+                LoopOptions(optimizer),
+                place=place,
+                jobs=ParallelJobs(2, here),
+            )
     assert cli.run(["qat", "--num-jobs=2", "final.mdl", "scp:feats.scp", str(tmp_path / "qat")]) == 1
     assert capsys.readouterr().err.startswith("kaldi-quant qat: --num-jobs: ")
     model = str(example / "exp/chain/tdnn1a_sp/final.mdl")
