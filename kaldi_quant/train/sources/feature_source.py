@@ -180,6 +180,5 @@ class FeatureSource:
         if length <= frames:
             return [-(shift % self.subsampling)] if length >= self.subsampling else []
         # A piece that is mostly beyond an end is left to other passes; one that is partly so moves inwards.
-        middles = (begin + frames / 2 for begin in range(-shift, length, frames))
-        begins = (int(middle - frames / 2) for middle in middles if 0 <= middle <= length)
+        begins = (begin for begin in range(-shift, length, frames) if 0 <= begin + frames / 2 <= length)
         return [min(max(begin, 0), length - frames) for begin in begins]
