@@ -7,14 +7,28 @@ Kaldi writes a boolean option as ``--binary=false``, ``--binary false`` or just 
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from kaldi_quant.bad_utterances import DEFAULT_MAX_BAD_SHARE
+from kaldi_quant.errors import UsageError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _BOOLEANS = ("true", "false", "t", "f", "1", "0", "yes", "no")
+
+
+def result_folder(path: str) -> Path:
+    """A folder for results, which need not be there yet.
+
+    Raises:
+        UsageError: something that is no folder stands there.
+    """
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{path} is a file: give a folder for the results")
+    return folder
 
 
 class KaldiCommand(click.Command):

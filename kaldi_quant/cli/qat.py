@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options, subsampling_of
-from kaldi_quant.cli.options import KaldiCommand
+from kaldi_quant.cli.options import KaldiCommand, result_folder
 from kaldi_quant.cli.qat_options import QatArguments, WidthArguments, qat_options, width_options
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options, read_utterances
-from kaldi_quant.cli.quantize import is_file
 from kaldi_quant.cli.training_options import TrainingArguments, placed, training_options
 from kaldi_quant.errors import ModelError, UsageError
 from kaldi_quant.kaldi.model import Model, read_model
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from kaldi_quant.train.parallel.place import Place
     from kaldi_quant.train.qat.learned_widths import WidthOptions
     from kaldi_quant.train.qat.training import Trainable
+    from kaldi_quant.train.sources.archives import EgsFolder
     from kaldi_quant.train.sources.chain_source import SourceOptions
     from kaldi_quant.train.steps import Source
 
@@ -74,12 +75,11 @@ def command(
     preset, config = learned.without_bits(quantization).resolve()
     qat = _with_method(qat, config)
     options = QatOptions(qat.method, qat.freeze_after)
-    if is_file(out_dir):
-        raise UsageError(f"{out_dir} is a file: give a folder for the results")
+    folder = result_folder(out_dir)
     if training.num_jobs != 1:
         raise UsageError("--num-jobs: integers are not averaged; start 'qat' by torchrun for more processes")
     _check(qat, egs_dir, place)
-    folder, loop, reading = Path(out_dir), training.loop(), training.source()
+    loop, reading = training.loop(), training.source()
     read = read_model(model)
     data = quantization.calibration_set(model, features, inference)
     run = _Run(training, reading, inference, model, read, data, qat, egs_dir, place)
@@ -157,46 +157,42 @@ class _Run:
             return self.qat.distillation
         return 0.5 if self.egs_dir else 1.0
 
-    @property
+    @cached_property
     def identity(self) -> dict[str, Any]:
         """What decides the result, beside the model and the network that training begins with."""
+        from kaldi_quant.train.finetune import data_digest
+
         return {
             "teaching": {**asdict(self.qat), "egs_dir": self.egs_dir, "distillation": self.share},
             "chain": asdict(self.training.chain()),
             "source": asdict(self.reading),
-            **self._data,
+            **({"data": data_digest(self._egs, self.training.denominator(self.path))} if self._egs else {}),
         }
 
-    @property
-    def _data(self) -> dict[str, str]:
-        """What tells the examples from others, where there are any."""
-        from kaldi_quant.train.finetune import data_digest
+    @cached_property
+    def _egs(self) -> EgsFolder | None:
+        """The examples, where there are any."""
         from kaldi_quant.train.sources.archives import EgsFolder
 
-        if self.egs_dir is None:
-            return {}
-        return {"data": data_digest(EgsFolder.find(self.egs_dir), self.training.denominator(self.path))}
+        return EgsFolder.find(self.egs_dir) if self.egs_dir is not None else None
 
     def source(self, network: Trainable) -> Source:
         """Examples, or pieces of utterances."""
-        if self.egs_dir is not None:
-            return self._examples(network, self.egs_dir)
-        return self._pieces(network)
+        return self._examples(network, self._egs) if self._egs is not None else self._pieces(network)
 
     @property
     def _subsampling(self) -> int:
         return self.inference.options(subsampling_of(self.path)).chunks.frame_subsampling_factor
 
-    def _examples(self, network: Trainable, folder: str) -> Source:
+    def _examples(self, network: Trainable, egs: EgsFolder) -> Source:
         from kaldi_quant.train.chain.den_graph import read_denominator_graph
         from kaldi_quant.train.objective import ChainLoss
-        from kaldi_quant.train.sources.archives import EgsFolder
         from kaldi_quant.train.sources.chain_source import ChainSource
 
         graph = read_denominator_graph(self.training.denominator(self.path), network.model.output_dim)
         teacher = self._distillation(network) if self.share else None
         loss = ChainLoss(graph, self.training.chain(), teacher, self.place)
-        return ChainSource(EgsFolder.find(folder), loss, self.reading, network.model, self._subsampling)
+        return ChainSource(egs, loss, self.reading, network.model, self._subsampling)
 
     def _pieces(self, network: Trainable) -> Source:
         from kaldi_quant.train.sources.feature_source import FeatureOptions, FeatureSource

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import click
 
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options, subsampling_of
-from kaldi_quant.cli.options import KaldiCommand
+from kaldi_quant.cli.options import KaldiCommand, result_folder
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options
-from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.model import read_model
 
 _log = logging.getLogger(__name__)
@@ -44,12 +42,11 @@ def command(
     from kaldi_quant.quant.ranges import read_ranges
 
     preset, config = quantization.resolve()
-    if is_file(out_dir):
-        raise UsageError(f"{out_dir} is a file: give a folder for the results")
+    folder = result_folder(out_dir)
     read = read_model(model)
     data = quantization.calibration_set(model, features, inference)
     network = quantize(read.nnet, config, data, read_ranges(ranges) if ranges else None)
-    made = write_result(Path(out_dir), network, read, config, features, data, subsampling_of(model), preset)
+    made = write_result(folder, network, read, config, features, data, subsampling_of(model), preset)
     for name, reason in network.float_layers.items():
         _log.info("%s stays in float: %s", name, reason)
     _log.info(
@@ -60,8 +57,3 @@ def command(
         made.record["bits_per_weight"],
         made.lost.kl,
     )
-
-
-def is_file(path: str) -> bool:
-    """Whether something that is no folder stands where a folder is wanted."""
-    return Path(path).exists() and not Path(path).is_dir()

@@ -14,9 +14,8 @@ import click
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.cli.dev_scoring import ScoringArguments, scoring_options
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options, subsampling_of
-from kaldi_quant.cli.options import KaldiCommand
+from kaldi_quant.cli.options import KaldiCommand, result_folder
 from kaldi_quant.cli.quantization_options import read_utterances
-from kaldi_quant.cli.quantize import is_file
 from kaldi_quant.cli.search_files import Artefacts
 from kaldi_quant.cli.search_options import SearchArguments, search_options
 from kaldi_quant.errors import UsageError
@@ -104,9 +103,8 @@ def command(
     wanted = parse_budget(budget)
     check_refinement(wanted, refine, front, scoring.given)
     options, config = searched.options(), searched.resolved()
-    if is_file(out_dir):
-        raise UsageError(f"{out_dir} is a file: give a folder for the results")
-    read, folder = read_model(model), Path(out_dir)
+    folder = result_folder(out_dir)
+    read = read_model(model)
     calibration_set = _some(read_utterances(model, calibration, inference), max_utterances, "--max-utterances")
     all_dev = read_utterances(model, dev, inference)
     dev_set = _some(all_dev, max_dev_utterances, "--max-dev-utterances")

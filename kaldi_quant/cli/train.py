@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from kaldi_quant.cli.inference_options import subsampling_of
-from kaldi_quant.cli.options import KaldiCommand
+from kaldi_quant.cli.options import KaldiCommand, result_folder
 from kaldi_quant.cli.training_options import TrainingArguments, placed, training_options
 from kaldi_quant.errors import UsageError
 
@@ -50,9 +49,7 @@ def command(
 
     if num_threads > 0:
         torch.set_num_threads(num_threads)
-    folder = Path(out_dir)
-    if folder.is_file():
-        raise UsageError(f"{out_dir} is a file: give a folder for the results")
+    folder = result_folder(out_dir)
     if (folder / "final.mdl").exists() and (folder / "final.mdl").samefile(model):
         raise UsageError(f"{out_dir} is the model's own folder, whose final.mdl would be lost: give another one")
     subsampling = subsampling_of(model) if frame_subsampling_factor is None else frame_subsampling_factor
