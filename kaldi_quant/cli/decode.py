@@ -5,41 +5,19 @@ from pathlib import Path
 
 import click
 
-from kaldi_quant.cli.options import (
-    KaldiCommand,
-    allow_pipes_option,
-    backend_option,
-    kaldi_bool_option,
-    max_bad_share_option,
-)
+from kaldi_quant.cli.decoding_options import DecodingArguments, decoding_options
+from kaldi_quant.cli.options import KaldiCommand, allow_pipes_option, backend_option, max_bad_share_option
 from kaldi_quant.decode.decoding import decode
 from kaldi_quant.decode.options import DecodeOptions
+from kaldi_quant.folder_lock import folder_lock
 
 _log = logging.getLogger(__name__)
-_DEFAULT = DecodeOptions()
-_KALDI_ONLY = "The embedded decoder goes by the beam alone."
 
 
 @click.command(cls=KaldiCommand)
 @click.option("--word-symbol-table", metavar="FILE", help="words.txt; by default the one beside HCLG.fst.")
-@click.option("--nj", type=int, default=_DEFAULT.nj, show_default=True, help="Number of jobs.")
-@click.option("--beam", type=float, default=_DEFAULT.beam, show_default=True, help="Decoding beam.")
-@click.option("--lattice-beam", type=float, default=_DEFAULT.lattice_beam, show_default=True, help="Lattice beam.")
-@click.option(
-    "--max-active", type=int, default=_DEFAULT.max_active, show_default=True, help=f"Most states. {_KALDI_ONLY}"
-)
-@click.option("--min-active", type=int, default=_DEFAULT.min_active, show_default=True, help=f"Fewest. {_KALDI_ONLY}")
-@click.option(
-    "--acoustic-scale", type=float, default=_DEFAULT.acoustic_scale, show_default=True, help="1 for chain models."
-)
-@click.option(
-    "--post-decode-acwt",
-    type=float,
-    default=_DEFAULT.post_decode_acwt,
-    show_default=True,
-    help="Scales the lattices' acoustic costs; 10 for chain models.",
-)
-@kaldi_bool_option("--allow-partial", default=_DEFAULT.allow_partial, help="Keep utterances that reach no final state.")
+@click.option("--nj", type=int, default=DecodeOptions().nj, show_default=True, help="Number of jobs.")
+@decoding_options
 @backend_option()
 @click.option(
     "--cmd", metavar="CMD", help="How jobs run, such as run.pl or 'slurm.pl --mem 4G'; by default on this machine."
@@ -53,13 +31,7 @@ _KALDI_ONLY = "The embedded decoder goes by the beam alone."
 def command(
     word_symbol_table: str | None,
     nj: int,
-    beam: float,
-    lattice_beam: float,
-    max_active: int,
-    min_active: int,
-    acoustic_scale: float,
-    post_decode_acwt: float,
-    allow_partial: bool,
+    decoding: DecodingArguments,
     backend: str,
     cmd: str | None,
     max_bad_share: float,
@@ -76,20 +48,8 @@ def command(
 
     e.g.: kaldi-quant decode --nj 4 final.mdl graph/HCLG.fst ark:loglikes.ark exp/decode_test
     """
-    options = DecodeOptions(
-        beam=beam,
-        lattice_beam=lattice_beam,
-        max_active=max_active,
-        min_active=min_active,
-        acoustic_scale=acoustic_scale,
-        post_decode_acwt=post_decode_acwt,
-        allow_partial=allow_partial,
-        nj=nj,
-        backend=backend,
-        cmd=cmd,
-        max_bad_share=max_bad_share,
-        allow_pipes=allow_pipes,
-    )
+    options = decoding.options(nj, backend, cmd, max_bad_share, allow_pipes)
     words = word_symbol_table or str(Path(graph).parent / "words.txt")
-    counted = decode(trans_model, graph, loglikes, words, out_dir, options)
+    with folder_lock(Path(out_dir)):
+        counted = decode(trans_model, graph, loglikes, words, out_dir, options)
     _log.info("%d utterances decoded, %d left out, lattices in %s", counted.good, counted.bad, out_dir)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,9 +59,7 @@ def command(
     from kaldi_quant.export.artefact import load
     from kaldi_quant.export.dequantized import write_dequantized
 
-    wanted = FORMATS if formats is None else [name for name in formats.split(",") if name]
-    if not wanted or set(wanted) - set(FORMATS):
-        raise UsageError(f"--formats {formats}: expected some of {', '.join(FORMATS)}")
+    wanted = parse_formats(formats)
     if frames < 1:
         raise UsageError(f"--frames must be at least 1, found {frames}")
     if not is_artefact(model):
@@ -78,6 +76,18 @@ def command(
             _log.warning("no ONNX file: %s", error)
     for path in paths:
         _log.info("%s: %d bytes", path, path.stat().st_size)
+
+
+def parse_formats(text: str | None) -> Sequence[str]:
+    """The formats that ``--formats`` lists; all where it is not given.
+
+    Raises:
+        UsageError: there is none, or an unknown one.
+    """
+    wanted = FORMATS if text is None else [name for name in text.split(",") if name]
+    if not wanted or set(wanted) - set(FORMATS):
+        raise UsageError(f"--formats {text}: expected some of {', '.join(FORMATS)}")
+    return wanted
 
 
 def _onnx_files(

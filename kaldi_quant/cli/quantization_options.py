@@ -19,14 +19,18 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_OPTIONS = (
+#: Which configuration: shared with the recipes.
+METHOD_OPTIONS = (
     click.option("--bits", type=int, help="Width of the weights, 2 to 16; 8 by default."),
     click.option("--act-bits", type=int, help="Width of layers' inputs, 2 to 16; 8 by default."),
     click.option("--preset", metavar="NAME", help="A named configuration; by default the one tuned for the widths."),
     click.option("--observer", metavar="NAME", help="How activation ranges are found, instead of the preset's way."),
     click.option("--per-channel", type=bool, help="Whether weights have a scale for each output channel."),
-    click.option("--engine", metavar="NAME", help="Of PyTorch, for what it quantizes: onednn, x86, fbgemm or qnnpack."),
     click.option("--config", metavar="YAML", help="A configuration of your own, instead of a preset."),
+)
+_OPTIONS = (
+    *METHOD_OPTIONS,
+    click.option("--engine", metavar="NAME", help="Of PyTorch, for what it quantizes: onednn, x86, fbgemm or qnnpack."),
     click.option(
         "--max-utterances", type=int, default=0, help="Calibrate on so many utterances, evenly chosen; 0 for all."
     ),

@@ -6,7 +6,7 @@ Everything around it, checks, splitting, markers, what Kaldi's scoring leaves in
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,6 +96,8 @@ class Backend(ABC):
     """One way to decode and to score."""
 
     name: str
+    #: The programs that it runs, which are part of what lattices are made from.
+    programs: Sequence[Path] = ()
 
     @abstractmethod
     def prepare(self, task: DecodeTask, num_pdfs: int) -> DecodeTask:

@@ -1,11 +1,10 @@
 """Log-likelihoods to lattices: checks, splits, runs the jobs that are not done yet, and counts."""
 
-import hashlib
-import json
 import logging
 import os
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.bad_utterances import BadUtterances
@@ -14,17 +13,18 @@ from kaldi_quant.decode.checks import check_graph
 from kaldi_quant.decode.choice import choose_backend
 from kaldi_quant.decode.jobs import JobFailure, tail
 from kaldi_quant.decode.options import DecodeOptions
-from kaldi_quant.decode.split import SplitTable, split_table
+from kaldi_quant.decode.split import split_table
 from kaldi_quant.errors import DataError
 from kaldi_quant.kaldi.fst import read_fst
 from kaldi_quant.kaldi.text_tables import read_symbol_table
 from kaldi_quant.kaldi.transition_model import read_transition_model
+from kaldi_quant.made import Made, Sources
 from kaldi_quant.progress import Advance, progress
 
 _log = logging.getLogger(__name__)
 
 # Options that do not change a lattice, so that jobs done with others of these need not be done again.
-_WITHOUT_EFFECT = ("cmd", "max_bad_share", "allow_pipes")
+_WITHOUT_EFFECT = ("cmd", "max_bad_share", "allow_pipes", "nj", "backend")
 
 
 def decode(
@@ -32,8 +32,8 @@ def decode(
 ) -> BadUtterances:
     """Decodes log-likelihoods.
 
-    Leaves ``lat.JOB.gz``, ``num_jobs``, ``log/decode.JOB.log`` and, under ``.jobs``, a marker for each finished job
-    that holds a fingerprint of options and inputs: a rerun does only the jobs whose marker is missing or holds another.
+    Leaves ``lat.JOB.gz``, ``num_jobs``, ``log/decode.JOB.log`` and a record of what each job's lattices were made from:
+    a rerun does only the jobs that are not done, or of which something has changed.
 
     Args:
         trans_model: a ``.mdl`` or a bare transition model.
@@ -58,7 +58,7 @@ def decode(
     _make_folder(work)
     table = split_table(loglikes_rspecifier, options.nj, work, options.allow_pipes)
     task = backend.prepare(DecodeTask(trans_model, graph, words, table, folder, options), model.num_pdfs)
-    jobs = _Jobs(task, backend, _fingerprint(task, loglikes_rspecifier, backend))
+    jobs = _Jobs(task, backend)
     jobs.run()
     with atomic_write(folder / "num_jobs", "w") as stream:
         stream.write(f"{table.jobs}\n")
@@ -66,49 +66,47 @@ def decode(
 
 
 class _Jobs:
-    """The jobs of one decoding and their markers."""
+    """The jobs of one decoding, and what each was made from."""
 
-    def __init__(self, task: DecodeTask, backend: Backend, fingerprint: str) -> None:
+    def __init__(self, task: DecodeTask, backend: Backend) -> None:
         self.task = task
         self.backend = backend
-        self.fingerprint = fingerprint
-        self.numbers = list(range(1, task.table.jobs + 1))
-
-    def _marker(self, job: int) -> Path:
-        return self.task.out_dir / ".jobs" / f"decode.{job}.done"
-
-    def _is_done(self, job: int) -> bool:
-        marker = self._marker(job)
-        if not self.task.table.repeatable:
-            return False
-        return self.task.lattice(job).exists() and marker.exists() and marker.read_text() == self.fingerprint
+        self.made = {
+            job: Made(task.lattice(job), _sources(task, job, backend)) for job in range(1, task.table.jobs + 1)
+        }
+        self.numbers = list(self.made)
 
     def run(self) -> None:
         """Runs what is not done."""
-        waiting = [job for job in self.numbers if not self._is_done(job)]
+        reasons = {job: made.why_again() for job, made in self.made.items()}
+        waiting = [job for job, reason in reasons.items() if reason is not None]
         for unfinished in self.task.out_dir.glob(".lat.*.tmp"):
             unfinished.unlink(missing_ok=True)
+        kept = [self.task.lattice(job) for job in self.numbers if job not in waiting]
+        if any(self.task.lattice(job).exists() for job in waiting):
+            _log.info("lattices are made again: %s", reasons[waiting[0]])
+        if waiting:
+            forget_scores(self.task.out_dir)
         for stale in [self.task.out_dir / "num_jobs", *self.task.out_dir.glob("lat.*.gz")]:
-            if stale not in [self.task.lattice(job) for job in self.numbers if job not in waiting]:
+            if stale not in kept:
                 stale.unlink(missing_ok=True)
-        for job in waiting:
-            self._marker(job).unlink(missing_ok=True)
-        if len(waiting) < len(self.numbers):
-            _log.info(
-                "%d of %d jobs were done before and are kept", len(self.numbers) - len(waiting), len(self.numbers)
-            )
+        if kept:
+            _log.info("%d of %d jobs were done before and are kept", len(kept), len(self.numbers))
         if not waiting:
             return
+        for job in waiting:
+            self.made[job].begin()
         _log.info("%d jobs, %s back end, logs in %s", len(waiting), self.backend.name, self.task.log("*"))
         known = self.task.table.utterances
         total = sum(len(known[job - 1]) for job in waiting) if known else None
         with progress(total, "decoding") as advance:
             failures = self.backend.run(self.task, waiting, _LogCounter(self.task, waiting, advance).poll)
         for job in waiting:
-            if job not in [failure.job for failure in failures] and self.task.lattice(job).exists():
-                with atomic_write(self._marker(job), "w") as stream:
-                    stream.write(self.fingerprint)
-            elif job not in [failure.job for failure in failures]:
+            if job in [failure.job for failure in failures]:
+                continue
+            if self.task.lattice(job).exists():
+                self.made[job].finish()
+            else:
                 failures.append(JobFailure(job, f"it left no {self.task.lattice(job)}"))
         if failures:
             raise self._error(failures)
@@ -177,19 +175,27 @@ def _make_folder(folder: Path) -> None:
         raise DataError(f"cannot write the folder {folder}: permission denied")
 
 
-def _fingerprint(task: DecodeTask, rspecifier: str, backend: Backend) -> str:
-    """What a job's lattices depend on: options, back end, and size and time of every input file."""
-    options = {name: value for name, value in asdict(task.options).items() if name not in _WITHOUT_EFFECT}
-    table: SplitTable = task.table
-    files = [task.trans_model, task.graph, task.words, *table.files]
-    facts = [backend.name, rspecifier, options, table.jobs, table.utterances]
-    facts += [_size_and_time(name) for name in files]
-    return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest() + "\n"
+def _sources(task: DecodeTask, job: int, backend: Backend) -> Sources:
+    """What a job's lattices depend on."""
+    table = task.table
+    settings: dict[str, Any] = {
+        f"--{name.replace('_', '-')}": value
+        for name, value in asdict(task.options).items()
+        if name not in _WITHOUT_EFFECT
+    }
+    settings["the decoder"] = backend.name
+    settings["the job"] = [job, table.jobs, table.utterances[job - 1] if table.utterances else table.rspecifier]
+    files = {
+        "the transition model": [Path(task.trans_model)],
+        "the graph": [Path(task.graph)],
+        "the word table": [Path(task.words)],
+        "the table of log-likelihoods": [Path(name) for name in table.files],
+        "the decoder's program": backend.programs,
+    }
+    return Sources(settings, files, table.repeatable)
 
 
-def _size_and_time(name: str) -> tuple[str, int, int]:
-    """A file that is not there has none; whoever reads it says so."""
-    try:
-        return name, os.stat(name).st_size, os.stat(name).st_mtime_ns
-    except OSError:
-        return name, -1, -1
+def forget_scores(folder: Path) -> None:
+    """Removes the scores of lattices that are made again, so that nobody takes them for those of the new ones."""
+    for stale in [*folder.glob("wer_*"), *folder.glob("cer_*"), *folder.glob("scoring_kaldi/best_*")]:
+        stale.unlink(missing_ok=True)

@@ -52,6 +52,7 @@ class KaldiBackend(Backend):
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self.programs = [Path(self._program(name)) for name in ("latgen-faster-mapped", "lattice-scale")]
         self._left_out: dict[str, str] = {}
 
     def _program(self, name: str) -> str:

@@ -1,0 +1,320 @@
+"""``run_forward_pass.sh``: features, log-likelihoods, lattices, scores. Other recipes run other models by it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import click
+
+from kaldi_quant.cli.models import ENGINES
+from kaldi_quant.cli.options import KaldiCommand
+from kaldi_quant.cli.recipes.experiment import Experiment, require_file, require_folder
+from kaldi_quant.cli.recipes.forward_pass_options import (
+    FolderArguments,
+    ForwardPassArguments,
+    forward_pass_options,
+    stage_option,
+)
+from kaldi_quant.cli.recipes.ivectors import IVECTOR_OPTIONS, Ivectors
+from kaldi_quant.cli.recipes.verbs import call_verb, settings_of, words_of
+from kaldi_quant.decode.choice import choose_backend
+from kaldi_quant.decode.decoding import forget_scores
+from kaldi_quant.errors import DataError, UsageError
+from kaldi_quant.folder_lock import folder_lock
+from kaldi_quant.kaldi.table_files import table_files
+from kaldi_quant.made import Made, Sources, make
+
+_log = logging.getLogger(__name__)
+
+STAGES = ("checks", "features", "log-likelihoods", "lattices", "scores")
+
+#: Options that log-likelihoods and integer models do not depend on.
+WITHOUT_EFFECT = ("batch_seconds", "num_threads", "max_bad_share", "allow_pipes")
+
+
+@dataclass(frozen=True)
+class Places:
+    """The folders of a run, from the recipe's root.
+
+    Args:
+        model: of ``final.mdl``, whose transition model decodes.
+        graph: of ``HCLG.fst``.
+        data: what is scored.
+        out: for the results, absolute.
+    """
+
+    model: Path
+    graph: Path
+    data: Path
+    out: Path
+
+    @classmethod
+    def of(cls, given: FolderArguments, experiment: Experiment, here: Path, model_name: str = "") -> Places:
+        """The folders that were named, and the others by default.
+
+        Args:
+            given: the values of the options.
+            experiment: the recipe.
+            here: where the user called it.
+            model_name: what is appended to the output folder's name.
+        """
+        defaults = experiment.defaults
+        model = Path(given.model_dir or defaults.model)
+        data = Path(given.data_dir or defaults.data)
+        name = f"decode_{data.name}{model_name and '_'}{model_name}{given.affix}"
+        out = here / given.out_dir if given.out_dir else experiment.root / model / name
+        return cls(model, Path(given.graph_dir) if given.graph_dir else model / defaults.graph, data, out)
+
+    def check(self) -> None:
+        """Looks for what is read, before any work.
+
+        Raises:
+            UsageError: something is missing.
+        """
+        for folder, option in ((self.model, "--model-dir"), (self.graph, "--graph-dir"), (self.data, "--data-dir")):
+            require_folder(folder, option)
+        for path in (self.model / "final.mdl", self.graph / "HCLG.fst", self.graph / "words.txt", self.data / "text"):
+            require_file(path)
+        if not any((self.data / name).is_file() for name in ("feats.scp", "wav.scp")):
+            raise UsageError(f"{Path.cwd() / self.data} has neither feats.scp nor wav.scp")
+
+
+class ModelStep(Protocol):
+    """Where the model that computes comes from."""
+
+    def check(self) -> None:
+        """Refuses impossible options, before any work.
+
+        Raises:
+            UsageError: there is one.
+        """
+
+    def make(self) -> Path:
+        """Makes the model if it is not there, and returns its path."""
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Options of ``forward`` that it needs, such as its engine."""
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model that is there.
+
+    Args:
+        path: of the file.
+        device: that computes it.
+        engine: that runs it, if it is an integer model.
+    """
+
+    path: Path
+    device: str = "cpu"
+    engine: str = "auto"
+
+    def check(self) -> None:
+        require_file(self.path)
+
+    def make(self) -> Path:
+        return self.path
+
+    @property
+    def options(self) -> dict[str, str]:
+        return {"--device": self.device, "--engine": self.engine}
+
+
+class ForwardPass:
+    """The stages of a run.
+
+    Args:
+        arguments: the values of the options.
+        places: the folders.
+        model: that computes.
+    """
+
+    def __init__(self, arguments: ForwardPassArguments, places: Places, model: ModelStep) -> None:
+        self.arguments, self.places, self.model = arguments, places, model
+        self.log = places.out / "log"
+
+    def check(self) -> None:
+        """Stage 0.
+
+        Raises:
+            KaldiQuantError: the run cannot succeed.
+        """
+        self.places.check()
+        self.model.check()
+        self._ivectors  # noqa: B018 - it says what is missing
+
+    def run(self, first: int = 0) -> None:
+        """Runs the stages from one on; what is skipped has to be there and to fit.
+
+        Raises:
+            KaldiQuantError: a stage failed, or what it needs does not fit.
+        """
+        self.check()
+        with folder_lock(self.places.out):
+            self._features(first)
+            self._loglikes(first)
+            self._lattices(first)
+            _say(4, f"{self.places.out}")
+            self._scores()
+
+    @cached_property
+    def _ivectors(self) -> Ivectors:
+        given, model = self.arguments, self.places.model / "final.mdl"
+        folder = given.folders.online_ivector_dir
+        return Ivectors.of(model, self.places.data, folder, "--online-ivector-dir", given.inference)
+
+    @property
+    def features(self) -> str:
+        """The rspecifier of the features."""
+        folder = self.places.data if (self.places.data / "feats.scp").is_file() else self.places.out
+        return f"scp:{folder}/feats.scp"
+
+    @property
+    def mfcc_config(self) -> Path:
+        """How features are made."""
+        return Path(self.arguments.folders.mfcc_config or "conf/mfcc_hires.conf")
+
+    def _features(self, first: int) -> None:
+        data, out = self.places.data, self.places.out
+        if (data / "feats.scp").is_file():
+            return
+        allow_pipes = self.arguments.inference.allow_pipes
+        config = require_file(self.mfcc_config, "it says how features are made: see --mfcc-config")
+        audio = table_files(f"scp:{data}/wav.scp", allow_pipes)
+        segments = [data / "segments"] if (data / "segments").is_file() else []
+        files = {"the audio": audio.files, "the segments": segments, "the configuration of MFCC": [config]}
+        made = Made(out / "feats.scp", Sources({}, files, audio.repeatable))
+
+        def work() -> list[Path]:
+            words = [f"--config={config}", *(f"--segments={path}" for path in segments)]
+            words += [f"--allow-pipes={str(allow_pipes).lower()}"]
+            tables = [f"scp:{data}/wav.scp", f"ark,scp:{out}/feats.ark,{out}/feats.scp"]
+            call_verb("make-mfcc", [*words, *tables], self.log / "make_mfcc.log")
+            return [out / "feats.ark"]
+
+        self._stage(1, first, made, work, f"features of {data}/wav.scp")
+
+    def _loglikes(self, first: int) -> None:
+        inference, out = self.arguments.inference, self.places.out
+        model = self.model.make()
+        ivectors = self._ivectors
+        features = table_files(self.features, inference.allow_pipes)
+        companions = companion_files(model)
+        files = {"the model": [model], **companions, "the features": features.files, "the i-vectors": ivectors.files}
+        settings = {
+            **settings_of(inference, (*WITHOUT_EFFECT, *IVECTOR_OPTIONS)),
+            **ivectors.settings,
+            **self.model.options,
+        }
+        made = Made(out / "loglikes.ark", Sources(settings, files, features.repeatable and ivectors.repeatable))
+
+        def work() -> list[Path]:
+            forget_scores(out)
+            for stale in out.glob("lat.*.gz"):
+                stale.unlink()
+            words = [*words_of(inference, IVECTOR_OPTIONS), *ivectors.words]
+            words += [f"{name}={value}" for name, value in self.model.options.items()]
+            tables: list[str | Path] = [model, self.features, f"ark:{out}/loglikes.ark"]
+            call_verb("forward", [*words, f"--record={out}", *tables], self.log / "forward.log")
+            return []
+
+        self._stage(2, first, made, work, f"log-likelihoods of {self.places.data} with {model}")
+
+    def _lattices(self, first: int) -> None:
+        places, options = self.places, self.arguments.decode_options()
+        loglikes = places.out / "loglikes.ark"
+        model, graph, table = places.model / "final.mdl", places.graph / "HCLG.fst", places.graph / "words.txt"
+        decoder = choose_backend(options.backend)
+        files = {
+            "the transition model": [model],
+            "the graph": [graph],
+            "the word table": [table],
+            "the log-likelihoods": [loglikes],
+            "the decoder's program": list(decoder.programs),
+        }
+        settings = {**settings_of(self.arguments.decoding), "--nj": options.nj, "the decoder": decoder.name}
+        made = Made(places.out / "num_jobs", Sources(settings, files))
+
+        def work() -> list[Path]:
+            words: list[str | Path] = [f"--word-symbol-table={table}", f"--nj={options.nj}"]
+            words += [f"--backend={options.backend}", f"--max-bad-share={options.max_bad_share}"]
+            words += [] if options.cmd is None else [f"--cmd={options.cmd}"]
+            words += words_of(self.arguments.decoding)
+            call_verb("decode", [*words, model, graph, f"ark:{loglikes}", places.out], self.log / "decode.log")
+            return sorted(places.out.glob("lat.*.gz"))
+
+        self._stage(3, first, made, work, f"lattices with {graph}")
+
+    def _scores(self) -> None:
+        places, options = self.places, self.arguments.score_options()
+        words = [f"--backend={options.backend}", *words_of(self.arguments.scoring)]
+        words += [] if options.cmd is None else [f"--cmd={options.cmd}"]
+        call_verb("score", [*words, places.data, places.graph, places.out], self.log / "score.log")
+
+    def _stage(self, number: int, first: int, made: Made, work: Any, what: str) -> None:
+        """Runs a stage unless its result can be kept. One that is skipped must have a result that fits.
+
+        Raises:
+            DataError: a stage is skipped, and what is there was made from something else.
+        """
+        if number < first:
+            reason = made.why_again()
+            if reason is not None:
+                raise DataError(
+                    f"--stage {first} would use {made.output}, but {reason}: begin with --stage {number} or before"
+                )
+            return
+        make(made, lambda: _announced(number, what, work), lambda text: _say(number, text))
+
+
+def _announced(number: int, what: str, work: Any) -> Any:
+    _say(number, what)
+    return work()
+
+
+def _say(number: int, text: str) -> None:
+    _log.info("stage %d, %s: %s", number, STAGES[number], text)
+
+
+def companion_files(model: Path) -> dict[str, list[Path]]:
+    """The files beside a model that decide what it computes."""
+    found = {name: model.parent / name for name in ("frame_subsampling_factor",)}
+    return {name: [path] for name, path in found.items() if path.is_file()}
+
+
+@click.command(cls=KaldiCommand)
+@stage_option(STAGES)
+@forward_pass_options
+@click.option(
+    "--model-file",
+    metavar="MODEL",
+    help="The model that computes, also an integer one, from EXP-FOLDER; by default final.mdl in MODEL-DIR.",
+)
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="What computes.")
+@click.option(
+    "--engine", type=click.Choice(ENGINES), default="auto", show_default=True, help="What runs an integer model."
+)
+def run_forward_pass(
+    stage: int, arguments: ForwardPassArguments, model_file: str | None, device: str, engine: str, exp: str | None
+) -> None:
+    """Compute a Kaldi model's word error rate: features, log-likelihoods, lattices, scores.
+
+    EXP-FOLDER is the root of a Kaldi recipe; without it the embedded example egs/alphadigits is used. Results go to
+    --out-dir, by default MODEL-DIR/decode_DATA, with --affix appended. What is there and was made from the same files
+    with the same options is kept.
+
+    e.g.: run_forward_pass.sh --nj 8 ~/kaldi/egs/librispeech/s5
+
+    run_forward_pass.sh --model-dir exp/chain/tdnn1k_sp --graph-dir exp/chain/tree_sp/graph --data-dir data/eval_hires
+    ~/s5
+    """
+    here = Path.cwd()
+    places = Places.of(arguments.folders, Experiment.enter(exp), here)
+    model = Path(model_file) if model_file else places.model / "final.mdl"
+    ForwardPass(arguments, places, ModelFile(model, device, engine)).run(stage)

@@ -1,0 +1,73 @@
+"""Calls the verbs of this project from a recipe, in its own process."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kaldi_quant.cli.main import group
+
+_log = logging.getLogger(__name__)
+
+
+def call_verb(verb: str, arguments: Sequence[str | Path], log: Path) -> None:
+    """Runs a verb.
+
+    Args:
+        verb: such as ``"forward"``.
+        arguments: as its command line has them.
+        log: where what it reports goes too, between the command and the time it took.
+
+    Raises:
+        KaldiQuantError, click.UsageError: as the verb.
+    """
+    words = [str(word) for word in arguments]
+    command = group.get_command(click.Context(group), verb)
+    assert command is not None, verb
+    with log_file(log, ["kaldi-quant", verb, *words]):
+        command.main(words, prog_name=f"kaldi-quant {verb}", standalone_mode=False)
+
+
+@contextmanager
+def log_file(path: Path, words: Sequence[str]) -> Iterator[None]:
+    """Writes what is reported into a file, too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, mode="w", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logging.getLogger("kaldi_quant").addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger("kaldi_quant").removeHandler(handler)
+        handler.close()
+
+
+def words_of(arguments: Any, without: Iterable[str] = ()) -> list[str]:
+    """Options as a command line has them, of a dataclass of options' values; those without a value are left out.
+
+    Args:
+        arguments: the dataclass.
+        without: fields that are left out, too.
+    """
+    words = []
+    for name, value in values_of(arguments, without).items():
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        words.append(f"--{name.replace('_', '-')}={text}")
+    return words
+
+
+def values_of(arguments: Any, without: Iterable[str] = ()) -> dict[str, Any]:
+    """The fields of a dataclass of options' values that have a value."""
+    values = {entry.name: getattr(arguments, entry.name) for entry in dataclasses.fields(arguments)}
+    return {name: value for name, value in values.items() if value is not None and name not in set(without)}
+
+
+def settings_of(arguments: Any, without: Iterable[str] = ()) -> dict[str, Any]:
+    """The same under the options' names, as what a result depends on."""
+    return {f"--{name.replace('_', '-')}": value for name, value in values_of(arguments, without).items()}
