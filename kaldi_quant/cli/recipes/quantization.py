@@ -203,7 +203,7 @@ def run_torch_quantization(
     arguments: ForwardPassArguments,
     exp: str | None,
 ) -> None:
-    """Quantize a Kaldi model after training by PyTorch's own functions, run it on PyTorch's kernels, decode and score it.
+    """Quantize a Kaldi model after training by PyTorch's own functions, run it on PyTorch's kernels, and score it.
 
     --preset is torch-static by default; the others are torch-dynamic, which finds ranges anew for each utterance, and
     torch-pt2e, which needs torchao. EXP-FOLDER is the root of a Kaldi recipe; without it the embedded example
