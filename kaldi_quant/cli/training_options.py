@@ -179,7 +179,8 @@ class TrainingArguments:
         """How several archives are trained on at a time; None where they are not."""
         if self.num_jobs == 1:
             return None
-        from kaldi_quant.decode.jobs import JobArray, run_jobs, tail
+        from kaldi_quant.decode.jobs import JobArray, run_jobs
+        from kaldi_quant.job_log import tail
         from kaldi_quant.train.parallel.averaged_jobs import JOB, ParallelJobs
 
         def run(number: int, log: Path, command: list[str]) -> dict[int, str]:
