@@ -4,9 +4,9 @@ A killed job leaves at most a temporary file, never a half-written result that a
 """
 
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -25,25 +25,15 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO]
         DataError: the folder cannot be written, or the disk is full.
     """
     final = Path(path)
+    # Its name is known before it is made, so that whatever comes between leaves nothing.
+    temporary = final.parent / f".{final.name}.{secrets.token_hex(4)}.tmp"
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{final.name}.", suffix=".tmp", dir=final.parent)
-    except OSError as error:
-        raise DataError(f"cannot write {final}: {error.strerror or error}") from error
-    try:
-        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as stream:
+        with open(temporary, mode.replace("w", "x"), encoding=None if "b" in mode else "utf-8") as stream:
             yield stream
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, final)
     except OSError as error:
         raise DataError(f"cannot write {final}: {error.strerror or error}") from error
     finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-
-
-def _umask() -> int:
-    """The process's umask: mkstemp creates private files, and results are for everyone whom the umask admits."""
-    current = os.umask(0)
-    os.umask(current)
-    return current
+        with suppress(OSError):
+            temporary.unlink()

@@ -8,8 +8,9 @@ import importlib
 import logging
 import os
 import sys
+import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +19,8 @@ import click
 from kaldi_quant import __version__
 from kaldi_quant.cli.options import describe_options
 from kaldi_quant.errors import KaldiQuantError, out_of_memory
+from kaldi_quant.job_log import command_line, first_lines, last_lines
+from kaldi_quant.processes import TerminatedError, signals_raise
 
 # verb → what it does; the module is kaldi_quant.cli.<verb> with _ for -.
 VERBS = {
@@ -72,17 +75,14 @@ class VerbGroup(click.Group):
 @click.version_option(__version__, prog_name="kaldi-quant")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.option("--log", metavar="FILE", help="Write what is reported, and the progress, into FILE too.")
-def group(debug: bool, log: str | None) -> None:
+@click.pass_obj
+def group(arguments: list[str], debug: bool, log: str | None) -> None:
     """Makes the acoustic model of a Kaldi recogniser smaller and faster without losing words.
 
     'kaldi-quant VERB --help' describes a verb.
     """
     if log:
-        path = Path(log)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(path, mode="w", encoding="utf-8")
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-        logging.getLogger("kaldi_quant").addHandler(handler)
+        logging.getLogger("kaldi_quant").addHandler(_LogFile(Path(log), ["kaldi-quant", *arguments]))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -97,8 +97,8 @@ def run(arguments: list[str], debug: bool = False) -> int:
     """Runs the command and returns the exit status: 0, 1 for an error, 2 for a wrong command line."""
     verb = next((argument for argument in arguments if argument in VERBS), None)
     program = f"kaldi-quant {verb}" if verb else "kaldi-quant"
-    with _logging(program):
-        return _run(group, arguments, program, debug)
+    with _logging(program) as ended:
+        return ended(_run(group, arguments, program, debug))
 
 
 def run_recipe(command: click.Command, program: str) -> int:
@@ -108,14 +108,15 @@ def run_recipe(command: click.Command, program: str) -> int:
         command: its options, and what it does.
         program: its name.
     """
-    with _logging(program):
-        return _run(command, sys.argv[1:], program, debug=False)
+    with _logging(program) as ended:
+        return ended(_run(command, sys.argv[1:], program, debug=False))
 
 
 def _run(command: click.Command, arguments: list[str], program: str, debug: bool) -> int:
     try:
         name = "kaldi-quant" if isinstance(command, VerbGroup) else program
-        status = command.main(arguments, prog_name=name, standalone_mode=False)
+        with signals_raise():
+            status = command.main(arguments, prog_name=name, standalone_mode=False, obj=arguments)
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
@@ -126,6 +127,8 @@ def _run(command: click.Command, arguments: list[str], program: str, debug: bool
         return _EXIT_USAGE
     except (KeyboardInterrupt, click.Abort):
         return _report("interrupted", debug, _EXIT_INTERRUPTED)
+    except TerminatedError as error:
+        return _report(f"ended by signal {error}", debug, error.status)
     except BrokenPipeError:
         # Whoever read the output has read enough (head): nothing more can be said to them.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -148,17 +151,48 @@ class _StandardError(logging.Handler):
         print(self.format(record), file=sys.stderr, flush=True)
 
 
+class _LogFile(logging.FileHandler):
+    """A log that begins with the command and ends with how it ended, as those of Kaldi's jobs do."""
+
+    def __init__(self, path: Path, command: Sequence[str]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        super().__init__(path, mode="w", encoding="utf-8")
+        self.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        self._begin = time.monotonic()
+        self._write(first_lines(command_line(command)))
+
+    def finish(self, status: int) -> None:
+        """Writes the last lines."""
+        self._write(last_lines(status, time.monotonic() - self._begin))
+
+    def _write(self, text: str) -> None:
+        assert self.stream is not None
+        self.stream.write(text)
+        self.flush()
+
+
 @contextmanager
-def _logging(program: str) -> Iterator[None]:
-    """Reports the package's records on standard error while the command runs; closes its log file behind it."""
+def _logging(program: str) -> Iterator[Callable[[int], int]]:
+    """Reports the package's records on standard error while the command runs; closes its log file behind it.
+
+    Yields:
+        what is to be told the exit status, which it gives back.
+    """
     logger = logging.getLogger("kaldi_quant")
     before, level = list(logger.handlers), logger.level
     screen = _StandardError(logging.INFO)
     screen.setFormatter(logging.Formatter(f"{program}: %(message)s"))
     logger.addHandler(screen)
     logger.setLevel(logging.DEBUG)
+
+    def ended(status: int) -> int:
+        for handler in logger.handlers:
+            if isinstance(handler, _LogFile) and handler not in before:
+                handler.finish(status)
+        return status
+
     try:
-        yield
+        yield ended
     finally:
         for handler in set(logger.handlers) - set(before):
             logger.removeHandler(handler)

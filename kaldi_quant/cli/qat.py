@@ -21,13 +21,13 @@ from kaldi_quant.kaldi.model import Model, read_model
 if TYPE_CHECKING:
     import numpy as np
 
+    from kaldi_quant.kaldi.egs_folder import EgsFolder
     from kaldi_quant.quant.calibration import CalibrationSet
     from kaldi_quant.quant.config import PtqConfig
     from kaldi_quant.train.distillation import Distillation
     from kaldi_quant.train.parallel.place import Place
     from kaldi_quant.train.qat.learned_widths import WidthOptions
     from kaldi_quant.train.qat.training import Trainable
-    from kaldi_quant.train.sources.archives import EgsFolder
     from kaldi_quant.train.sources.chain_source import SourceOptions
     from kaldi_quant.train.steps import Source
 
@@ -166,15 +166,20 @@ class _Run:
             "teaching": {**asdict(self.qat), "egs_dir": self.egs_dir, "distillation": self.share},
             "chain": asdict(self.training.chain()),
             "source": asdict(self.reading),
-            **({"data": data_digest(self._egs, self.training.denominator(self.path))} if self._egs else {}),
+            **({"data": data_digest(self._egs, self._denominator)} if self._egs else {}),
         }
 
     @cached_property
     def _egs(self) -> EgsFolder | None:
         """The examples, where there are any."""
-        from kaldi_quant.train.sources.archives import EgsFolder
+        from kaldi_quant.kaldi.egs_folder import EgsFolder
 
         return EgsFolder.find(self.egs_dir) if self.egs_dir is not None else None
+
+    @property
+    def _denominator(self) -> str:
+        assert self.egs_dir is not None
+        return self.training.denominator(self.path, self.egs_dir)
 
     def source(self, network: Trainable) -> Source:
         """Examples, or pieces of utterances."""
@@ -189,7 +194,7 @@ class _Run:
         from kaldi_quant.train.objective import ChainLoss
         from kaldi_quant.train.sources.chain_source import ChainSource
 
-        graph = read_denominator_graph(self.training.denominator(self.path), network.model.output_dim)
+        graph = read_denominator_graph(self._denominator, network.model.output_dim)
         teacher = self._distillation(network) if self.share else None
         loss = ChainLoss(graph, self.training.chain(), teacher, self.place)
         return ChainSource(egs, loss, self.reading, network.model, self._subsampling)

@@ -53,7 +53,7 @@ def command(
     if (folder / "final.mdl").exists() and (folder / "final.mdl").samefile(model):
         raise UsageError(f"{out_dir} is the model's own folder, whose final.mdl would be lost: give another one")
     subsampling = subsampling_of(model) if frame_subsampling_factor is None else frame_subsampling_factor
-    data = TrainingData(egs, training.denominator(model), subsampling)
+    data = TrainingData(egs, training.denominator(model, egs), subsampling)
     objective, source, loop = training.chain(), training.source(), training.loop()
     trained = finetune(read_model(model), data, folder, objective, source, loop, place=place, jobs=training.jobs())
     assert trained is not None

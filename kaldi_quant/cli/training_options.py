@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 _ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 _OPTIONS = (
-    click.option("--den-fst", metavar="FST", help="The denominator; by default den.fst beside MODEL."),
+    click.option(
+        "--den-fst",
+        metavar="FST",
+        help="The denominator; by default den.fst beside MODEL, or of chain2 in EGS-DIR/misc.",
+    ),
     click.option("--num-epochs", type=int, default=3, show_default=True, help="Passes over all examples."),
     click.option("--minibatch-size", default="64", show_default=True, help="As nnet3-chain-merge-egs takes it."),
     click.option("--lr-initial", type=float, default=1e-4, show_default=True, help="Learning rate at the beginning."),
@@ -127,9 +131,15 @@ class TrainingArguments:
     num_jobs: int
     cmd: str | None
 
-    def denominator(self, model: str) -> str:
-        """The path of the denominator, by default beside the model."""
-        return self.den_fst or str(Path(model).parent / "den.fst")
+    def denominator(self, model: str, egs: str) -> str:
+        """The path of the denominator, by default beside the model, or else where chain2's examples have it."""
+        from kaldi_quant.kaldi.egs_folder import EgsInfo
+
+        beside = Path(model).parent / "den.fst"
+        if self.den_fst or beside.exists():
+            return self.den_fst or str(beside)
+        places = [Path(egs, "misc", f"{language}.den.fst") for language in EgsInfo.read(Path(egs)).languages]
+        return str(next((path for path in places if path.exists()), beside))
 
     def chain(self) -> ChainOptions:
         """Of the objective."""
@@ -179,7 +189,8 @@ class TrainingArguments:
         """How several archives are trained on at a time; None where they are not."""
         if self.num_jobs == 1:
             return None
-        from kaldi_quant.decode.jobs import JobArray, run_jobs, tail
+        from kaldi_quant.decode.jobs import JobArray, run_jobs
+        from kaldi_quant.job_log import tail
         from kaldi_quant.train.parallel.averaged_jobs import JOB, ParallelJobs
 
         def run(number: int, log: Path, command: list[str]) -> dict[int, str]:

@@ -11,10 +11,11 @@ from kaldi_quant.bad_utterances import BadUtterances
 from kaldi_quant.decode.backend import UTTERANCE_ENDED, Backend, DecodeTask
 from kaldi_quant.decode.checks import check_graph
 from kaldi_quant.decode.choice import choose_backend
-from kaldi_quant.decode.jobs import JobFailure, tail
+from kaldi_quant.decode.jobs import JobFailure
 from kaldi_quant.decode.options import DecodeOptions
 from kaldi_quant.decode.split import split_table
 from kaldi_quant.errors import DataError
+from kaldi_quant.job_log import tail
 from kaldi_quant.kaldi.fst import read_fst
 from kaldi_quant.kaldi.text_tables import read_symbol_table
 from kaldi_quant.kaldi.transition_model import read_transition_model

@@ -8,20 +8,21 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from kaldi_quant.errors import DataError, UsageError
+from kaldi_quant.job_log import OPERATORS, command_line, ended_well, first_lines, last_lines
+from kaldi_quant.processes import describe_status, end_group, start_group
 
-OPERATORS = ("|", ">", "&&")
 # What run.pl and its like can carry: they put words without spaces into a shell command as they are, others in quotes.
 _CARRIED = re.compile(r"[\w\s@%+=:,./|<>&-]*", re.ASCII)
 _POLL_SECONDS = 0.05
+# What a job has to clear away after SIGTERM: less than whoever may be ending this process gives it.
+_GRACE_SECONDS = 4.0
 
 
 @dataclass(frozen=True)
@@ -83,39 +84,52 @@ def run_jobs(array: JobArray, cmd: str | None, poll: Callable[[], None]) -> list
 
 
 def _run_here(array: JobArray, poll: Callable[[], None]) -> list[JobFailure]:
-    waiting, running, failures = list(array.numbers), dict[int, subprocess.Popen[bytes]](), []
+    waiting, running, failures = list(array.numbers), dict[int, _Running](), []
     try:
         while waiting or running:
             while waiting and len(running) < (os.cpu_count() or 1):
                 number = waiting.pop(0)
                 running[number] = _start(array, number)
-            for number, process in list(running.items()):
-                if (status := process.poll()) is not None:
+            for number, job in list(running.items()):
+                if (status := job.process.poll()) is not None:
                     del running[number]
-                    _append(array.log_of(number), f"# Ended (code {status}) at {time.ctime()}\n")
+                    job.finish(status)
                     if status:
-                        failures.append(JobFailure(number, _describe(status)))
+                        failures.append(JobFailure(number, f"it {describe_status(status)}"))
             poll()
             time.sleep(_POLL_SECONDS)
     finally:
-        for process in running.values():
-            process.kill()
-            process.wait()
+        for job in running.values():
+            end_group(job.process, _GRACE_SECONDS)
+            job.finish(job.process.returncode)
     return sorted(failures, key=lambda failure: failure.job)
 
 
-def _start(array: JobArray, number: int) -> subprocess.Popen[bytes]:
+@dataclass(frozen=True)
+class _Running:
+    """A job that runs, since when, and its log."""
+
+    process: subprocess.Popen[bytes]
+    begin: float
+    log: Path
+
+    def finish(self, status: int) -> None:
+        """Writes the log's last lines."""
+        with self.log.open("a", encoding="utf-8") as stream:
+            stream.write(last_lines(status, time.monotonic() - self.begin))
+
+
+def _start(array: JobArray, number: int) -> _Running:
     words = [word.replace(array.variable, str(number)) for word in array.command]
-    line = " ".join(word if word in OPERATORS else shlex.quote(word) for word in words)
-    log: IO[bytes]
-    with open(array.log_of(number), "ab") as log:
-        log.write(f"# {line}\n# Started at {time.ctime()}\n#\n".encode())
+    line, path = command_line(words), array.log_of(number)
+    with path.open("ab") as log:
+        log.write(first_lines(line).encode())
         log.flush()
         shell = ["bash", "-c", f"set -o pipefail; {line}"]
         # One word after another without an operator needs no shell, whose status would hide the signal that ends it.
         command = shell if any(word in OPERATORS for word in words) else words
         try:
-            return subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **array.environment})
+            return _Running(start_group(command, log, array.environment), time.monotonic(), path)
         except OSError as error:
             raise DataError(f"cannot run {words[0]}: {error.strerror or error}") from error
 
@@ -135,17 +149,17 @@ def _run_with(cmd: str, array: JobArray, poll: Callable[[], None]) -> list[JobFa
     failures = []
     for first, last in spans:
         command = [find_program(program), *options, f"{array.variable}={first}:{last}", array.log, *words]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = start_group(command, subprocess.DEVNULL)
         try:
             while process.poll() is None:
                 poll()
                 time.sleep(_POLL_SECONDS)
         finally:
             if process.poll() is None:
-                process.terminate()
+                end_group(process, _GRACE_SECONDS)
         poll()
         if process.returncode:
-            failed = [number for number in range(first, last + 1) if not _ended_well(array.log_of(number))]
+            failed = [number for number in range(first, last + 1) if not ended_well(array.log_of(number))]
             failures += [JobFailure(number, f"{program} reports that it failed") for number in failed or [first]]
     return failures
 
@@ -167,28 +181,3 @@ def _locate(name: str) -> str | None:
     root = os.environ.get("KALDI_ROOT", "")
     recipes = [os.path.join(root, "egs/wsj/s5", folder) for folder in ("utils", "utils/parallel")] if root else []
     return shutil.which(name) or shutil.which(name, path=os.pathsep.join(recipes) or None)
-
-
-def _ended_well(log: Path) -> bool:
-    return log.exists() and re.search(rb"code 0|status 0", log.read_bytes()[-200:]) is not None
-
-
-def _append(log: Path, text: str) -> None:
-    with open(log, "a", encoding="utf-8") as stream:
-        stream.write(text)
-
-
-def _describe(status: int) -> str:
-    if status < 0:
-        return f"it was ended by signal {signal.Signals(-status).name}"
-    return f"it ended with status {status}"
-
-
-def tail(log: Path, lines: int = 1) -> str:
-    """The last lines of a log that say something."""
-    if not log.exists():
-        return ""
-    text = [
-        line for line in log.read_text("utf-8", "replace").splitlines() if line.strip() and not line.startswith("#")
-    ]
-    return " / ".join(text[-lines:])

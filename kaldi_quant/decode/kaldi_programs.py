@@ -10,12 +10,13 @@ from pathlib import Path
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.decode.backend import Backend, DecodeTask, JobReport, ScoreTask
 from kaldi_quant.decode.checks import check_loglikes
-from kaldi_quant.decode.jobs import JobArray, JobFailure, run_jobs, tail
+from kaldi_quant.decode.jobs import JobArray, JobFailure, run_jobs
 from kaldi_quant.decode.split import JOB, leave_out
 from kaldi_quant.decode.sweep import SweepPoint
 from kaldi_quant.decode.transcripts import format_transcripts, read_transcripts
 from kaldi_quant.decode.wer import WER_LINE, Edits, WerResult
 from kaldi_quant.errors import DataError, KaldiQuantError
+from kaldi_quant.job_log import tail
 from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.progress import progress
 

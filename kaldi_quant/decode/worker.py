@@ -26,6 +26,7 @@ from kaldi_quant.kaldi.fst import FstBytes, open_fst, read_fst_header
 from kaldi_quant.kaldi.lattice import CompactLattice
 from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.kaldi.transition_model import read_transition_model
+from kaldi_quant.processes import TerminatedError, signals_raise
 
 
 class EmbeddedDecoder:
@@ -155,10 +156,14 @@ def main() -> int:
     """Does the job that the command line names; the last line of the log says why it failed."""
     specification = json.loads(Path(sys.argv[1]).read_text("utf-8"))
     try:
-        run(specification, int(sys.argv[2]))
+        with signals_raise():
+            run(specification, int(sys.argv[2]))
     except KaldiQuantError as error:
         _say(str(error))
         return 1
+    except TerminatedError as error:
+        _say(f"ended by signal {error}")
+        return error.status
     return 0
 
 

@@ -10,17 +10,17 @@ from typing import Any
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import UsageError
+from kaldi_quant.kaldi.egs_folder import EgsFolder
 from kaldi_quant.kaldi.model import AmNnetSimple, Model
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.train.chain.den_graph import read_denominator_graph
 from kaldi_quant.train.chain.options import ChainOptions
 from kaldi_quant.train.loop import Loop, LoopOptions
-from kaldi_quant.train.objective import ChainLoss
+from kaldi_quant.train.objective import XENT, ChainLoss
 from kaldi_quant.train.parallel.averaged_jobs import AveragedJobs, ParallelJobs
 from kaldi_quant.train.parallel.place import Place
 from kaldi_quant.train.parameters import TrainedComponent, trained_components, trained_nnet
-from kaldi_quant.train.sources.archives import EgsFolder
 from kaldi_quant.train.sources.chain_source import ChainSource, SourceOptions
 
 
@@ -109,11 +109,21 @@ def prepare(
     Returns:
         the network on its device, its components that are trained, and the minibatches.
     """
-    xent = ["output-xent"] if chain.xent_regularize and "output-xent" in model.nnet.nodes else []
+    egs = EgsFolder.find(data.egs)
+    xent = _xent_branch(model.nnet, egs) if chain.xent_regularize else []
     network = AcousticModel(model.nnet, "output", xent).to(place.device)
     loss = ChainLoss(read_denominator_graph(data.den_fst, network.output_dim), chain, place=place)
-    minibatches = ChainSource(EgsFolder.find(data.egs), loss, source, network, data.subsampling)
+    minibatches = ChainSource(egs, loss, source, network, data.subsampling)
     return network, trained_components(network, model.nnet), minibatches
+
+
+def _xent_branch(nnet: Nnet, egs: EgsFolder) -> list[str]:
+    """The output of the cross-entropy branch, where there is one.
+
+    Chain2's recipes train a branch for each language, and leave an output-xent untrained beside it.
+    """
+    names = (*(f"output-{language}{XENT}" for language in egs.info.languages), f"output{XENT}")
+    return [name for name in names if name in nnet.nodes][:1]
 
 
 def digest(model: Model) -> str:
@@ -122,11 +132,13 @@ def digest(model: Model) -> str:
 
 
 def data_digest(egs: EgsFolder, den_fst: str) -> str:
-    """What tells examples and denominators from others: the archives' names and sizes, and the FST."""
+    """What tells examples and denominators from others: the archives' names and sizes, scp files, and the FST."""
     found = hashlib.sha256(Path(den_fst).read_bytes())
     for path in (*egs.archives, egs.validation, egs.combination):
         if path is not None:
             found.update(f"{path.name} {path.stat().st_size}\n".encode())
+            if path.suffix == ".scp":
+                found.update(path.read_bytes())
     return found.hexdigest()
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kaldi_quant.errors import DataError
 from kaldi_quant.kaldi.egs import EgsOptions
+from kaldi_quant.kaldi.egs_folder import examples_in
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.train.chain.den_graph import DenominatorGraph
 from kaldi_quant.train.chain.objective import chain_objective
@@ -19,6 +20,9 @@ from kaldi_quant.train.distillation import Distillation, with_targets
 from kaldi_quant.train.parallel.distributed import Group
 from kaldi_quant.train.parallel.place import Place
 from kaldi_quant.train.sources.examples import ChainBatch, chain_batches
+
+#: What the name of the output of the cross-entropy branch ends with.
+XENT = "-xent"
 
 
 @dataclass
@@ -75,7 +79,8 @@ class ChainLoss:
         spans = [batch.span] * len(batch.feats)
         with self.place.forward():
             outputs = model.outputs(batch.feats, spans, batch.output_times, batch.ivectors)
-        output, xent = outputs[model.graph.output], outputs.get("output-xent")
+        output = outputs[model.graph.output]
+        xent = next((value for name, value in outputs.items() if name.endswith(XENT)), None)
         result = chain_objective(self.graph, batch.arcs, output, xent, self.options, batch.deriv_weights)
         sums = {"output": result.objf}
         if result.xent_objf is not None:
@@ -124,7 +129,7 @@ class Validation:
         """The minibatches of this process, each with what the teacher says of it."""
         options = EgsOptions(minibatch_size="1:64", buffer_size=-1)
         place = self.loss.place
-        share = list(chain_batches(f"ark:{self.path}", options, model))[place.group.share]
+        share = list(chain_batches(examples_in(self.path), options, model))[place.group.share]
         return with_targets(self.loss.distillation, (batch.to(place.device) for _, batch in share), self.loss.target)
 
 

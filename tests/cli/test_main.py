@@ -1,5 +1,6 @@
 """The command itself: what it says of errors, and which exit status it gives."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from kaldi_quant import __version__
 from kaldi_quant.cli import main as cli
 from kaldi_quant.cli.options import KaldiCommand, kaldi_bool_option
 from kaldi_quant.errors import DataError
+from kaldi_quant.processes import TerminatedError
 
 
 @pytest.fixture
@@ -47,6 +49,7 @@ ERRORS: dict[str, BaseException] = {
     "tensor": refused_tensor(),
     "gpu": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 TiB."),
     "interrupt": KeyboardInterrupt(),
+    "end": TerminatedError(signal.SIGTERM),
     "bug": ValueError("surprise"),
 }
 
@@ -78,6 +81,7 @@ def test_booleans_as_kaldi_takes_them(verb: list[object], arguments: list[str], 
         ("tensor", 1, "kaldi-quant info: not enough memory: use fewer jobs or smaller batches\n"),
         ("gpu", 1, "kaldi-quant info: not enough memory on the GPU: use fewer jobs or smaller batches\n"),
         ("interrupt", 130, "kaldi-quant info: interrupted\n"),
+        ("end", 143, "kaldi-quant info: ended by signal SIGTERM\n"),
         ("bug", 1, "kaldi-quant info: internal error, ValueError: surprise; --debug shows where\n"),
     ],
 )
@@ -98,9 +102,13 @@ def test_debug_shows_the_traceback(verb: list[object], capsys: pytest.CaptureFix
 def test_a_log_file_holds_progress_and_errors(example: Path, tmp_path: Path) -> None:
     scp = f"scp:{example}/data/test_wav/wav.scp"
     assert cli.run(["--log", f"{tmp_path}/log/a.log", "make-mfcc", scp, f"ark:{tmp_path}/feats.ark"]) == 0
-    assert "computing MFCC: 12 utterances" in (tmp_path / "log" / "a.log").read_text()
+    text = (tmp_path / "log" / "a.log").read_text()
+    assert "computing MFCC: 12 utterances" in text
+    assert text.startswith(f"# kaldi-quant --log {tmp_path}/log/a.log make-mfcc {scp} ark:{tmp_path}/feats.ark\n# St")
+    assert "# Ended (code 0) at " in text.splitlines()[-1] and "# Accounting: time=" in text.splitlines()[-2]
     assert cli.run(["--log", f"{tmp_path}/log/a.log", "make-mfcc", "scp:missing", f"ark:{tmp_path}/feats.ark"]) == 1
-    assert "missing: cannot be read" in (tmp_path / "log" / "a.log").read_text()
+    text = (tmp_path / "log" / "a.log").read_text()
+    assert "missing: cannot be read" in text and "# Ended (code 1) at " in text.splitlines()[-1]
 
 
 def test_an_unknown_option_is_answered_by_the_known(verb: list[object], capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,13 +1,17 @@
 """Numbered jobs and their logs; tables divided among them."""
 
+import os
+import re
 import stat
+import time
 from pathlib import Path
 
 import pytest
 
-from kaldi_quant.decode.jobs import JobArray, JobFailure, run_jobs, tail
+from kaldi_quant.decode.jobs import JobArray, JobFailure, run_jobs
 from kaldi_quant.decode.split import leave_out, split_table
 from kaldi_quant.errors import DataError, FormatError, UsageError
+from kaldi_quant.job_log import tail
 
 from .conftest import Job
 
@@ -21,7 +25,12 @@ def test_jobs_run_with_their_number_and_a_log_each(tmp_path: Path) -> None:
     polled = []
     assert run_jobs(jobs, None, lambda: polled.append(1)) == []
     logs = [jobs.log_of(number).read_text() for number in (1, 2)]
-    assert "\nhello 1\n" in logs[0] and "\nhello 2\n" in logs[1] and "# Ended (code 0)" in logs[0] and polled
+    assert "\nhello 1\n" in logs[0] and "\nhello 2\n" in logs[1] and polled
+    # As run.pl writes them.
+    date = r"\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \S+ \d{4}"
+    first = rf"# bash -c 'echo \$GREETING \$0' 1\n# Started at {date}\n#\n"
+    last = rf"# Accounting: time=\d+ threads=1\n# Ended \(code 0\) at {date}, elapsed time \d+ seconds\n"
+    assert re.fullmatch(f"{first}hello 1\n{last}", logs[0])
     assert tail(jobs.log_of(2)) == "hello 2" and tail(tmp_path / "absent") == ""
 
 
@@ -39,9 +48,37 @@ def test_failures_are_told_apart(tmp_path: Path) -> None:
     ]
     assert run_jobs(array(tmp_path, "false", "|", "true", numbers=(3,)), None, lambda: None)[0].job == 3
     killed = run_jobs(array(tmp_path, "bash", "-c", "kill -9 $$", numbers=(1,)), None, lambda: None)
-    assert killed == [JobFailure(1, "it was ended by signal SIGKILL")]
+    advice = "as a machine does that runs out of memory"
+    assert killed == [JobFailure(1, f"it was ended by signal SIGKILL, {advice}")]
+    (in_a_pipe,) = run_jobs(array(tmp_path, "bash", "-c", "kill -9 $$", "|", "cat", numbers=(1,)), None, lambda: None)
+    assert in_a_pipe.reason == f"it ended with status 137, as after signal SIGKILL, {advice}"
     with pytest.raises(DataError, match="cannot run no-such-program"):
         run_jobs(array(tmp_path, "no-such-program"), None, lambda: None)
+
+
+@pytest.mark.parametrize("cmd", [None, "queue.pl"])
+def test_what_ends_the_waiting_ends_the_jobs_and_their_children(
+    cmd: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "queue.pl"
+    program.write_text('#!/bin/bash\nshift 2\n"$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    (tmp_path / "job").write_text(f"sleep 60 & echo $! >{tmp_path}/child; wait\n")
+
+    def interrupt() -> None:
+        if (tmp_path / "child").exists() and (tmp_path / "child").read_text().strip():
+            raise KeyboardInterrupt
+
+    jobs = array(tmp_path, "bash", f"{tmp_path}/job", numbers=(1,))
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs(jobs, cmd, interrupt)
+    assert time.monotonic() - begin < 5
+    child = Path("/proc", (tmp_path / "child").read_text().strip(), "stat")
+    assert not child.exists() or " Z " in child.read_text()
+    if cmd is None:
+        assert "# Ended (code 0; signal 15) at" in jobs.log_of(1).read_text()
 
 
 def test_run_pl_and_its_like(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from kaldi_quant.kaldi.egs_folder import EgsFolder
 from kaldi_quant.kaldi.mfcc_options import read_mfcc_config
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.nnet.inference import Inference
@@ -36,7 +37,6 @@ from kaldi_quant.train.qat.mixed_widths import MixedNetwork
 from kaldi_quant.train.qat.network import TrainableNetwork
 from kaldi_quant.train.qat.torch_network import TorchTrainableNetwork
 from kaldi_quant.train.qat.training import QatOptions, Trainable, train_quantized
-from kaldi_quant.train.sources.archives import EgsFolder
 from kaldi_quant.train.sources.augmentation import AugmentationOptions
 from kaldi_quant.train.sources.chain_source import ChainSource, SourceOptions
 from kaldi_quant.train.sources.feature_source import FeatureOptions, FeatureSource

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kaldi_quant.errors import DataError
+from kaldi_quant.kaldi.egs_folder import EgsFolder
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.nnet.schedule import Span
@@ -17,7 +18,6 @@ from kaldi_quant.train.chain.den_graph import read_denominator_graph
 from kaldi_quant.train.chain.options import ChainOptions
 from kaldi_quant.train.distillation import Distillation, HiddenFeatures, Taught
 from kaldi_quant.train.objective import ChainLoss
-from kaldi_quant.train.sources.archives import EgsFolder
 from kaldi_quant.train.sources.chain_source import ChainSource, SourceOptions
 from kaldi_quant.train.sources.feature_source import FeatureOptions, FeatureSource
 from tests.train.fake_quantized import SUBSAMPLING

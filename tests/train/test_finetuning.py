@@ -9,6 +9,7 @@ import torch
 
 from kaldi_quant.cli.main import run
 from kaldi_quant.errors import DataError, FormatError, UsageError
+from kaldi_quant.kaldi.egs_folder import EgsFolder
 from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.train.averaging import average, best_average
@@ -19,7 +20,6 @@ from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.optimizer import OptimizerOptions, Stepper
 from kaldi_quant.train.orthonormal import constrain_orthonormal, orthonormality_error
 from kaldi_quant.train.parameters import TrainedComponent, trained_components, trained_nnet
-from kaldi_quant.train.sources.archives import EgsFolder
 from kaldi_quant.train.sources.chain_source import SourceOptions
 from tests.train.small_egs import small_egs
 

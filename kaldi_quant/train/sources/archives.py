@@ -1,73 +1,55 @@
-"""The examples of an egs folder, in the order in which Kaldi's training goes through them.
-
-Source: ``get_successful_models`` and ``train_new_models`` in ``steps/libs/nnet3/train/chain_objf/acoustic_model.py``.
-"""
+"""Whether the examples of a folder are for the model that is trained, and how far they can be shifted."""
 
 from __future__ import annotations
 
-import logging
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from kaldi_quant.errors import DataError, UsageError
+from kaldi_quant.errors import DataError
 from kaldi_quant.kaldi.chain_example import NnetChainExample, shift_times
 from kaldi_quant.kaldi.egs import read_examples
+from kaldi_quant.kaldi.egs_folder import EgsInfo, examples_in
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.train.sources.examples import check_example
 
-_log = logging.getLogger(__name__)
 
-_ARCHIVE = re.compile(r"cegs\.(\d+)\.ark")
-_VALIDATION, _TRAINING = "valid_diagnostic.cegs", "train_diagnostic.cegs"
-
-
-@dataclass(frozen=True)
-class EgsFolder:
-    """The examples that training reads.
+def check_info(info: EgsInfo, model: AcousticModel, subsampling: int) -> None:
+    """Refuses examples whose folder says that they were made for another model.
 
     Args:
-        archives: of training, in order.
-        validation: the file of held-out examples, None where there is none.
-        combination: the file of training examples on which averages of models are compared, likewise.
+        info: what the folder says.
+        model: that is to compute them.
+        subsampling: its frame-subsampling factor.
+
+    Raises:
+        DataError: a dimension is not the model's, the context is too small, or there are several languages.
     """
-
-    archives: Sequence[Path]
-    validation: Path | None
-    combination: Path | None
-
-    @classmethod
-    def find(cls, folder: str | Path) -> EgsFolder:
-        """Looks for ``cegs.N.ark`` and the diagnostics, by the names of Kaldi's ``get_egs.sh``.
-
-        Raises:
-            UsageError: there are no examples.
-        """
-        folder = Path(folder)
-        numbered = {
-            int(match[1]): path for path in folder.glob("cegs.*.ark") if (match := _ARCHIVE.fullmatch(path.name))
-        }
-        archives = [numbered[number] for number in sorted(numbered)]
-        diagnostic = folder / _TRAINING
-        if not archives and diagnostic.exists():
-            _log.warning("%s has no cegs.*.ark: the examples in %s are trained on instead", folder, _TRAINING)
-            archives = [diagnostic]
-        if not archives:
-            raise UsageError(
-                f"{folder} has no examples, cegs.1.ark and so on, as steps/nnet3/chain/get_egs.sh makes them"
+    if len(info.languages) > 1:
+        raise DataError(
+            f"{info.path}: the examples are of the languages {', '.join(info.languages)}, each for an output of its "
+            "own, and one output is trained here: give the examples of one language"
+        )
+    facts = [
+        ("features of dimension", info.feat_dim, model.input_dim),
+        ("i-vectors of dimension", info.ivector_dim or None, model.ivector_dim),
+        ("this number of pdfs:", info.num_pdfs, model.output_dim),
+        ("the frame-subsampling factor", info.subsampling, subsampling),
+    ]
+    for what, found, expected in facts:
+        if found is not None and found != expected:
+            raise DataError(
+                f"{info.path}: the examples have {what} {found}, and {model.nnet.path} has {expected}: they were "
+                "made for another model"
             )
-        found = (path for name in ("combine.cegs", _TRAINING) if (path := folder / name).exists())
-        validation = folder / _VALIDATION
-        return cls(archives, validation if validation.exists() else None, next(found, None))
-
-    def iteration(self, number: int, shifts: Sequence[int]) -> tuple[Path, int]:
-        """The archive of an iteration, counted from 0, and the shift of its features: another one at each pass."""
-        count = len(self.archives)
-        return self.archives[number % count], shifts[(number % count + 1 + number // count) % len(shifts)]
+    context = model.context
+    for side, given, least in (("left", info.left_context, context.left), ("right", info.right_context, context.right)):
+        if given is not None and given < least and not model.graph.has_optional_inputs:
+            raise DataError(
+                f"{info.path}: the examples have {given} frames of {side} context, and {model.nnet.path} needs {least}"
+            )
 
 
 def possible_shifts(archive: Path, models: Sequence[AcousticModel], subsampling: int) -> list[int]:
@@ -81,7 +63,7 @@ def possible_shifts(archive: Path, models: Sequence[AcousticModel], subsampling:
     Raises:
         DataError: the example does not fit a model, however it is shifted, or has an output at another step.
     """
-    (key, example) = next(islice(read_examples(f"ark:{archive}"), 1))
+    (key, example) = next(islice(read_examples(examples_in(archive)), 1))
     steps = {int(step) for output in example.outputs for step in np.diff(output.times)}
     if steps - {subsampling}:
         raise DataError(

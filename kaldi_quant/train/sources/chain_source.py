@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.egs import EgsOptions
+from kaldi_quant.kaldi.egs_folder import EgsFolder, examples_in
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.train.objective import ChainLoss, Loss, Validation
-from kaldi_quant.train.sources.archives import EgsFolder, possible_shifts
+from kaldi_quant.train.sources.archives import check_info, possible_shifts
 from kaldi_quant.train.sources.augmentation import Augmentation, AugmentationOptions
 from kaldi_quant.train.sources.examples import chain_shares
 
@@ -60,6 +61,8 @@ class ChainSource:
     ) -> None:
         self.egs, self.loss, self.options = egs, loss, options
         models = [model, loss.distillation.teacher] if loss.distillation else [model]
+        for each in models:
+            check_info(egs.info, each, subsampling)
         self.shifts = possible_shifts(egs.archives[0], models, subsampling)
         wanted = options.augmentation
         self._augmentation = None if wanted is None else Augmentation(wanted, model.input_dim)
@@ -80,7 +83,7 @@ class ChainSource:
         archive, shift = self.egs.iteration(iteration, self.shifts)
         srand, group = self.options.srand, self.loss.place.group
         options = EgsOptions(self.options.minibatch_size, shift, srand=srand + iteration)
-        for number, batch in enumerate(chain_shares(f"ark:{archive}", options, model, group)):
+        for number, batch in enumerate(chain_shares(examples_in(archive), options, model, group)):
             if batch is not None and self._augmentation is not None:
                 feats = self._augmentation(batch.feats, (srand, iteration, number), group.share)
                 batch = replace(batch, feats=feats)

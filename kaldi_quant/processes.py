@@ -1,0 +1,152 @@
+"""Processes that end together: a signal ends what was started, and what was begun is cleared away.
+
+SIGTERM and SIGHUP become an exception, as SIGINT is one already, so that context managers and ``finally`` blocks run:
+temporary files and folders vanish. Commands run in process groups of their own, which end with whoever waits for them:
+a script that is stopped leaves none of its children running.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+# What a group has to clear away after SIGTERM, before SIGKILL. Longer than its own groups have: see end_group.
+_GRACE_SECONDS = 10.0
+_POLL_SECONDS = 0.02
+
+
+class TerminatedError(BaseException):
+    """A signal asks this process to end. It is no Exception, so that no handler of errors takes it for one."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.status = 128 + number
+
+
+@contextmanager
+def signals_raise() -> Iterator[None]:
+    """While it is open, SIGTERM and SIGHUP raise TerminatedError, once: clearing up is not disturbed by a second one.
+
+    A signal that is ignored, as SIGHUP by nohup, stays so. Does nothing in other threads, which get no signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    taken = [number for number, handler in before.items() if handler != signal.SIG_IGN]
+
+    def end(number: int, frame: FrameType | None) -> None:
+        for other in taken:
+            signal.signal(other, signal.SIG_IGN)
+        raise TerminatedError(number)
+
+    try:
+        for number in taken:
+            signal.signal(number, end)
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, before[number])
+
+
+def start_group(
+    command: Sequence[str], output: IO[Any] | int | None = None, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Starts a command as the first process of a group of its own.
+
+    Args:
+        command: a program and its arguments.
+        output: where both of its outputs go; by default to this process's.
+        environment: variables beside this process's.
+    """
+    return subprocess.Popen(
+        list(command),
+        stdout=output,
+        stderr=output,
+        env={**os.environ, **(environment or {})},
+        start_new_session=True,
+    )
+
+
+def run_group(command: Sequence[str], output: IO[Any] | None = None) -> int:
+    """Runs a command in a group of its own.
+
+    Whatever ends the waiting ends the group, and so does a command that fails: what it left behind in the background
+    would otherwise go on writing. Arguments as above.
+
+    Returns:
+        the status: 0, what the command says, or a signal's number below 0.
+    """
+    process = start_group(command, output)
+    try:
+        return process.wait()
+    finally:
+        if process.returncode != 0:
+            end_group(process)
+
+
+def end_group(process: subprocess.Popen[bytes], seconds: float = _GRACE_SECONDS) -> None:
+    """Asks the group of a process to end by SIGTERM, and ends by SIGKILL what is left of it after some seconds.
+
+    Args:
+        process: as ``start_group`` has started it.
+        seconds: how long its members have; whoever ends groups of groups gives the inner ones less.
+    """
+    _signal(process.pid, signal.SIGTERM)
+    end = time.monotonic() + seconds
+    while _is_alive(process) and time.monotonic() < end:
+        time.sleep(_POLL_SECONDS)
+    _signal(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _is_alive(process: subprocess.Popen[bytes]) -> bool:
+    """Whether any member of the group is left; the process itself is no more once it was waited for."""
+    process.poll()
+    if not _signal(process.pid, 0):
+        return False
+    # What has ended stays in the group until its parent has asked for its status, which in a container may be never.
+    members = [_group_and_state(path) for path in Path("/proc").glob("[0-9]*/stat")]
+    return not members or (process.pid, False) in members
+
+
+def _group_and_state(path: Path) -> tuple[int, bool]:
+    """The group of a process, and whether it has ended, from its ``/proc/PID/stat``; 0 for one that is gone."""
+    try:
+        state, _, group = path.read_text().rpartition(")")[2].split()[:3]
+    except (OSError, ValueError):
+        return 0, True
+    return int(group), state in "ZX"
+
+
+def _signal(group: int, number: int) -> bool:
+    """Sends a signal to a group; False where there is none."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+        return True
+    return False
+
+
+def describe_status(status: int) -> str:
+    """How a process has ended, with the signal's name where one has ended it, or a shell says that one did.
+
+    Args:
+        status: as ``subprocess`` has it: below 0 for a signal.
+    """
+    number = -status if status < 0 else status - 128
+    name = next((found.name for found in signal.Signals if found == number), None)
+    if name is None:
+        return f"ended with status {status}"
+    advice = ", as a machine does that runs out of memory" if number == signal.SIGKILL else ""
+    if status < 0:
+        return f"was ended by signal {name}{advice}"
+    return f"ended with status {status}, as after signal {name}{advice}"

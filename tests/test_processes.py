@@ -1,0 +1,120 @@
+"""What a signal leaves behind: nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+
+from kaldi_quant.atomic import atomic_write
+from kaldi_quant.job_log import ended_well, first_lines, has_ended, last_lines
+from kaldi_quant.processes import TerminatedError, describe_status, run_group, signals_raise
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_clears_away_what_was_begun(number: signal.Signals, tmp_path: Path) -> None:
+    before = signal.getsignal(number)
+    temporary = tempfile.TemporaryDirectory(dir=tmp_path)
+    with (
+        pytest.raises(TerminatedError) as ended,
+        signals_raise(),
+        temporary,
+        atomic_write(tmp_path / "result") as stream,
+    ):
+        stream.write(b"half")
+        os.kill(os.getpid(), number)
+    assert ended.value.status == 128 + number and str(ended.value) == number.name
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(number) == before
+
+
+def test_a_second_signal_does_not_disturb(tmp_path: Path) -> None:
+    cleared = []
+    with pytest.raises(TerminatedError), signals_raise():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            cleared.append(True)
+    assert cleared == [True]
+
+
+def test_other_threads_get_no_signals() -> None:
+    results = []
+
+    def work() -> None:
+        with signals_raise():
+            results.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert results == [signal.SIG_DFL]
+
+
+def test_a_process_that_is_ended_ends_what_it_runs(tmp_path: Path) -> None:
+    program = (
+        "from kaldi_quant.processes import *\n"
+        "try:\n"
+        "    with signals_raise():\n"
+        f"        run_group(['bash', '-c', 'sleep 60 & echo $! >{tmp_path}/child; echo; wait'])\n"
+        "except TerminatedError as error:\n"
+        "    raise SystemExit(error.status)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.terminate()
+        assert process.wait(20) == 143
+    assert not runs((tmp_path / "child").read_text().strip())
+
+
+def test_what_a_failed_command_left_in_the_background_ends(tmp_path: Path) -> None:
+    child = tmp_path / "child"
+    assert run_group(["bash", "-c", f"sleep 60 & echo $! >{child}; exit 3"]) == 3
+    assert not runs(child.read_text().strip())
+    assert run_group(["true"]) == 0
+    assert run_group(["bash", "-c", "kill -SEGV $$"]) == -signal.SIGSEGV
+
+
+def runs(process: str) -> bool:
+    """Whether a process runs; in containers those that have ended may stay in the table for ever."""
+    try:
+        return "\nState:\tZ" not in Path("/proc", process, "status").read_text()
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (3, "ended with status 3"),
+        (200, "ended with status 200"),
+        (-signal.SIGSEGV, "was ended by signal SIGSEGV"),
+        (-signal.SIGKILL, "was ended by signal SIGKILL, as a machine does that runs out of memory"),
+        (128 + signal.SIGTERM, "ended with status 143, as after signal SIGTERM"),
+    ],
+)
+def test_how_a_process_has_ended(status: int, text: str) -> None:
+    assert describe_status(status) == text
+
+
+@pytest.mark.parametrize(
+    ("last", "well"),
+    [
+        (last_lines(0, 1), True),
+        (last_lines(1, 1), False),
+        (last_lines(-9, 1), False),
+        ("# Finished at Sat Nov 28 08:47:45 UTC 2026 with status 0\n", True),
+        ("# Finished at Sat Nov 28 08:47:45 UTC 2026 with status 1\n", False),
+        ("code 0, said the program\n", None),
+    ],
+)
+def test_logs_say_how_their_command_has_ended(last: str, well: bool | None, tmp_path: Path) -> None:
+    log = tmp_path / "x.log"
+    log.write_text(first_lines("program") + "text\n" * 3000 + last)
+    assert (ended_well(log), has_ended(log)) == (bool(well), well is not None)
