@@ -172,6 +172,26 @@ class _LogFile(logging.FileHandler):
 
 
 @contextmanager
+def log_file(path: Path, command: Sequence[str]) -> Iterator[None]:
+    """Writes what is reported in the block, and the progress, into a file, too.
+
+    Args:
+        path: of the file.
+        command: that runs; the log begins with it and ends with how it ended.
+    """
+    logger, handler = logging.getLogger("kaldi_quant"), _LogFile(path, command)
+    logger.addHandler(handler)
+    status = _EXIT_FAILED
+    try:
+        yield
+        status = 0
+    finally:
+        logger.removeHandler(handler)
+        handler.finish(status)
+        handler.close()
+
+
+@contextmanager
 def _logging(program: str) -> Iterator[Callable[[int], int]]:
     """Reports the package's records on standard error while the command runs; closes its log file behind it.
 

@@ -127,6 +127,25 @@ def command(
     click.echo(_written(folder, models, wanted, outcome, points), nl=False)
 
 
+def check_budget(params: dict[str, Any]) -> None:
+    """Refuses a budget, widths or a configuration that are impossible; a recipe calls it before any work.
+
+    Args:
+        params: the values of this verb's options.
+
+    Raises:
+        UsageError: one is impossible.
+    """
+    from kaldi_quant.quant.search.budget import parse_budget
+    from kaldi_quant.quant.search.outcome import check_refinement
+
+    searched = SearchArguments(**{field.name: params[field.name] for field in dataclasses.fields(SearchArguments)})
+    searched.options()
+    searched.resolved()
+    scored = params["graph_dir"] is not None
+    check_refinement(parse_budget(params["budget"]), params["refine"], params["front"], scored)
+
+
 def _written(
     folder: Path, models: Models, wanted: Budget, outcome: Outcome, points: list[tuple[Proposal, MeasuredModel]]
 ) -> str:

@@ -212,6 +212,12 @@ def _all_of(folder: Path, names: _Names, numbered: dict[int, Path], info: EgsInf
     return [numbered[number] for number in range(1, last + 1)]
 
 
+def has_examples(folder: Path) -> bool:
+    """Whether a folder has examples of any kind; whether all that are announced are there shows ``EgsFolder.find``."""
+    names = (_OF_CHAIN, _OF_CHAIN2)
+    return any(kind.numbered(folder) for kind in names) or (folder / _TRAINING).exists()
+
+
 def _has_content(path: Path) -> bool:
     return path.is_file() and path.stat().st_size > 0
 

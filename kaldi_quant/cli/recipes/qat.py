@@ -29,7 +29,7 @@ from kaldi_quant.cli.recipes.verbs import call_verb, values_of
 from kaldi_quant.cli.training_options import TrainingArguments
 from kaldi_quant.export.record import ARTEFACT_NAME
 from kaldi_quant.folder_lock import folder_lock
-from kaldi_quant.train.sources.archives import has_examples
+from kaldi_quant.kaldi.egs_folder import has_examples
 
 _log = logging.getLogger(__name__)
 
@@ -82,14 +82,20 @@ class QatRun:
         Raises:
             KaldiQuantError, click.UsageError: an option is impossible, or something is missing.
         """
+        self.check_training()
+        for step in (self.float_pass(), self.quantized_pass()):
+            step.check()
+
+    def check_training(self) -> None:
+        """Refuses impossible options of the training."""
         params = parsed(run_tdnn_qat, self.words())
-        training = TrainingArguments(**{field.name: params[field.name] for field in dataclasses.fields(TrainingArguments)})
+        training = TrainingArguments(
+            **{field.name: params[field.name] for field in dataclasses.fields(TrainingArguments)}
+        )
         training.loop()
         training.source()
         if "teacher" in self.training:
             require_file(Path(self.training["teacher"]), "see --teacher")
-        for step in (self.float_pass(), self.quantized_pass()):
-            step.check()
 
     def float_pass(self) -> ForwardPass:
         """The float model's scores."""
@@ -117,7 +123,7 @@ class QatRun:
 
     def words(self) -> list[str | Path]:
         """The command line of the training."""
-        folders, inference = self.arguments.folders, self.arguments.inference
+        folders = self.arguments.folders
         distil = not has_examples(self.egs)
         chosen = {**self._defaults(distil), **self.training, "egs_dir": self.egs}
         if chosen.get("vtlp") or chosen.get("filter_augment"):
@@ -136,7 +142,6 @@ class QatRun:
             "cmd": folders.cmd,
             **values_of(self.method),
         }
-        del inference
         return [*words_for({**chosen, **others}), *(["--distil"] if distil else []), self.experiment.root]
 
     def _defaults(self, distil: bool) -> dict[str, Any]:
@@ -144,16 +149,17 @@ class QatRun:
         defaults: dict[str, Any] = {"minibatch_size": 16, "num_epochs": 20 if distil else 1, "lr_initial": 1e-4}
         teacher = self.training.get("teacher")
         if self.experiment.root.resolve() == EXAMPLE and teacher is None:
-            return defaults | self._for_example()
+            return defaults | self._for_example(distil)
         # Of another model there is more to learn than of the one that training begins with.
-        if teacher is not None and not Path(teacher).resolve() == (self.places.model / "final.mdl").resolve():
+        if teacher is not None and Path(teacher).resolve() != (self.places.model / "final.mdl").resolve():
             defaults |= {"lr_initial": 3e-4} | ({} if distil else {"num_epochs": 2, "distillation": 0.9})
         return defaults
 
-    def _for_example(self) -> dict[str, Any]:
-        """Its examples are few: they are heard often, each time as of other speakers. Coarse weights bear small steps."""
-        chosen = {"teacher": self.experiment.defaults.teacher, "distillation": 0.9, "num_epochs": 75}
-        if (self.method.bits or 2) <= 3:  # noqa: PLR2004
+    def _for_example(self, distil: bool) -> dict[str, Any]:
+        """Its examples are few: they are heard often, as of other speakers each time. Coarse weights bear small steps."""
+        chosen = {"teacher": self.experiment.defaults.teacher, "num_epochs": 75}
+        chosen |= {} if distil else {"distillation": 0.9}
+        if (self.method.bits or 2) <= 3:
             return {**chosen, "lr_initial": 5e-4, "vtlp": 0.1, "filter_augment": 4}
         rates = {} if "lr_initial" in self.training else {"lr_initial": 8e-3, "lr_final": 1e-4, "warm_up": 300}
         return {**chosen, **rates, "vtlp": 0.12, "filter_augment": 6}

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from kaldi_quant.cli.main import group
-
-_log = logging.getLogger(__name__)
+from kaldi_quant.cli.main import group, log_file
 
 
 def call_verb(verb: str, arguments: Sequence[str | Path], log: Path) -> None:
@@ -32,20 +28,6 @@ def call_verb(verb: str, arguments: Sequence[str | Path], log: Path) -> None:
     assert command is not None, verb
     with log_file(log, ["kaldi-quant", verb, *words]):
         command.main(words, prog_name=f"kaldi-quant {verb}", standalone_mode=False)
-
-
-@contextmanager
-def log_file(path: Path, words: Sequence[str]) -> Iterator[None]:
-    """Writes what is reported into a file, too."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, mode="w", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    logging.getLogger("kaldi_quant").addHandler(handler)
-    try:
-        yield
-    finally:
-        logging.getLogger("kaldi_quant").removeHandler(handler)
-        handler.close()
 
 
 def words_of(arguments: Any, without: Iterable[str] = ()) -> list[str]:
