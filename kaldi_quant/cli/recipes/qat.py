@@ -156,8 +156,8 @@ class QatRun:
         return defaults
 
     def _for_example(self, distil: bool) -> dict[str, Any]:
-        """Its examples are few: they are heard often, as of other speakers each time. Coarse weights bear small steps."""
-        chosen = {"teacher": self.experiment.defaults.teacher, "num_epochs": 75}
+        """Its examples are few: they are heard often, as of other speakers. Coarse weights bear small steps."""
+        chosen: dict[str, Any] = {"teacher": self.experiment.defaults.teacher, "num_epochs": 75}
         chosen |= {} if distil else {"distillation": 0.9}
         if (self.method.bits or 2) <= 3:
             return {**chosen, "lr_initial": 5e-4, "vtlp": 0.1, "filter_augment": 4}
