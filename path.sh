@@ -1,45 +1,64 @@
 # Sourced by every recipe: makes python3 and its packages ready, and puts Kaldi's programs on the PATH where KALDI_ROOT is
-# set. An active environment (venv or conda) that holds the packages is used as it is; otherwise .venv beside this file is
-# used, and made on first use.
+# set. An active environment (venv or conda) that holds the packages of setup.py is used as it is; otherwise one is made
+# beside this file on first use: .venv-<versions>, with <versions> a digest of constraints.txt, and .venv is a link to it.
+# Packages are only ever added to it: a recipe that runs keeps what it began with, and new versions go into a new environment.
 #
 #   . ./path.sh                             what the recipes need
 #   KALDI_QUANT_EXTRAS=test . ./path.sh     and what the tests need: extras of setup.py, separated by spaces
 
 _kq_say() { echo "path.sh: $*" >&2; }
 
-# The packages that must be importable, for the extras given.
-_kq_modules() {
-  local extra
-  echo torch numpy scipy yaml click rich
-  for extra in "$@"; do
-    case $extra in
-      decode) echo kaldi_decoder kaldifst kaldialign ;;
-      mfcc) echo kaldi_native_fbank ;;
-      onnx) echo onnx onnxruntime ;;
-      report) echo matplotlib ;;
-      torchao) echo torchao ;;
-      vosk) echo vosk ;;
-      test) echo pytest hypothesis kaldiio ;;
-      dev) echo ruff mypy ;;
-    esac
-  done
-}
+# Prints the requirements of setup.py that a Python does not hold, one a line: _kq_missing PYTHON ROOT EXTRA...
+# Status 2 and a sentence in place of them: the extras are not those of setup.py. Status 3: this Python is too old.
+_kq_missing() {
+  "$1" - "${@:2}" <<'PYTHON'
+import sys
 
-# True when a Python holds the packages for the extras: _kq_holds PYTHON EXTRA...
-_kq_holds() {
-  local python=$1
-  shift
-  # shellcheck disable=SC2046
-  "$python" - $(_kq_modules "$@") 2>/dev/null <<'PYTHON'
-import importlib.util, sys
-sys.exit(sys.version_info < (3, 11) or any(importlib.util.find_spec(name) is None for name in sys.argv[1:]))
+sys.path = [folder for folder in sys.path if folder]  # a module in the current folder must not hide Python's own
+if sys.version_info < (3, 11):
+    sys.exit(3)
+import ast, os, re
+from importlib.metadata import PackageNotFoundError, distribution
+
+root, *extras = sys.argv[1:]
+lists = {}
+with open(f"{root}/setup.py", encoding="utf-8") as source:
+    for statement in ast.parse(source.read()).body:
+        if isinstance(statement, ast.Assign) and statement.targets[0].id in ("REQUIRES", "EXTRAS"):
+            lists[statement.targets[0].id] = ast.literal_eval(statement.value)
+
+wanted = lists["REQUIRES"]
+for extra in extras:
+    if extra not in lists["EXTRAS"]:
+        print(f"KALDI_QUANT_EXTRAS: there is no extra {extra!r} in setup.py, only {', '.join(lists['EXTRAS'])}")
+        sys.exit(2)
+    for requirement in lists["EXTRAS"][extra]:
+        included = re.fullmatch(r"kaldi_quant\[(.+)\]", requirement)
+        if included:
+            extras += included[1].split(",")
+        else:
+            wanted.append(requirement)
+
+made_by_path_sh = os.path.exists(f"{sys.prefix}/kaldi_quant.made")
+
+
+def is_held(requirement):
+    try:
+        found = distribution(re.match(r"[\w.-]+", requirement)[0])
+    except PackageNotFoundError:
+        return False
+    # pip writes INSTALLER after a package's other files: without it, pip was killed in between.
+    return not made_by_path_sh or found.read_text("METADATA") is None or found.read_text("INSTALLER") is not None
+
+
+print(*(requirement for requirement in dict.fromkeys(wanted) if not is_held(requirement)), sep="\n")
 PYTHON
 }
 
 # Prints the first Python of version 3.11 or later that can make an environment.
 _kq_find_python() {
   local python found=""
-  for python in python3 python3.11 python3.12 python3.13; do
+  for python in python3 python3.11 python3.12 python3.13 python3.14; do
     command -v "$python" >/dev/null 2>&1 || continue
     found=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || continue
@@ -54,63 +73,110 @@ _kq_find_python() {
   return 1
 }
 
-# Makes or completes the environment: _kq_make ROOT EXTRA... Runs with the lock held.
-# .venv.unfinished lies there while the environment is in the making, so that a killed run is begun again.
-_kq_make() {
-  local root=$1 python extras quiet=-q
-  shift
-  [ -t 2 ] && quiet=--progress-bar=on
-  extras=$(IFS=,; echo "$*")
-  if [ ! -e "$root/.venv.unfinished" ] && [ -x "$root/.venv/bin/python3" ] \
-    && _kq_holds "$root/.venv/bin/python3" "$@" && cmp -s "$root/constraints.txt" "$root/.venv/constraints.txt"; then
-    return 0 # another recipe made it while this one waited
-  fi
-  if [ -e "$root/.venv.unfinished" ] || [ ! -x "$root/.venv/bin/python3" ]; then
-    python=$(_kq_find_python) || return 1
-    _kq_say "making the Python environment $root/.venv with $python, once (some minutes)"
-    touch "$root/.venv.unfinished" || return 1
-    "$python" -m venv --clear "$root/.venv" || { _kq_say "$python -m venv failed, as it says above"; return 1; }
+# Makes an environment that can install packages: _kq_make_venv ENVIRONMENT
+_kq_make_venv() {
+  local environment=$1 python options=()
+  python=$(_kq_find_python) || return 1
+  if [ -e "$environment/kaldi_quant.made" ]; then
+    _kq_say "the Python of $environment does not work any more: $python takes its place"
+    [ -x "$environment/bin/python3" ] || rm -f "$environment"/bin/python* # links to what is gone
   else
-    _kq_say "adding packages to $root/.venv (extras: $extras)"
-    touch "$root/.venv.unfinished" || return 1
+    _kq_say "making the Python environment $environment with $python, once (some minutes)"
+    options=(--clear) # nothing can run in an environment that was never finished
   fi
-  python=$root/.venv/bin/python3
-  # torch first and by itself: it is the largest, and its pin alone decides which build pip's index gives.
-  "$python" -m pip install --disable-pip-version-check "$quiet" -c "$root/constraints.txt" torch \
-    && "$python" -m pip install --disable-pip-version-check "$quiet" -c "$root/constraints.txt" -e "$root[$extras]" \
-    && cp "$root/constraints.txt" "$root/.venv/constraints.txt" \
-    && rm -f "$root/.venv.unfinished" && return 0
-  _kq_say "pip could not install the packages, as it says above; the next run tries again"
+  if ! "$python" -m venv "${options[@]}" "$environment"; then
+    _kq_say "$python -m venv failed, as it says above"
+    return 1
+  fi
+  touch "$environment/kaldi_quant.made"
+}
+
+# Makes or completes an environment: _kq_complete ROOT ENVIRONMENT EXTRA... Runs with the lock held.
+_kq_complete() {
+  local root=$1 environment=$2 python=$2/bin/python3 listed missing=() folder quiet=-q
+  shift 2
+  [ ! -t 2 ] || quiet=--progress-bar=on
+  if [ ! -e "$environment/kaldi_quant.made" ] || ! "$python" -m pip --version >/dev/null 2>&1; then
+    _kq_make_venv "$environment" || return 1
+  fi
+  listed=$(_kq_missing "$python" "$root" "$@") || { _kq_say "$listed"; return 1; }
+  [ -z "$listed" ] || mapfile -t missing <<<"$listed"
+  if [ "${#missing[@]}" -gt 0 ]; then
+    _kq_say "adding packages to $environment: ${missing[*]}"
+    # What pip was killed in the middle of, it would take for installed.
+    for folder in "$environment"/lib/python3*/site-packages/*.dist-info; do
+      [ -e "$folder/INSTALLER" ] || rm -rf "$folder"
+    done
+  fi
+  if { [ "${#missing[@]}" -eq 0 ] ||
+    "$python" -m pip install --disable-pip-version-check "$quiet" -c "$root/constraints.txt" "${missing[@]}"; } &&
+    { [ -x "$environment/bin/kaldi-quant" ] ||
+      "$python" -m pip install --disable-pip-version-check "$quiet" --no-deps -e "$root"; }; then
+    return 0
+  fi
+  _kq_say "pip could not install the packages, as it says above; what it did install is kept, and the next run goes on"
   return 1
+}
+
+# Makes the link .venv, and says which environments are left of earlier versions: _kq_link ROOT ENVIRONMENT
+_kq_link() {
+  local root=$1 environment=$2 other
+  # A folder of that name is the user's.
+  if [ "$root/.venv" -ef "$environment" ] || { [ -e "$root/.venv" ] && [ ! -L "$root/.venv" ]; }; then return 0; fi
+  ln -sfn "${environment##*/}" "$root/.venv"
+  for other in "$root"/.venv-*/; do
+    other=${other%/}
+    [ "$other" = "$environment" ] ||
+      _kq_say "$other holds the packages of another constraints.txt: remove it when nothing runs in it any more"
+  done
+}
+
+# True when a Python holds the packages: _kq_holds PYTHON ROOT EXTRA...
+_kq_holds() {
+  local missing
+  [ -x "$1" ] && missing=$(_kq_missing "$@" 2>/dev/null) && [ -z "$missing" ]
 }
 
 # Makes the environment ready and active: _kq_environment ROOT EXTRA...
 _kq_environment() {
-  local root=$1 active
+  local root=$1 active missing environment status=0
   shift
   active=${VIRTUAL_ENV:-${CONDA_PREFIX:-}}
-  if [ -n "$active" ] && [ "$active" != "$root/.venv" ]; then
-    if [ -x "$active/bin/python3" ] && _kq_holds "$active/bin/python3" "$@"; then
-      PATH=$active/bin:$PATH
-      return 0
-    fi
-    _kq_say "the active environment $active lacks packages of kaldi_quant: using $root/.venv"
+  environment=$(sha256sum <"$root/constraints.txt") || return 1
+  environment=$root/.venv-${environment:0:10}
+  if [ -n "$active" ] && [ ! "$active" -ef "$environment" ]; then
+    missing=$(_kq_missing "$active/bin/python3" "$root" "$@" 2>/dev/null) || status=$?
+    case $status in
+      0)
+        if [ -z "$missing" ]; then
+          PATH=$active/bin:$PATH
+          return 0
+        fi
+        missing="lacks ${missing//$'\n'/, }"
+        ;;
+      2) _kq_say "$missing"; return 1 ;;
+      3) missing="has a Python older than 3.11" ;;
+      *) missing="has no Python that works" ;;
+    esac
+    _kq_say "the active environment $active $missing: using $environment"
   fi
-  if [ -e "$root/.venv.unfinished" ] || ! cmp -s "$root/constraints.txt" "$root/.venv/constraints.txt" \
-    || ! _kq_holds "$root/.venv/bin/python3" "$@"; then
+  unset PYTHONHOME
+  if ! _kq_holds "$environment/bin/python3" "$root" "$@" || [ ! -x "$environment/bin/kaldi-quant" ]; then
     if ! { [ -w "$root" ] && : >>"$root/.venv.lock"; }; then
       _kq_say "cannot write $root to make .venv there: activate an environment that holds kaldi_quant"
       return 1
     fi
     # One recipe at a time; the lock goes with the process that holds it.
     (
-      if command -v flock >/dev/null 2>&1; then flock 9 || exit 1; fi
-      _kq_make "$root" "$@"
+      if command -v flock >/dev/null 2>&1 && ! flock -n 9; then
+        _kq_say "waiting for another recipe, which adds packages to $environment"
+        flock 9 || exit 1
+      fi
+      _kq_complete "$root" "$environment" "$@" && _kq_link "$root" "$environment"
     ) 9>"$root/.venv.lock" >&2 || return 1
   fi
-  export VIRTUAL_ENV=$root/.venv
-  PATH=$root/.venv/bin:$PATH
-  unset PYTHONHOME
+  export VIRTUAL_ENV=$environment
+  PATH=$environment/bin:$PATH
 }
 
 _kq_kaldi() {
@@ -138,4 +204,4 @@ command -v kaldi-quant >/dev/null 2>&1 || kaldi-quant() { python3 -m kaldi_quant
 # Kaldi's programs expect the order of bytes.
 export LC_ALL=C
 unset _kq_root
-unset -f _kq_say _kq_modules _kq_holds _kq_find_python _kq_make _kq_environment _kq_kaldi
+unset -f _kq_say _kq_missing _kq_find_python _kq_make_venv _kq_complete _kq_link _kq_holds _kq_environment _kq_kaldi

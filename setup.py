@@ -1,4 +1,4 @@
-"""Builds and installs kaldi_quant: ``pip install -c constraints.txt '.[decode,mfcc]'``."""
+"""Builds and installs kaldi_quant: ``pip install -c constraints.txt -e '.[decode,mfcc]'``."""
 
 import re
 from pathlib import Path
@@ -9,6 +9,9 @@ ROOT = Path(__file__).resolve().parent
 # Read, not imported: the package's requirements are not there yet when it is built.
 VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "kaldi_quant" / "__init__.py").read_text("utf-8"), re.M).group(1)
 
+# All that must be installed; no other place lists it. path.sh reads these lists from the text, so they are plain lists of
+# names. The versions are those of constraints.txt.
+REQUIRES = ["torch", "numpy", "scipy", "pyyaml", "click", "rich", "safetensors"]
 EXTRAS = {
     # Decoding and scoring without Kaldi: its lattice decoder, OpenFst, edit distance with bootstrap.
     "decode": ["kaldi-decoder", "kaldifst", "kaldialign"],
@@ -21,8 +24,9 @@ EXTRAS = {
     "torchao": ["torchao"],
     # Loads the models that this project writes, as a deployment would.
     "vosk": ["vosk"],
-    # kaldiio reads and writes archives independently of this project.
-    "test": ["pytest", "pytest-xdist", "hypothesis", "kaldiio"],
+    # All that the tests need; those of torchao and vosk are skipped without them. kaldiio reads and writes archives
+    # independently of this project.
+    "test": ["kaldi_quant[decode,mfcc,onnx,report]", "pytest", "pytest-xdist", "hypothesis", "kaldiio"],
     "dev": ["ruff", "mypy"],
 }
 
@@ -37,7 +41,7 @@ setup(
     packages=find_packages(include=["kaldi_quant", "kaldi_quant.*"]),
     package_data={"kaldi_quant": ["conf/ptq/*.yaml"]},
     python_requires=">=3.11",
-    install_requires=["torch", "numpy", "scipy", "pyyaml", "click", "rich", "safetensors"],
+    install_requires=REQUIRES,
     extras_require={**EXTRAS, "all": sorted({name for names in EXTRAS.values() for name in names})},
     entry_points={"console_scripts": ["kaldi-quant = kaldi_quant.cli.main:main"]},
     classifiers=[
