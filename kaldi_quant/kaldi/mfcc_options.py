@@ -15,6 +15,7 @@ from kaldi_quant.errors import FormatError, UsageError
 from kaldi_quant.kaldi.streams import open_stream
 
 WINDOW_TYPES = ("hamming", "hanning", "povey", "rectangular", "sine", "blackman")
+LOWEST_FREQUENCY, HIGHEST_FREQUENCY = 100, 1_000_000  # Hz
 _TRUE, _FALSE = ("true", "t", "1", ""), ("false", "f", "0")
 
 
@@ -157,8 +158,11 @@ def _check(options: MfccOptions) -> None:
             raise UsageError(f"--{key.replace('_', '-')}={value} is not a finite number")
     if options.window_type not in WINDOW_TYPES:
         raise UsageError(f"--window-type={options.window_type} is unknown: allowed are {', '.join(WINDOW_TYPES)}")
-    if not 100 <= options.sample_frequency <= 1e6:
-        raise UsageError(f"--sample-frequency={options.sample_frequency:g} must lie between 100 and 1000000 Hz")
+    if not LOWEST_FREQUENCY <= options.sample_frequency <= HIGHEST_FREQUENCY:
+        raise UsageError(
+            f"--sample-frequency={options.sample_frequency:g} must lie between {LOWEST_FREQUENCY} and "
+            f"{HIGHEST_FREQUENCY} Hz"
+        )
     if not (options.frame_length <= 10000 and options.window_samples() >= 2 and options.shift_samples() >= 1):
         raise UsageError(
             f"--frame-length={options.frame_length:g} and --frame-shift={options.frame_shift:g} are milliseconds: "
