@@ -19,7 +19,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO]
 
     Args:
         path: the final name; its folder is created where missing.
-        mode: ``"wb"`` for bytes, ``"w"`` for UTF-8 text.
+        mode: ``"wb"`` for bytes, ``"w"`` for UTF-8 text; bytes that were no UTF-8 when read are written as they were.
 
     Raises:
         DataError: the folder cannot be written, or the disk is full.
@@ -31,7 +31,8 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO]
     except OSError as error:
         raise DataError(f"cannot write {final}: {error.strerror or error}") from error
     try:
-        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as stream:
+        encoding, errors = (None, None) if "b" in mode else ("utf-8", "surrogateescape")
+        with os.fdopen(handle, mode, encoding=encoding, errors=errors) as stream:
             yield stream
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, final)

@@ -56,7 +56,7 @@ class Reader(ABC):
         """Reads a token: bytes up to the next white space, which is eaten."""
         begin, end = self._next_word()
         self.position = end + 1
-        return self.data[begin:end].decode("utf-8", "replace")
+        return decode(self.data[begin:end])
 
     def peek_token(self) -> str:
         """The next token, left in place; empty at the end of the file or where no token stands."""
@@ -83,10 +83,7 @@ class Reader(ABC):
             self.fail("the file ends in the middle of a line")
         text = self.data[self.position : end]
         self.position = end + 1
-        try:
-            return text.decode("utf-8").rstrip("\r")
-        except UnicodeDecodeError:
-            self.fail("a line that should be text is not UTF-8", end - len(text))
+        return decode(text).rstrip("\r")
 
     def count(self, what: str, smallest_item: int = 1) -> int:
         """Reads an int32 that counts items of at least ``smallest_item`` bytes each, all of which must still follow."""
