@@ -1,8 +1,8 @@
 """Text as Kaldi takes it: bytes, in which white space and digits are those of ASCII alone.
 
 Python's own ``split``, ``strip``, ``splitlines``, ``int`` and ``float`` know the spaces, line ends and digits of
-Unicode and more besides (``1_000``), so that a word with a no-break space would become two. Text becomes ``str`` in such
-a way that bytes which are no UTF-8, such as Latin-1's and GBK's, come out again as they went in.
+Unicode and more besides (``1_000``), so that a word with a no-break space would become two. Text becomes ``str`` in a
+way that lets bytes which are no UTF-8, such as Latin-1's and GBK's, come out again as they went in.
 
 Source: ``src/util/text-utils.h`` and ``text-utils.cc``.
 """
