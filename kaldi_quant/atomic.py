@@ -19,7 +19,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO]
 
     Args:
         path: the final name; its folder is created where missing.
-        mode: ``"wb"`` for bytes, ``"w"`` for UTF-8 text.
+        mode: ``"wb"`` for bytes, ``"w"`` for UTF-8 text; bytes that were no UTF-8 when read are written as they were.
 
     Raises:
         DataError: the folder cannot be written, or the disk is full.
@@ -29,7 +29,8 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO]
     temporary = final.parent / f".{final.name}.{secrets.token_hex(4)}.tmp"
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, mode.replace("w", "x"), encoding=None if "b" in mode else "utf-8") as stream:
+        encoding, errors = (None, None) if "b" in mode else ("utf-8", "surrogateescape")
+        with open(temporary, mode.replace("w", "x"), encoding=encoding, errors=errors) as stream:
             yield stream
         os.replace(temporary, final)
     except OSError as error:

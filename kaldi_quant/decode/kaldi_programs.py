@@ -18,6 +18,7 @@ from kaldi_quant.decode.wer import WER_LINE, Edits, WerResult
 from kaldi_quant.errors import DataError, KaldiQuantError
 from kaldi_quant.job_log import tail
 from kaldi_quant.kaldi.tables import read_matrices
+from kaldi_quant.kaldi.text import read_text, to_integer
 from kaldi_quant.progress import progress
 
 _FOLDERS = {
@@ -31,7 +32,8 @@ _FOLDERS = {
 _LMWT = "LMWT"
 _DONE = re.compile(r"Done (\d+) utterances, failed for (\d+)")
 _LEFT_OUT = re.compile(
-    r"(Not producing output for utterance|Zero-length utterance:|Failed to decode \S+ \S+ \S+) (\S+)(.*)"
+    r"(Not producing output for utterance|Zero-length utterance:|Failed to decode \S+ \S+ \S+) (\S+)(.*)",
+    re.ASCII,
 )
 _SER = re.compile(r"%SER \S+ \[ (\d+) / (\d+) \]")
 _ABSENT = re.compile(r"Scored \d+ sentences, (\d+) not present in hyp")
@@ -104,7 +106,7 @@ class KaldiBackend(Backend):
     def report(self, task: DecodeTask, job: int) -> JobReport | None:
         """What the log says."""
         log = task.log(job)
-        text = log.read_text("utf-8", "replace") if log.exists() else ""
+        text = read_text(log) if log.exists() else ""
         done = _DONE.search(text)
         if done is None:
             return None
@@ -144,7 +146,7 @@ class KaldiBackend(Backend):
         """``int2sym.pl``."""
         try:
             hypotheses = {
-                utterance: [task.symbols[int(word)] for word in words]
+                utterance: [task.symbols[to_integer(word)] for word in words]
                 for utterance, words in read_transcripts(numbers).items()
             }
         except (KeyError, ValueError) as error:
@@ -175,7 +177,7 @@ class KaldiBackend(Backend):
         command = [program, "--mode=present", references, f"ark:{hypotheses}", ">", str(output)]
         array = JobArray("ONE", [1], f"{task.scoring_dir}/log/wer_bootci.log", command, {})
         self._require(array, run_jobs(array, task.options.cmd, lambda: None))
-        text = output.read_text("utf-8")
+        text = read_text(output)
         output.unlink()
         return text
 
@@ -196,7 +198,7 @@ def parse_wer(path: Path) -> WerResult:
     Raises:
         DataError: the file holds something else.
     """
-    text = path.read_text("utf-8", "replace")
+    text = read_text(path)
     wer, ser, absent = WER_LINE.search(text), _SER.search(text), _ABSENT.search(text)
     if wer is None or ser is None or absent is None:
         raise DataError(f"{path}: expected the output of compute-wer, found {text[:80]!r}")

@@ -21,6 +21,7 @@ from kaldi_quant.decode.sweep import SweepPoint
 from kaldi_quant.decode.transcripts import parse_transcripts, read_transcripts
 from kaldi_quant.decode.wer import WerResult
 from kaldi_quant.errors import DataError
+from kaldi_quant.kaldi.text import decode, encode, read_text, strip
 from kaldi_quant.kaldi.text_tables import read_symbol_table, read_text_map
 
 _log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ def score(data_dir: str, graph_dir: str, decode_dir: str, options: ScoreOptions)
     read_text_map(text)
     folder = Path(decode_dir)
     lattices = find_lattices(folder)
-    filtered = _filter("ref")(text.read_text("utf-8"))
+    filtered = _filter("ref")(read_text(text))
     with atomic_write(folder / "scoring_kaldi" / "test_filt.txt", "w") as stream:
         stream.write(filtered)
     references = parse_transcripts(filtered, "the filtered references")
@@ -81,8 +82,8 @@ def find_lattices(folder: Path) -> list[Path]:
     if not found:
         raise DataError(f"{folder}: has no lat.JOB.gz; decode first")
     count = folder / "num_jobs"
-    jobs = count.read_text("utf-8", "replace").strip() if count.exists() else ""
-    if jobs.isdecimal() and set(found) != set(range(1, int(jobs) + 1)):
+    jobs = strip(read_text(count)) if count.exists() else ""
+    if jobs.isascii() and jobs.isdecimal() and set(found) != set(range(1, int(jobs) + 1)):
         raise DataError(f"{folder}: num_jobs says {jobs} but there are {len(found)} lat.JOB.gz; decode again")
     return [found[job] for job in sorted(found)]
 
@@ -102,10 +103,10 @@ def _filter(kind: str) -> Callable[[str], str]:
 
 
 def _run_filter(program: Path, text: str) -> str:
-    done = subprocess.run([f"./{program}"], input=text.encode(), stdout=subprocess.PIPE, check=False)
+    done = subprocess.run([f"./{program}"], input=encode(text), stdout=subprocess.PIPE, check=False)
     if done.returncode:
         raise DataError(f"{program} ended with status {done.returncode}")
-    return done.stdout.decode("utf-8", "replace")
+    return decode(done.stdout)
 
 
 def _write_details(task: ScoreTask, backend: Backend, point: SweepPoint, utt2spk: Path) -> None:

@@ -9,6 +9,7 @@ from kaldi_quant.kaldi.script_file import ScriptEntry, read_script
 from kaldi_quant.kaldi.specifiers import parse_rspecifier
 from kaldi_quant.kaldi.streams import is_pipe, open_stream, require_pipes
 from kaldi_quant.kaldi.table_entry import read_entry, read_key
+from kaldi_quant.kaldi.text import read_text, split_lines
 
 JOB = "JOB"
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -88,7 +89,7 @@ def leave_out(table: SplitTable, utterances: set[str]) -> SplitTable:
         return table
     places = {}
     for job in range(1, table.jobs + 1):
-        for line in Path(parse_rspecifier(table.of(job)).filename).read_text("utf-8").splitlines():
+        for line in split_lines(read_text(parse_rspecifier(table.of(job)).filename)):
             utterance, _, place = line.partition(" ")
             if utterance not in utterances:
                 places[utterance] = place

@@ -1,10 +1,10 @@
 """Transcripts as Kaldi's tables of text: ``utterance word word …``."""
 
 import os
-from pathlib import Path
 
 from kaldi_quant.decode.wer import Transcripts
 from kaldi_quant.errors import FormatError
+from kaldi_quant.kaldi.text import read_text, split_lines, split_words
 
 
 def format_transcripts(transcripts: Transcripts) -> str:
@@ -19,10 +19,8 @@ def parse_transcripts(text: str, name: str) -> Transcripts:
         FormatError: a line is blank, or an utterance stands twice.
     """
     transcripts: Transcripts = {}
-    for number, line in enumerate(text.split("\n")[: text.count("\n") + (not text.endswith("\n"))], 1):
-        words = line.split()
-        if not words and not text:
-            continue
+    for number, line in enumerate(split_lines(text), 1):
+        words = split_words(line)
         if not words or words[0] in transcripts:
             problem = f"the utterance {words[0]} stands here again" if words else "a blank line"
             raise FormatError(f"{name}, line {number}", None, problem)
@@ -36,9 +34,4 @@ def read_transcripts(path: str | os.PathLike[str]) -> Transcripts:
     Raises:
         FormatError: the file is missing or malformed.
     """
-    try:
-        return parse_transcripts(Path(path).read_text("utf-8"), os.fspath(path))
-    except OSError as error:
-        raise FormatError(os.fspath(path), None, f"cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise FormatError(os.fspath(path), error.start, "is not UTF-8") from error
+    return parse_transcripts(read_text(path), os.fspath(path))

@@ -11,6 +11,7 @@ import numpy as np
 
 from kaldi_quant.decode.wer import Transcripts
 from kaldi_quant.errors import DataError
+from kaldi_quant.kaldi.text import encode
 
 NO_WORD = "***"  # stands beside an inserted or deleted word
 _SPEAKER_WIDTH, _COUNT_WIDTH = 15, 10
@@ -132,7 +133,7 @@ def per_speaker(aligned: list[AlignedUtterance], speaker_of: dict[str, str]) -> 
     width = max([_SPEAKER_WIDTH, *(len(speaker) for speaker in speaker_of.values())])
     lines = [f"{'SPEAKER':<{width}} id  " + " ".join(f"{column:>{_COUNT_WIDTH}}" for column in _COLUMNS)]
     total: Counter[str] = Counter()
-    for speaker in sorted(counts, key=lambda name: name.encode()):
+    for speaker in sorted(counts, key=encode):
         lines += _speaker_lines(speaker, counts[speaker], width)
         total += counts[speaker]
     return "".join(line + "\n" for line in [*lines, *_speaker_lines("SUM", total, width)])
@@ -162,5 +163,5 @@ def operations(aligned: list[AlignedUtterance]) -> str:
     for (reference, hypothesis), count in counts.items():
         name = _OPERATION_NAMES[_operation(reference, hypothesis)]
         line = f"{name:<12}  {reference:>{word_width}}    {hypothesis:>{word_width}}    {count:>{count_width}d}"
-        rows.append((name, -count, reference.encode(), hypothesis.encode(), line))
+        rows.append((name, -count, encode(reference), encode(hypothesis), line))
     return "".join(f"{row[-1]}\n" for row in sorted(rows))

@@ -25,6 +25,7 @@ from kaldi_quant.errors import DataError, KaldiQuantError
 from kaldi_quant.kaldi.fst import FstBytes, open_fst, read_fst_header
 from kaldi_quant.kaldi.lattice import CompactLattice
 from kaldi_quant.kaldi.tables import read_matrices
+from kaldi_quant.kaldi.text import encode
 from kaldi_quant.kaldi.transition_model import read_transition_model
 from kaldi_quant.processes import TerminatedError, signals_raise
 
@@ -101,7 +102,8 @@ def _best_cost(lattice: CompactLattice) -> float:
 
 
 def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
+    sys.stderr.buffer.write(encode(message + "\n"))
+    sys.stderr.flush()
 
 
 def run(specification: dict[str, Any], job: int) -> None:
@@ -124,7 +126,7 @@ def run(specification: dict[str, Any], job: int) -> None:
             except DataError as error:
                 _leave_out(utterance, str(error), left_out)
                 continue
-            stream.write(f"{utterance} ".encode() + lattice.to_bytes())
+            stream.write(encode(f"{utterance} ") + lattice.to_bytes())
             decoded += 1
     with atomic_write(out_dir / ".jobs" / f"decode.{job}.json", "w") as report:
         json.dump({"decoded": decoded, "left_out": left_out}, report)

@@ -11,7 +11,9 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-_TOKEN = re.compile(r"\s*([(),]|[^\s(),]+)")
+from kaldi_quant.kaldi.text import to_integer, to_real
+
+_TOKEN = re.compile(r"\s*([(),]|[^\s(),]+)", re.ASCII)
 _LONGEST = 100_000
 _DEEPEST = 100
 
@@ -198,17 +200,14 @@ class _Parser:
     def integer(self) -> int:
         word = self.take()
         try:
-            value = int(word)
+            return to_integer(word)
         except ValueError:
             raise ValueError(f"the descriptor {self.text[:80]!r} needs an integer where it has {word[:40]!r}") from None
-        if abs(value) >= 2**31:
-            raise ValueError(f"the descriptor {self.text[:80]!r} holds {value}, which is no 32-bit integer")
-        return value
 
     def real(self) -> float:
         word = self.take()
         try:
-            return float(word)
+            return to_real(word)
         except ValueError:
             raise ValueError(f"the descriptor {self.text[:80]!r} needs a number where it has {word[:40]!r}") from None
 

@@ -103,7 +103,7 @@ class _Window:
 def _read_key(reader: Reader) -> str:
     begin = reader.position
     key = reader.token()
-    if "\0" in key or "\ufffd" in key:
+    if "\0" in key:
         reader.fail("expected an example's key, found binary data", begin)
     # The byte behind the key is a space, or where the text form follows perhaps a new line.
     return key

@@ -13,6 +13,7 @@ import numpy as np
 from kaldi_quant.errors import DataError, FormatError
 from kaldi_quant.kaldi.fst import FstBytes
 from kaldi_quant.kaldi.lattice import CompactLattice, assemble
+from kaldi_quant.kaldi.text import decode, split_lines, split_words, to_integer, to_real
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _LONGEST_KEY = 4096
@@ -60,14 +61,14 @@ def _read_key(source: FstBytes) -> str:
     if end <= begin or end + 1 >= len(source.data) or len(key.split()) != 1 or b"\0" in key:
         source.fail("expected an utterance, a space and a lattice")
     source.position = end + 1
-    return key.decode("utf-8", "replace")
+    return decode(key)
 
 
 def _read_text(source: FstBytes) -> CompactLattice:
     """Reads the text form: an empty rest of a line, one line per arc or final state, and an empty line."""
     begin = source.position
     end = source.data.find(b"\n\n", begin)
-    lines = source.data[begin + 1 : end + 1 if end >= 0 else None].splitlines()
+    lines = split_lines(decode(bytes(source.data[begin + 1 : end + 1 if end >= 0 else None])))
     source.position = min(end + 2 if end >= 0 else len(source.data), len(source.data))
     try:
         states, start = _parse(lines)
@@ -91,27 +92,27 @@ def _read_text(source: FstBytes) -> CompactLattice:
     return lattice
 
 
-def _parse(lines: list[bytes]) -> tuple[list[tuple[Cost, list[int], list[Arc]]], int]:
+def _parse(lines: list[str]) -> tuple[list[tuple[Cost, list[int], list[Arc]]], int]:
     """The states, (final costs, their string, arcs), and the start state, which is that of the first line."""
     finals: dict[int, tuple[Cost, list[int]]] = {}
     arcs: dict[int, list[Arc]] = {}
     start, largest = -1, -1
     # An arc of the compact form has four columns, the last with a comma; of the other form, five, or four without it.
-    compact = not any(len(line.split()) > 3 and b"," not in line.split()[3] for line in lines)
-    for line in lines:
-        columns = line.split()
-        state = int(columns[0])
+    rows = [split_words(line) for line in lines]
+    compact = not any(len(columns) > 3 and "," not in columns[3] for columns in rows)
+    for columns in rows:
+        state = to_integer(columns[0])
         start = state if start < 0 else start
         if len(columns) <= 2:
             finals[state] = _weight(columns[1]) if len(columns) == 2 else ((0.0, 0.0), [])
         else:
-            nextstate, label = int(columns[1]), int(columns[2])
+            nextstate, label = to_integer(columns[1]), to_integer(columns[2])
             if compact:
                 cost, string = _weight(columns[3]) if len(columns) == 4 else ((0.0, 0.0), [])
                 arcs.setdefault(state, []).append((nextstate, label, cost, string))
             else:
                 cost, _ = _weight(columns[4]) if len(columns) == 5 else ((0.0, 0.0), [])
-                arcs.setdefault(state, []).append((nextstate, int(columns[3]), cost, [label] if label else []))
+                arcs.setdefault(state, []).append((nextstate, to_integer(columns[3]), cost, [label] if label else []))
             largest = max(largest, nextstate)
         largest = max(largest, state)
         if min(state, largest) < 0 or largest > 2 * len(lines):
@@ -120,7 +121,8 @@ def _parse(lines: list[bytes]) -> tuple[list[tuple[Cost, list[int], list[Arc]]],
     return [(*finals.get(state, infinite), arcs.get(state, [])) for state in range(largest + 1)], start
 
 
-def _weight(text: bytes) -> tuple[Cost, list[int]]:
+def _weight(text: str) -> tuple[Cost, list[int]]:
     """Takes ``graph,acoustic`` or ``graph,acoustic,1_2_3`` apart."""
-    graph, acoustic, *rest = text.split(b",")
-    return (float(graph), float(acoustic)), [int(word) for word in rest[0].split(b"_")] if rest and rest[0] else []
+    graph, acoustic, *rest = text.split(",")
+    string = [to_integer(word) for word in rest[0].split("_")] if rest and rest[0] else []
+    return (to_real(graph), to_real(acoustic)), string

@@ -6,8 +6,9 @@ Source: ``src/feat/feature-mfcc.cc``; computed by kaldi-native-fbank, which is K
 import numpy as np
 
 from kaldi_quant.errors import DataError, MissingDependencyError
-from kaldi_quant.kaldi.mfcc_options import MfccOptions
-from kaldi_quant.kaldi.waves import Wave
+from kaldi_quant.kaldi.mfcc_options import HIGHEST_FREQUENCY, LOWEST_FREQUENCY, MfccOptions
+from kaldi_quant.kaldi.resample import resample
+from kaldi_quant.kaldi.wave_reader import WaveData
 
 try:
     import kaldi_native_fbank
@@ -28,41 +29,38 @@ class Mfcc:
         self.options = options
         self._native = _native_options(options)
 
-    def compute(self, utterance: str, wave: Wave) -> np.ndarray:
+    def compute(self, utterance: str, wave: WaveData) -> np.ndarray:
         """The features of one utterance.
 
         Args:
             utterance: for messages.
-            wave: audio at the sampling frequency of the options; of several channels the chosen one is used.
+            wave: audio, which is resampled where it has another sampling frequency than the options and they allow it;
+                of several channels the chosen one is used.
 
         Returns:
             (frames, num_ceps) float32.
 
         Raises:
-            DataError: the audio has another sampling frequency, is too short, or lacks the channel.
+            DataError: the audio has another sampling frequency and may not be resampled, is too short, or lacks the
+                channel.
         """
         options = self.options
-        if wave.rate != options.sample_frequency:
-            raise DataError(
-                f"utterance {utterance}: sampled at {wave.rate} Hz and not at --sample-frequency="
-                f"{options.sample_frequency:g}: resample it first"
-            )
         if wave.samples.shape[1] < options.min_duration * wave.rate:
             raise DataError(f"utterance {utterance}: shorter than --min-duration={options.min_duration:g} s")
-        samples = self._channel(utterance, wave).astype(np.float32)
+        samples = self._resampled(utterance, self._channel(utterance, wave).astype(np.float32), wave.rate)
         # Fewer would be no frame, or one that is reflected from almost nothing.
         shortest = options.window_samples() if options.snip_edges else options.shift_samples()
         if len(samples) < shortest:
             raise DataError(f"utterance {utterance}: {len(samples)} samples are too few, one frame needs {shortest}")
         extractor = kaldi_native_fbank.OnlineMfcc(self._native)
-        extractor.accept_waveform(wave.rate, samples)
+        extractor.accept_waveform(options.sample_frequency, samples)
         extractor.input_finished()
         features = np.stack([extractor.get_frame(frame) for frame in range(extractor.num_frames_ready)])
         if options.subtract_mean:
             features = features - features.mean(axis=0, dtype=np.float32)
         return features.astype(np.float32, copy=False)
 
-    def _channel(self, utterance: str, wave: Wave) -> np.ndarray:
+    def _channel(self, utterance: str, wave: WaveData) -> np.ndarray:
         """The samples of the chosen channel; the first one where none is chosen."""
         channel = max(self.options.channel, 0)
         if channel >= len(wave.samples):
@@ -70,6 +68,27 @@ class Mfcc:
                 f"utterance {utterance}: has {len(wave.samples)} channels, and --channel={channel} is asked for"
             )
         return wave.samples[channel]
+
+    def _resampled(self, utterance: str, samples: np.ndarray, rate: int) -> np.ndarray:
+        """The samples (samples,) float32 at the sampling frequency of the options."""
+        options = self.options
+        wanted = options.sample_frequency
+        if rate == wanted:
+            return samples
+        option, allowed = "--allow-upsample", options.allow_upsample
+        if rate > wanted:
+            option, allowed = "--allow-downsample", options.allow_downsample
+        if not allowed:
+            raise DataError(
+                f"utterance {utterance}: sampled at {rate} Hz and not at --sample-frequency={wanted:g}: "
+                f"{option}=true resamples it"
+            )
+        if wanted != int(wanted) or not LOWEST_FREQUENCY <= rate <= HIGHEST_FREQUENCY:
+            raise DataError(
+                f"utterance {utterance}: from {rate} to {wanted:g} Hz cannot be resampled: expected whole numbers from "
+                f"{LOWEST_FREQUENCY} to {HIGHEST_FREQUENCY}"
+            )
+        return resample(samples, rate, int(wanted))
 
 
 def _native_options(options: MfccOptions) -> "kaldi_native_fbank.MfccOptions":

@@ -6,6 +6,7 @@ Source: ``src/featbin/compute-mfcc-feats.cc``; ``feature-mfcc.h``, ``feature-win
 
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -13,8 +14,10 @@ import numpy as np
 
 from kaldi_quant.errors import FormatError, UsageError
 from kaldi_quant.kaldi.streams import open_stream
+from kaldi_quant.kaldi.text import decode, strip, to_integer, to_real
 
 WINDOW_TYPES = ("hamming", "hanning", "povey", "rectangular", "sine", "blackman")
+LOWEST_FREQUENCY, HIGHEST_FREQUENCY = 100, 1_000_000  # Hz
 _TRUE, _FALSE = ("true", "t", "1", ""), ("false", "f", "0")
 
 
@@ -96,17 +99,17 @@ def read_mfcc_config(path: str | os.PathLike[str], options: MfccOptions | None =
         number = 0
         while line := stream.read_line(1 << 16):
             number += 1
-            text = line.decode("utf-8", "replace").split("#", 1)[0].strip()
+            text = strip(decode(line).split("#", 1)[0])
             if not text:
                 continue
             option, equals, value = text.partition("=")
-            key = option.strip().removeprefix("--").replace("-", "_").lower()
+            key = strip(option).removeprefix("--").replace("-", "_").lower()
             if not text.startswith("--") or key not in _KINDS:
                 message = f"expected an option such as --num-ceps=40, found {text[:60]!r}; allowed are {_allowed()}"
                 raise FormatError(f"{name}, line {number}", None, message)
             if not equals and _KINDS[key] is not bool:
                 raise FormatError(f"{name}, line {number}", None, f"{option} needs a value, such as {_default(key)}")
-            values[key] = _convert(key, value.strip(), f"{name}, line {number}")
+            values[key] = _convert(key, strip(value), f"{name}, line {number}")
     finally:
         stream.close()
     return replace(options or MfccOptions(), **values)
@@ -119,13 +122,14 @@ def _convert(key: str, text: str, where: str) -> Any:
             return text.lower() in _TRUE
         raise FormatError(where, None, f"--{key.replace('_', '-')} must be true or false, found {text[:40]!r}")
     try:
-        return kind(text)
+        return _PARSERS[kind](text)
     except ValueError:
         what = "an integer" if kind is int else "a number"
         raise FormatError(where, None, f"--{key.replace('_', '-')} must be {what}, found {text[:40]!r}") from None
 
 
 _KINDS: dict[str, type] = {field.name: type(field.default) for field in fields(MfccOptions)}
+_PARSERS: dict[type, Callable[[str], Any]] = {int: to_integer, float: to_real, str: str}
 # Options that compute-mfcc-feats has and this project does not: the only value that each may have.
 _UNSUPPORTED: dict[str, Any] = {
     "output_format": "kaldi",
@@ -157,8 +161,11 @@ def _check(options: MfccOptions) -> None:
             raise UsageError(f"--{key.replace('_', '-')}={value} is not a finite number")
     if options.window_type not in WINDOW_TYPES:
         raise UsageError(f"--window-type={options.window_type} is unknown: allowed are {', '.join(WINDOW_TYPES)}")
-    if not 100 <= options.sample_frequency <= 1e6:
-        raise UsageError(f"--sample-frequency={options.sample_frequency:g} must lie between 100 and 1000000 Hz")
+    if not LOWEST_FREQUENCY <= options.sample_frequency <= HIGHEST_FREQUENCY:
+        raise UsageError(
+            f"--sample-frequency={options.sample_frequency:g} must lie between {LOWEST_FREQUENCY} and "
+            f"{HIGHEST_FREQUENCY} Hz"
+        )
     if not (options.frame_length <= 10000 and options.window_samples() >= 2 and options.shift_samples() >= 1):
         raise UsageError(
             f"--frame-length={options.frame_length:g} and --frame-shift={options.frame_shift:g} are milliseconds: "

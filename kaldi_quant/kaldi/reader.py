@@ -11,16 +11,19 @@ import re
 import struct
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import numpy as np
 
 from kaldi_quant.errors import FormatError
+from kaldi_quant.kaldi.text import decode, to_integer, to_real
 
 Floats = type[np.float32] | type[np.float64]
 
 _SPACE = b" \t\n\r\v\f"
 _LONGEST_TOKEN = 1000
+_LONGEST_NUMBER = 100
 _FLOAT_TYPES: dict[bytes, np.dtype[Any]] = {b"F": np.dtype("<f4"), b"D": np.dtype("<f8")}
 
 
@@ -53,7 +56,7 @@ class Reader(ABC):
         """Reads a token: bytes up to the next white space, which is eaten."""
         begin, end = self._next_word()
         self.position = end + 1
-        return self.data[begin:end].decode("utf-8", "replace")
+        return decode(self.data[begin:end])
 
     def peek_token(self) -> str:
         """The next token, left in place; empty at the end of the file or where no token stands."""
@@ -80,10 +83,7 @@ class Reader(ABC):
             self.fail("the file ends in the middle of a line")
         text = self.data[self.position : end]
         self.position = end + 1
-        try:
-            return text.decode("utf-8").rstrip("\r")
-        except UnicodeDecodeError:
-            self.fail("a line that should be text is not UTF-8", end - len(text))
+        return decode(text).rstrip("\r")
 
     def count(self, what: str, smallest_item: int = 1) -> int:
         """Reads an int32 that counts items of at least ``smallest_item`` bytes each, all of which must still follow."""
@@ -228,7 +228,7 @@ class BinaryReader(Reader):
 class TextReader(Reader):
     """Reads Kaldi's text form."""
 
-    def _number(self, parse: type, what: str, position: int, text: str) -> np.floating | int:
+    def _number(self, parse: Callable[[str], int | float], what: str, position: int, text: str) -> int | float:
         try:
             return parse(text)
         except ValueError:
@@ -236,14 +236,14 @@ class TextReader(Reader):
 
     def int32(self) -> int:
         position = self.position
-        value = int(self._number(int, "an integer", position, self.token()))
+        value = int(self._number(_to_long, "an integer", position, self.token()))
         if not -(2**31) <= value < 2**31:
             self.fail(f"expected a 32-bit integer, found {value}", position)
         return value
 
     def uint32(self) -> int:
         position = self.position
-        value = int(self._number(int, "an unsigned integer", position, self.token()))
+        value = int(self._number(_to_long, "an unsigned integer", position, self.token()))
         if not 0 <= value < 2**32:
             self.fail(f"expected an unsigned 32-bit integer, found {value}", position)
         return value
@@ -253,13 +253,13 @@ class TextReader(Reader):
 
     def float32(self) -> np.floating:
         position = self.position
-        value = self._number(float, "a number", position, self.token())
+        value = self._number(to_real, "a number", position, self.token())
         with np.errstate(over="ignore"):
             return np.float32(value)
 
     def float64(self) -> np.floating:
         position = self.position
-        return np.float64(self._number(float, "a number", position, self.token()))
+        return np.float64(self._number(to_real, "a number", position, self.token()))
 
     def _brackets(self, what: str) -> bytes:
         """Reads ``[ … ]`` and the newline behind it; returns what stands between the brackets."""
@@ -280,17 +280,25 @@ class TextReader(Reader):
         words = body.replace(separator, b" ").split() if separator else body.split()
         try:
             if kind is np.int32:
-                return np.array([int(word) for word in words], dtype=np.int32)
+                return np.array([to_integer(decode(word)) for word in words], dtype=np.int32)
+            # numpy takes what Python takes, and makes room for the longest word everywhere.
+            if b"_" in body or b"\0" in body or max(map(len, words), default=0) > _LONGEST_NUMBER:
+                raise ValueError
             with np.errstate(over="ignore"):
                 return np.array(words, dtype=np.bytes_).astype(kind) if words else np.zeros(0, kind)
         except (ValueError, OverflowError):
             self.fail(f"{what} holds something that is not a number")
 
     def vector(self, kind: Floats = np.float32) -> np.ndarray:
-        return self._parse(self._brackets("a vector"), "a vector", kind)
+        position = self.position
+        body = self._brackets("a vector")
+        if b"\n" in body.strip():
+            self.fail("expected a vector, which stands on one line, found a matrix", position)
+        return self._parse(body, "a vector", kind)
 
     def matrix(self, kind: Floats = np.float32) -> np.ndarray:
-        rows = [row for row in self._brackets("a matrix").split(b"\n") if row.strip()]
+        body = self._brackets("a matrix").replace(b";", b"\n")
+        rows = [row for row in body.split(b"\n") if row.strip()]
         if not rows:
             return np.zeros((0, 0), kind)
         columns = {len(row.split()) for row in rows}
@@ -311,6 +319,10 @@ class TextReader(Reader):
 _WORD = re.compile(rb"[ \t\n\r\v\f]*([^ \t\n\r\v\f]+)")
 _OPENING = re.compile(rb"[ \t\n\r\v\f]*\[")
 _NEWLINE = re.compile(rb"\r?\n")
+
+
+def _to_long(text: str) -> int:
+    return to_integer(text, 64)
 
 
 def _shorten(text: str) -> str:

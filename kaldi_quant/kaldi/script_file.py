@@ -19,11 +19,11 @@ import numpy as np
 
 from kaldi_quant.errors import DataError, FormatError
 from kaldi_quant.kaldi.streams import is_pipe, open_stream
-from kaldi_quant.kaldi.text_tables import split_lines
+from kaldi_quant.kaldi.text_tables import read_lines
 
 _LINE = re.compile(r"\s*(\S+)\s+(\S|\S.*\S)\s*", re.ASCII)
-_PLACE = re.compile(r"(?P<file>.+?)(?::(?P<offset>\d+))?(?:\[(?P<range>[^\[\]]*)\])?")
-_RANGE = re.compile(r"(?:(\d+):(\d+)|:)(?:,(?:(\d+):(\d+)|:))?")
+_PLACE = re.compile(r"(?P<file>.+?)(?::(?P<offset>\d+))?(?:\[(?P<range>[^\[\]]*)\])?", re.ASCII)
+_RANGE = re.compile(r"(?:(\d+):(\d+)|:)(?:,(?:(\d+):(\d+)|:))?", re.ASCII)
 # From <experiment>/data/test/split8/1/feats.scp up to <experiment>.
 _FOLDERS_ABOVE = 4
 # Kaldi's tolerance for segments whose last frame was rounded up.
@@ -85,7 +85,7 @@ def read_script(filename: str, allow_pipes: bool = False) -> dict[str, ScriptEnt
     """
     stream = open_stream(filename, allow_pipes)
     try:
-        lines = split_lines(stream)
+        lines = read_lines(stream)
     finally:
         stream.close()
     entries: dict[str, ScriptEntry] = {}

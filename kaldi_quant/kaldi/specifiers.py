@@ -6,6 +6,7 @@ Source: ``ClassifyRspecifier`` and ``ClassifyWspecifier`` in ``src/util/kaldi-ta
 from dataclasses import dataclass
 
 from kaldi_quant.errors import UsageError
+from kaldi_quant.kaldi.text import strip
 
 _READ_OPTIONS = {"b", "t", "o", "no", "p", "np", "s", "ns", "cs", "ncs", "bg"}
 _WRITE_OPTIONS = {"b", "t", "f", "nf", "p"}
@@ -88,10 +89,10 @@ def parse_wspecifier(text: str) -> Wspecifier:
 def _split(text: str, allowed: set[str], expected: str) -> tuple[list[str], list[str], str]:
     """The kinds (ark, scp) and the options before the colon, both in order, and what follows the colon."""
     prefix, colon, filename = text.partition(":")
-    words = [word.strip() for word in prefix.split(",")]
+    words = [strip(word) for word in prefix.split(",")]
     if not colon or not {"ark", "scp"} & set(words):
         raise UsageError(f"expected {expected}, found {text!r}")
-    if filename != filename.strip():
+    if filename != strip(filename):
         raise UsageError(f"{text!r}: the file name begins or ends with white space")
     options = [word for word in words if word not in ("ark", "scp")]
     unknown = [word for word in options if word not in allowed]

@@ -5,6 +5,7 @@ checked against the bytes that are left; where a stream's length is unknown, mem
 Source: ``ClassifyRxfilename`` in ``src/util/kaldi-io.cc``.
 """
 
+import contextlib
 import gzip
 import io
 import os
@@ -15,10 +16,13 @@ import zlib
 from typing import BinaryIO, NoReturn, cast
 
 from kaldi_quant.errors import FormatError, UsageError
+from kaldi_quant.kaldi.text import SPACE
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _CHUNK = 1 << 20
-_SPACE = b" \t\n\r\v\f"
+_SECONDS_TO_END = 1.0
+_LONGEST_REST = 1 << 24
+_SPACE = SPACE.encode()
 
 
 class ByteStream:
@@ -40,6 +44,11 @@ class ByteStream:
         self._size = size
         self._process = process
 
+    @property
+    def is_command(self) -> bool:
+        """True for the output of a command."""
+        return self._process is not None
+
     def fail(self, message: str, position: int | None = None) -> NoReturn:
         """Raises FormatError at ``position``, by default the current one."""
         raise FormatError(self.name, self.position if position is None else position, message)
@@ -60,7 +69,7 @@ class ByteStream:
             self.fail(f"{what} needs {number} bytes, and {max(self._size - self.position, 0)} are left")
         data = self.read_up_to(number)
         if len(data) < number:
-            self.fail(f"{what} needs {number} bytes, and {len(data)} are left", begin)
+            self._fail_at_end(f"{what} needs {number} bytes, and {len(data)} are left", begin)
         return data
 
     def read_up_to(self, number: int) -> bytearray:
@@ -69,6 +78,20 @@ class ByteStream:
         while piece := self.read(min(number - len(data), _CHUNK)):
             data += piece
         return data
+
+    def skip(self, number: int, what: str) -> None:
+        """Goes over ``number`` bytes; FormatError names ``what`` where the stream holds fewer."""
+        begin, left = self.position, number
+        if self._size is not None:
+            if number > self._size - self.position:
+                self.fail(f"{what} needs {number} bytes, and {max(self._size - self.position, 0)} are left")
+            self._source.seek(self.position + number)
+            self.position += number
+            return
+        while left and (piece := self.read(min(left, _CHUNK))):
+            left -= len(piece)
+        if left:
+            self._fail_at_end(f"{what} needs {number} bytes, and {number - left} are left", begin)
 
     def read_line(self, limit: int) -> bytes:
         """Bytes up to and including the next newline, at most ``limit``."""
@@ -86,10 +109,28 @@ class ByteStream:
         except (OSError, EOFError, zlib.error) as error:
             self._fail_reading(error)
 
-    def read_word(self, longest: int, what: str) -> bytes:
-        """Skips white space and reads up to the next white space, which stays; empty where the stream has ended."""
+    def read_through(self, end: bytes, allowed: bytes, what: str) -> bytearray:
+        """Bytes up to and including the byte ``end``, or to the end of the stream; ``what`` consists of ``allowed``."""
+        data = bytearray()
+        while piece := self.peek(_CHUNK):
+            length = piece.find(end) + 1 or len(piece)
+            strange = piece[:length].translate(None, allowed + end)
+            if strange:
+                position = self.position + piece.index(strange[:1])
+                self.fail(f"expected {what}, found {_printable(piece[piece.index(strange[:1]) :])}", position)
+            data += self.read(length)
+            if data.endswith(end):
+                break
+        return data
+
+    def skip_space(self) -> None:
+        """Goes over white space."""
         while (byte := self.peek(1)) and byte in _SPACE:
             self.read(1)
+
+    def read_word(self, longest: int, what: str) -> bytes:
+        """Skips white space and reads up to the next white space, which stays; empty where the stream has ended."""
+        self.skip_space()
         word = bytearray()
         while (byte := self.peek(1)) and byte not in _SPACE:
             if len(word) == longest:
@@ -118,26 +159,45 @@ class ByteStream:
             self._process.wait()
 
     def finish(self) -> None:
-        """Closes a stream that was read to its end; raises FormatError where its command failed."""
-        if self._process is not None and (status := self._process.wait()) != 0:
-            raise FormatError(self.name, None, f"the command ended with status {status}")
+        """Closes a stream of which all that is needed was read; raises FormatError where its command failed."""
+        if self._process is not None:
+            # A command that still has something to say waits until it is heard; one that says too much is stopped.
+            heard = 0
+            while heard < _LONGEST_REST and (piece := self.read(_CHUNK)):
+                heard += len(piece)
+            if heard < _LONGEST_REST and (status := self._process.wait()) != 0:
+                raise FormatError(self.name, None, f"the command ended with status {status}")
         self.close()
+
+    def _fail_at_end(self, message: str, position: int) -> NoReturn:
+        """The stream holds less than it should; a command that failed is the better explanation."""
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                if (status := self._process.wait(_SECONDS_TO_END)) != 0:
+                    raise FormatError(self.name, None, f"the command ended with status {status}")
+        self.fail(message, position)
 
     def _fail_reading(self, error: Exception) -> NoReturn:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise FormatError(self.name, self.position, f"cannot be read: {reason}") from error
 
 
+def _printable(data: bytes) -> str:
+    """A quotation of the word with which data begins."""
+    return repr(data.split(None, 1)[0][:20].decode("ascii", "backslashreplace"))
+
+
 def is_pipe(filename: str) -> bool:
     """True for a command whose output is read, which Kaldi marks by a ``|`` at the end."""
-    return filename.rstrip().endswith("|")
+    return filename.rstrip(SPACE).endswith("|")
 
 
 def require_pipes(command: str, allow_pipes: bool, origin: str = "") -> None:
     """Raises UsageError unless commands may run; ``origin`` says where the command was found."""
     if not allow_pipes:
         raise UsageError(
-            f"{origin}the command {command.strip()!r} is not run: give --allow-pipes if you trust where it comes from"
+            f"{origin}the command {command.strip(SPACE)!r} is not run: give --allow-pipes if you trust where it "
+            "comes from"
         )
 
 
@@ -152,10 +212,10 @@ def open_stream(filename: str, allow_pipes: bool = False) -> ByteStream:
         return ByteStream(sys.stdin.buffer, "standard input")
     if is_pipe(filename):
         require_pipes(filename, allow_pipes)
-        command = filename.rstrip().removesuffix("|")
+        command = filename.rstrip(SPACE).removesuffix("|")
         process = subprocess.Popen(command, shell=True, stdout=subprocess.PIPE)
         assert process.stdout is not None
-        return ByteStream(cast(BinaryIO, process.stdout), filename.strip(), process=process)
+        return ByteStream(cast(BinaryIO, process.stdout), filename.strip(SPACE), process=process)
     try:
         source = open(filename, "rb")  # noqa: SIM115 - the stream owns it
         status = os.fstat(source.fileno())

@@ -23,6 +23,7 @@ from kaldi_quant.kaldi.fst import (
 )
 from kaldi_quant.kaldi.fst_properties import EXPANDED, MUTABLE, compute_properties
 from kaldi_quant.kaldi.reader import BinaryReader, Reader
+from kaldi_quant.kaldi.text import split_words, strip, to_integer, to_real
 from kaldi_quant.kaldi.writer import BinaryWriter, Writer
 
 COMPACT, VECTOR = "compact_acceptor", "vector"
@@ -191,18 +192,18 @@ def _vector_states(fst: Fst) -> bytes:
 def _read_text(reader: Reader) -> SupervisionFst:
     """Reads lines up to an empty one; the first of them names the start."""
     begin = reader.position
-    if reader.line().strip():
+    if strip(reader.line()):
         reader.fail("expected an FST, which begins with an empty line", begin)
     arcs: list[tuple[int, int, int, float, int]] = []
     final: dict[int, float] = {}
     start, largest = -1, -1
-    while line := reader.line().split():
+    while line := split_words(reader.line()):
         try:
-            numbers = [int(word) for word in line[: 4 if len(line) > 3 else 1]]
-            weight = float(line[len(numbers)]) if len(line) > len(numbers) else 0.0
+            numbers = [to_integer(word) for word in line[: 4 if len(line) > 3 else 1]]
+            weight = to_real(line[len(numbers)]) if len(line) > len(numbers) else 0.0
         except ValueError:
             numbers = []
-        if len(line) not in (1, 2, 4, 5) or not numbers or min(numbers) < 0 or max(numbers) >= 2**31:
+        if len(line) not in (1, 2, 4, 5) or not numbers or min(numbers) < 0:
             reader.fail(f"a line of the FST is no state, arc or final cost: {' '.join(line)[:80]!r}", begin)
         start = numbers[0] if start < 0 else start
         largest = max(largest, *numbers[:2]) if len(numbers) == 4 else max(largest, numbers[0])

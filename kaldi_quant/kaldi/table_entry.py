@@ -13,9 +13,10 @@ from kaldi_quant.errors import DataError, FormatError
 from kaldi_quant.kaldi.compressed_matrix import HEADER_BYTES, CompressedHeader, decompress
 from kaldi_quant.kaldi.reader import TextReader
 from kaldi_quant.kaldi.streams import ByteStream
+from kaldi_quant.kaldi.text import decode
 
 _LONGEST_KEY = 4096
-_LONGEST_LINE = 1 << 26
+_NUMBERS = b"0123456789+-.eE" + b"aAfFiInNtTyY" + b"[; \t\n\r\v\f"
 _TYPES: dict[str, np.dtype[Any]] = {"F": np.dtype("<f4"), "D": np.dtype("<f8")}
 _TOKENS = ("FM", "DM", "FV", "DV", "CM", "CM2", "CM3")
 
@@ -26,10 +27,7 @@ def read_key(stream: ByteStream) -> str | None:
     if not word:
         return None
     begin = stream.position - len(word)
-    try:
-        key = word.decode("utf-8")
-    except UnicodeDecodeError:
-        stream.fail("expected an utterance, found bytes that are not UTF-8", begin)
+    key = decode(word)
     if not stream.peek(1):
         stream.fail(f"the archive ends behind the utterance {key}")
     if "\0" in key:
@@ -39,11 +37,18 @@ def read_key(stream: ByteStream) -> str | None:
     return key
 
 
-def read_entry(stream: ByteStream, key: str) -> np.ndarray:
-    """Reads the matrix or vector at the stream's position, key: the utterance, for messages.
+def read_entry(stream: ByteStream, key: str, dimensions: int | None = None) -> np.ndarray:
+    """Reads the matrix or vector at the stream's position.
+
+    Args:
+        stream: stands at the entry, behind its key.
+        key: the utterance, for messages.
+        dimensions: 2 where a matrix is wanted, 1 for a vector. The text form does not tell one row from a vector, and
+            nothing from nothing; where it is not known, None, an entry on one line is a vector.
 
     Returns:
-        (rows, columns) or (dim,) float32; a text entry on one line is a vector.
+        (rows, columns) or (dim,) float32, (0, 0) for a matrix without rows. The binary form says itself what it holds,
+        which need not be what is wanted.
 
     Raises:
         DataError: the file holds something else, or ends too early; names utterance, file and byte offset.
@@ -54,7 +59,7 @@ def read_entry(stream: ByteStream, key: str) -> np.ndarray:
             return _read_binary(stream)
         if not first:
             stream.fail("expected a matrix or a vector, found the end of the file")
-        return _read_text(stream)
+        return _read_text(stream, dimensions)
     except FormatError as error:
         raise DataError(f"utterance {key}: {error}") from error
 
@@ -99,21 +104,20 @@ def _check_shape(stream: ByteStream, shape: tuple[int, ...], begin: int) -> None
         stream.fail(f"{_describe(shape)} is impossible", begin)
 
 
-def _read_text(stream: ByteStream) -> np.ndarray:
+def _read_text(stream: ByteStream, dimensions: int | None) -> np.ndarray:
     begin = stream.position
-    text, line = bytearray(), b""
-    while b"]" not in line:
-        line = stream.read_line(_LONGEST_LINE)
-        if not text and not line.lstrip().startswith(b"["):
-            stream.fail("expected a matrix or a vector, found something else: does the offset fit this file?", begin)
-        if not line:
-            stream.fail("the file ends inside a matrix in text form", begin)
-        if len(line) == _LONGEST_LINE:
-            stream.fail(f"a line of more than {_LONGEST_LINE} bytes is no row of a matrix", begin)
-        text += line
+    stream.skip_space()
+    if stream.peek(1) != b"[":
+        stream.fail("expected a matrix or a vector, found something else: does the offset fit this file?", begin)
+    text = stream.read_through(b"]", _NUMBERS, "numbers in brackets")
+    if not text.endswith(b"]"):
+        stream.fail("the file ends inside a matrix in text form", begin)
+    # Kaldi's readers take the end of the line that its writers make, and nothing more.
+    if stream.peek(1) == b"\r":
+        stream.read(1)
+    if stream.peek(1) == b"\n":
+        stream.read(1)
     reader = TextReader(bytes(text), stream.name, begin)
-    rows = text.strip().count(b"\n")
-    values = reader.matrix() if rows else reader.vector()
-    if not reader.at_end():
-        reader.fail("expected a new line behind ]")
-    return values
+    if dimensions is None:
+        dimensions = 2 if b"\n" in text else 1
+    return reader.matrix() if dimensions == 2 else reader.vector()

@@ -13,6 +13,7 @@ from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import DataError
 from kaldi_quant.kaldi.specifiers import parse_wspecifier
 from kaldi_quant.kaldi.streams import require_pipes
+from kaldi_quant.kaldi.text import encode, split_words
 from kaldi_quant.kaldi.writer import make_writer
 
 
@@ -40,15 +41,15 @@ class TableWriter:
 
     def write_packed(self, key: str, data: bytes) -> None:
         """Writes one entry whose bytes, with the binary header, are made already."""
-        if len(key.split()) != 1 or key != key.strip():
+        if split_words(key) != [key]:
             raise DataError(f"{key!r} cannot name an utterance: it must be one word")
         if key in self._keys:
             raise DataError(f"utterance {key}: comes twice, and an archive holds it once")
         self._keys.add(key)
-        head = key.encode() + b" "
+        head = encode(key) + b" "
         self._archive.write(head + data)
         if self._script is not None:
-            self._script.write(f"{key} {self._name}:{self._position + len(head)}\n".encode())
+            self._script.write(encode(f"{key} {self._name}:{self._position + len(head)}\n"))
         self._position += len(head) + len(data)
 
 

@@ -14,20 +14,32 @@ Source: ``src/util/kaldi-table.h`` and ``kaldi-table-inl.h``.
 
 import logging
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import numpy as np
 
 from kaldi_quant.errors import DataError, FormatError, KaldiQuantError
 from kaldi_quant.kaldi.script_file import ScriptEntry, read_script
+from kaldi_quant.kaldi.script_streams import ScriptStreams
 from kaldi_quant.kaldi.specifiers import Rspecifier, parse_rspecifier
-from kaldi_quant.kaldi.streams import ByteStream, is_pipe, open_stream, require_pipes
+from kaldi_quant.kaldi.streams import ByteStream, open_stream
 from kaldi_quant.kaldi.table_entry import read_entry, read_key
 from kaldi_quant.kaldi.table_writer import TableWriter, matrix_writer
 
-__all__ = ["OnBad", "RandomAccessMatrices", "TableWriter", "matrix_writer", "read_matrices", "read_vectors"]
+__all__ = [
+    "OnBad",
+    "RandomAccessMatrices",
+    "TableWriter",
+    "matrix_writer",
+    "read_matrices",
+    "read_table",
+    "read_vectors",
+]
 
 # Called with an utterance and the reason why it is left out.
 OnBad = Callable[[str, KaldiQuantError], None]
+Value = TypeVar("Value")
+ReadEntry = Callable[[ByteStream, str, ScriptEntry | None], Value]
 
 _log = logging.getLogger(__name__)
 
@@ -51,14 +63,14 @@ def read_matrices(
         UsageError: the rspecifier is malformed, or names a command and ``allow_pipes`` is False.
         FormatError, DataError: a file is missing, truncated or malformed, or has an utterance twice.
     """
-    return _read(rspecifier, allow_pipes, on_bad, _as_matrix)
+    return read_table(parse_rspecifier(rspecifier), allow_pipes, _read_matrix, on_bad)
 
 
 def read_vectors(
     rspecifier: str, allow_pipes: bool = False, on_bad: OnBad | None = None
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Reads a table of vectors: as ``read_matrices``, and yields (utterance, vector), vector: (dim,) float32."""
-    return _read(rspecifier, allow_pipes, on_bad, _as_vector)
+    return read_table(parse_rspecifier(rspecifier), allow_pipes, _read_vector, on_bad)
 
 
 class RandomAccessMatrices:
@@ -80,12 +92,12 @@ class RandomAccessMatrices:
         self._parsed = parse_rspecifier(rspecifier)
         self._entries: dict[str, ScriptEntry] = {}
         self._values: dict[str, np.ndarray] = {}
-        self._reader = _EntryReader(allow_pipes)
+        self._streams = ScriptStreams(allow_pipes)
         self._archive: Iterator[tuple[str, np.ndarray]] = iter(())
         if self._parsed.script:
             self._entries = read_script(self._parsed.filename, allow_pipes)
         else:
-            self._archive = _read_archive(self._parsed, allow_pipes)
+            self._archive = read_table(self._parsed, allow_pipes, _read_either)
 
     def __contains__(self, key: str) -> bool:
         return key in self._entries or self._read_up_to(key)
@@ -97,7 +109,8 @@ class RandomAccessMatrices:
             DataError: the table does not hold the utterance, or its data is broken.
         """
         if key in self._entries:
-            return self._reader.read(self._entries[key])
+            entry = self._entries[key]
+            return _read_either(self._streams.open(entry), key, entry)
         if not self._read_up_to(key):
             raise DataError(f"utterance {key}: not found in {self.rspecifier}")
         return self._values.pop(key) if self._parsed.once else self._values[key]
@@ -114,71 +127,51 @@ class RandomAccessMatrices:
         return False
 
 
-class _EntryReader:
-    """Reads the entries of an scp; a file that the next entry points into stays open."""
+def read_table(
+    rspecifier: Rspecifier, allow_pipes: bool, read: ReadEntry[Value], on_bad: OnBad | None = None
+) -> Iterator[tuple[str, Value]]:
+    """Reads a table of anything in its own order, one entry at a time.
 
-    def __init__(self, allow_pipes: bool) -> None:
-        self._allow_pipes = allow_pipes
-        self._filename = ""
-        self._stream: ByteStream | None = None
+    Args:
+        rspecifier: taken apart.
+        allow_pipes: whether commands run.
+        read: reads one entry; it is given the stream at the entry's first byte, the utterance and, where the table is
+            an scp, its line.
+        on_bad: as in ``read_matrices``.
 
-    def read(self, entry: ScriptEntry) -> np.ndarray:
-        """The matrix or vector of an entry, cut to its range."""
-        if is_pipe(entry.filename):
-            require_pipes(entry.filename, self._allow_pipes, f"{entry.where}: ")
-        try:
-            stream = self._open(entry)
-        except FormatError as error:
-            raise DataError(f"utterance {entry.key} ({entry.where}): {error}") from error
-        return entry.cut(read_entry(stream, entry.key))
+    Yields:
+        (utterance, what ``read`` returned).
 
-    def close(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
-
-    def _open(self, entry: ScriptEntry) -> ByteStream:
-        reusable = self._filename == entry.filename and not is_pipe(entry.filename) and entry.filename != "-"
-        if self._stream is None or not reusable:
-            self.close()
-            self._stream = open_stream(entry.filename, self._allow_pipes)
-            self._filename = entry.filename
-        if entry.offset is not None or self._stream.position:
-            self._stream.seek(entry.offset or 0)
-        return self._stream
-
-
-def _read(
-    rspecifier: str, allow_pipes: bool, on_bad: OnBad | None, check: Callable[[str, np.ndarray], np.ndarray]
-) -> Iterator[tuple[str, np.ndarray]]:
-    parsed = parse_rspecifier(rspecifier)
-    if parsed.permissive and on_bad is None:
+    Raises:
+        As ``read_matrices``.
+    """
+    if not rspecifier.script:
+        return _read_archive(rspecifier, allow_pipes, read)
+    if rspecifier.permissive and on_bad is None:
         on_bad = _warn
-    if parsed.script:
-        return _read_script(parsed, allow_pipes, on_bad, check)
-    return ((key, check(key, values)) for key, values in _read_archive(parsed, allow_pipes))
+    return _read_script(rspecifier, allow_pipes, read, on_bad)
 
 
 def _read_script(
-    rspecifier: Rspecifier, allow_pipes: bool, on_bad: OnBad | None, check: Callable[[str, np.ndarray], np.ndarray]
-) -> Iterator[tuple[str, np.ndarray]]:
-    reader = _EntryReader(allow_pipes)
+    rspecifier: Rspecifier, allow_pipes: bool, read: ReadEntry[Value], on_bad: OnBad | None
+) -> Iterator[tuple[str, Value]]:
+    streams = ScriptStreams(allow_pipes)
     try:
         for key, entry in read_script(rspecifier.filename, allow_pipes).items():
             try:
-                values = check(key, reader.read(entry))
+                values = read(streams.open(entry), key, entry)
             except (DataError, FormatError) as error:
                 if on_bad is None:
                     raise
-                reader.close()
+                streams.close()
                 on_bad(key, error)
                 continue
             yield key, values
     finally:
-        reader.close()
+        streams.close()
 
 
-def _read_archive(rspecifier: Rspecifier, allow_pipes: bool) -> Iterator[tuple[str, np.ndarray]]:
+def _read_archive(rspecifier: Rspecifier, allow_pipes: bool, read: ReadEntry[Value]) -> Iterator[tuple[str, Value]]:
     stream = open_stream(rspecifier.filename, allow_pipes)
     try:
         key = read_key(stream)
@@ -186,7 +179,7 @@ def _read_archive(rspecifier: Rspecifier, allow_pipes: bool) -> Iterator[tuple[s
             stream.finish()
             stream.fail("the archive is empty")
         while key is not None:
-            yield key, read_entry(stream, key)
+            yield key, read(stream, key, None)
             key = read_key(stream)
         stream.finish()
     except (DataError, FormatError) as error:
@@ -197,16 +190,23 @@ def _read_archive(rspecifier: Rspecifier, allow_pipes: bool) -> Iterator[tuple[s
         stream.close()
 
 
-def _as_matrix(key: str, values: np.ndarray) -> np.ndarray:
+def _read_either(stream: ByteStream, key: str, entry: ScriptEntry | None) -> np.ndarray:
+    values = read_entry(stream, key)
+    return values if entry is None else entry.cut(values)
+
+
+def _read_matrix(stream: ByteStream, key: str, entry: ScriptEntry | None) -> np.ndarray:
+    values = read_entry(stream, key, dimensions=2)
     if values.ndim != 2:
         raise DataError(f"utterance {key}: expected a matrix, found a vector of {len(values)}")
-    return values
+    return values if entry is None else entry.cut(values)
 
 
-def _as_vector(key: str, values: np.ndarray) -> np.ndarray:
+def _read_vector(stream: ByteStream, key: str, entry: ScriptEntry | None) -> np.ndarray:
+    values = read_entry(stream, key, dimensions=1)
     if values.ndim != 1:
         raise DataError(f"utterance {key}: expected a vector, found a matrix of {values.shape[0]} x {values.shape[1]}")
-    return values
+    return values if entry is None else entry.cut(values)
 
 
 def _warn(key: str, error: KaldiQuantError) -> None:

@@ -1,9 +1,10 @@
-"""Kaldi's tables in text form: ``text``, ``utt2spk``, ``words.txt``. White space is ASCII's, as in Kaldi."""
+"""Kaldi's tables in text form: ``text``, ``utt2spk``, ``words.txt``. What white space is stands in ``text``."""
 
 import os
 
 from kaldi_quant.errors import FormatError
-from kaldi_quant.kaldi.streams import ByteStream, open_stream
+from kaldi_quant.kaldi.streams import ByteStream, is_pipe, open_stream
+from kaldi_quant.kaldi.text import decode, split_words, to_integer
 
 _LONGEST_LINE = 1 << 24
 
@@ -19,13 +20,13 @@ def read_text_map(path: str | os.PathLike[str], fields: int | None = None) -> di
         key → words, in the file's order; the words of an empty transcript are an empty list.
 
     Raises:
-        FormatError: the file is missing or empty, or a line is blank, not UTF-8, has a key twice or another number of
-            words; names the file and the line.
+        FormatError: the file is missing or empty, or a line is blank, has a key twice or another number of words;
+            names the file and the line.
     """
     table: dict[str, list[str]] = {}
     first_lines: dict[str, int] = {}
     for number, line in _read_lines(path):
-        key, *words = _words(line)
+        key, *words = split_words(line)
         where = f"{os.fspath(path)}, line {number}"
         if key in table:
             raise FormatError(where, None, f"{key} stands here again, after line {first_lines[key]}")
@@ -47,36 +48,34 @@ def read_symbol_table(path: str | os.PathLike[str]) -> dict[int, str]:
     """
     symbols: dict[int, str] = {}
     for symbol, (number,) in read_text_map(path, fields=1).items():
-        if not number.isascii() or not number.isdigit() or int(number) >= 2**31:
+        try:
+            label = to_integer(number)
+        except ValueError:
+            label = -1
+        if label < 0:
             raise FormatError(
                 os.fspath(path), None, f"expected a number of 0 or more behind {symbol}, found {number!r}"
             )
-        if int(number) in symbols:
-            raise FormatError(
-                os.fspath(path), None, f"{symbol} and {symbols[int(number)]} have the same number {number}"
-            )
-        symbols[int(number)] = symbol
+        if label in symbols:
+            raise FormatError(os.fspath(path), None, f"{symbol} and {symbols[label]} have the same number {number}")
+        symbols[label] = symbol
     return symbols
 
 
-def split_lines(stream: ByteStream) -> list[tuple[int, str]]:
+def read_lines(stream: ByteStream) -> list[tuple[int, str]]:
     """Reads a stream of text to its end; returns (line number from 1, line) pairs.
 
     Raises:
-        FormatError: the stream is empty, or a line is blank, too long or not UTF-8.
+        FormatError: the stream is empty, or a line is blank or too long.
     """
     lines: list[tuple[int, str]] = []
     while data := stream.read_line(_LONGEST_LINE):
         where = f"{stream.name}, line {len(lines) + 1}"
         if len(data) == _LONGEST_LINE or b"\0" in data:
             raise FormatError(where, None, "expected text, found binary data")
-        try:
-            line = data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise FormatError(where, None, f"expected UTF-8, found the byte 0x{data[error.start]:02x}") from error
         if not data.strip():
             raise FormatError(where, None, "expected a line of text, found a blank one")
-        lines.append((len(lines) + 1, line))
+        lines.append((len(lines) + 1, decode(data)))
     if not lines:
         raise FormatError(stream.name, None, "the file is empty")
     return lines
@@ -84,14 +83,10 @@ def split_lines(stream: ByteStream) -> list[tuple[int, str]]:
 
 def _read_lines(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
     name = os.fspath(path)
-    if name.rstrip().endswith("|"):
+    if is_pipe(name):
         raise FormatError(name, None, "expected a file, found a command")
     stream = open_stream(name)
     try:
-        return split_lines(stream)
+        return read_lines(stream)
     finally:
         stream.close()
-
-
-def _words(line: str) -> list[str]:
-    return [word.decode("utf-8") for word in line.encode("utf-8").split()]

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from kaldi_quant.atomic import atomic_write
+from kaldi_quant.kaldi.text import encode
 
 
 class Writer(ABC):
@@ -29,11 +30,11 @@ class Writer(ABC):
 
     def token(self, token: str) -> None:
         """Writes a token and the space that ends it."""
-        self.raw(token.encode() + b" ")
+        self.raw(encode(token) + b" ")
 
     def line(self, text: str) -> None:
         """Writes a line, in both forms."""
-        self.raw(text.encode() + b"\n")
+        self.raw(encode(text) + b"\n")
 
     @abstractmethod
     def newline(self) -> None:

@@ -114,7 +114,7 @@ def test_modulus(text: str, modulus: int) -> None:
         ("Offset(a)", "needs , where it has"),
         ("Offset(a, x)", "needs an integer where it has 'x'"),
         ("Offset(a, 1.5)", "needs an integer where it has '1.5'"),
-        ("Offset(a, 99999999999)", "holds 99999999999, which is no 32-bit integer"),
+        ("Offset(a, 99999999999)", "needs an integer where it has .99999999999."),
         ("Round(a, 0)", "has 0 as a time modulus"),
         ("Round(a, -2)", "has -2 as a time modulus"),
         ("Const(1, 0)", "has 0 as a dimension"),

@@ -14,7 +14,8 @@ from kaldi_quant.errors import DataError, FormatError, KaldiQuantError, UsageErr
 from kaldi_quant.kaldi.mfcc import Mfcc
 from kaldi_quant.kaldi.mfcc_options import MfccOptions, read_mfcc_config
 from kaldi_quant.kaldi.tables import RandomAccessMatrices, read_matrices
-from kaldi_quant.kaldi.waves import Wave, read_segments, read_waves
+from kaldi_quant.kaldi.wave_reader import WaveData
+from kaldi_quant.kaldi.waves import read_segments, read_waves
 
 KALDI = Path(__file__).resolve().parents[1] / "data" / "mfcc"
 UTTERANCE = "test030-006"
@@ -132,11 +133,11 @@ def test_a_missing_configuration_file(tmp_path: Path) -> None:
 def test_audio_that_does_not_fit(hires: MfccOptions) -> None:
     extractor = Mfcc(hires)
     with pytest.raises(DataError, match="utt: sampled at 8000 Hz"):
-        extractor.compute("utt", Wave(np.zeros((1, 8000), np.int16), 8000))
+        extractor.compute("utt", WaveData(np.zeros((1, 8000), np.int16), 8000))
     with pytest.raises(DataError, match="utt: 399 samples are too few, one frame needs 400"):
-        extractor.compute("utt", Wave(np.zeros((1, 399), np.int16), 16000))
+        extractor.compute("utt", WaveData(np.zeros((1, 399), np.int16), 16000))
     with pytest.raises(DataError, match="utt: has 1 channels"):
-        Mfcc(replace(hires, channel=1)).compute("utt", Wave(np.zeros((1, 16000), np.int16), 16000))
+        Mfcc(replace(hires, channel=1)).compute("utt", WaveData(np.zeros((1, 16000), np.int16), 16000))
 
 
 def test_a_chosen_channel(tmp_path: Path, hires: MfccOptions) -> None:
@@ -145,7 +146,7 @@ def test_a_chosen_channel(tmp_path: Path, hires: MfccOptions) -> None:
     (tmp_path / "wav.scp").write_text("utt a.wav\n")
     ((_, audio),) = read_waves(f"scp:{tmp_path}/wav.scp")
     np.testing.assert_array_equal(audio.samples, samples.T)
-    alone = Mfcc(hires).compute("utt", Wave(samples.T[1:], 16000))
+    alone = Mfcc(hires).compute("utt", WaveData(samples.T[1:], 16000))
     np.testing.assert_array_equal(Mfcc(replace(hires, channel=1)).compute("utt", audio), alone)
 
 
@@ -178,7 +179,7 @@ def test_other_audio_is_refused(tmp_path: Path) -> None:
     write_wave(tmp_path / "a.wav", np.zeros(1000, np.uint8), width=1)
     write_wave(tmp_path / "empty.wav", np.zeros(0, np.int16))
     (tmp_path / "b.flac").write_bytes(b"fLaC" + bytes(100))
-    for name, message in (("a.wav", "8 bits"), ("empty.wav", "no samples"), ("b.flac", "16-bit PCM"), ("c", "No such")):
+    for name, message in (("a.wav", "8 bits"), ("empty.wav", "no samples"), ("b.flac", "FLAC"), ("c", "No such")):
         (tmp_path / "wav.scp").write_text(f"utt {name}\n")
         with pytest.raises(DataError, match=f"utterance utt.*{message}"):
             list(read_waves(f"scp:{tmp_path}/wav.scp"))

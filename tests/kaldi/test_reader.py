@@ -112,7 +112,6 @@ def test_tokens_and_lines() -> None:
         (text("[ 99999999999 ]"), Reader.int_vector, "not a number"),
         (text("[ 1,2 3 ]"), Reader.int_pairs, "odd number of integers"),
         (text("no newline"), Reader.line, "the file ends in the middle of a line"),
-        (TextReader(b"\xff\xfe\n", "model"), Reader.line, "not UTF-8"),
         (text("a" * 1001 + " "), Reader.token, "found 1001 bytes without white space"),
     ],
 )

@@ -177,8 +177,8 @@ def test_bad_scripts(folder: Path, script: str, message: str) -> None:
 
 
 def test_a_script_that_is_not_text(folder: Path) -> None:
-    (folder / "bad.scp").write_bytes(b"utt-a a.ark:6\nutt-\xff a.ark:6\n")
-    with pytest.raises(FormatError, match="line 2: expected UTF-8, found the byte 0xff"):
+    (folder / "bad.scp").write_bytes(b"utt-a a.ark:6\nutt-\0 a.ark:6\n")
+    with pytest.raises(FormatError, match="line 2: expected text, found binary data"):
         list(read_matrices("scp:bad.scp"))
 
 
@@ -241,8 +241,8 @@ def test_vectors(folder: Path) -> None:
         ((_, values),) = read_vectors(f"ark:{name}")
         np.testing.assert_array_equal(values, [0, 1, 2])
         np.testing.assert_array_equal(RandomAccessMatrices(f"ark:{name}").get("utt"), [0, 1, 2])
-        with pytest.raises(DataError, match="expected a matrix, found a vector"):
-            list(read_matrices(f"ark:{name}"))
+    with pytest.raises(DataError, match="expected a matrix, found a vector"):
+        list(read_matrices("ark:v.ark"))
     with pytest.raises(DataError, match="expected a vector, found a matrix"):
         list(read_vectors("ark:a.ark"))
 

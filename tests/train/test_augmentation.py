@@ -11,7 +11,7 @@ import torch
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.mfcc import Mfcc
 from kaldi_quant.kaldi.mfcc_options import MfccOptions
-from kaldi_quant.kaldi.waves import Wave
+from kaldi_quant.kaldi.wave_reader import WaveData
 from kaldi_quant.train.chain.options import ChainOptions
 from kaldi_quant.train.finetune import TrainingData
 from kaldi_quant.train.optimizer import OptimizerOptions
@@ -36,7 +36,7 @@ def vowel(mfcc: MfccOptions, stretch: float, gain: float = 1.0) -> np.ndarray:
     frequencies = np.fft.rfftfreq(2 * RATE, 1 / RATE) / stretch
     loud = sum(np.exp(-(((frequencies - formant) / 400) ** 2)) for formant in (700, 1800, 3000))
     samples = np.fft.irfft(noise * (loud + 0.02))
-    wave = Wave((gain * 3000 / np.abs(samples).max() * samples)[None].astype(np.float32), RATE)
+    wave = WaveData((gain * 3000 / np.abs(samples).max() * samples)[None].astype(np.float32), RATE)
     return Mfcc(replace(mfcc, dither=0.0)).compute("vowel", wave)
 
 
