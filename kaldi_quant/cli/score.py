@@ -1,10 +1,13 @@
 """``kaldi-quant score DATA-DIR GRAPH-DIR DECODE-DIR``: as local/score.sh of Kaldi's recipes."""
 
+from pathlib import Path
+
 import click
 
 from kaldi_quant.cli.options import KaldiCommand, backend_option, kaldi_bool_option
 from kaldi_quant.decode.options import ScoreOptions
 from kaldi_quant.decode.scoring import score
+from kaldi_quant.errors import UsageError
 
 _DEFAULT = ScoreOptions()
 
@@ -23,6 +26,8 @@ _DEFAULT = ScoreOptions()
     help="Word insertion penalties, separated by commas.",
 )
 @kaldi_bool_option("--stats", default=_DEFAULT.stats, help="Make scoring_kaldi/wer_details for the best point.")
+@kaldi_bool_option("--cer", default=_DEFAULT.cer, help="Score characters too, as score_kaldi_cer.sh: cer_LMWT_WIP.")
+@kaldi_bool_option("--decode-mbr", default=False, help="Only false: minimum Bayes risk decoding is left to Kaldi.")
 @backend_option()
 @click.option("--cmd", metavar="CMD", help="How Kaldi's programs run, such as run.pl; by default on this machine.")
 @click.argument("data_dir", metavar="DATA-DIR")
@@ -33,6 +38,8 @@ def command(
     max_lmwt: int,
     word_ins_penalty: str,
     stats: bool,
+    cer: bool,
+    decode_mbr: bool,
     backend: str,
     cmd: str | None,
     data_dir: str,
@@ -41,10 +48,16 @@ def command(
 ) -> None:
     """Score the lattices in DECODE-DIR against DATA-DIR/text, with the words of GRAPH-DIR/words.txt.
 
-    Leaves what Kaldi's scoring leaves: wer_LMWT_WIP and scoring_kaldi/. The last line printed is the best WER.
+    Leaves what Kaldi's scoring leaves: wer_LMWT_WIP and scoring_kaldi/. The last line printed is the best WER; with
+    --cer, the best CER stands in the line before it.
 
     e.g.: kaldi-quant score data/test_hires exp/chain/tdnn1a_sp/graph exp/chain/tdnn1a_sp/decode_test
     """
     penalties = tuple(word_ins_penalty.replace(",", " ").split())
-    options = ScoreOptions(min_lmwt, max_lmwt, penalties, stats, backend, cmd)
+    if decode_mbr:
+        raise UsageError(
+            "--decode-mbr true: minimum Bayes risk decoding is not part of kaldi-quant; Kaldi's "
+            f"steps/score_kaldi.sh --decode-mbr true scores the lattices in {Path(decode_dir)}"
+        )
+    options = ScoreOptions(min_lmwt, max_lmwt, penalties, stats, cer, backend, cmd)
     click.echo(score(data_dir, graph_dir, decode_dir, options))

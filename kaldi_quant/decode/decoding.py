@@ -12,6 +12,7 @@ from kaldi_quant.bad_utterances import BadUtterances
 from kaldi_quant.decode.backend import UTTERANCE_ENDED, Backend, DecodeTask
 from kaldi_quant.decode.checks import check_graph
 from kaldi_quant.decode.choice import choose_backend
+from kaldi_quant.decode.error_rate import ERROR_RATES
 from kaldi_quant.decode.jobs import JobFailure, tail
 from kaldi_quant.decode.options import DecodeOptions
 from kaldi_quant.decode.split import SplitTable, split_table
@@ -52,6 +53,7 @@ def decode(
     backend = choose_backend(options.backend)
     model = read_transition_model(trans_model)
     symbols = read_symbol_table(words)
+    _require_graph(Path(graph))
     check_graph(read_fst(graph), graph, model, trans_model, symbols, words)
     folder = Path(out_dir)
     work = folder / ".jobs"
@@ -93,6 +95,8 @@ class _Jobs:
                 stale.unlink(missing_ok=True)
         for job in waiting:
             self._marker(job).unlink(missing_ok=True)
+        if waiting:
+            _remove_scores(self.task.out_dir)
         if len(waiting) < len(self.numbers):
             _log.info(
                 "%d of %d jobs were done before and are kept", len(self.numbers) - len(waiting), len(self.numbers)
@@ -166,6 +170,24 @@ class _LogCounter:
             count = len(UTTERANCE_ENDED.findall(added[:end]))
             if count:
                 self._advance(count)
+
+
+def _require_graph(graph: Path) -> None:
+    if not graph.exists() and (graph.parent / "HCLr.fst").exists():
+        raise DataError(
+            f"{graph} does not exist, and {graph.parent / 'HCLr.fst'} is one half of a look-ahead graph, which must be "
+            "composed with the other, Gr.fst: Kaldi's utils/mkgraph_lookahead.sh --compose-graph makes HCLG.fst"
+        )
+
+
+def _remove_scores(folder: Path) -> None:
+    """Removes the scores of lattices that are made anew, so that nobody takes them for those of the new ones."""
+    stale = [rate.best_file(folder) for rate in ERROR_RATES if rate.best_file(folder).exists()]
+    stale += [folder / name for name in os.listdir(folder) if any(rate.point_of(name) for rate in ERROR_RATES)]
+    if stale:
+        _log.info("the scores in %s are of other lattices and are removed: score them again", folder)
+    for path in stale:
+        path.unlink(missing_ok=True)
 
 
 def _make_folder(folder: Path) -> None:

@@ -92,8 +92,8 @@ class EmbeddedBackend(Backend):
         results = {}
         for point in task.options.points:
             results[point] = compute_wer(task.references, read_transcripts(task.hypotheses_file(point)), cache)
-            with atomic_write(task.wer_file(point), "w") as stream:
-                stream.write(results[point].text())
+            with atomic_write(task.score_file(point), "w") as stream:
+                stream.write(task.score_text(results[point].text()))
         return results
 
     def bootstrap(self, task: ScoreTask, point: SweepPoint) -> str:
