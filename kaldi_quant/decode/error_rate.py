@@ -35,6 +35,11 @@ class ErrorRate:
     prefix: str
     suffix: str
 
+    @property
+    def units(self) -> str:
+        """What is counted, in the plural."""
+        return f"{self.unit}s"
+
     def point_of(self, name: str) -> SweepPoint | None:
         """The point of the sweep whose score file has a name; None where it is no score file."""
         found = _POINT.fullmatch(name.removeprefix(self.prefix)) if name.startswith(self.prefix) else None
