@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from kaldi_quant.bad_utterances import FewWarnings
 from kaldi_quant.errors import DataError, FormatError, KaldiQuantError
 from kaldi_quant.kaldi.script_file import ScriptEntry, read_script
 from kaldi_quant.kaldi.specifiers import Rspecifier, parse_rspecifier
@@ -152,8 +153,8 @@ def _read(
     rspecifier: str, allow_pipes: bool, on_bad: OnBad | None, check: Callable[[str, np.ndarray], np.ndarray]
 ) -> Iterator[tuple[str, np.ndarray]]:
     parsed = parse_rspecifier(rspecifier)
-    if parsed.permissive and on_bad is None:
-        on_bad = _warn
+    if parsed.script and parsed.permissive and on_bad is None:
+        return _read_warning(parsed, allow_pipes, check)
     if parsed.script:
         return _read_script(parsed, allow_pipes, on_bad, check)
     return ((key, check(key, values)) for key, values in _read_archive(parsed, allow_pipes))
@@ -209,5 +210,14 @@ def _as_vector(key: str, values: np.ndarray) -> np.ndarray:
     return values
 
 
-def _warn(key: str, error: KaldiQuantError) -> None:
-    _log.warning("%s is left out: %s", key, error)
+def _read_warning(
+    rspecifier: Rspecifier, allow_pipes: bool, check: Callable[[str, np.ndarray], np.ndarray]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Warns of entries that cannot be read, and leaves them out."""
+    warnings = FewWarnings("entries")
+
+    def on_bad(key: str, error: KaldiQuantError) -> None:
+        warnings.warn("%s is left out: %s", key, error)
+
+    yield from _read_script(rspecifier, allow_pipes, on_bad, check)
+    warnings.finish()
