@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kaldi_quant.cli.options import grouped_options
+from kaldi_quant.cli.options import grouped_options, kaldi_bool_option
 
 if TYPE_CHECKING:
     from kaldi_quant.cli.models import RunnableNetwork
@@ -25,6 +25,9 @@ _COMPARISON = (
         "--lmwt", type=int, help="Compare at this language-model weight; by default each folder's best point."
     ),
     click.option("--wip", metavar="FLOAT", help="Compare at this word insertion penalty."),
+    kaldi_bool_option(
+        "--cer", default=False, help="Compare character error rates, which score --cer or score_kaldi_cer.sh found."
+    ),
     click.option("--utt2spk", metavar="FILE", help="Speakers, which the bootstrap then draws in place of utterances."),
     click.option("--replications", type=int, default=10000, show_default=True, help="Draws of the bootstrap."),
     click.option("--seed", type=int, default=0, show_default=True, help="Of the draws."),
@@ -47,6 +50,7 @@ class ComparisonArguments:
 
     lmwt: int | None
     wip: str | None
+    cer: bool
     utt2spk: str | None
     replications: int
     seed: int
@@ -59,10 +63,12 @@ class ComparisonArguments:
 
     def options(self) -> ComparisonOptions:
         """The same for the library."""
+        from kaldi_quant.decode.error_rate import CHARACTERS, WORDS
         from kaldi_quant.report.comparison import ComparisonOptions
         from kaldi_quant.report.files.decode_folder import FixedPoint
 
-        return ComparisonOptions(FixedPoint(self.lmwt, self.wip), self.utt2spk, self.replications, self.seed)
+        rate = CHARACTERS if self.cer else WORDS
+        return ComparisonOptions(FixedPoint(self.lmwt, self.wip), self.utt2spk, self.replications, self.seed, rate)
 
 
 @dataclass(frozen=True)

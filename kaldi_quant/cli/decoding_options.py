@@ -8,6 +8,7 @@ import click
 
 from kaldi_quant.cli.options import grouped_options, kaldi_bool_option
 from kaldi_quant.decode.options import DecodeOptions, ScoreOptions
+from kaldi_quant.errors import UsageError
 
 _DECODE, _SCORE = DecodeOptions(), ScoreOptions()
 _KALDI_ONLY = "The embedded decoder goes by the beam alone."
@@ -63,6 +64,8 @@ _SCORING_OPTIONS = (
         help="Word insertion penalties, separated by commas.",
     ),
     kaldi_bool_option("--stats", default=_SCORE.stats, help="Make scoring_kaldi/wer_details for the best point."),
+    kaldi_bool_option("--cer", default=_SCORE.cer, help="Score characters too, as score_kaldi_cer.sh: cer_LMWT_WIP."),
+    kaldi_bool_option("--decode-mbr", default=False, help="Only false: minimum Bayes risk decoding is left to Kaldi."),
 )
 
 
@@ -108,6 +111,8 @@ class ScoringArguments:
     max_lmwt: int
     word_ins_penalty: str
     stats: bool
+    cer: bool
+    decode_mbr: bool
 
     def options(self, backend: str, cmd: str | None) -> ScoreOptions:
         """How to score.
@@ -115,8 +120,13 @@ class ScoringArguments:
         Raises:
             UsageError: a value is impossible.
         """
+        if self.decode_mbr:
+            raise UsageError(
+                "--decode-mbr true: minimum Bayes risk decoding is not part of kaldi-quant; Kaldi's "
+                "steps/score_kaldi.sh --decode-mbr true scores the lattices"
+            )
         penalties = tuple(self.word_ins_penalty.replace(",", " ").split())
-        return ScoreOptions(self.min_lmwt, self.max_lmwt, penalties, self.stats, backend, cmd)
+        return ScoreOptions(self.min_lmwt, self.max_lmwt, penalties, self.stats, self.cer, backend, cmd)
 
 
 #: Decorator: the verb gets these options, and their values as its argument ``decoding``.

@@ -5,11 +5,13 @@ Everything around it, checks, splitting, markers, what Kaldi's scoring leaves in
 """
 
 import re
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kaldi_quant.decode.error_rate import WORDS, ErrorRate
 from kaldi_quant.decode.jobs import JobFailure
 from kaldi_quant.decode.options import DecodeOptions, ScoreOptions
 from kaldi_quant.decode.split import SplitTable
@@ -66,9 +68,10 @@ class ScoreTask:
         lattices: the ``lat.JOB.gz`` in order.
         words: the symbol table's file.
         symbols: word-id → word.
-        references: utterance → words.
+        references: utterance → words, or characters.
         decode_dir: where ``scoring_kaldi`` and ``wer_LMWT_WIP`` go.
         options: what to sweep.
+        rate: what is counted.
     """
 
     lattices: list[Path]
@@ -77,6 +80,7 @@ class ScoreTask:
     references: Transcripts
     decode_dir: Path
     options: ScoreOptions
+    rate: ErrorRate = WORDS
 
     @property
     def scoring_dir(self) -> Path:
@@ -85,11 +89,16 @@ class ScoreTask:
 
     def hypotheses_file(self, point: SweepPoint) -> Path:
         """``scoring_kaldi/penalty_WIP/LMWT.txt``."""
-        return self.scoring_dir / f"penalty_{point.penalty}" / f"{point.lm_weight}.txt"
+        return self.rate.hypotheses_file(self.decode_dir, point)
 
-    def wer_file(self, point: SweepPoint) -> Path:
+    def score_file(self, point: SweepPoint) -> Path:
         """``wer_LMWT_WIP``."""
-        return self.decode_dir / f"wer_{point.lm_weight}_{point.penalty}"
+        return self.rate.score_file(self.decode_dir, point)
+
+    def score_text(self, counted: str) -> str:
+        """What Kaldi's scoring leaves in a score file: the command line of ``compute-wer``, and what that printed."""
+        references = shlex.quote(f"ark:{self.rate.references_file(self.decode_dir)}")
+        return f"compute-wer --text --mode=present {references} ark,p:- \n{counted}"
 
 
 class Backend(ABC):
@@ -122,7 +131,7 @@ class Backend(ABC):
 
     @abstractmethod
     def score(self, task: ScoreTask) -> dict[SweepPoint, WerResult]:
-        """Writes ``task.wer_file`` for every point from the hypotheses, and returns the results."""
+        """Writes ``task.score_file`` for every point from the hypotheses, and returns the results."""
 
     @abstractmethod
     def bootstrap(self, task: ScoreTask, point: SweepPoint) -> str:

@@ -18,8 +18,9 @@ def check_graph(
     """Refuses a graph that a decoder cannot or must not be given.
 
     Raises:
-        DataError: the graph's input labels are not this model's transition-ids, a word is not in the symbol table, a
-            cost is beyond reason, or a cycle of epsilon arcs has a negative cost, so that decoding would never end.
+        DataError: the graph is a grammar, its input labels are not this model's transition-ids, a word is not in the
+            symbol table, a cost is beyond reason, or a cycle of epsilon arcs has a negative cost, so that decoding
+            would never end.
     """
     largest = int(graph.ilabel.max(initial=0))
     if largest > model.num_transition_ids:
@@ -36,6 +37,11 @@ def check_graph(
     for costs in (graph.weight, graph.final):
         if np.any(np.abs(costs[np.isfinite(costs)]) > _LARGEST_COST):
             raise DataError(f"{path}: has a cost beyond {_LARGEST_COST:g}: the file is corrupt")
+    if largest and np.array_equal(graph.ilabel, graph.olabel):
+        raise DataError(
+            f"{path}: its input labels are its output labels, so this is a grammar (G.fst, Gr.fst), and no decoding "
+            "graph: give HCLG.fst, which Kaldi's utils/mkgraph.sh makes"
+        )
     _check_epsilon_cycles(graph, path)
 
 

@@ -11,6 +11,7 @@ from kaldi_quant.bad_utterances import BadUtterances
 from kaldi_quant.decode.backend import UTTERANCE_ENDED, Backend, DecodeTask
 from kaldi_quant.decode.checks import check_graph
 from kaldi_quant.decode.choice import choose_backend
+from kaldi_quant.decode.error_rate import remove_scores
 from kaldi_quant.decode.jobs import JobFailure
 from kaldi_quant.decode.options import DecodeOptions
 from kaldi_quant.decode.split import split_table
@@ -53,6 +54,7 @@ def decode(
     backend = choose_backend(options.backend)
     model = read_transition_model(trans_model)
     symbols = read_symbol_table(words)
+    _require_graph(Path(graph))
     check_graph(read_fst(graph), graph, model, trans_model, symbols, words)
     folder = Path(out_dir)
     work = folder / ".jobs"
@@ -87,7 +89,7 @@ class _Jobs:
         if any(self.task.lattice(job).exists() for job in waiting):
             _log.info("lattices are made again: %s", reasons[waiting[0]])
         if waiting:
-            forget_scores(self.task.out_dir)
+            remove_scores(self.task.out_dir)
         for stale in [self.task.out_dir / "num_jobs", *self.task.out_dir.glob("lat.*.gz")]:
             if stale not in kept:
                 stale.unlink(missing_ok=True)
@@ -167,6 +169,14 @@ class _LogCounter:
                 self._advance(count)
 
 
+def _require_graph(graph: Path) -> None:
+    if not graph.exists() and (graph.parent / "HCLr.fst").exists():
+        raise DataError(
+            f"{graph} does not exist, and {graph.parent / 'HCLr.fst'} is one half of a look-ahead graph, which must be "
+            "composed with the other, Gr.fst: Kaldi's utils/mkgraph_lookahead.sh --compose-graph makes HCLG.fst"
+        )
+
+
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -194,9 +204,3 @@ def _sources(task: DecodeTask, job: int, backend: Backend) -> Sources:
         "the decoder's program": backend.programs,
     }
     return Sources(settings, files, table.repeatable)
-
-
-def forget_scores(folder: Path) -> None:
-    """Removes the scores of lattices that are made again, so that nobody takes them for those of the new ones."""
-    for stale in [*folder.glob("wer_*"), *folder.glob("cer_*"), *folder.glob("scoring_kaldi/best_*")]:
-        stale.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import logging
 import os
 import sys
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import kaldi_quant
 from kaldi_quant.atomic import atomic_write
+from kaldi_quant.bad_utterances import FewWarnings
 from kaldi_quant.decode.backend import Backend, DecodeTask, JobReport, ScoreTask
 from kaldi_quant.decode.jobs import JobArray, JobFailure, run_jobs
 from kaldi_quant.decode.split import JOB
@@ -20,8 +20,6 @@ from kaldi_quant.decode.wer import Edits, Transcripts, WerResult, bootstrap_text
 from kaldi_quant.errors import DataError, MissingDependencyError
 from kaldi_quant.kaldi.lattice_archive import read_lattices
 from kaldi_quant.progress import progress
-
-_log = logging.getLogger(__name__)
 
 _PACKAGES = {"kaldi_decoder": "kaldi-decoder", "kaldifst": "kaldifst"}
 
@@ -69,6 +67,7 @@ class EmbeddedBackend(Backend):
         """Finds the best paths of every lattice at every point."""
         points = task.options.points
         hypotheses: dict[SweepPoint, Transcripts] = {point: {} for point in points}
+        warnings = FewWarnings("lattices")
         with progress(None, "scoring", "lattices") as advance:
             for path in task.lattices:
                 for utterance, lattice in read_lattices(path):
@@ -77,11 +76,12 @@ class EmbeddedBackend(Backend):
                     try:
                         paths = best_paths(lattice, points)
                     except DataError as error:
-                        _log.warning("leaving out utterance %s of %s: %s", utterance, path, error)
+                        warnings.warn("leaving out utterance %s of %s: %s", utterance, path, error)
                         continue
                     for point, words in zip(points, paths, strict=True):
                         hypotheses[point][utterance] = _symbols(words, task, utterance)
                     advance(1)
+        warnings.finish()
         for point in points:
             with atomic_write(task.hypotheses_file(point), "w") as stream:
                 stream.write(filter_hypotheses(format_transcripts(hypotheses[point])))
@@ -92,8 +92,8 @@ class EmbeddedBackend(Backend):
         results = {}
         for point in task.options.points:
             results[point] = compute_wer(task.references, read_transcripts(task.hypotheses_file(point)), cache)
-            with atomic_write(task.wer_file(point), "w") as stream:
-                stream.write(results[point].text())
+            with atomic_write(task.score_file(point), "w") as stream:
+                stream.write(task.score_text(results[point].text()))
         return results
 
     def bootstrap(self, task: ScoreTask, point: SweepPoint) -> str:

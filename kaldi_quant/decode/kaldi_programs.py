@@ -10,6 +10,7 @@ from pathlib import Path
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.decode.backend import Backend, DecodeTask, JobReport, ScoreTask
 from kaldi_quant.decode.checks import check_loglikes
+from kaldi_quant.decode.error_rate import WORDS
 from kaldi_quant.decode.jobs import JobArray, JobFailure, run_jobs
 from kaldi_quant.decode.split import JOB, leave_out
 from kaldi_quant.decode.sweep import SweepPoint
@@ -159,23 +160,24 @@ class KaldiBackend(Backend):
         """``compute-wer`` for every point."""
         for penalty in task.options.word_ins_penalty:
             folder = task.scoring_dir / f"penalty_{penalty}"
-            temporary = f"{task.decode_dir}/.wer_{_LMWT}_{penalty}.tmp"
+            hypotheses = f"ark,p:{folder}/{_LMWT}{task.rate.suffix}"
             command = [
                 *(self._program("compute-wer"), "--text", "--mode=present"),
-                *(f"ark:{task.scoring_dir}/test_filt.txt", f"ark,p:{folder}/{_LMWT}.txt", ">", temporary),
-                *("&&", "mv", "-f", temporary, f"{task.decode_dir}/wer_{_LMWT}_{penalty}"),
+                *(f"ark:{task.rate.references_file(task.decode_dir)}", hypotheses),
+                *(">", f"{task.decode_dir}/{_counts(task, _LMWT, penalty)}"),
             ]
-            self._run_points(task, f"{folder}/log/score.{_LMWT}.log", command)
-        return {point: parse_wer(task.wer_file(point)) for point in task.options.points}
+            log = "score" if task.rate is WORDS else f"score.{task.rate.prefix}"
+            self._run_points(task, f"{folder}/log/{log}.{_LMWT}.log", command)
+        return {point: _name_command(task, point) for point in task.options.points}
 
     def bootstrap(self, task: ScoreTask, point: SweepPoint) -> str:
         """``compute-wer-bootci``."""
-        output = task.scoring_dir / "log" / "wer_bootci.txt"
+        output = task.scoring_dir / "log" / f"{task.rate.prefix}_bootci.txt"
         hypotheses = task.hypotheses_file(point)
-        references = f"ark:{task.scoring_dir}/test_filt.txt"
+        references = f"ark:{task.rate.references_file(task.decode_dir)}"
         program = self._program("compute-wer-bootci")
         command = [program, "--mode=present", references, f"ark:{hypotheses}", ">", str(output)]
-        array = JobArray("ONE", [1], f"{task.scoring_dir}/log/wer_bootci.log", command, {})
+        array = JobArray("ONE", [1], f"{task.scoring_dir}/log/{task.rate.prefix}_bootci.log", command, {})
         self._require(array, run_jobs(array, task.options.cmd, lambda: None))
         text = read_text(output)
         output.unlink()
@@ -190,6 +192,20 @@ class KaldiBackend(Backend):
         if failures:
             log = array.log_of(failures[0].job)
             raise DataError(f"{tail(log) or failures[0].reason}; see {log}")
+
+
+def _counts(task: ScoreTask, lm_weight: int | str, penalty: str) -> str:
+    """The temporary name of what ``compute-wer`` prints."""
+    return f".{task.rate.prefix}_{lm_weight}_{penalty}.tmp"
+
+
+def _name_command(task: ScoreTask, point: SweepPoint) -> WerResult:
+    """Makes a score file of what ``compute-wer`` printed."""
+    printed = task.decode_dir / _counts(task, point.lm_weight, point.penalty)
+    with atomic_write(task.score_file(point), "w") as stream:
+        stream.write(task.score_text(printed.read_text("utf-8")))
+    printed.unlink()
+    return parse_wer(task.score_file(point))
 
 
 def parse_wer(path: Path) -> WerResult:

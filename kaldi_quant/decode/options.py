@@ -9,7 +9,10 @@ from kaldi_quant.decode.sweep import SweepPoint
 from kaldi_quant.errors import UsageError
 
 BACKENDS = ("auto", "kaldi", "embedded")
-_PENALTY = re.compile(r"-?\d+(\.\d+)?")
+_PENALTY = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
+# Beyond these a sweep is a slip of the pen: it would take hours, or leave nothing of other costs.
+_MOST_POINTS = 2000
+_LARGEST_PENALTY = 1000
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class ScoreOptions:
         min_lmwt, max_lmwt: the range of the language-model weight, both ends included.
         word_ins_penalty: word insertion penalties as the user wrote them.
         stats: whether ``wer_details`` is made.
+        cer: whether characters are scored too.
         backend, cmd: as in DecodeOptions.
     """
 
@@ -72,19 +76,30 @@ class ScoreOptions:
     max_lmwt: int = 17
     word_ins_penalty: tuple[str, ...] = ("0.0", "0.5", "1.0")
     stats: bool = True
+    cer: bool = False
     backend: str = "auto"
     cmd: str | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.min_lmwt <= self.max_lmwt:
-            raise UsageError(
-                f"the range of LMWT, {self.min_lmwt} to {self.max_lmwt}, is empty or does not begin above 0"
-            )
+        if self.min_lmwt < 1:
+            raise UsageError(f"--min-lmwt must be a whole number above 0, found {self.min_lmwt}")
+        if self.max_lmwt < self.min_lmwt:
+            raise UsageError(f"--max-lmwt ({self.max_lmwt}) must not be below --min-lmwt ({self.min_lmwt})")
         if not self.word_ins_penalty or len(set(self.word_ins_penalty)) < len(self.word_ins_penalty):
             raise UsageError("--word-ins-penalty needs a list of different numbers, such as 0.0,0.5,1.0")
         for penalty in self.word_ins_penalty:
             if not _PENALTY.fullmatch(penalty):
                 raise UsageError(f"--word-ins-penalty expects numbers such as 0.0,0.5,1.0, found {penalty!r}")
+            if abs(float(penalty)) > _LARGEST_PENALTY:
+                raise UsageError(
+                    f"--word-ins-penalty must be from -{_LARGEST_PENALTY} to {_LARGEST_PENALTY}, found {penalty}"
+                )
+        points = len(self.lm_weights) * len(self.word_ins_penalty)
+        if points > _MOST_POINTS:
+            raise UsageError(
+                f"--min-lmwt {self.min_lmwt}, --max-lmwt {self.max_lmwt} and {len(self.word_ins_penalty)} word "
+                f"insertion penalties make a sweep of {points} points; at most {_MOST_POINTS} are allowed"
+            )
         _check_common(self.backend, self.cmd)
 
     @property

@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from kaldi_quant.bad_utterances import FewWarnings
 from kaldi_quant.errors import DataError, FormatError, KaldiQuantError, UsageError
 from kaldi_quant.kaldi.chain_example import NnetChainExample, shift_times
 from kaldi_quant.kaldi.merge_egs import MinibatchSizes, merge_egs
@@ -138,7 +139,7 @@ def read_examples(
     if not parsed.script:
         return _read_archive(parsed.filename, allow_pipes, parsed.permissive)
     if on_bad is None and parsed.permissive:
-        on_bad = _warn
+        return _read_warning(parsed.filename, allow_pipes)
     return _read_script(parsed.filename, allow_pipes, on_bad)
 
 
@@ -177,8 +178,15 @@ def _read_script(filename: str, allow_pipes: bool, on_bad: OnBad | None) -> Iter
         yield key, example
 
 
-def _warn(key: str, error: KaldiQuantError) -> None:
-    _log.warning("the example %s is left out: %s", key, error)
+def _read_warning(filename: str, allow_pipes: bool) -> Iterator[tuple[str, NnetChainExample]]:
+    """Warns of examples that cannot be read, and leaves them out."""
+    warnings = FewWarnings("examples")
+
+    def on_bad(key: str, error: KaldiQuantError) -> None:
+        warnings.warn("the example %s is left out: %s", key, error)
+
+    yield from _read_script(filename, allow_pipes, on_bad)
+    warnings.finish()
 
 
 class ExampleWriter:

@@ -196,7 +196,7 @@ def read_fst(path: str | os.PathLike[str]) -> Fst:
     if header.fst_type not in ("vector", "const") or header.arc_type != "standard":
         source.fail(
             f"expected a vector or const FST of standard arcs, found {header.fst_type!r} of {header.arc_type!r}; "
-            "fstconvert --fst_type=const converts it",
+            f"{_advice(header)}",
             0,
         )
     versions = (2,) if header.fst_type == "vector" else (_ALIGNED_VERSION, 2)
@@ -206,6 +206,23 @@ def read_fst(path: str | os.PathLike[str]) -> Fst:
     fst = Fst(header.fst_type, header.start, final, offsets, arcs)
     check_fst(fst, source)
     return fst
+
+
+def _advice(header: FstHeader) -> str:
+    """What to do about an FST of a type that is not read."""
+    if header.fst_type.endswith("lookahead"):
+        return (
+            "a look-ahead graph (HCLr.fst) holds no language model until it is composed with its grammar (Gr.fst): "
+            "give a whole HCLG.fst, which Kaldi's utils/mkgraph.sh makes, or utils/mkgraph_lookahead.sh --compose-graph"
+        )
+    if header.fst_type == "ngram":
+        return (
+            "this is a language model (G.fst, or the Gr.fst of a look-ahead graph) and no whole graph: give HCLG.fst, "
+            "which Kaldi's utils/mkgraph.sh makes"
+        )
+    if header.arc_type != "standard":
+        return "fstmap --map_type=to_standard makes standard arcs"
+    return "fstconvert --fst_type=const converts it"
 
 
 def open_fst(path: str | os.PathLike[str]) -> FstBytes:

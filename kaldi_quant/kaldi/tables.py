@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from kaldi_quant.bad_utterances import FewWarnings
 from kaldi_quant.errors import DataError, FormatError, KaldiQuantError
 from kaldi_quant.kaldi.script_file import ScriptEntry, read_script
 from kaldi_quant.kaldi.script_streams import ScriptStreams
@@ -148,7 +149,7 @@ def read_table(
     if not rspecifier.script:
         return _read_archive(rspecifier, allow_pipes, read)
     if rspecifier.permissive and on_bad is None:
-        on_bad = _warn
+        return _read_warning(rspecifier, allow_pipes, read)
     return _read_script(rspecifier, allow_pipes, read, on_bad)
 
 
@@ -209,5 +210,12 @@ def _read_vector(stream: ByteStream, key: str, entry: ScriptEntry | None) -> np.
     return values if entry is None else entry.cut(values)
 
 
-def _warn(key: str, error: KaldiQuantError) -> None:
-    _log.warning("%s is left out: %s", key, error)
+def _read_warning(rspecifier: Rspecifier, allow_pipes: bool, read: ReadEntry[Value]) -> Iterator[tuple[str, Value]]:
+    """Warns of entries that cannot be read, and leaves them out."""
+    warnings = FewWarnings("entries")
+
+    def on_bad(key: str, error: KaldiQuantError) -> None:
+        warnings.warn("%s is left out: %s", key, error)
+
+    yield from _read_script(rspecifier, allow_pipes, read, on_bad)
+    warnings.finish()

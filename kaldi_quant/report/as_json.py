@@ -9,6 +9,7 @@ from typing import Any
 from kaldi_quant.report.comparison import Comparison, Row, Versus
 from kaldi_quant.report.files.record import QuantizationRecord
 from kaldi_quant.report.notes import notes
+from kaldi_quant.report.verdict import verdicts
 
 FORMAT = 1
 
@@ -33,6 +34,8 @@ def as_dict(comparison: Comparison) -> dict[str, Any]:
         "fixed_lmwt": options.fixed.lm_weight,
         "fixed_wip": options.fixed.penalty,
         "rows": [_row(row, comparison) for row in comparison.rows],
+        "rate": comparison.rate.name,
+        "verdicts": {verdict.name: verdict.sentence for verdict in verdicts(comparison)},
         "speed": {name: asdict(speed) for name, speed in (comparison.speeds or {}).items()} or None,
         "notes": notes(comparison),
     }

@@ -52,7 +52,7 @@ def columns(comparison: Comparison) -> list[Column]:
         Column("p-MAPSSWE", "p, MAPSSWE", lambda row: p_value(row.versus.matched.p_value) if row.versus else EMPTY),
         Column("significant", "significant", _significant),
         Column("bytes", "bytes on disk", lambda row: str(row.size) if row.size is not None else EMPTY),
-        Column("of-float", "of float", lambda row: f"{row.share_of_float:.3f}" if row.share_of_float else EMPTY),
+        Column("of-float", "of float", lambda row: f"{row.share_of_float:.2f}" if row.share_of_float else EMPTY),
         Column("bits", "bits per weight", _bits),
         Column("speed", "speed", speed),
     ]

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from kaldi_quant.decode.error_rate import WORDS, ErrorRate
 from kaldi_quant.report.error_counts import count_errors
 from kaldi_quant.report.files.decode_folder import DecodeFolder, FixedPoint, read_folders
 from kaldi_quant.report.significance.alignment import ErrorSlots, error_slots
-from kaldi_quant.report.significance.bootstrap import DEFAULT_REPLICATIONS, Bootstrap, Interval, PairedDifference
+from kaldi_quant.report.significance.bootstrap import (
+    DEFAULT_REPLICATIONS,
+    Bootstrap,
+    Interval,
+    PairedDifference,
+    check_draws,
+)
 from kaldi_quant.report.significance.mapsswe import MatchedPairs, matched_pairs
 from kaldi_quant.report.speed import Speeds
 
@@ -23,12 +30,20 @@ class ComparisonOptions:
         fixed: where in the sweep; by default each folder's own best point.
         utt2spk: a file of speakers, which are then drawn in place of utterances.
         replications, seed: of the bootstrap.
+        rate: what is compared: word or character error rates.
+
+    Raises:
+        UsageError: there are too few replications, or the seed is negative.
     """
 
     fixed: FixedPoint = field(default_factory=FixedPoint)
     utt2spk: str | None = None
     replications: int = DEFAULT_REPLICATIONS
     seed: int = 0
+    rate: ErrorRate = WORDS
+
+    def __post_init__(self) -> None:
+        check_draws(self.replications, self.seed)
 
 
 @dataclass(frozen=True)
@@ -72,10 +87,16 @@ class Row:
         return self.folder.record.size if self.folder.record else None
 
     @property
-    def share_of_float(self) -> float | None:
-        """Its size as a share of the float parameters that inference needs."""
+    def inference_bytes(self) -> int | None:
+        """Bytes that inference needs: of a quantized model its file, of a float one its float32 parameters."""
         record = self.folder.record
-        return self.size / record.float_bytes if record and self.size is not None and record.float_bytes else None
+        return record.float_bytes if record and record.is_float and record.float_bytes else self.size
+
+    @property
+    def share_of_float(self) -> float | None:
+        """Its size as a share of the float parameters that inference needs: 1 for a float model."""
+        record, size = self.folder.record, self.inference_bytes
+        return size / record.float_bytes if record and size is not None and record.float_bytes else None
 
 
 @dataclass(frozen=True)
@@ -96,6 +117,11 @@ class Comparison:
     units: int
     speeds: Speeds | None = None
 
+    @property
+    def rate(self) -> ErrorRate:
+        """What is compared."""
+        return self.options.rate
+
 
 def compare(arguments: list[str], options: ComparisonOptions | None = None) -> Comparison:
     """Compares decode folders.
@@ -108,7 +134,7 @@ def compare(arguments: list[str], options: ComparisonOptions | None = None) -> C
         KaldiQuantError: a folder cannot be read, or was not scored on the same utterances and words as the first.
     """
     options = options or ComparisonOptions()
-    folders = read_folders(arguments, options.fixed)
+    folders = read_folders(arguments, options.fixed, options.rate)
     counts = count_errors(folders, options.utt2spk)
     bootstrap = Bootstrap(counts.errors, counts.words, options.replications, options.seed)
     first = folders[0]

@@ -5,11 +5,14 @@ from __future__ import annotations
 from kaldi_quant.report.cells import EMPTY, Table, columns, layer_table, speed_table
 from kaldi_quant.report.comparison import Comparison
 from kaldi_quant.report.notes import notes
+from kaldi_quant.report.verdict import lines as verdict_lines
 
 
 def as_markdown(comparison: Comparison) -> str:
     """Tables with headings of level 2; columns that hold nothing are left out."""
-    parts = ["## Word error rates\n", _table(result_table(comparison))]
+    verdict = "".join(f"- {_escaped(line)}\n" for line in verdict_lines(comparison))
+    parts = ["## In short\n", verdict] if verdict else []
+    parts += [f"## {comparison.rate.unit.capitalize()} error rates\n", _table(result_table(comparison))]
     parts.append("".join(f"- {_escaped(note)}\n" for note in notes(comparison)))
     layers, speeds = layer_table(comparison), speed_table(comparison)
     if layers:
@@ -26,11 +29,12 @@ def result_table(comparison: Comparison) -> Table:
     body = []
     for row in rows:
         result, edits = row.folder.result, row.folder.result.edits
-        counts = [f"{result.percent:.2f}", f"{edits.total} / {result.num_words}"]
+        counts = [f"{result.percent:.2f}", str(edits.total)]
         split = f"{edits.insertions} / {edits.deletions} / {edits.substitutions}"
         point = f"{row.folder.point.lm_weight} / {row.folder.point.penalty}"
         body.append([row.name, *counts, split, point, *(column.cell(row) for column in chosen)])
-    headings = ["folder", "WER, %", "errors / words", "ins / del / sub", "LMWT / WIP"]
+    rate, scored = comparison.rate, rows[0].folder.result.num_words
+    headings = ["folder", f"{rate.name}, %", f"errors in {scored} {rate.units}", "ins / del / sub", "LMWT / WIP"]
     return Table([*headings, *(column.heading for column in chosen)], body)
 
 

@@ -6,6 +6,14 @@ from kaldi_quant.report.cells import interval, p_value
 from kaldi_quant.report.comparison import LEVEL, Comparison, ComparisonOptions, Row
 from kaldi_quant.report.files.decode_folder import FixedPoint
 
+#: What stands in the tables under these names.
+LMWT = "LMWT: language-model weight; scoring divides acoustic costs by it"
+WIP = "WIP: word insertion penalty; scoring adds this cost for each word"
+MAPSSWE = (
+    "MAPSSWE: matched-pairs sentence-segment word error test (Gillick and Cox 1989); it compares the errors of two "
+    "systems in stretches between words that both have right"
+)
+
 
 def notes(comparison: Comparison) -> list[str]:
     """The sentences, each on one line and without "WER", which is to be found in the rows of results alone."""
@@ -14,10 +22,11 @@ def notes(comparison: Comparison) -> list[str]:
     found = [bootstrap_note(options, comparison.unit, comparison.units)]
     if len(rows) > 1:
         found.append(
-            f"differences are to {rows[0].name}; p-values are two-tailed: paired bootstrap, and MAPSSWE "
-            f"(Gillick and Cox 1989); significant: both and an exact test of MAPSSWE's segments below {LEVEL:g}"
+            f"differences are to {rows[0].name}; p-values are two-tailed; significant: p is below {LEVEL:g} in the "
+            "paired bootstrap, in MAPSSWE, and in an exact test of the segments of MAPSSWE"
         )
-    found.append(point_note(options))
+        found.append(MAPSSWE)
+    found += [point_note(options), LMWT, WIP]
     if len(rows) > 2:
         found.append(
             f"{len(rows) - 1} differences are tested: where any one of them would do, compare p with "
@@ -51,6 +60,8 @@ def _of_row(row: Row, reference: str) -> list[str]:
     absent = row.folder.result.absent_sentences
     if absent:
         found.append(f"{row.name}: {absent} references have no hypothesis and are not scored")
+    if row.folder.is_older_than_lattices:
+        found.append(f"{row.name}: the lattices in {row.folder.path} are newer than its scores: score it again")
     if row.versus is not None:
         found += _of_difference(row, reference)
     return found

@@ -6,29 +6,43 @@ from kaldi_quant.report.cells import EMPTY, Table, columns, interval, layer_tabl
 from kaldi_quant.report.comparison import Comparison
 from kaldi_quant.report.notes import bootstrap_note, notes, point_note
 from kaldi_quant.report.trainings import TrainingComparison
+from kaldi_quant.report.verdict import lines as verdict_lines
 
 
 def as_text(comparison: Comparison) -> str:
-    """A row for each folder, with what must be known to read it in lines that begin with ``#``; then other tables."""
+    """The verdicts, a row for each folder, other tables; what explains the rows is in lines that begin with ``#``."""
     chosen = columns(comparison)
     header = ["#", "name", *(column.title for column in chosen)]
     body = []
     for row in comparison.rows:
         # Kaldi's best_wer.sh expects one space before the number, and nothing before the %.
-        result = f"{row.folder.result.wer_line()} {row.folder.wer_file}"
+        result = f"{row.folder.result.wer_line()} {row.folder.score_file}"
         body.append([result, row.name, *(column.cell(row) for column in chosen)])
-    parts = [_aligned([header, *body], left=2), "".join(f"# {note}\n" for note in notes(comparison))]
+    parts = ["".join(f"# {verdict}\n" for verdict in verdict_lines(comparison))]
+    parts += [_aligned([header, *body], left=2), "".join(f"# {note}\n" for note in notes(comparison))]
     layers, speeds = layer_table(comparison), speed_table(comparison)
     if layers:
         parts.append("# signal-to-quantization-noise of each layer, dB\n" + _table(layers))
     if speeds:
         parts.append("# speed on one thread, as ratios to the first; medians over rounds\n" + _table(speeds))
-    return "\n".join(parts)
+    return "\n".join(filter(None, parts))
 
 
 def trainings_as_text(comparison: TrainingComparison) -> str:
     """A row for each way of training, with the word error rate of each model behind."""
-    body = [["# name", "models", "mean-WER", "deviation", "95%-interval", "difference", "95%-interval", "p", "each"]]
+    body = [
+        [
+            "# name",
+            "models",
+            f"mean-{comparison.options.rate.name}",
+            "deviation",
+            "95%-interval",
+            "difference",
+            "95%-interval",
+            "p",
+            "each",
+        ]
+    ]
     for row in comparison.rows:
         versus = row.versus
         cells = [row.name, str(len(row.folders)), f"{row.mean:.2f}"]

@@ -77,7 +77,9 @@ def compare_trainings(arguments: Sequence[str], options: ComparisonOptions | Non
     """
     options = options or ComparisonOptions()
     paths = _named(arguments)
-    groups = {name: [read_folder(path, name, options.fixed) for path in those] for name, those in paths.items()}
+    groups = {
+        name: [read_folder(path, name, options.fixed, options.rate) for path in those] for name, those in paths.items()
+    }
     folders = [folder for group in groups.values() for folder in group]
     counts = count_errors(folders, options.utt2spk)
     bootstrap = Bootstrap(counts.errors, counts.words, options.replications, options.seed)

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -39,8 +40,8 @@ def test_text_is_the_default(folders: list[str], capsys: pytest.CaptureFixture[s
     assert cli.run(["compare", *QUICK, *folders]) == 0
     output = capsys.readouterr().out
     first = f"%WER 14.54 [ 357 / 2456, 80 ins, 52 del, 225 sub ] {folders[0]}/wer_16_1.0  float "
-    assert output.splitlines()[1].startswith(first)
-    assert str((MODELS / "tdnn1a_sp" / "final.mdl").stat().st_size) in output.splitlines()[1]
+    assert output.splitlines()[3].startswith(first)
+    assert str((MODELS / "tdnn1a_sp" / "final.mdl").stat().st_size) in output.splitlines()[3]
 
 
 def test_all_forms_at_once(folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -147,3 +148,37 @@ def test_the_recipe_checks_its_inputs(folders: list[str]) -> None:
     assert done.returncode == 1 and done.stderr.startswith(f"{RECIPE}: unknown option --wipp\nallowed options:\n")
     done = run("bash", RECIPE, "nowhere")
     assert done.returncode == 1 and done.stderr == "kaldi-quant compare: the decode folder nowhere does not exist\n"
+
+
+def test_character_error_rates_are_compared(
+    job_folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert cli.run(["compare", *QUICK, "--cer", f"one={job_folder}/", f"two={job_folder}"]) == 0
+    output = capsys.readouterr().out
+    best = (job_folder / "scoring_kaldi/best_cer").read_text().strip()
+    assert best.split()[-1].startswith(f"{job_folder}/cer_9_")
+    rows = [line for line in output.splitlines() if "WER" in line]
+    assert len(rows) == 2 and all(row.startswith(f"{best}  ") for row in rows)
+    assert "# two: no loss: the same words in all utterances" in output
+    assert cli.run(["compare", *QUICK, "--cer", "--markdown", "-", str(job_folder)]) == 0
+    output = capsys.readouterr().out
+    assert "## Character error rates" in output and "| CER, % | errors in " in output
+    (job_folder / "scoring_kaldi/best_cer").unlink()
+    for file in job_folder.glob("cer_*"):
+        file.unlink()
+    assert cli.run(["compare", *QUICK, "--cer", str(job_folder)]) == 1
+    assert "has no scores (cer_LMWT_WIP): score it first, with kaldi-quant score --cer" in capsys.readouterr().err
+
+
+@pytest.fixture
+def job_folder(tmp_path: Path, example: Path) -> Path:
+    """A decode folder with Kaldi's lattices of four utterances, scored in characters."""
+    from kaldi_quant.decode.options import ScoreOptions
+    from kaldi_quant.decode.scoring import score
+
+    folder = tmp_path / "decode"
+    folder.mkdir()
+    shutil.copy(ROOT / "tests/data/decode/lat.1.gz", folder)
+    graph = example / "exp/chain/tdnn1a_sp/graph_alphadigits"
+    score(str(example / "data/test_hires"), str(graph), str(folder), ScoreOptions(9, 10, cer=True, backend="embedded"))
+    return folder

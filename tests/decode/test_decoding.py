@@ -68,7 +68,7 @@ def test_words_and_counts_are_kaldis(decoded: Path, example: Path) -> None:
     for line in lines:
         name, _, wer = line.partition(" ")
         # Kaldi scored the four alone; here 396 references have no hypothesis.
-        assert (decoded / name).read_text().splitlines()[0] == f"{wer} [PARTIAL]"
+        assert (decoded / name).read_text().splitlines()[1] == f"{wer} [PARTIAL]"
     kaldi = read_transcripts(example / "reference" / "kaldi_hyp_lmwt16_wip1.0.txt")
     ours = read_transcripts(decoded / "scoring_kaldi" / "penalty_1.0" / "16.txt")
     assert list(ours) == [f"test000-00{number}" for number in range(4)]
@@ -111,12 +111,25 @@ def test_scoring_kaldis_lattices_gives_kaldis_files(job: Job, tmp_path: Path) ->
     line = score(str(data), str(job.graph_dir), str(tmp_path), ScoreOptions(backend="embedded"))
     for expected in (DATA / "kaldi_wer.txt").read_text().splitlines():
         name, _, wer = expected.partition(" ")
-        assert (tmp_path / name).read_text().splitlines()[0] == wer
+        command = f"compute-wer --text --mode=present ark:{tmp_path}/scoring_kaldi/test_filt.txt ark,p:- "
+        assert (tmp_path / name).read_text().splitlines()[:2] == [command, wer]
     assert line.startswith("%WER ") and line.endswith(str(tmp_path / line.rpartition("/")[2]))
     assert (tmp_path / "scoring_kaldi" / "best_wer").read_text() == line + "\n"
     assert (tmp_path / "scoring_kaldi" / "test_filt.txt").read_text() == (data / "text").read_text()
     # No utt2spk: everything but the table of speakers.
     assert not (tmp_path / "scoring_kaldi" / "wer_details" / "per_spk").exists()
+
+
+def test_scores_go_with_their_lattices(job: Job, decoded: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "decode"
+    shutil.copytree(decoded, folder)
+    (folder / "cer_7_0.0").write_text("")
+    (folder / "wer_notes").write_text("a user's own")
+    assert run(job, folder, nj=2, backend="embedded") == (4, 0)
+    assert len(list(folder.glob("wer_*_*"))) == 33, "the lattices are kept, and so are their scores"
+    assert run(job, folder, nj=2, backend="embedded", beam=9.0) == (4, 0)
+    assert [path.name for path in folder.glob("?er_*")] == ["wer_notes"]
+    assert not (folder / "scoring_kaldi" / "best_wer").exists()
 
 
 def test_a_rerun_keeps_finished_jobs_and_only_those(job: Job, tmp_path: Path) -> None:
@@ -249,6 +262,7 @@ def test_log_likelihoods_of_another_model(job: Job, matrices: dict, save_table: 
         ("0 1 0 5 -1\n1 0 0 0 0.5\n0\n", "cycle of epsilon arcs with a negative cost"),
         ("0 0 0 0 -0.1\n0\n", "cycle of epsilon arcs with a negative cost"),
         ("0 1 5 5 1e20\n1\n", "cost beyond"),
+        ("0 1 5 5\n1 2 7 7\n2\n", "this is a grammar .* and no decoding graph: give HCLG.fst"),
     ],
 )
 def test_graphs_that_do_not_fit(job: Job, tmp_path: Path, text: str, expected: str) -> None:
@@ -269,6 +283,13 @@ def test_negative_costs_without_a_cycle_are_fine(job: Job, tmp_path: Path) -> No
     words = str(job.graph_dir / "words.txt")
     counted = decode(str(job.model), graph, f"ark:{job.loglikes}", words, str(tmp_path / "out"), DecodeOptions(nj=1))
     assert counted.good == 4
+
+
+def test_one_half_of_a_look_ahead_graph(job: Job, tmp_path: Path) -> None:
+    (tmp_path / "HCLr.fst").write_bytes(b"")
+    graph, words = str(tmp_path / "HCLG.fst"), str(job.graph_dir / "words.txt")
+    with pytest.raises(DataError, match=r"HCLr.fst is one half of a look-ahead graph.*the other, Gr.fst"):
+        decode(str(job.model), graph, f"ark:{job.loglikes}", words, str(tmp_path), DecodeOptions())
 
 
 @pytest.mark.parametrize("missing", ["model", "graph", "words", "loglikes"])

@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_best_wer_names_the_point(folder: Path) -> None:
     read = read_folder(folder, "x")
-    assert read.point == SweepPoint(9, "0.5") and read.wer_file == folder / "wer_9_0.5"
+    assert read.point == SweepPoint(9, "0.5") and read.score_file == folder / "wer_9_0.5"
     assert read.result.wer_line() == "%WER 16.67 [ 1 / 6, 0 ins, 0 del, 1 sub ]"
     assert read.hypotheses == ONE_WRONG and read.references == REFERENCES and read.record is None
 

@@ -13,6 +13,7 @@ from kaldi_quant.errors import MissingDependencyError
 from kaldi_quant.report.comparison import Comparison, ComparisonOptions, compare
 from kaldi_quant.report.pages.comparison_page import as_html
 from kaldi_quant.report.pages.plot_style import require_matplotlib
+from kaldi_quant.report.pages.plots import plots
 from kaldi_quant.report.speed import Speed
 from tests.report.decode_folders import disturbed, real, write_folder
 from tests.report.outline import Outline
@@ -100,3 +101,32 @@ def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
         MissingDependencyError, match=r"need the package matplotlib: pip install 'kaldi_quant\[report\]'"
     ):
         require_matplotlib()
+
+
+def test_one_bad_model_flattens_nothing_and_equals_are_told_apart(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    references, first = real()
+    words = {
+        "float": first,
+        "one": disturbed(first, 0.01, 1),
+        "two": disturbed(first, 0.01, 1),
+        "silent": {utterance: [] for utterance in references},
+    }
+    sizes = {"float": 3_000_000, "one": 400_000, "two": 400_000, "silent": 200_000}
+    folders = [
+        write_folder(tmp_path / name, references, {"16_1.0": words[name]}, record(size, None))
+        for name, size in sizes.items()
+    ]
+    comparison = compare(folders, ComparisonOptions(replications=200))
+    figures = plots(comparison)
+    for key in ("rates", "differences", "size"):
+        texts = [text.strip() for text in re.findall(r"<text[^>]*>([^<]*)</text>", figures[key].wide)]
+        assert any("100.00" in text or "+85.46" in text for text in texts), "its value is said"
+        numbers = [float(text.replace("−", "-")) for text in texts if re.fullmatch(r"[−-]?\d+(\.\d+)?", text)]
+        assert max(number for number in numbers if number not in (100.0, 85.46)) < 25, "the scale is that of the others"
+        assert "beyond the scale" in figures[key].caption
+    assert "stand side by side" in figures["size"].caption
+    # Their lines of 95 % are at different places.
+    paths = re.findall(r'd="M ([\d.]+) [\d.]+ \nL ([\d.]+) [\d.]+ \n"[^>]*stroke-opacity: 0.55', figures["size"].wide)
+    assert len(paths) == 3 and len({begin for begin, _ in paths}) == 3
+    assert all(begin == end for begin, end in paths)

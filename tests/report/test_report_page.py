@@ -44,8 +44,8 @@ def test_all_parts_are_there_and_nothing_is_loaded(page: str) -> None:
     outline = Outline(page)
     titles = re.findall("<h2>(.*?)</h2>", page)
     assert [title.split(":")[0] for title in titles] == [
-        "Results", "Word error rates", "Differences", "Word error rate and size", "Search", "Search", "Sensitivity",
-        "Activation ranges", "Layers", "Speed", "What was compared",
+        "In short", "Results", "Word error rates", "Differences", "Word error rate and size", "Search", "Search",
+        "Sensitivity", "Activation ranges", "Layers", "Speed", "What was compared",
     ]  # fmt: skip
     # Of the comparison five, of each search and sensitivity one, of each model's activations one; each in two widths.
     assert outline.tags.count("figure") == 5 + 2 + 1 + 2
@@ -96,7 +96,9 @@ def sized(comparison: Comparison, sizes: list[int | None], errors: list[int]) ->
         # Equals stand beside each other; one of the same size and worse does not.
         ([100, 100, 100], [10, 10, 11], "01"),
         ([None, 50, 20], [1, 12, 15], "21"),
-        ([100], [10], "0"),
+        # A single model is no front.
+        ([100], [10], ""),
+        ([None, 50], [1, 12], ""),
     ],
 )  # fmt: skip
 def test_the_front(contents: Contents, sizes: list[int | None], errors: list[int], expected: str) -> None:

@@ -56,11 +56,11 @@ def test_rows_begin_as_in_kaldis_results(comparison: Comparison) -> None:
     rows = shell("grep WER", text)
     assert len(rows) == 3
     for row, found in zip(comparison.rows, rows, strict=True):
-        assert found.startswith(f"{row.folder.result.wer_line()} {row.folder.wer_file} ")
+        assert found.startswith(f"{row.folder.result.wer_line()} {row.folder.score_file} ")
     first = rows[0].split()
     assert first[:14] == [
         *shell("tr ' ' '\\n'", "%WER 14.54 [ 357 / 2456, 80 ins, 52 del, 225 sub ]"),
-        str(comparison.rows[0].folder.wer_file),
+        str(comparison.rows[0].folder.score_file),
     ]
     assert shell("grep WER | sort -k2n", text)[-1] == max(rows, key=lambda row: float(row.split()[1]))
     # All other lines are comments, tables of layers or of speed, none of which may be taken for a result.
@@ -73,11 +73,11 @@ def test_kaldis_best_wer_works(comparison: Comparison) -> None:
     print $line;' | awk 'BEGIN{ FS="%WER"; } { if (NF == 2) { print FS$2" "$1; } else { print $0; } }'"""
     found = shell(perl, as_text(comparison))
     best = min(comparison.rows, key=lambda row: row.folder.result.percent)
-    assert len(found) == 1 and found[0].startswith(f"{best.folder.result.wer_line()} {best.folder.wer_file} ")
+    assert len(found) == 1 and found[0].startswith(f"{best.folder.result.wer_line()} {best.folder.score_file} ")
 
 
 def test_columns_of_the_text(comparison: Comparison) -> None:
-    lines = as_text(comparison).splitlines()
+    lines = as_text(comparison).splitlines()[3:]
     header, _, four, eight = (line.split() for line in lines[:4])
     assert header == [
         "#", "name", "95%-interval", "difference", "95%-interval", "p-bootstrap", "p-MAPSSWE", "significant",
@@ -87,9 +87,21 @@ def test_columns_of_the_text(comparison: Comparison) -> None:
     assert versus is not None
     assert four[14] == "w4_<b>" and four[16] == f"{versus.paired.difference:+.2f}"
     assert four[17] == f"[{versus.paired.interval.low:+.2f},{versus.paired.interval.high:+.2f}]"
-    assert four[18:] == ["0.004", "<0.001", "yes", "130", "0.130", "4.06", "2.20"]
+    assert four[18:] == ["0.004", "<0.001", "yes", "130", "0.13", "4.06", "2.20"]
     assert eight[20:] == ["no", "-", "-", "-", "-"]
     assert len({line.rindex(end) + len(end) for line, end in zip(lines[:2], ("speed", "1.00"), strict=False)}) == 1
+
+
+def test_the_verdict_comes_first(comparison: Comparison) -> None:
+    first, second, blank = as_text(comparison).splitlines()[:3]
+    assert first.startswith("# w4_<b>: 2.2 times as fast, a significant loss (+") and blank == ""
+    assert second == "# w8: no loss: the same words in all utterances"
+    markdown = as_markdown(comparison)
+    assert markdown.startswith("## In short\n\n- w4\\_\\<b\\>: 2.2 times as fast, a significant loss (+")
+    assert "errors in 2456 words" in markdown
+    assert json.loads(as_json(comparison))["verdicts"]["w8"] == second.removeprefix("# w8: ")
+    alone = as_text(replace(comparison, rows=comparison.rows[:1]))
+    assert alone.startswith("#   ")
 
 
 def test_layers_and_speed_in_the_text(comparison: Comparison) -> None:
@@ -116,7 +128,7 @@ def test_markdown(comparison: Comparison) -> None:
     for table in tables:
         # Escaped bars do not separate columns.
         assert len({line.replace("\\|", "").count("|") for line in table}) == 1
-    assert tables[0][2].startswith("| float | 14.54 | 357 / 2456 | 80 / 52 / 225 | 16 / 1.0 | [")
+    assert tables[0][2].startswith("| float | 14.54 | 357 | 80 / 52 / 225 | 16 / 1.0 | [")
     assert tables[0][3].startswith("| w4\\_\\<b\\> | ")
     assert any(line.startswith("| output\\|affine | ") for line in tables[1])
     plain = as_markdown(replace(comparison, rows=comparison.rows[:1], speeds=None))

@@ -22,7 +22,7 @@ from kaldi_quant.cli.recipes.forward_pass_options import (
 from kaldi_quant.cli.recipes.ivectors import IVECTOR_OPTIONS, Ivectors
 from kaldi_quant.cli.recipes.verbs import call_verb, settings_of, words_of
 from kaldi_quant.decode.choice import choose_backend
-from kaldi_quant.decode.decoding import forget_scores
+from kaldi_quant.decode.error_rate import remove_scores
 from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.folder_lock import folder_lock
 from kaldi_quant.kaldi.table_files import table_files
@@ -215,7 +215,7 @@ class ForwardPass:
         made = Made(out / "loglikes.ark", Sources(settings, files, features.repeatable and ivectors.repeatable))
 
         def work() -> list[Path]:
-            forget_scores(out)
+            remove_scores(out)
             for stale in out.glob("lat.*.gz"):
                 stale.unlink()
             words = [*words_of(inference, IVECTOR_OPTIONS), *ivectors.words]

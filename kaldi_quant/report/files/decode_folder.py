@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kaldi_quant.decode.error_rate import CHARACTERS, WORDS, ErrorRate
 from kaldi_quant.decode.kaldi_programs import parse_wer
 from kaldi_quant.decode.sweep import SweepPoint
 from kaldi_quant.decode.transcripts import read_transcripts
@@ -15,8 +16,7 @@ from kaldi_quant.decode.wer import Transcripts, WerResult, compute_wer
 from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.report.files.record import QuantizationRecord, read_record
 
-_WER_FILE = re.compile(r"wer_(\d+)_(-?\d+(?:\.\d+)?)")
-_PENALTY = re.compile(r"-?\d+(\.\d+)?")
+_PENALTY = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,11 @@ class DecodeFolder:
         name: what tables call it.
         path: the folder.
         point: LMWT and WIP.
-        result: what its ``wer_LMWT_WIP`` says.
-        references: utterance → words.
-        hypotheses: utterance → words, at that point.
+        result: what its ``wer_LMWT_WIP`` or ``cer_LMWT_WIP`` says.
+        references: utterance → words, or characters.
+        hypotheses: the same, at that point.
         record: how the model that made its log-likelihoods was quantized; None where the folder does not say.
+        rate: what was counted.
     """
 
     name: str
@@ -68,11 +69,18 @@ class DecodeFolder:
     references: Transcripts
     hypotheses: Transcripts
     record: QuantizationRecord | None
+    rate: ErrorRate = WORDS
 
     @property
-    def wer_file(self) -> Path:
+    def score_file(self) -> Path:
         """``wer_LMWT_WIP``."""
-        return self.path / f"wer_{self.point.lm_weight}_{self.point.penalty}"
+        return self.rate.score_file(self.path, self.point)
+
+    @property
+    def is_older_than_lattices(self) -> bool:
+        """Whether a ``lat.JOB.gz`` beside the scores was written after them."""
+        scored = self.score_file.stat().st_mtime
+        return any(lattice.stat().st_mtime > scored for lattice in self.path.glob("lat.*.gz"))
 
     @property
     def scored(self) -> list[str]:
@@ -80,12 +88,15 @@ class DecodeFolder:
         return [utterance for utterance in self.references if utterance in self.hypotheses]
 
 
-def read_folders(arguments: Sequence[str], fixed: FixedPoint | None = None) -> list[DecodeFolder]:
+def read_folders(
+    arguments: Sequence[str], fixed: FixedPoint | None = None, rate: ErrorRate = WORDS
+) -> list[DecodeFolder]:
     """Reads decode folders.
 
     Args:
         arguments: ``DIR`` or ``NAME=DIR``; without a name a folder is called by its path below what all have in common.
         fixed: where in the sweep; by default each folder's own best point.
+        rate: what was counted.
 
     Raises:
         UsageError: there is none, or two have one name.
@@ -101,45 +112,41 @@ def read_folders(arguments: Sequence[str], fixed: FixedPoint | None = None) -> l
         twin = next((folder for folder in folders if folder.name == name), None)
         if twin is not None:
             raise UsageError(f"{twin.path} and {path} are both called {name}: give them names, as in NAME={path}")
-        folders.append(read_folder(path, name, fixed))
+        folders.append(read_folder(path, name, fixed, rate))
     return folders
 
 
-def read_folder(path: Path, name: str, fixed: FixedPoint | None = None) -> DecodeFolder:
+def read_folder(path: Path, name: str, fixed: FixedPoint | None = None, rate: ErrorRate = WORDS) -> DecodeFolder:
     """Reads one decode folder; for arguments and errors see ``read_folders``."""
     if not path.is_dir():
         raise DataError(f"the decode folder {path} does not exist")
-    point, result = _choose_point(path, fixed)
-    scoring = path / "scoring_kaldi"
-    reference_file, hypothesis_file = scoring / "test_filt.txt", _hypothesis_file(path, point)
+    point, result = _choose_point(path, fixed, rate)
+    reference_file, hypothesis_file = rate.references_file(path), rate.hypotheses_file(path, point)
     references, hypotheses = read_transcripts(reference_file), read_transcripts(hypothesis_file)
     counted = compute_wer(references, hypotheses)
     if _counts(counted) != _counts(result):
         raise DataError(
-            f"{path}: wer_{point.lm_weight}_{point.penalty} has {_describe(result)}, but {hypothesis_file.name} of "
-            f"{hypothesis_file.parent.name} against {reference_file.name} gives {_describe(counted)}; score it again"
+            f"{path}: {rate.score_file(path, point).name} has {_describe(result, rate)}, but {hypothesis_file.name} of "
+            f"{hypothesis_file.parent.name} against {reference_file.name} gives {_describe(counted, rate)}; "
+            "score it again"
         )
-    return DecodeFolder(name, path, point, result, references, hypotheses, read_record(path))
-
-
-def _hypothesis_file(path: Path, point: SweepPoint) -> Path:
-    return path / "scoring_kaldi" / f"penalty_{point.penalty}" / f"{point.lm_weight}.txt"
+    return DecodeFolder(name, path, point, result, references, hypotheses, read_record(path), rate)
 
 
 def _counts(result: WerResult) -> tuple[int, int, int]:
     return result.edits.total, result.num_words, result.num_sentences
 
 
-def _describe(result: WerResult) -> str:
+def _describe(result: WerResult, rate: ErrorRate) -> str:
     errors, words, sentences = _counts(result)
-    return f"{errors} errors in {words} words of {sentences} utterances"
+    return f"{errors} errors in {words} {rate.units} of {sentences} utterances"
 
 
-def _choose_point(path: Path, fixed: FixedPoint | None) -> tuple[SweepPoint, WerResult]:
+def _choose_point(path: Path, fixed: FixedPoint | None, rate: ErrorRate) -> tuple[SweepPoint, WerResult]:
     """The point that ``best_wer`` names, or else the lowest WER as printed, the first of equals."""
-    points = _points(path)
+    points = _points(path, rate)
     if fixed is None or fixed == FixedPoint():
-        best = _named_by_best_wer(path, points)
+        best = _named_by_best(path, points, rate)
         candidates = [best] if best else points
     else:
         candidates = [point for point in points if fixed.admits(point)]
@@ -149,34 +156,33 @@ def _choose_point(path: Path, fixed: FixedPoint | None) -> tuple[SweepPoint, Wer
             raise DataError(
                 f"{path} was not scored at {fixed}: it has LMWT {weights[0]} to {weights[-1]} and WIP {penalties}"
             )
-    results = {point: parse_wer(path / f"wer_{point.lm_weight}_{point.penalty}") for point in candidates}
+    results = {point: parse_wer(rate.score_file(path, point)) for point in candidates}
     empty = next((point for point, result in results.items() if not result.num_words), None)
     if empty is not None:
-        raise DataError(f"{path}/wer_{empty.lm_weight}_{empty.penalty}: no words were scored")
+        raise DataError(f"{rate.score_file(path, empty)}: no {rate.units} were scored")
     return min(results.items(), key=lambda item: round(item[1].percent, 2))
 
 
-def _points(path: Path) -> list[SweepPoint]:
+def _points(path: Path, rate: ErrorRate) -> list[SweepPoint]:
     """The points of the sweep, in the order in which Kaldi looks for the best."""
-    found = [match for name in os.listdir(path) if (match := _WER_FILE.fullmatch(name))]
-    if not found:
-        raise DataError(
-            f"{path} has no scores (wer_LMWT_WIP): score it first, with kaldi-quant score or Kaldi's score.sh"
-        )
-    points = [SweepPoint(int(match[1]), match[2]) for match in found]
+    points = [point for name in os.listdir(path) if (point := rate.point_of(name))]
+    if not points:
+        how = "kaldi-quant score or Kaldi's score.sh"
+        if rate is CHARACTERS:
+            how = "kaldi-quant score --cer true or Kaldi's score_kaldi_cer.sh"
+        raise DataError(f"{path} has no scores ({rate.prefix}_LMWT_WIP): score it first, with {how}")
     return sorted(points, key=lambda point: (float(point.penalty), point.lm_weight))
 
 
-def _named_by_best_wer(path: Path, points: list[SweepPoint]) -> SweepPoint | None:
-    file = path / "scoring_kaldi" / "best_wer"
+def _named_by_best(path: Path, points: list[SweepPoint], rate: ErrorRate) -> SweepPoint | None:
+    file = rate.best_file(path)
     if not file.exists():
         return None
     words = file.read_text("utf-8", "replace").split()
-    match = _WER_FILE.fullmatch(Path(words[-1]).name) if words else None
-    point = SweepPoint(int(match[1]), match[2]) if match else None
+    point = rate.point_of(Path(words[-1]).name) if words else None
     if point not in points:
         named = words[-1][-80:] if words else "nothing"
-        raise DataError(f"{file} names {named}, which is none of the folder's wer_LMWT_WIP: score it again")
+        raise DataError(f"{file} names {named}, which is none of the folder's {rate.prefix}_LMWT_WIP: score it again")
     return point
 
 

@@ -16,6 +16,8 @@ FILE_NAME = "quantization.json"
 FORMAT = 1
 # A relative path is looked for in the current directory and from the folder upwards, as scp files' paths are.
 _FOLDERS_ABOVE = 4
+#: Bits per weight of a float model.
+FLOAT_BITS = 32.0
 
 Bits = float
 Decibels = float
@@ -65,6 +67,11 @@ class QuantizationRecord:
     float_bytes: int | None = None
     layers: tuple[LayerRecord, ...] = ()
     float_layers: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_float(self) -> bool:
+        """Whether it is the record of a float model."""
+        return not self.layers and self.bits_per_weight == FLOAT_BITS
 
     @property
     def size(self) -> int | None:

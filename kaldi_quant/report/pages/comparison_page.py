@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import shlex
+from pathlib import Path
 
 from kaldi_quant import __version__
 from kaldi_quant.report.cells import layer_table, speed_table
 from kaldi_quant.report.comparison import Comparison, Row
 from kaldi_quant.report.markdown import result_table
 from kaldi_quant.report.notes import notes
-from kaldi_quant.report.pages.html import Section, bullets, document, facts, figure, folded, table
-from kaldi_quant.report.pages.plot_style import Plot
-from kaldi_quant.report.pages.plots import plots
+from kaldi_quant.report.pages.html import Section, bullets, document, facts, figure, folded, lead, table
+from kaldi_quant.report.pages.plots import Plots, plots
+from kaldi_quant.report.verdict import verdicts
+
+# More models than these do not fit into a title.
+_MOST_NAMES = 3
 
 
 def as_html(comparison: Comparison) -> str:
@@ -24,7 +28,26 @@ def as_html(comparison: Comparison) -> str:
     figures = plots(comparison)
     parts = [*result_sections(comparison, figures), *layer_sections(comparison, figures)]
     parts += [*speed_sections(comparison, figures), Section("What was compared", origins(comparison))]
-    return document(f"Comparison of {folder_count(comparison)}", subtitle(comparison), parts)
+    return document(titled(f"Comparison of {folder_count(comparison)}", comparison), subtitle(comparison), parts)
+
+
+def titled(title: str, comparison: Comparison) -> str:
+    """A title with the names of the models, where the folders tell."""
+    names = model_names(comparison)
+    return f"{', '.join(names)}: {title[0].lower()}{title[1:]}" if 0 < len(names) <= _MOST_NAMES else title
+
+
+def model_names(comparison: Comparison) -> list[str]:
+    """The folders of the ``.mdl`` that were decoded or quantized, such as tdnn1a_sp."""
+    names = []
+    for row in comparison.rows:
+        model = Path(row.folder.record.model) if row.folder.record and row.folder.record.model else None
+        above = row.folder.path.absolute().parent
+        if model is not None and model.suffix == ".mdl" and model.parent.name:
+            names.append(model.parent.name)
+        elif (above / "final.mdl").is_file():
+            names.append(above.name)
+    return list(dict.fromkeys(names))
 
 
 def folder_count(comparison: Comparison) -> str:
@@ -36,33 +59,45 @@ def folder_count(comparison: Comparison) -> str:
 def subtitle(comparison: Comparison) -> str:
     """What all were tested on, and by which version."""
     result = comparison.rows[0].folder.result
-    return f"{result.num_words} words in {result.num_sentences} utterances · kaldi_quant {__version__}"
+    counted = f"{result.num_words} {comparison.rate.units}"
+    return f"{counted} in {result.num_sentences} utterances · kaldi_quant {__version__}"
 
 
-def result_sections(comparison: Comparison, figures: dict[str, Plot]) -> list[Section]:
-    """The table with its notes, and the plots of word error rates."""
+def result_sections(comparison: Comparison, figures: Plots) -> list[Section]:
+    """The verdict, the table with its notes, and the plots of error rates."""
     positions = {row.name: position for position, row in enumerate(comparison.rows)}
-    found = [Section("Results", table(result_table(comparison), positions) + bullets(notes(comparison)))]
-    titles = ("Word error rates", "Differences", "Word error rate and size")
-    return found + [Section(title, figure(figures[title])) for title in titles if title in figures]
+    found = [Section("In short", _verdict(comparison, positions))]
+    found.append(Section("Results", table(result_table(comparison), positions) + bullets(notes(comparison))))
+    shown = (figures.get("rates"), figures.get("differences"), figures.get("size"))
+    return found + [Section(plot.title, figure(plot)) for plot in shown if plot]
 
 
-def layer_sections(comparison: Comparison, figures: dict[str, Plot]) -> list[Section]:
+def _verdict(comparison: Comparison, positions: dict[str, int]) -> str:
+    """A sentence for each model; of a single one its error rate."""
+    if len(comparison.rows) > 1:
+        return lead((verdict.name, verdict.sentence, positions[verdict.name]) for verdict in verdicts(comparison))
+    row, rate = comparison.rows[0], comparison.rate
+    low, high = row.interval.low, row.interval.high
+    sentence = f"{row.folder.result.percent:.2f} % {rate.unit} error rate, 95 % interval {low:.2f} to {high:.2f}"
+    return lead([(row.name, sentence, 0)])
+
+
+def layer_sections(comparison: Comparison, figures: Plots) -> list[Section]:
     """Noise and widths of layers, where a folder tells."""
     layers = layer_table(comparison)
     if not layers:
         return []
-    plot = figure(figures["Layers"]) if "Layers" in figures else ""
+    plot = figure(figures["layers"]) if "layers" in figures else ""
     return [Section("Layers", plot + folded("All layers", table(layers)))]
 
 
-def speed_sections(comparison: Comparison, figures: dict[str, Plot]) -> list[Section]:
+def speed_sections(comparison: Comparison, figures: Plots) -> list[Section]:
     """Speed, where it was measured."""
     speeds = speed_table(comparison)
     if not speeds:
         return []
     positions = {row.name: position for position, row in enumerate(comparison.rows)}
-    plot = figure(figures["Speed"]) if "Speed" in figures else ""
+    plot = figure(figures["speed"]) if "speed" in figures else ""
     return [Section("Speed", plot + table(speeds, positions))]
 
 
@@ -74,7 +109,7 @@ def origins(comparison: Comparison) -> str:
 def _origin(row: Row) -> dict[str, str]:
     """A row's files, and what its record says of how it was made."""
     record = row.folder.record
-    found = {"scores": str(row.folder.wer_file)}
+    found = {"scores": str(row.folder.score_file)}
     if record:
         found |= {
             "model": record.model or "",

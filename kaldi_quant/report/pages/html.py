@@ -63,6 +63,12 @@ def bullets(sentences: Iterable[str]) -> str:
     return f"<ul>{items}</ul>" if items else ""
 
 
+def lead(sentences: Iterable[tuple[str, str, int]]) -> str:
+    """What a reader should see first: names of models, a sentence about each, and its place, which gives its colour."""
+    items = "".join(f"<li>{_key(place)}<b>{escape(name)}</b>: {escape(text)}</li>" for name, text, place in sentences)
+    return f'<ul class="lead">{items}</ul>'
+
+
 def figure(plot: Plot) -> str:
     """A plot with its caption: drawn once for wide windows and for paper, once for narrow windows."""
     return (
@@ -84,6 +90,10 @@ def facts(entries: Mapping[str, str]) -> str:
     return f"<dl>{found}</dl>"
 
 
+def _key(position: int) -> str:
+    return f'<span class="key" style="background:{colour_of(position)}"></span>'
+
+
 def table(content: Table, positions: Mapping[str, int] | None = None) -> str:
     """A table, which scrolls sideways where it is wider than the page.
 
@@ -96,7 +106,7 @@ def table(content: Table, positions: Mapping[str, int] | None = None) -> str:
     for first, *others in content.rows:
         key = ""
         if positions and first in positions:
-            key = f'<span class="key" style="background:{colour_of(positions[first])}"></span>'
+            key = _key(positions[first])
         cells = "".join(f"<td>{escape(cell)}</td>" for cell in others)
         rows.append(f"<tr><td>{key}{escape(first)}</td>{cells}</tr>\n")
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n<tbody>\n{"".join(rows)}</tbody></table></div>'

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from kaldi_quant.decode.error_rate import ErrorRate
 from kaldi_quant.report.cells import layer_names, layers_of
 from kaldi_quant.report.comparison import Comparison, Row
 from kaldi_quant.report.pages.front import size_plot
@@ -18,46 +20,63 @@ from kaldi_quant.report.pages.plot_style import (
     mark_line,
     marker_of,
 )
+from kaldi_quant.report.pages.scale import reach
 from kaldi_quant.report.speed import Speeds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def plots(comparison: Comparison) -> dict[str, Plot]:
-    """All plots for which there is something to show, by their titles.
+#: By what they show.
+Plots = dict[Literal["rates", "differences", "size", "layers", "speed"], Plot]
+
+# Models beyond these multiples of a typical one are drawn at the edge of the scale.
+_WORST_RATE, _WIDEST_DIFFERENCE = 2.5, 6.0
+_BEYOND = " Arrows: beyond the scale, so that the others can be told apart."
+
+
+def plots(comparison: Comparison) -> Plots:
+    """All plots for which there is something to show.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
     """
-    rows = comparison.rows
-    found = [_error_rates(rows)]
+    rows, rate = comparison.rows, comparison.rate
+    found: Plots = {"rates": _error_rates(rows, rate)}
     if len(rows) > 1:
-        found.append(_differences(rows))
+        found["differences"] = _differences(rows, rate)
     if sum(row.size is not None for row in rows) > 1:
-        found.append(size_plot(rows))
+        found["size"] = size_plot(rows, rate)
     if any(layer.sqnr is not None for row in rows for layer in layers_of(row)):
-        found.append(_layers(rows))
+        found["layers"] = _layers(rows)
     if comparison.speeds and len(comparison.speeds) > 1:
-        found.append(_speeds(comparison.speeds, rows))
-    return {plot.title: plot for plot in found}
+        found["speed"] = _speeds(comparison.speeds, rows)
+    return found
 
 
-def _error_rates(rows: Sequence[Row]) -> Plot:
+def _error_rates(rows: Sequence[Row], rate: ErrorRate) -> Plot:
+    largest = reach([row.folder.result.percent for row in rows], _WORST_RATE)
+    shown = [row for row in rows if row.folder.result.percent <= largest]
+    edge = max(max(row.interval.high, row.folder.result.percent) for row in shown)
+
     def draw(paper: Paper) -> Figure:
         figure, axes = paper.axes(0.9 + 0.38 * len(rows))
         for position, row in enumerate(rows):
             percent, colour = row.folder.result.percent, colour_of(position)
-            axes.barh(position, percent, height=0.58, color=colour, alpha=0.28)
+            axes.barh(position, min(percent, edge), height=0.58, color=colour, alpha=0.28)
+            if percent > largest:
+                axes.plot(edge, position, ">", color=colour, ms=8)
+                annotate(axes, f"{percent:.2f}", edge, position)
+                continue
             ends = [row.interval.low, row.interval.high]
             axes.plot(ends, [position, position], color=colour, solid_capstyle="butt", lw=2.4)
             axes.plot(percent, position, "o", color=colour, ms=6)
             annotate(axes, f"{percent:.2f}", max(row.interval.high, percent), position)
-        mark_line(axes, rows[0].folder.result.percent)
-        largest = max(max(row.interval.high, row.folder.result.percent) for row in rows)
-        axes.set_xlim(0, (1 + paper.room) * largest or 1)
+        if rows[0] in shown:
+            mark_line(axes, rows[0].folder.result.percent)
+        axes.set_xlim(0, (1 + paper.room) * edge or 1)
         paper.name_rows(axes, [row.name for row in rows])
-        axes.set_xlabel("word error rate, %")
+        axes.set_xlabel(f"{rate.unit} error rate, %")
         return figure
 
     caption = "Lines: 95 % intervals."
@@ -66,33 +85,42 @@ def _error_rates(rows: Sequence[Row]) -> Plot:
             "Lines: 95 % intervals of each alone. They overlap more than the differences are uncertain, because all "
             "systems were tested on the same utterances: see the differences."
         )
-    return make_plot("Word error rates", caption, "wer", draw)
+    caption += _BEYOND if len(shown) < len(rows) else ""
+    return make_plot(f"{rate.unit.capitalize()} error rates", caption, rate.prefix, draw)
 
 
-def _differences(rows: Sequence[Row]) -> Plot:
+def _differences(rows: Sequence[Row], rate: ErrorRate) -> Plot:
+    others = [(position, row, row.versus) for position, row in enumerate(rows) if row.versus is not None]
+    extents = [max(map(abs, (versus.paired.interval.low, versus.paired.interval.high))) for *_, versus in others]
+    largest = reach(extents, _WIDEST_DIFFERENCE)
+
     def draw(paper: Paper) -> Figure:
-        figure, axes = paper.axes(0.9 + 0.38 * (len(rows) - 1))
-        for position, row in enumerate(rows[1:]):
-            if row.versus is None:
+        figure, axes = paper.axes(0.9 + 0.38 * len(others))
+        for level, ((position, _, versus), extent) in enumerate(zip(others, extents, strict=True)):
+            paired, colour = versus.paired, colour_of(position)
+            if extent > largest:
+                edge = math.copysign(largest, paired.difference)
+                axes.plot(edge, level, ">" if edge > 0 else "<", color=colour, ms=8)
+                annotate(axes, f"{paired.difference:+.2f}", edge, level)
                 continue
-            paired, colour = row.versus.paired, colour_of(position + 1)
             ends = [paired.interval.low, paired.interval.high]
-            axes.plot(ends, [position, position], color=colour, solid_capstyle="butt", lw=2.4)
-            face = colour if row.versus.significant else "white"
-            axes.plot(paired.difference, position, "o", color=colour, mfc=face, mew=1.6, ms=7)
-            annotate(axes, f"{paired.difference:+.2f}", max(paired.interval.high, paired.difference), position)
+            axes.plot(ends, [level, level], color=colour, solid_capstyle="butt", lw=2.4)
+            face = colour if versus.significant else "white"
+            axes.plot(paired.difference, level, "o", color=colour, mfc=face, mew=1.6, ms=7)
+            annotate(axes, f"{paired.difference:+.2f}", max(paired.interval.high, paired.difference), level)
         mark_line(axes, 0)
         low, high = axes.get_xlim()
         axes.set_xlim(low, high + paper.room * (high - low))
-        paper.name_rows(axes, [row.name for row in rows[1:]])
+        paper.name_rows(axes, [row.name for _, row, _ in others])
         to = "" if paper.is_narrow else f" to {paper.shortened(rows[0].name)}"
         axes.set_xlabel(f"difference{to}, % absolute")
         return figure
 
     caption = (
-        f"Word error rate minus that of {rows[0].name}. Lines: 95 % intervals of the paired bootstrap; filled dots: "
-        "significant."
+        f"{rate.unit.capitalize()} error rate minus that of {rows[0].name}. Lines: 95 % intervals of the paired "
+        "bootstrap; filled dots: significant."
     )
+    caption += _BEYOND if any(extent > largest for extent in extents) else ""
     return make_plot("Differences", caption, "differences", draw)
 
 

@@ -13,6 +13,7 @@ from kaldi_quant.report.pages.comparison_page import (
     result_sections,
     speed_sections,
     subtitle,
+    titled,
 )
 from kaldi_quant.report.pages.contents import Contents
 from kaldi_quant.report.pages.html import Section, bullets, document, facts, folded
@@ -44,6 +45,7 @@ def as_html(contents: Contents) -> str:
         parts += [*layer_sections(comparison, figures), *speed_sections(comparison, figures)]
     parts.append(Section("What was compared", _origins(contents)))
     title = f"Quantized models: {_about(contents)}"
+    title = titled(title, comparison) if comparison else title
     return document(title, subtitle(comparison) if comparison else f"kaldi_quant {__version__}", parts)
 
 

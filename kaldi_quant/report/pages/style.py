@@ -44,6 +44,8 @@ figure .narrow { display: none; }
 figure .narrow svg { max-width: 520px; margin: 0 auto; }
 figcaption { color: var(--soft); font-size: 13px; margin: 8px 0 4px; }
 ul { margin: 14px 0 0; padding-left: 18px; color: var(--soft); font-size: 13.5px; }
+ul.lead { list-style: none; margin: 0; padding: 0; color: var(--ink); font-size: 16px; }
+ul.lead li { margin: 4px 0; padding-left: 18px; text-indent: -18px; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 16px; margin: 10px 0 4px; font-size: 13.5px; }
 dt { color: var(--soft); } dd { margin: 0; min-width: 0; }
 summary { cursor: pointer; padding: 4px 0; } pre { margin: 0; white-space: pre-wrap; font-size: 12.5px; }

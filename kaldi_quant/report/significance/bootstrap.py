@@ -47,6 +47,18 @@ class PairedDifference:
     p_value: float
 
 
+def check_draws(replications: int, seed: int) -> None:
+    """Refuses what no bootstrap can be made with.
+
+    Raises:
+        UsageError: too few replications, or a negative seed.
+    """
+    if replications < _FEWEST_REPLICATIONS:
+        raise UsageError(f"--replications must be at least {_FEWEST_REPLICATIONS}, found {replications}")
+    if seed < 0:
+        raise UsageError(f"--seed cannot be negative, found {seed}")
+
+
 class Bootstrap:
     """The word error rates of several systems on draws from one test set.
 
@@ -63,10 +75,7 @@ class Bootstrap:
     def __init__(
         self, errors: np.ndarray, words: np.ndarray, replications: int = DEFAULT_REPLICATIONS, seed: int = 0
     ) -> None:
-        if replications < _FEWEST_REPLICATIONS:
-            raise UsageError(f"--replications must be at least {_FEWEST_REPLICATIONS}, found {replications}")
-        if seed < 0:
-            raise UsageError(f"--seed cannot be negative, found {seed}")
+        check_draws(replications, seed)
         self.replications, self.seed, self.units = replications, seed, len(words)
         self._observed = 100.0 * errors.sum(axis=0) / words.sum()
         counts = np.concatenate([errors, words[:, None]], axis=1).astype(np.float64)

@@ -1,0 +1,90 @@
+"""What came of a comparison, in a sentence for each model: how much smaller, how much faster, and at what loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from kaldi_quant.report.comparison import Comparison, Row
+
+# Ratios nearer to 1 are called the same.
+_SAME = 1.05
+_SWING = 1.5
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The sentence about one model.
+
+    Attributes:
+        name: the model's row.
+        sentence: without "WER", which is to be found in the rows of results alone.
+        loss: whether it loses words: "none", "some", "open" where the tests disagree.
+    """
+
+    name: str
+    sentence: str
+    loss: Literal["none", "some", "open"]
+
+
+def verdicts(comparison: Comparison) -> list[Verdict]:
+    """One for each row but the first, which is what the others are compared with."""
+    first, *others = comparison.rows
+    return [_verdict(row, first, comparison) for row in others]
+
+
+def lines(comparison: Comparison) -> list[str]:
+    """The verdicts, each with its model's name."""
+    return [f"{verdict.name}: {verdict.sentence}" for verdict in verdicts(comparison)]
+
+
+def _verdict(row: Row, first: Row, comparison: Comparison) -> Verdict:
+    loss, words = _loss(row)
+    return Verdict(row.name, ", ".join(filter(None, [_size(row, first), _speed(row, first, comparison), words])), loss)
+
+
+def _size(row: Row, first: Row) -> str:
+    """``7.3 times smaller than float``; nothing where a size is not known."""
+    if not row.inference_bytes or not first.inference_bytes:
+        return ""
+    ratio = first.inference_bytes / row.inference_bytes
+    if 1 / _SAME < ratio < _SAME:
+        return f"as large as {first.name}"
+    return (
+        f"{_times(ratio)} smaller than {first.name}" if ratio > 1 else f"{_times(1 / ratio)} larger than {first.name}"
+    )
+
+
+def _speed(row: Row, first: Row, comparison: Comparison) -> str:
+    """``12.7 times as fast``; nothing where it was not measured relative to the first row."""
+    speeds = comparison.speeds or {}
+    if row.name not in speeds or next(iter(speeds)) != first.name:
+        return ""
+    speed = speeds[row.name]
+    ratio = speed.ratio
+    said = "as fast" if 1 / _SAME < ratio < _SAME else f"{_times(ratio)} as fast" if ratio > 1 else ""
+    said = said or f"{_times(1 / ratio)} slower"
+    # What swings this much was measured on a busy machine.
+    swings = speed.highest > _SWING * speed.lowest
+    return f"{said} ({speed.lowest:.2g} to {speed.highest:.2g} over the rounds)" if swings else said
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.1f} times" if ratio < 100 else f"{ratio:.0f} times"
+
+
+def _loss(row: Row) -> tuple[Literal["none", "some", "open"], str]:
+    versus = row.versus
+    assert versus is not None
+    if versus.equal_utterances == len(row.folder.scored):
+        return "none", "no loss: the same words in all utterances"
+    difference, highest = versus.paired.difference, versus.paired.interval.high
+    shown = f"{difference:+.2f} % absolute"
+    if versus.significant is None:
+        return "open", f"{shown}, significant by one test and not by another"
+    if versus.significant and difference > 0:
+        return "some", f"a significant loss ({shown})"
+    if versus.significant:
+        return "none", f"a significant gain ({shown})"
+    beyond = f"; up to {highest:+.2f} cannot be ruled out" if highest > 0 else ""
+    return "none", f"no significant loss ({shown}{beyond})"
