@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kaldi_quant.errors import ModelError
+from kaldi_quant.kaldi.inference_values import check_values
 from kaldi_quant.kaldi.nnet import ComponentNode, Nnet
 from kaldi_quant.nnet.components import ComponentModule, Registry
 from kaldi_quant.nnet.context import Context, compute_context
@@ -43,7 +44,8 @@ class AcousticModel(nn.Module):
     def __init__(self, nnet: Nnet, output: str = "output", more_outputs: Sequence[str] = ()) -> None:
         super().__init__()
         self.nnet = nnet
-        used = reachable_nodes(nnet, *(name for name in (output, *more_outputs) if name in nnet.nodes))
+        used = reachable_nodes(nnet, output, *more_outputs)
+        check_values(nnet, used)
         names = {node.component for name in used if isinstance(node := nnet.nodes[name], ComponentNode)}
         try:
             modules = {name: Registry.build(name, part) for name, part in nnet.components.items() if name in names}

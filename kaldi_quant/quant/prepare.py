@@ -28,6 +28,7 @@ from kaldi_quant.kaldi.descriptor import (
     substitute,
     with_sources,
 )
+from kaldi_quant.kaldi.inference_values import check_values
 from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, Nnet, Node, OutputNode, config_line
 from kaldi_quant.kaldi.training_statistics import without_statistics
 from kaldi_quant.nnet.graph import reachable_nodes
@@ -79,6 +80,9 @@ def prepare(nnet: Nnet, output: str = "output") -> PreparedNetwork:
     Args:
         nnet: as read from the file; it is left as it is.
         output: the output node.
+
+    Raises:
+        ModelError: it has no such output, or lacks values that inference needs.
     """
     draft = _Draft(nnet, output)
     draft.remove_inert()
@@ -94,6 +98,7 @@ class _Draft:
 
     def __init__(self, nnet: Nnet, output: str) -> None:
         names = reachable_nodes(nnet, output)
+        check_values(nnet, names)
         self.nodes: dict[str, Node] = {}
         self.components: dict[str, Component] = {}
         for name in names:
