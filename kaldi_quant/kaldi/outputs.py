@@ -29,11 +29,11 @@ def output_names(nnet: Nnet) -> list[str]:
     return [node.name for node in nnet.nodes_of(OutputNode)]
 
 
-def no_output(nnet: Nnet, name: str) -> str:
-    """What is to be said where an output does not exist."""
+def no_output(nnet: Nnet, name: str, advise: bool = True) -> str:
+    """What is to be said where an output does not exist, and whether with the advice to choose another."""
     names = output_names(nnet)
     known = f"only {', '.join(names[:20])}{', …' if len(names) > 20 else ''}" if names else "nor any other"
-    how = " (--output-node chooses one)" if names and name == OUTPUT else ""
+    how = " (--output-node chooses one)" if advise and names and name == OUTPUT else ""
     return f"{nnet.path}: there is no output node {name[:80]}, {known}{how}"
 
 
@@ -68,16 +68,21 @@ def with_output(nnet: Nnet, name: str) -> Nnet:
 
 
 def model_with_output(model: Model, name: str) -> Model:
-    """A model with one of its network's outputs; priors of another dimension go, as in Kaldi.
+    """A model with one of its network's outputs, called ``output``.
 
     Raises:
         UsageError: there is no such output.
     """
     nnet = with_output(model.nnet, name)
+    return model if nnet is model.nnet else with_network(model, nnet)
+
+
+def with_network(model: Model, nnet: Nnet) -> Model:
+    """A model with another network; priors of another dimension than its output go, as in Kaldi."""
     if not isinstance(model.network, AmNnetSimple):
         return replace(model, network=nnet)
     priors, pdfs = model.network.priors, nnet.node_dim(OUTPUT)
     if len(priors) not in (0, pdfs):
-        _log.warning("%s: its %d priors are not those of %s, which has %d pdfs", model.path, len(priors), name, pdfs)
+        _log.warning("%s: its %d priors are left out, since the output has %d pdfs", model.path, len(priors), pdfs)
         priors = np.zeros(0, np.float32)
     return replace(model, network=replace(model.network, nnet=nnet, priors=priors))

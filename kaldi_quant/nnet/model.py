@@ -24,6 +24,25 @@ from kaldi_quant.nnet.time_access import Times
 _PROGRAMS_KEPT = 64
 
 
+def context_of(nnet: Nnet, output: str = "output") -> Context:
+    """The context of an output; the network need not have the values that inference needs.
+
+    Raises:
+        ModelError: there is no such output, or a component on its way cannot be executed.
+    """
+    modules = _modules(nnet, reachable_nodes(nnet, output))
+    return compute_context(Graph(nnet, output, {name: module.access for name, module in modules.items()}))
+
+
+def _modules(nnet: Nnet, nodes: Sequence[str]) -> dict[str, ComponentModule]:
+    """The components of some nodes, by name, in file order."""
+    names = {node.component for name in nodes if isinstance(node := nnet.nodes[name], ComponentNode)}
+    try:
+        return {name: Registry.build(name, part) for name, part in nnet.components.items() if name in names}
+    except ModelError as error:
+        raise ModelError(f"{nnet.path}: {error}") from error
+
+
 class AcousticModel(nn.Module):
     """One output of an nnet3 network, or several that share what they can, in test mode.
 
@@ -46,11 +65,7 @@ class AcousticModel(nn.Module):
         self.nnet = nnet
         used = reachable_nodes(nnet, output, *more_outputs)
         check_values(nnet, used)
-        names = {node.component for name in used if isinstance(node := nnet.nodes[name], ComponentNode)}
-        try:
-            modules = {name: Registry.build(name, part) for name, part in nnet.components.items() if name in names}
-        except ModelError as error:
-            raise ModelError(f"{nnet.path}: {error}") from error
+        modules = _modules(nnet, used)
         self._names = list(modules)
         self.components = nn.ModuleList(modules.values())
         self.graph = Graph(nnet, output, {name: module.access for name, module in modules.items()}, more_outputs)
