@@ -67,6 +67,12 @@ def fixed_affine(component: Component) -> Component:
     return Component("FixedAffineComponent", fields)
 
 
+def check_finite(name: str, component: Component) -> None:
+    """Raises ValueError if an affine component has no singular values."""
+    if not np.isfinite(component["LinearParams"]).all():
+        raise ValueError(f"component {name}: <LinearParams> is not finite (NaN or infinity)")
+
+
 def with_rank(component: Component, rank: int) -> Component:
     """An affine component whose matrix is the nearest one of a rank."""
     left, values, right = _singular_values(component)
@@ -92,8 +98,6 @@ def halves(component: Component, rank: int) -> tuple[Component, Component]:
 
 def _singular_values(component: Component) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     matrix = component["LinearParams"].astype(np.float64)
-    if not np.isfinite(matrix).all():
-        raise ValueError("<LinearParams> is not finite (NaN or infinity), so that it has no singular values")
     left, values, right = np.linalg.svd(matrix, full_matrices=False)
     return left, values, right
 

@@ -16,6 +16,7 @@ from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.component_edits import (
     AFFINE_TYPES,
     DROPOUT_TYPES,
+    check_finite,
     fixed_affine,
     is_updatable,
     with_dropout_proportion,
@@ -67,10 +68,7 @@ def _change(nnet: Nnet, pattern: str, applies: Callable[[Component], bool], chan
     chosen = [name for name, part in nnet.components.items() if matches(name, pattern) and applies(part)]
     components = dict(nnet.components)
     for name in chosen:
-        try:
-            components[name] = change(components[name])
-        except ValueError as error:
-            raise ValueError(f"component {name}: {error}") from error
+        components[name] = change(components[name])
     (_log.info if chosen else _log.warning)("%s %d components", done, len(chosen))
     return Nnet(nnet.config_lines, components, nnet.path)
 
@@ -195,6 +193,9 @@ def _reduce_rank(nnet: Nnet, edit: ConfigLine) -> Nnet:
         # Others have no larger rank anyway.
         return _is_affine(part) and min(part["LinearParams"].shape) > rank
 
+    for name, part in nnet.components.items():
+        if matches(name, pattern) and applies(part):
+            check_finite(name, part)
     return _change(nnet, pattern, applies, lambda part: with_rank(part, rank), "reduced the rank:")
 
 

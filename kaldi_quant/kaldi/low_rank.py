@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kaldi_quant.kaldi.component import Component
-from kaldi_quant.kaldi.component_edits import AFFINE_TYPES, halves, singular_values
+from kaldi_quant.kaldi.component_edits import AFFINE_TYPES, check_finite, halves, singular_values
 from kaldi_quant.kaldi.descriptor import Descriptor, NodeName, with_sources
 from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet, Node, config_line
 from kaldi_quant.kaldi.orphans import without_orphans
@@ -67,6 +67,7 @@ def apply_svd(nnet: Nnet, svd: Svd) -> Nnet:
         if min(rows, columns) <= rank:
             _log.warning("%s has %d columns and %d rows: it is left as it is", name, columns, rows)
             continue
+        check_finite(name, component)
         rank = _rank_for(component, svd) if svd.energy > 0 else rank
         if rank * (rows + columns) > svd.shrinkage * rows * columns:
             _log.info("%s would keep too large a share of its parameters at rank %d: it is left as it is", name, rank)
