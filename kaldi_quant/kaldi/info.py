@@ -26,11 +26,6 @@ def num_parameters(component: Component) -> int:
     return sum(value.size for name, value in component.arrays() if name in _PARAMETERS)
 
 
-def num_bytes(component: Component) -> int:
-    """Bytes of a component's arrays, statistics included."""
-    return sum(value.nbytes for _, value in component.arrays())
-
-
 def is_simple(nnet: Nnet) -> bool:
     """Whether a network has the inputs and the output of an acoustic model (``IsSimpleNnet``)."""
     inputs = {node.name for node in nnet.nodes_of(InputNode)}
