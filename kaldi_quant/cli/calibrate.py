@@ -5,19 +5,25 @@ from __future__ import annotations
 import click
 
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
+from kaldi_quant.cli.model_options import ModelArguments, model_options
 from kaldi_quant.cli.options import KaldiCommand
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options
-from kaldi_quant.kaldi.model import read_model
 
 
 @click.command(cls=KaldiCommand)
 @quantization_options
 @inference_options
+@model_options
 @click.argument("model")
 @click.argument("features", metavar="FEATURES-RSPECIFIER")
 @click.argument("ranges")
 def command(
-    quantization: QuantizationArguments, inference: InferenceArguments, model: str, features: str, ranges: str
+    quantization: QuantizationArguments,
+    inference: InferenceArguments,
+    models: ModelArguments,
+    model: str,
+    features: str,
+    ranges: str,
 ) -> None:
     """Find the range of each activation of MODEL on FEATURES-RSPECIFIER and write them to RANGES, a JSON file.
 
@@ -29,6 +35,7 @@ def command(
     from kaldi_quant.quant.ranges import write_ranges
 
     preset, config = quantization.resolve()
+    nnet = models.read(model).nnet
     data = quantization.calibration_set(model, features, inference)
-    found = calibrate(read_model(model).nnet, config, data)
+    found = calibrate(nnet, config, data)
     write_ranges(ranges, found, {"model": model, "preset": preset, "config": config.as_dict()})

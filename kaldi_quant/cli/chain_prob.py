@@ -2,6 +2,7 @@
 
 import click
 
+from kaldi_quant.cli.model_options import ModelArguments, model_options
 from kaldi_quant.cli.options import KaldiCommand, allow_pipes_option
 from kaldi_quant.errors import ModelError
 
@@ -30,6 +31,7 @@ from kaldi_quant.errors import ModelError
     help="Penalty on outputs beyond ±30. It shapes derivatives alone, so that nothing printed depends on it.",
 )
 @allow_pipes_option()
+@model_options
 @click.argument("model")
 @click.argument("den_fst", metavar="DEN-FST")
 @click.argument("egs", metavar="EGS-RSPECIFIER")
@@ -39,6 +41,7 @@ def command(
     l2_regularize: float,
     out_of_range_regularize: float,
     allow_pipes: bool,
+    models: ModelArguments,
     model: str,
     den_fst: str,
     egs: str,
@@ -48,14 +51,13 @@ def command(
     e.g.: kaldi-quant chain-prob --leaky-hmm-coefficient=0.1 --xent-regularize=0.1 final.mdl den.fst ark:valid.cegs
     """
     from kaldi_quant.kaldi.egs import read_examples
-    from kaldi_quant.kaldi.model import read_model
     from kaldi_quant.nnet.model import AcousticModel
     from kaldi_quant.train.chain.den_graph import read_denominator_graph
     from kaldi_quant.train.chain.options import ChainOptions
     from kaldi_quant.train.chain_prob import ChainProb
 
     options = ChainOptions(leaky_hmm_coefficient, xent_regularize, l2_regularize, out_of_range_regularize)
-    nnet = read_model(model).nnet
+    nnet = models.read(model).nnet
     if xent_regularize and "output-xent" not in nnet.nodes:
         raise ModelError(f"{model}: has no output-xent, which --xent-regularize asks for")
     network = AcousticModel(nnet, "output", ["output-xent"] if xent_regularize else [])

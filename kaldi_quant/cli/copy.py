@@ -1,28 +1,99 @@
 """``kaldi-quant copy [--binary=false] IN OUT``: as nnet3-am-copy and nnet3-copy."""
 
+from __future__ import annotations
+
 import sys
+from dataclasses import replace
 
 import click
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.cli.options import KaldiCommand, kaldi_bool_option
-from kaldi_quant.kaldi.model import read_model
+from kaldi_quant.errors import FormatError, ModelError, UsageError
+from kaldi_quant.kaldi.edits import apply_edits, set_learning_rate
+from kaldi_quant.kaldi.model import AmNnetSimple, Model, read_model
+from kaldi_quant.kaldi.nnet import Nnet
+from kaldi_quant.kaldi.outputs import OUTPUT, no_output, output_names, with_network
 
 
 @click.command(cls=KaldiCommand)
 @kaldi_bool_option("--binary", default=True, help="Write the binary form; false for text.")
 @kaldi_bool_option("--raw", default=False, help="Write the network alone, without transition model and priors.")
+@click.option("--set-raw-nnet", metavar="RAW", help="First put this network in the place of the model's own.")
+@click.option("--learning-rate", type=float, help="Of all components; before the edits.")
+@click.option("--edits-config", metavar="FILE", help="Edits, a line each, in the language of nnet3-copy.")
+@click.option(
+    "--edits",
+    metavar="EDITS",
+    help='Edits with semicolons between them, such as "rename-node old-name=output-0 new-name=output".',
+)
 @click.argument("model_in", metavar="IN", type=click.Path())
 @click.argument("model_out", metavar="OUT", type=click.Path())
-def command(binary: bool, raw: bool, model_in: str, model_out: str) -> None:
+def command(
+    binary: bool,
+    raw: bool,
+    set_raw_nnet: str | None,
+    learning_rate: float | None,
+    edits_config: str | None,
+    edits: str | None,
+    model_in: str,
+    model_out: str,
+) -> None:
     """Copy the model IN (.mdl or raw nnet3, binary or text) to OUT; - stands for standard input and output.
 
-    e.g.: kaldi-quant copy --binary=false final.mdl final.txt
+    The edits are Kaldi's: convert-to-fixed-affine, remove-orphan-nodes, remove-orphan-components, remove-orphans,
+    set-learning-rate, set-learning-rate-factor, rename-node, remove-output-nodes, set-dropout-proportion, apply-svd and
+    reduce-rank. In names of components and outputs * stands for anything.
+
+    e.g.: kaldi-quant copy --edits="remove-output-nodes name=output-xent; remove-orphans" final.mdl small.mdl
     """
     model = read_model(model_in)
-    content = (model.bare() if raw else model).getvalue(binary)
+    nnet = model.nnet
+    if set_raw_nnet is not None:
+        if model.transition_model is None:
+            raise UsageError(f"--set-raw-nnet: {model_in} is a raw network already, and would be replaced as a whole")
+        nnet = read_model(set_raw_nnet).nnet
+    if learning_rate is not None:
+        try:
+            nnet = set_learning_rate(nnet, learning_rate)
+        except ValueError as error:
+            raise UsageError(f"--learning-rate: {error}") from error
+    if edits_config is not None:
+        nnet = apply_edits(nnet, _text(edits_config), f"--edits-config {edits_config}")
+    if edits is not None:
+        nnet = apply_edits(nnet, edits.replace(";", "\n"), "--edits")
+    model = model.bare() if raw else model
+    content = (model if nnet is model.nnet else _with(model, nnet)).getvalue(binary)
     if model_out == "-":
         sys.stdout.buffer.write(content)
         return
     with atomic_write(model_out) as stream:
         stream.write(content)
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", newline="\n") as stream:
+            return stream.read()
+    except OSError as error:
+        raise FormatError(path, None, f"cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise FormatError(path, error.start, "edits should be text in UTF-8") from error
+
+
+def _with(model: Model, nnet: Nnet) -> Model:
+    """The model with another network, whose context is written where the file has one."""
+    if not isinstance(model.network, AmNnetSimple):
+        return with_network(model, nnet)
+    if OUTPUT not in output_names(nnet):
+        raise UsageError(f"{no_output(nnet, OUTPUT, advise=False)}, which a .mdl needs: write it with --raw")
+    from kaldi_quant.nnet.model import context_of
+
+    changed = with_network(model, nnet)
+    assert isinstance(changed.network, AmNnetSimple)
+    try:
+        context = context_of(nnet)
+    except ModelError:
+        # Kaldi does not look at what stands in the file.
+        return changed
+    return replace(changed, network=replace(changed.network, left_context=context.left, right_context=context.right))

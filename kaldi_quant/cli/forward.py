@@ -10,6 +10,7 @@ import click
 
 from kaldi_quant.bad_utterances import BadUtterances
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
+from kaldi_quant.cli.model_options import ModelArguments, model_options
 from kaldi_quant.cli.models import ENGINES, Engine, read_network
 from kaldi_quant.cli.options import KaldiCommand, kaldi_bool_option
 from kaldi_quant.errors import UsageError
@@ -21,6 +22,7 @@ _log = logging.getLogger(__name__)
 
 @click.command(cls=KaldiCommand)
 @inference_options
+@model_options
 @click.option("--acoustic-scale", type=float, default=1.0, help="Multiplies the output.")
 @kaldi_bool_option(
     "--use-priors", default=True, help="Subtract the logarithm of the model's priors; chain models have none."
@@ -42,6 +44,7 @@ _log = logging.getLogger(__name__)
 @click.argument("loglikes", metavar="LOGLIKES-WSPECIFIER")
 def command(
     inference: InferenceArguments,
+    models: ModelArguments,
     acoustic_scale: float,
     use_priors: bool,
     engine: Engine,
@@ -65,7 +68,7 @@ def command(
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: torch finds no CUDA device here; use --device cpu")
     inference.set_threads()
-    network = read_network(model, engine)
+    network = read_network(model, engine, models)
     options = inference.options(network.subsampling, acoustic_scale)
     if network.is_integer and (float64 or device != "cpu"):
         raise UsageError(f"--float64 and --device cuda are for float models; {model} computes in integers on the CPU")

@@ -7,37 +7,68 @@ import click
 
 from kaldi_quant.cli.options import KaldiCommand
 from kaldi_quant.errors import ModelError
-from kaldi_quant.kaldi.info import model_lines, nnet_lines
+from kaldi_quant.kaldi.info import is_simple, model_lines, nnet_lines, size_lines
 from kaldi_quant.kaldi.model import Model, read_model
+from kaldi_quant.kaldi.nnet import Nnet
+from kaldi_quant.kaldi.outputs import OUTPUT, model_with_output, output_names
 
 
 @click.command(cls=KaldiCommand)
+@click.option(
+    "--output-node", metavar="NAME", help="Of a network with several outputs, what this one needs, as if it were alone."
+)
 @click.argument("model", type=click.Path())
-def command(model: str) -> None:
-    """Print a MODEL's dimensions, context, nodes and components, and its size.
+def command(output_node: str | None, model: str) -> None:
+    """Print a MODEL's dimensions, context, nodes and components, as nnet3-am-info and nnet3-info do, and its size.
 
     e.g.: kaldi-quant info exp/chain/tdnn1a_sp/final.mdl
     """
-    for line in _lines(model, read_model(model)):
+    read = read_model(model)
+    for line in _lines(model, read if output_node is None else model_with_output(read, output_node)):
         click.echo(line)
 
 
 def _lines(path: str, model: Model) -> Iterator[str]:
-    """Kaldi's lines, then those on size; where the network cannot be executed a line says why."""
+    """Kaldi's lines, then those on size."""
+    yield from model_lines(model)
+    yield from _context_lines(model.nnet)
+    yield from nnet_lines(model.nnet)
+    if path != "-":
+        yield f"file-bytes: {os.path.getsize(path)}"
+    yield from _inference_lines(model.nnet)
+    if model.transition_model is None:
+        yield from size_lines(model.nnet)
+        yield from (f"{name}-dim: {model.nnet.node_dim(name)}" for name in output_names(model.nnet))
+
+
+def _context_lines(nnet: Nnet) -> Iterator[str]:
+    """As in Kaldi there are none for networks that are no acoustic models."""
+    from kaldi_quant.nnet.model import context_of
+
+    if not is_simple(nnet):
+        return
+    try:
+        context = context_of(nnet)
+    except ModelError:
+        return  # The last lines say why.
+    yield f"left-context: {context.left}"
+    yield f"right-context: {context.right}"
+
+
+def _inference_lines(nnet: Nnet) -> Iterator[str]:
+    """What inference holds in memory; where the network cannot be executed a line says why."""
     from kaldi_quant.nnet.model import AcousticModel
 
-    yield from model_lines(model)
-    yield "# Nnet info follows."
-    executable = None
+    names = output_names(nnet)
+    if OUTPUT not in names:
+        known = ", ".join(names) or "none"
+        yield f"# there is no output node {OUTPUT}; --output-node tells context and size of one of: {known}"
+        return
     try:
-        executable = AcousticModel(model.nnet)
-        yield f"left-context: {executable.context.left}"
-        yield f"right-context: {executable.context.right}"
+        executable = AcousticModel(nnet)
     except ModelError as error:
         yield f"# this network cannot be executed: {error}"
-    yield from nnet_lines(model.nnet)
-    yield f"file-bytes: {os.path.getsize(path)}"
-    if executable is not None:
-        values = [*executable.parameters(), *executable.buffers()]
-        yield f"inference-parameters: {sum(value.numel() for value in executable.parameters())}"
-        yield f"inference-bytes: {sum(value.numel() * value.element_size() for value in values)}"
+        return
+    values = [*executable.parameters(), *executable.buffers()]
+    yield f"inference-parameters: {sum(value.numel() for value in executable.parameters())}"
+    yield f"inference-bytes: {sum(value.numel() * value.element_size() for value in values)}"

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from kaldi_quant.cli.inference_options import subsampling_of
-from kaldi_quant.kaldi.model import read_model
+from kaldi_quant.cli.model_options import ModelArguments
+from kaldi_quant.errors import UsageError
+from kaldi_quant.kaldi.outputs import OUTPUT
 
 if TYPE_CHECKING:
     from kaldi_quant.export.artefact import Artefact
@@ -48,14 +50,18 @@ def is_artefact(path: str) -> bool:
         return False
 
 
-def read_network(path: str, engine: Engine = "auto") -> RunnableNetwork:
+def read_network(path: str, engine: Engine = "auto", models: ModelArguments | None = None) -> RunnableNetwork:
     """Reads a model of either kind.
 
     Args:
         path: of the file.
         engine: what runs an integer model.
+        models: which output of a float model is wanted; by default ``output``.
     """
+    models = models or ModelArguments(OUTPUT)
     if is_artefact(path):
+        if models.output_node != OUTPUT:
+            raise UsageError(f"--output-node {models.output_node}: {path} is an integer model, which has one output")
         from kaldi_quant.export.artefact import load
         from kaldi_quant.export.record import subsampling_in
 
@@ -66,7 +72,7 @@ def read_network(path: str, engine: Engine = "auto") -> RunnableNetwork:
     from kaldi_quant.export.record import float_record
     from kaldi_quant.nnet.model import AcousticModel
 
-    read = read_model(path)
+    read = models.read(path)
     return RunnableNetwork(AcousticModel(read.nnet), read.priors, subsampling_of(path), False, float_record(read.nnet))
 
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options, subsampling_of
+from kaldi_quant.cli.model_options import ModelArguments, model_options
 from kaldi_quant.cli.options import KaldiCommand, result_folder
 from kaldi_quant.cli.qat_options import QatArguments, WidthArguments, qat_options, width_options
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options, read_utterances
 from kaldi_quant.cli.training_options import TrainingArguments, placed, training_options
 from kaldi_quant.errors import ModelError, UsageError
-from kaldi_quant.kaldi.model import Model, read_model
+from kaldi_quant.kaldi.model import Model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +42,7 @@ _log = logging.getLogger(__name__)
 @width_options
 @click.option("--egs-dir", metavar="DIR", help="Train on these examples with LF-MMI; without them by distillation.")
 @inference_options
+@model_options
 @click.argument("model")
 @click.argument("features", metavar="FEATURES-RSPECIFIER")
 @click.argument("out_dir")
@@ -52,6 +54,7 @@ def command(
     qat: QatArguments,
     learned: WidthArguments,
     inference: InferenceArguments,
+    models: ModelArguments,
     egs_dir: str | None,
     model: str,
     features: str,
@@ -80,9 +83,9 @@ def command(
         raise UsageError("--num-jobs: integers are not averaged; start 'qat' by torchrun for more processes")
     _check(qat, egs_dir, place)
     loop, reading = training.loop(), training.source()
-    read = read_model(model)
+    read = models.read(model)
     data = quantization.calibration_set(model, features, inference)
-    run = _Run(training, reading, inference, model, read, data, qat, egs_dir, place)
+    run = _Run(training, reading, inference, models, model, read, data, qat, egs_dir, place)
     if wanted is not None:
         preset, config = None, run.learned(wanted, config, learned.width_epochs, folder)
     network = _network(read, config, data, qat)
@@ -143,6 +146,7 @@ class _Run:
     training: TrainingArguments
     reading: SourceOptions
     inference: InferenceArguments
+    models: ModelArguments
     path: str
     model: Model
     data: CalibrationSet
@@ -234,7 +238,8 @@ class _Run:
         from kaldi_quant.train.distillation import Distillation, HiddenFeatures
 
         path, features = self.qat.teacher, None
-        teacher = AcousticModel(read_model(path).nnet if path else network.start.nnet).to(self.place.device)
+        teaching = self.models.read_teacher(path).nnet if path else network.start.nnet
+        teacher = AcousticModel(teaching).to(self.place.device)
         if teacher.output_dim != network.model.output_dim:
             found, expected = teacher.output_dim, network.model.output_dim
             raise ModelError(

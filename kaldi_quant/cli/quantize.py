@@ -7,9 +7,9 @@ import logging
 import click
 
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options, subsampling_of
+from kaldi_quant.cli.model_options import ModelArguments, model_options
 from kaldi_quant.cli.options import KaldiCommand, result_folder
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options
-from kaldi_quant.kaldi.model import read_model
 
 _log = logging.getLogger(__name__)
 
@@ -18,6 +18,7 @@ _log = logging.getLogger(__name__)
 @quantization_options
 @click.option("--ranges", metavar="JSON", help="Activation ranges that 'calibrate' found with the same options.")
 @inference_options
+@model_options
 @click.argument("model")
 @click.argument("features", metavar="FEATURES-RSPECIFIER")
 @click.argument("out_dir")
@@ -25,6 +26,7 @@ def command(
     quantization: QuantizationArguments,
     ranges: str | None,
     inference: InferenceArguments,
+    models: ModelArguments,
     model: str,
     features: str,
     out_dir: str,
@@ -43,7 +45,7 @@ def command(
 
     preset, config = quantization.resolve()
     folder = result_folder(out_dir)
-    read = read_model(model)
+    read = models.read(model)
     data = quantization.calibration_set(model, features, inference)
     network = quantize(read.nnet, config, data, read_ranges(ranges) if ranges else None)
     made = write_result(folder, network, read, config, features, data, subsampling_of(model), preset)

@@ -14,15 +14,16 @@ import click
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.cli.dev_scoring import ScoringArguments, scoring_options
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options, subsampling_of
+from kaldi_quant.cli.model_options import ModelArguments, model_options
 from kaldi_quant.cli.options import KaldiCommand, result_folder
 from kaldi_quant.cli.quantization_options import read_utterances
 from kaldi_quant.cli.search_files import Artefacts
 from kaldi_quant.cli.search_options import SearchArguments, search_options
 from kaldi_quant.errors import UsageError
-from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.progress import progress
 
 if TYPE_CHECKING:
+    from kaldi_quant.kaldi.model import Model
     from kaldi_quant.quant.calibration import CalibrationSet
     from kaldi_quant.quant.config import PtqConfig
     from kaldi_quant.quant.search.budget import Budget
@@ -64,6 +65,7 @@ MEASUREMENTS_NAME, RESULT_NAME = "measurements.json", "search.json"
 )
 @scoring_options
 @inference_options
+@model_options
 @click.argument("model")
 @click.argument("calibration", metavar="CALIBRATION-RSPECIFIER")
 @click.argument("dev", metavar="DEV-RSPECIFIER")
@@ -77,6 +79,7 @@ def command(
     front: int,
     scoring: ScoringArguments,
     inference: InferenceArguments,
+    models: ModelArguments,
     model: str,
     calibration: str,
     dev: str,
@@ -104,11 +107,11 @@ def command(
     check_refinement(wanted, refine, front, scoring.given)
     options, config = searched.options(), searched.resolved()
     folder = result_folder(out_dir)
-    read = read_model(model)
+    read = models.read(model)
     calibration_set = _some(read_utterances(model, calibration, inference), max_utterances, "--max-utterances")
     all_dev = read_utterances(model, dev, inference)
     dev_set = _some(all_dev, max_dev_utterances, "--max-dev-utterances")
-    about = _about(model, options.measuring(config), options.base, inference, calibration_set, dev_set)
+    about = _about(read, options.measuring(config), options.base, inference, calibration_set, dev_set)
     if calibration == dev:
         _log.info("candidates are measured on the data that they are calibrated on: that flatters narrow widths")
     words = Scoring(all_dev, scoring.scorer(model, read)) if scoring.given else None
@@ -116,15 +119,15 @@ def command(
     artefacts = Artefacts(read, calibration, subsampling_of(model), calibration_set)
     store = Store(folder / MEASUREMENTS_NAME, about, about_words)
     search = Search(read.nnet, config, calibration_set, dev_set, store, options, artefacts.size)
-    models = Models(search, words)
+    found_models = Models(search, words)
     # First of all: it shows whether graph and text fit, before hours of measurements.
-    models.float_errors()
+    found_models.float_errors()
     with progress(len(search.measuring.choices()), "search", unit="candidates") as advance:
         for _ in search.measure():
             advance(1)
-    outcome = find(models, wanted, lambda network, found: artefacts.write(folder, network, found), refine)
-    points = [(point, models.measured(point)) for point in search.front(front, budget)] if front else []
-    click.echo(_written(folder, models, wanted, outcome, points), nl=False)
+    outcome = find(found_models, wanted, lambda network, found: artefacts.write(folder, network, found), refine)
+    points = [(point, found_models.measured(point)) for point in search.front(front, budget)] if front else []
+    click.echo(_written(folder, found_models, wanted, outcome, points), nl=False)
 
 
 def check_budget(params: dict[str, Any]) -> None:
@@ -169,7 +172,7 @@ def _some(data: CalibrationSet, most: int, option: str) -> CalibrationSet:
 
 
 def _about(
-    model: str,
+    model: Model,
     config: PtqConfig,
     base: Any,
     inference: InferenceArguments,
@@ -180,7 +183,7 @@ def _about(
     from kaldi_quant.quant.search.measurements import data_digest
 
     return {
-        "model": hashlib.sha256(Path(model).read_bytes()).hexdigest(),
+        "model": hashlib.sha256(model.getvalue()).hexdigest(),
         "configuration": {**config.as_dict(), "description": ""},
         "base": dataclasses.asdict(base),
         "calibration set": data_digest(calibration.utterances),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +10,9 @@ import click
 
 from kaldi_quant.cli.dev_scoring import ScoringArguments, scoring_options
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
+from kaldi_quant.cli.model_options import ModelArguments, model_options
 from kaldi_quant.cli.options import KaldiCommand
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options, read_utterances
-from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.progress import progress
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ FILE_NAME = "sensitivity.json"
 @scoring_options
 @click.option("--plot", metavar="SVG", help="Where to plot; by default sensitivity.svg, if matplotlib is there.")
 @inference_options
+@model_options
 @click.argument("model")
 @click.argument("calibration", metavar="CALIBRATION-RSPECIFIER")
 @click.argument("held_out", metavar="HELD-OUT-RSPECIFIER")
@@ -35,6 +37,7 @@ def command(
     scoring: ScoringArguments,
     plot: str | None,
     inference: InferenceArguments,
+    models: ModelArguments,
     model: str,
     calibration: str,
     held_out: str,
@@ -55,10 +58,11 @@ def command(
     scored = scoring.given
     preset, config = quantization.resolve()
     folder = Path(out_dir)
-    read = read_model(model)
+    read = models.read(model)
     network = quantize(read.nnet, config, quantization.calibration_set(model, calibration, inference))
     data = read_utterances(model, held_out, inference)
-    about: dict[str, Any] = {"model": model, "preset": preset, "config": config.as_dict(), "calibration": calibration}
+    about: dict[str, Any] = {"model": model, "model_sha256": hashlib.sha256(read.getvalue()).hexdigest()}
+    about |= {"preset": preset, "config": config.as_dict(), "calibration": calibration}
     about |= {"held_out": held_out, "max_utterances": quantization.max_utterances, "data_dir": scoring.data_dir}
     wer = _word_error_rate(scoring.scorer(model, read)) if scored else None
     found = []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kaldi_quant.cli.inference_options import subsampling_of
+from kaldi_quant.cli.model_options import ModelArguments, model_options
 from kaldi_quant.cli.options import KaldiCommand, result_folder
 from kaldi_quant.cli.training_options import TrainingArguments, placed, training_options
 from kaldi_quant.errors import UsageError
@@ -20,6 +21,7 @@ _log = logging.getLogger(__name__)
 
 @click.command(cls=KaldiCommand)
 @training_options
+@model_options
 @click.option("--frame-subsampling-factor", type=click.IntRange(min=1), help="By default what the model's folder says.")
 @click.option("--num-threads", type=int, default=0, help="CPU threads; 0 for torch's own choice.")
 @click.argument("model")
@@ -29,6 +31,7 @@ _log = logging.getLogger(__name__)
 def command(
     training: TrainingArguments,
     place: Place,
+    models: ModelArguments,
     frame_subsampling_factor: int | None,
     num_threads: int,
     model: str,
@@ -44,7 +47,6 @@ def command(
     """
     import torch
 
-    from kaldi_quant.kaldi.model import read_model
     from kaldi_quant.train.finetune import TrainingData, finetune, write_model
 
     if num_threads > 0:
@@ -55,7 +57,7 @@ def command(
     subsampling = subsampling_of(model) if frame_subsampling_factor is None else frame_subsampling_factor
     data = TrainingData(egs, training.denominator(model, egs), subsampling)
     objective, source, loop = training.chain(), training.source(), training.loop()
-    trained = finetune(read_model(model), data, folder, objective, source, loop, place=place, jobs=training.jobs())
+    trained = finetune(models.read(model), data, folder, objective, source, loop, place=place, jobs=training.jobs())
     assert trained is not None
     if not place.group.is_main:
         return

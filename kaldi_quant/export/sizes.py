@@ -20,7 +20,7 @@ def float_inference_bytes(nnet: Nnet, output: str = "output") -> Bytes:
     """
     nodes = (nnet.nodes[name] for name in reachable_nodes(nnet, output))
     components = {node.component for node in nodes if isinstance(node, ComponentNode)}
-    return sum(_FLOAT_BYTES * array.size for name in components for array in inference_arrays(nnet.components[name]))
+    return sum(_FLOAT_BYTES * array.size for name in components for _, array in inference_arrays(nnet.components[name]))
 
 
 def bits_per_weight(network: QuantizedNetwork) -> float:

@@ -1,18 +1,17 @@
-"""What a model is, in lines of text.
+"""What a model is, in the lines of text that Kaldi prints.
 
-Source: ``src/nnet3bin/nnet3-am-info.cc``, ``Nnet::Info``. The lines on the graph are Kaldi's own; a component's line
-names its fields as the file does and sums arrays up by their root mean square.
+Source: ``src/nnet3bin/nnet3-am-info.cc``, ``nnet3-info.cc``, ``AmNnetSimple::Info``, ``Nnet::Info``.
 """
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.component import Component
-from kaldi_quant.kaldi.component_dims import component_dims
+from kaldi_quant.kaldi.component_info import component_info
 from kaldi_quant.kaldi.model import AmNnetSimple, Model
-from kaldi_quant.kaldi.nnet import ComponentNode, Nnet, OutputNode
+from kaldi_quant.kaldi.nnet import ComponentNode, InputNode, Nnet, OutputNode
+from kaldi_quant.kaldi.outputs import OUTPUT, output_names
+from kaldi_quant.kaldi.summaries import number
 
 # Arrays of updatable components that training changes; the others are statistics.
 _PARAMETERS = ("LinearParams", "BiasParams", "Params", "Scales", "Offsets", "Output", "FilterParams", "w_h")
@@ -27,27 +26,35 @@ def num_parameters(component: Component) -> int:
     return sum(value.size for name, value in component.arrays() if name in _PARAMETERS)
 
 
-def num_bytes(component: Component) -> int:
-    """Bytes of a component's arrays, statistics included."""
-    return sum(value.nbytes for _, value in component.arrays())
+def is_simple(nnet: Nnet) -> bool:
+    """Whether a network has the inputs and the output of an acoustic model (``IsSimpleNnet``)."""
+    inputs = {node.name for node in nnet.nodes_of(InputNode)}
+    return OUTPUT in output_names(nnet) and "input" in inputs and (len(inputs) == 1 or "ivector" in inputs)
 
 
 def model_lines(model: Model) -> Iterator[str]:
-    """The lines that nnet3-am-info (for raw networks nnet3-info) prints before the network's own."""
-    nnet = model.nnet
-    yield f"input-dim: {nnet.input_dim('input')}"
-    # Kaldi prints -1 where there is no such input.
-    yield f"ivector-dim: {nnet.input_dim('ivector') or -1}"
+    """The lines that nnet3-am-info prints before the network's own; none for raw networks, as nnet3-info."""
     if not isinstance(model.network, AmNnetSimple):
-        yield f"output-dim: {nnet.node_dim('output')}"
         return
-    yield f"num-pdfs: {nnet.node_dim('output')}"
-    priors = model.priors
+    nnet, priors = model.nnet, model.priors
+    yield from size_lines(nnet)
+    yield f"num-pdfs: {_output_dim(nnet)}"
     yield f"prior-dimension: {len(priors)}"
     if len(priors):
-        yield f"prior-sum: {priors.sum():g}"
-        yield f"prior-min: {priors.min():g}"
-        yield f"prior-max: {priors.max():g}"
+        yield f"prior-sum: {number(priors.sum())}"
+        yield f"prior-min: {number(priors.min())}"
+        yield f"prior-max: {number(priors.max())}"
+    yield "# Nnet info follows."
+
+
+def size_lines(nnet: Nnet) -> Iterator[str]:
+    """The dimensions of features and i-vectors, -1 where there is no such input."""
+    for name in ("input", "ivector"):
+        yield f"{name}-dim: {nnet.input_dim(name) or -1}"
+
+
+def _output_dim(nnet: Nnet) -> int:
+    return nnet.node_dim(OUTPUT) if OUTPUT in output_names(nnet) else -1
 
 
 def nnet_lines(nnet: Nnet) -> Iterator[str]:
@@ -59,45 +66,12 @@ def nnet_lines(nnet: Nnet) -> Iterator[str]:
             case ComponentNode():
                 input_dim, output_dim = nnet.component_dims(node)
                 yield f"{line} input-dim={input_dim} output-dim={output_dim}"
-            case OutputNode():
-                yield line.replace(" objective=", f" dim={nnet.node_dim(node.name)} objective=")
+            case OutputNode(name, descriptor, objective):
+                yield f"output-node name={name} input={descriptor} dim={nnet.node_dim(name)} objective={objective}"
             case _:
                 yield line
     for name, component in nnet.components.items():
-        yield f"component name={name} type={_component_text(component)}"
-
-
-def _component_text(component: Component) -> str:
-    try:
-        input_dim, output_dim = component_dims(component)
-    except ValueError as error:
-        raise ModelError(str(error)) from error
-    parts = [component.type, f"input-dim={input_dim}", f"output-dim={output_dim}"]
-    parts += [f"{_option_name(name)}{_value_text(value)}" for name, value in component.fields]
-    return ", ".join([*parts, f"bytes={num_bytes(component)}"])
-
-
-def _option_name(name: str) -> str:
-    """``BiasParams`` → ``bias-params``."""
-    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("-")
-
-
-def _value_text(value: object) -> str:
-    if isinstance(value, bool | np.bool_):
-        return f"={str(bool(value)).lower()}"
-    if isinstance(value, int):
-        return f"={value}"
-    if isinstance(value, np.floating):
-        return f"={value:g}"
-    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-        shape = "x".join(map(str, value.shape))
-        rms = float(np.sqrt(np.mean(np.square(value, dtype=np.float64)))) if value.size else 0.0
-        return f"[{shape}]-rms={rms:.4g}"
-    if isinstance(value, np.ndarray):
-        items = ",".join(" ".join(map(str, item)) if value.ndim > 1 else str(item) for item in value.tolist()[:20])
-        return f"=[{items}{',...' if len(value) > 20 else ''}]"
-    if isinstance(value, dict):
-        return "={" + ", ".join(f"{_option_name(name)}{_value_text(item)}" for name, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "={" + " | ".join(_component_text(part) for part in value) + "}"
-    return "=" + ",".join(f"{item:g}" for item in value)  # type: ignore[attr-defined]
+        try:
+            yield f"component name={name} type={component_info(component)}"
+        except ValueError as error:
+            raise ModelError(f"{nnet.path}: the component {name} is inconsistent: {error}") from error

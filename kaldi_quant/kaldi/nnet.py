@@ -6,7 +6,6 @@ Source: ``src/nnet3/nnet-nnet.cc``. The config lines are kept as they stand in t
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
@@ -14,13 +13,12 @@ from typing import TypeVar
 from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.component_dims import component_dims as dims_of
+from kaldi_quant.kaldi.config_line import ConfigLine, is_valid_name, read_config_lines
 from kaldi_quant.kaldi.descriptor import LARGEST_DIM, Descriptor, parse_descriptor
 from kaldi_quant.kaldi.reader import Reader
 from kaldi_quant.kaldi.writer import Writer
 
 _NODE_KINDS = ("input-node", "component-node", "output-node", "dim-range-node")
-_NAME = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
-_KEY = re.compile(r"(?:^|\s)([A-Za-z][\w-]*)=")
 
 
 @dataclass(frozen=True)
@@ -100,9 +98,11 @@ class Nnet:
         first = reader.line()
         if first:
             reader.fail(f"expected the end of the line after <Nnet3>, found {first[:40]!r}")
-        lines = []
-        while line := reader.line():
-            lines.append(line)
+        text = []
+        # The graph ends with an empty line, not with one of white space or with a comment.
+        while line := reader.line(comment=b"#"):
+            text.append(line)
+        lines = read_config_lines("\n".join(text))
         reader.expect("<NumComponents>")
         components: dict[str, Component] = {}
         for _ in range(reader.count("components")):
@@ -239,42 +239,26 @@ def config_line(node: Node) -> str:
             return f"dim-range-node name={name} input-node={source} dim-offset={offset} dim={dim}"
 
 
-def _parse_node(line: str) -> Node:
+def _parse_node(text: str) -> Node:
     """Parses one config line; raises ValueError in one sentence."""
-    kind, _, rest = line.strip().partition(" ")
-    if kind not in _NODE_KINDS:
-        raise ValueError(f"{kind[:40]!r} is none of {', '.join(_NODE_KINDS)}")
-    keys = list(_KEY.finditer(rest))
-    ends = [key.start() for key in keys[1:]] + [len(rest)]
-    values = {key[1]: rest[key.end() : end].strip() for key, end in zip(keys, ends, strict=True)}
-
-    def take(name: str) -> str:
-        if not values.get(name):
-            raise ValueError(f"{kind} needs {name}=")
-        return values.pop(name)
-
-    def take_int(name: str) -> int:
-        text = take(name)
-        if not re.fullmatch(r"-?\d{1,10}", text):
-            raise ValueError(f"{name}={text[:40]} is no integer")
-        return int(text)
-
-    name = take("name")
-    if not _NAME.fullmatch(name):
+    line = ConfigLine.parse(text)
+    if line.first not in _NODE_KINDS:
+        raise ValueError(f"{line.first[:40]!r} is none of {', '.join(_NODE_KINDS)}")
+    name = line.take("name")
+    if not is_valid_name(name):
         raise ValueError(f"name={name[:40]} is no name of a node")
     node: Node
-    match kind:
+    match line.first:
         case "input-node":
-            node = InputNode(name, take_int("dim"))
+            node = InputNode(name, line.take_int("dim"))
         case "component-node":
-            node = ComponentNode(name, take("component"), parse_descriptor(take("input")))
+            node = ComponentNode(name, line.take("component"), parse_descriptor(line.take("input")))
         case "output-node":
-            objective = values.pop("objective", "linear")
+            objective = line.values.pop("objective", "linear")
             if objective not in ("linear", "quadratic"):
                 raise ValueError(f"objective={objective[:40]} is neither linear nor quadratic")
-            node = OutputNode(name, parse_descriptor(take("input")), objective)
+            node = OutputNode(name, parse_descriptor(line.take("input")), objective)
         case _:
-            node = DimRangeNode(name, take("input-node"), take_int("dim-offset"), take_int("dim"))
-    if values:
-        raise ValueError(f"{kind} does not know {next(iter(values))[:40]}=")
+            node = DimRangeNode(name, line.take("input-node"), line.take_int("dim-offset"), line.take_int("dim"))
+    line.finish()
     return node

@@ -37,8 +37,8 @@ def _cleared(component: Component, name: str, value: Any) -> Any:
     return value
 
 
-def inference_arrays(component: Component) -> Iterator[np.ndarray]:
-    """The arrays of floats that inference needs, those of nested components included."""
+def inference_arrays(component: Component) -> Iterator[tuple[str, np.ndarray]]:
+    """The arrays of floats that inference needs with their fields' names, those of nested components included."""
     for name, value in component.arrays():
         if name not in _FOR_TRAINING:
-            yield value
+            yield name, value

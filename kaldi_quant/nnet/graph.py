@@ -16,6 +16,7 @@ from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.component_dims import WITHOUT_INPUT
 from kaldi_quant.kaldi.descriptor import Descriptor, Failover, IfDefined, NodeName, Offset, ReplaceIndex, Round
 from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet, Node
+from kaldi_quant.kaldi.outputs import no_output
 from kaldi_quant.nnet.time_access import SameTime, TimeAccess, TimeOffsets, TimeRange
 
 # Offsets, contexts and moduli beyond this many frames (17 minutes) are taken for corruption.
@@ -52,10 +53,6 @@ class Graph:
         self, nnet: Nnet, output: str, accesses: dict[str, TimeAccess], more_outputs: Sequence[str] = ()
     ) -> None:
         self.outputs = (output, *more_outputs)
-        for name in self.outputs:
-            if name not in nnet.nodes:
-                known = ", ".join(name for name, node in nnet.nodes.items() if not isinstance(node, ComponentNode))
-                raise ModelError(f"{nnet.path}: there is no output node {name}, only {known}")
         self.nnet = nnet
         self.output = output
         self.names = reachable_nodes(nnet, *self.outputs)
@@ -147,7 +144,14 @@ class Graph:
 
 
 def reachable_nodes(nnet: Nnet, *outputs: str) -> list[str]:
-    """The nodes that some outputs depend on, themselves included, in file order."""
+    """The nodes that some outputs depend on, themselves included, in file order.
+
+    Raises:
+        ModelError: there is no such output.
+    """
+    for name in outputs:
+        if name not in nnet.nodes:
+            raise ModelError(no_output(nnet, name))
     seen, pending = set(outputs), list(outputs)
     while pending:
         for source in sources_of(nnet, pending.pop()):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kaldi_quant.errors import ModelError
+from kaldi_quant.kaldi.inference_values import check_values
 from kaldi_quant.kaldi.nnet import ComponentNode, Nnet
 from kaldi_quant.nnet.components import ComponentModule, Registry
 from kaldi_quant.nnet.context import Context, compute_context
@@ -21,6 +22,25 @@ from kaldi_quant.nnet.time_access import Times
 
 # Programs are kept for requests that come again: chunks, and utterances of equal length.
 _PROGRAMS_KEPT = 64
+
+
+def context_of(nnet: Nnet, output: str = "output") -> Context:
+    """The context of an output; the network need not have the values that inference needs.
+
+    Raises:
+        ModelError: there is no such output, or a component on its way cannot be executed.
+    """
+    modules = _modules(nnet, reachable_nodes(nnet, output))
+    return compute_context(Graph(nnet, output, {name: module.access for name, module in modules.items()}))
+
+
+def _modules(nnet: Nnet, nodes: Sequence[str]) -> dict[str, ComponentModule]:
+    """The components of some nodes, by name, in file order."""
+    names = {node.component for name in nodes if isinstance(node := nnet.nodes[name], ComponentNode)}
+    try:
+        return {name: Registry.build(name, part) for name, part in nnet.components.items() if name in names}
+    except ModelError as error:
+        raise ModelError(f"{nnet.path}: {error}") from error
 
 
 class AcousticModel(nn.Module):
@@ -43,12 +63,9 @@ class AcousticModel(nn.Module):
     def __init__(self, nnet: Nnet, output: str = "output", more_outputs: Sequence[str] = ()) -> None:
         super().__init__()
         self.nnet = nnet
-        used = reachable_nodes(nnet, *(name for name in (output, *more_outputs) if name in nnet.nodes))
-        names = {node.component for name in used if isinstance(node := nnet.nodes[name], ComponentNode)}
-        try:
-            modules = {name: Registry.build(name, part) for name, part in nnet.components.items() if name in names}
-        except ModelError as error:
-            raise ModelError(f"{nnet.path}: {error}") from error
+        used = reachable_nodes(nnet, output, *more_outputs)
+        check_values(nnet, used)
+        modules = _modules(nnet, used)
         self._names = list(modules)
         self.components = nn.ModuleList(modules.values())
         self.graph = Graph(nnet, output, {name: module.access for name, module in modules.items()}, more_outputs)

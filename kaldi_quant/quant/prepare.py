@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.descriptor import (
     Append,
@@ -28,6 +29,7 @@ from kaldi_quant.kaldi.descriptor import (
     substitute,
     with_sources,
 )
+from kaldi_quant.kaldi.inference_values import check_values
 from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, Nnet, Node, OutputNode, config_line
 from kaldi_quant.kaldi.training_statistics import without_statistics
 from kaldi_quant.nnet.graph import reachable_nodes
@@ -36,6 +38,7 @@ from kaldi_quant.quant.graph_nodes import readers, recurrent_nodes, sources
 from kaldi_quant.quant.linear_components import (
     AFFINE_TYPES,
     HEIGHT_TYPES,
+    LINEAR_FIELDS,
     bias_of,
     is_linear,
     set_parameters,
@@ -79,6 +82,9 @@ def prepare(nnet: Nnet, output: str = "output") -> PreparedNetwork:
     Args:
         nnet: as read from the file; it is left as it is.
         output: the output node.
+
+    Raises:
+        ModelError: it has no such output, lacks values that inference needs, or has no layer to quantize.
     """
     draft = _Draft(nnet, output)
     draft.remove_inert()
@@ -86,6 +92,9 @@ def prepare(nnet: Nnet, output: str = "output") -> PreparedNetwork:
     draft.merge_affine()
     draft.name_sums()
     input_offsets = draft.settle_offsets()
+    if not any(is_linear(component) for component in draft.components.values()):
+        kinds = ", ".join(sorted(LINEAR_FIELDS))
+        raise ModelError(f"{nnet.path}: {output} depends on no layer that can be quantized ({kinds})")
     return PreparedNetwork(draft.finish(nnet.path), input_offsets)
 
 
@@ -94,6 +103,7 @@ class _Draft:
 
     def __init__(self, nnet: Nnet, output: str) -> None:
         names = reachable_nodes(nnet, output)
+        check_values(nnet, names)
         self.nodes: dict[str, Node] = {}
         self.components: dict[str, Component] = {}
         for name in names:

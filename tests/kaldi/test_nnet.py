@@ -37,6 +37,30 @@ def test_nodes() -> None:
 
 
 @pytest.mark.parametrize(
+    ("now", "then"),
+    [
+        (b"input-node name=input", b"# a line\n#\ninput-node name=input"),
+        (b"dim=20\n", b"dim=20 # behind\n"),
+        (b"dim=20\n", b"dim=20# Latin-1: \xe4\n"),
+        (b"dim=20\n", b"dim=20\n \t \n"),
+        (b"input-node name=input", b" \tinput-node \t name=input"),
+        (b"input-node name=input", b"input-node name='input'"),
+        (b"objective=linear", b'objective="linear" '),
+        (b"dim-offset=12 dim=12", b"dim=12 dim-offset=+12 dim=13"),
+    ],
+)
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
+def test_forms_of_lines_that_kaldi_takes(tmp_path: Path, now: bytes, then: bytes, ending: bytes) -> None:
+    text = FAST_LSTM.read_bytes()
+    assert now in text
+    path = tmp_path / "edited.txt"
+    path.write_bytes(text.replace(now, then, 1).replace(b"\n", ending))
+    assert read_model(path).nnet.nodes == load(FAST_LSTM).nnet.nodes
+    # What is written has none of it.
+    assert b"#" not in read_model(path).getvalue(binary=False)
+
+
+@pytest.mark.parametrize(
     ("now", "then", "sentence"),
     [
         ("input=tdnn1.affine\n", "input=tdnn9\n", "names the node 'tdnn9', which does not exist"),

@@ -8,9 +8,11 @@ from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.component_dims import WITHOUT_INPUT
 from kaldi_quant.kaldi.component_fields import COMPONENT_FIELDS
+from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet.components import Registry
 from kaldi_quant.nnet.components.elementwise import ConstantOutput
 from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.quant.prepare import prepare
 from tests.references import COMPONENT_NAMES, COMPONENT_REFERENCES, COMPONENTS, Reference, largest_difference, load
 
 
@@ -59,8 +61,11 @@ def test_a_network_of_constants_alone_has_nothing_to_compute() -> None:
 def test_batch_norm_without_statistics_is_refused() -> None:
     component = _component("BatchNormComponent")
     fields = [(name, np.float32(0) if name == "Count" else value) for name, value in component.fields]
-    with pytest.raises(ModelError, match=r"the component it is inconsistent: .* no statistics"):
-        Registry.build("it", Component(component.type, fields))
+    nnet = load(COMPONENTS / "BatchNormComponent.raw").nnet
+    without = Nnet(nnet.config_lines, {"it": Component(component.type, fields)}, "0.raw")
+    for make_ready in (AcousticModel, prepare):
+        with pytest.raises(ModelError, match=r"0.raw: the component it cannot be used: .* has no statistics"):
+            make_ready(without)
 
 
 def test_modules_keep_parameters_and_statistics_apart() -> None:

@@ -5,7 +5,8 @@ Everything is made by Kaldi's programs from random numbers with fixed seeds: run
 
     KALDI_ROOT=/path/to/kaldi python3 tests/data/make/fixtures.py [--out DIR] [NAME ...]
 
-NAME ... limits the work to those models; ``components`` is the folder of single components. Needs numpy and, from
+NAME ... limits the work to those models; ``components`` is the folder of single components,
+``info`` that of what is printed about them. Needs numpy and, from
 Kaldi, src/nnet3bin and egs/wsj/s5/steps.
 """
 
@@ -22,6 +23,7 @@ from components import make_components
 from context_models import attention_models, ivector_models, rate_models, stats_models
 from convolution_models import conv_models, residual_models
 from descriptor_models import descriptor_models
+from infos import make_infos
 from kaldi_programs import Kaldi
 from model_folder import make_model
 from recurrent_models import blstm_models, gru_models, lstm_models
@@ -45,7 +47,7 @@ _GROUPS = (
 def main() -> int:
     """Makes what the command line asks for; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("names", nargs="*", help="models, or components; by default all")
+    parser.add_argument("names", nargs="*", help="models, components or info; by default all")
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[1])
     args = parser.parse_args()
     if "KALDI_ROOT" not in os.environ:
@@ -57,6 +59,7 @@ def main() -> int:
     models = [model for group in _GROUPS for model in group()]
     jobs: dict[str, Callable[[], str]] = {model.name: partial(make_model, model, folder, kaldi) for model in models}
     jobs["components"] = partial(make_components, args.out, kaldi)
+    jobs["info"] = partial(make_infos, args.out, kaldi)
     unknown = set(args.names) - set(jobs)
     if unknown:
         parser.error(f"there is no {', '.join(sorted(unknown))}, only {', '.join(jobs)}")
