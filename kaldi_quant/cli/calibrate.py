@@ -29,6 +29,7 @@ def command(
     from kaldi_quant.quant.ranges import write_ranges
 
     preset, config = quantization.resolve()
-    data = quantization.calibration_set(model, features, inference)
-    found = calibrate(read_model(model).nnet, config, data)
+    read = read_model(model)
+    data = quantization.calibration_set(read, features, inference)
+    found = calibrate(read.nnet, config, data)
     write_ranges(ranges, found, {"model": model, "preset": preset, "config": config.as_dict()})

@@ -1,12 +1,15 @@
 """``kaldi-quant copy [--binary=false] IN OUT``: as nnet3-am-copy and nnet3-copy."""
 
 import sys
+from pathlib import Path
 
 import click
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.cli.options import KaldiCommand, kaldi_bool_option
-from kaldi_quant.kaldi.model import read_model
+from kaldi_quant.kaldi.companions import Companions
+from kaldi_quant.kaldi.frame_subsampling import find_factor, folder_of
+from kaldi_quant.kaldi.model import Model, read_model
 
 
 @click.command(cls=KaldiCommand)
@@ -17,12 +20,28 @@ from kaldi_quant.kaldi.model import read_model
 def command(binary: bool, raw: bool, model_in: str, model_out: str) -> None:
     """Copy the model IN (.mdl or raw nnet3, binary or text) to OUT; - stands for standard input and output.
 
+    Beside an OUT whose name ends in .mdl come the files that lie beside IN and belong to the model:
+    frame_subsampling_factor, tree, phones.txt, cmvn_opts and so on.
+
     e.g.: kaldi-quant copy --binary=false final.mdl final.txt
     """
     model = read_model(model_in)
+    out = Path(model_out)
+    # A transition model's file without a name of its own kind may be meant for something else than running it.
+    companions = None if raw or model.transition_model is None or out.suffix != ".mdl" else _companions(model)
+    if companions is not None:
+        companions.check(out.parent, out.name)
     content = (model.bare() if raw else model).getvalue(binary)
     if model_out == "-":
         sys.stdout.buffer.write(content)
         return
+    if companions is not None:
+        companions.write(out.parent, out.name)
     with atomic_write(model_out) as stream:
         stream.write(content)
+
+
+def _companions(model: Model) -> Companions:
+    """What lies beside the model, and its frame-subsampling factor, where that is known."""
+    folder = folder_of(model.path)
+    return Companions.beside(model.path, None if folder is None else find_factor(folder))

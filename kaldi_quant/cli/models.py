@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from kaldi_quant.cli.inference_options import subsampling_of
+from kaldi_quant.kaldi.companions import Companions
+from kaldi_quant.kaldi.frame_subsampling import factor_of
 from kaldi_quant.kaldi.model import read_model
 
 if TYPE_CHECKING:
@@ -27,9 +28,10 @@ class RunnableNetwork:
     Args:
         model: runs it.
         priors: (num_pdfs,) or (0,) float32.
-        subsampling: frames per output row, as the file or its folder says.
+        subsampling: frames per output row, as an option, the file or its folder says.
         is_integer: whether it is an integer model.
         record: how it was made.
+        companions: what lies beside it, or an integer model brings with it.
     """
 
     model: AcousticModel | FastNetwork
@@ -37,6 +39,7 @@ class RunnableNetwork:
     subsampling: int
     is_integer: bool
     record: dict[str, Any]
+    companions: Companions
 
 
 def is_artefact(path: str) -> bool:
@@ -48,26 +51,31 @@ def is_artefact(path: str) -> bool:
         return False
 
 
-def read_network(path: str, engine: Engine = "auto") -> RunnableNetwork:
+def read_network(path: str, engine: Engine = "auto", subsampling: int | None = None) -> RunnableNetwork:
     """Reads a model of either kind.
 
     Args:
         path: of the file.
         engine: what runs an integer model.
+        subsampling: frames per output row, where an option says so.
     """
     if is_artefact(path):
         from kaldi_quant.export.artefact import load
         from kaldi_quant.export.record import subsampling_in
 
         artefact = load(path)
-        subsampling = subsampling_in(artefact.record, path)
-        model = _executable(artefact, subsampling, engine)
-        return RunnableNetwork(model, artefact.model.priors, subsampling, True, artefact.record)
+        factor = subsampling_in(artefact.record, path, subsampling)
+        model = _executable(artefact, factor, engine)
+        companions = Companions.of_record(artefact.record, path, factor)
+        return RunnableNetwork(model, artefact.model.priors, factor, True, artefact.record, companions)
     from kaldi_quant.export.record import float_record
     from kaldi_quant.nnet.model import AcousticModel
 
     read = read_model(path)
-    return RunnableNetwork(AcousticModel(read.nnet), read.priors, subsampling_of(path), False, float_record(read.nnet))
+    factor = factor_of(read, subsampling)
+    companions = Companions.beside(path, factor)
+    network = AcousticModel(read.nnet)
+    return RunnableNetwork(network, read.priors, factor, False, float_record(read.nnet), companions)
 
 
 def _executable(artefact: Artefact, subsampling: int, engine: Engine) -> AcousticModel | FastNetwork:

@@ -56,8 +56,8 @@ def command(
     preset, config = quantization.resolve()
     folder = Path(out_dir)
     read = read_model(model)
-    network = quantize(read.nnet, config, quantization.calibration_set(model, calibration, inference))
-    data = read_utterances(model, held_out, inference)
+    network = quantize(read.nnet, config, quantization.calibration_set(read, calibration, inference))
+    data = read_utterances(read, held_out, inference)
     about: dict[str, Any] = {"model": model, "preset": preset, "config": config.as_dict(), "calibration": calibration}
     about |= {"held_out": held_out, "max_utterances": quantization.max_utterances, "data_dir": scoring.data_dir}
     wer = _word_error_rate(scoring.scorer(model, read)) if scored else None

@@ -16,6 +16,7 @@ from kaldi_quant.decode.jobs import JobFailure, tail
 from kaldi_quant.decode.options import DecodeOptions
 from kaldi_quant.decode.split import SplitTable, split_table
 from kaldi_quant.errors import DataError
+from kaldi_quant.kaldi.compatibility import check_graph_folder
 from kaldi_quant.kaldi.fst import read_fst
 from kaldi_quant.kaldi.text_tables import read_symbol_table
 from kaldi_quant.kaldi.transition_model import read_transition_model
@@ -52,6 +53,7 @@ def decode(
     backend = choose_backend(options.backend)
     model = read_transition_model(trans_model)
     symbols = read_symbol_table(words)
+    check_graph_folder(Path(graph).parent, model, trans_model)
     check_graph(read_fst(graph), graph, model, trans_model, symbols, words)
     folder = Path(out_dir)
     work = folder / ".jobs"
