@@ -35,7 +35,7 @@ def command(
     from kaldi_quant.quant.ranges import write_ranges
 
     preset, config = quantization.resolve()
-    nnet = models.read(model).nnet
-    data = quantization.calibration_set(model, features, inference)
-    found = calibrate(nnet, config, data)
+    read = models.read(model)
+    data = quantization.calibration_set(read, features, inference)
+    found = calibrate(read.nnet, config, data)
     write_ranges(ranges, found, {"model": model, "preset": preset, "config": config.as_dict()})

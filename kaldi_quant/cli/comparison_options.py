@@ -95,8 +95,7 @@ class SpeedArguments:
         from kaldi_quant.report.speed import measure, one_thread
 
         def load(path: Path) -> RunnableNetwork:
-            network = read_network(str(path))
-            return network if subsampling is None else dataclasses.replace(network, subsampling=subsampling)
+            return read_network(str(path), subsampling=subsampling)
 
         models = models_of(comparison, Path(self.float_model) if self.float_model else None)
         speech = read_speech(self.speed, self.speed_seconds, allow_pipes)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import click
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.cli.options import KaldiCommand, kaldi_bool_option
 from kaldi_quant.errors import FormatError, ModelError, UsageError
+from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.edits import apply_edits, set_learning_rate
+from kaldi_quant.kaldi.frame_subsampling import find_factor, folder_of
 from kaldi_quant.kaldi.model import AmNnetSimple, Model, read_model
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.kaldi.outputs import OUTPUT, no_output, output_names, with_network
@@ -43,11 +46,18 @@ def command(
 
     The edits are Kaldi's: convert-to-fixed-affine, remove-orphan-nodes, remove-orphan-components, remove-orphans,
     set-learning-rate, set-learning-rate-factor, rename-node, remove-output-nodes, set-dropout-proportion, apply-svd and
-    reduce-rank. In names of components and outputs * stands for anything.
+    reduce-rank. In names of components and outputs * stands for anything. Beside an OUT whose name ends in .mdl come
+    the files that lie beside IN and belong to the model: frame_subsampling_factor, tree, phones.txt, cmvn_opts and so
+    on.
 
     e.g.: kaldi-quant copy --edits="remove-output-nodes name=output-xent; remove-orphans" final.mdl small.mdl
     """
     model = read_model(model_in)
+    out = Path(model_out)
+    # A transition model's file without a name of its own kind may be meant for something else than running it.
+    companions = None if raw or model.transition_model is None or out.suffix != ".mdl" else _companions(model)
+    if companions is not None:
+        companions.check(out.parent, out.name)
     nnet = model.nnet
     if set_raw_nnet is not None:
         if model.transition_model is None:
@@ -67,6 +77,8 @@ def command(
     if model_out == "-":
         sys.stdout.buffer.write(content)
         return
+    if companions is not None:
+        companions.write(out.parent, out.name)
     with atomic_write(model_out) as stream:
         stream.write(content)
 
@@ -97,3 +109,9 @@ def _with(model: Model, nnet: Nnet) -> Model:
         # Kaldi does not look at what stands in the file.
         return changed
     return replace(changed, network=replace(changed.network, left_context=context.left, right_context=context.right))
+
+
+def _companions(model: Model) -> Companions:
+    """What lies beside the model, and its frame-subsampling factor, where that is known."""
+    folder = folder_of(model.path)
+    return Companions.beside(model.path, None if folder is None else find_factor(folder))

@@ -79,15 +79,19 @@ class ScoringArguments:
 
         Raises:
             UsageError: the number of jobs is impossible, or the model is no chain model.
+            DataError: the graph was made for another model.
         """
         from kaldi_quant.decode.decoding import decode
         from kaldi_quant.decode.options import DecodeOptions, ScoreOptions
         from kaldi_quant.decode.scoring import score
+        from kaldi_quant.kaldi.compatibility import check_graph_folder
         from kaldi_quant.kaldi.tables import matrix_writer
 
         if len(model.priors):
             raise UsageError(f"{path} has priors: word errors are measured here for chain models alone")
         graph, data = self._folders()
+        if model.transition_model is not None:
+            check_graph_folder(graph, model.transition_model, path)
         options = DecodeOptions(nj=self.nj)
 
         def word_errors(rows: Iterable[tuple[str, np.ndarray]]) -> WordErrors:

@@ -12,6 +12,7 @@ import click
 from kaldi_quant.cli.models import is_artefact
 from kaldi_quant.cli.options import KaldiCommand
 from kaldi_quant.errors import MissingDependencyError, ModelError, UsageError
+from kaldi_quant.kaldi.companions import Companions
 
 if TYPE_CHECKING:
     from kaldi_quant.export.artefact import Artefact
@@ -51,13 +52,16 @@ def command(
 ) -> None:
     """Write INTEGER-MODEL, as 'quantize' made it, in forms that other programs run, to OUT-DIR.
 
-    dequantized.mdl: the quantized weights in a Kaldi model, activations in float. quantized.onnx: batch and time are
-    free; quantized.FRAMES.onnx: for devices that need a fixed length. Recurrent networks have the second alone.
+    dequantized.mdl: the quantized weights in a Kaldi model, activations in float; beside it come
+    frame_subsampling_factor and what else lay beside the float model: tree, phones.txt, cmvn_opts and so on.
+    quantized.onnx: batch and time are free; quantized.FRAMES.onnx: for devices that need a fixed length. Recurrent
+    networks have the second alone.
 
     e.g.: kaldi-quant export exp/tdnn1a_w4/quantized.safetensors exp/tdnn1a_w4
     """
     from kaldi_quant.export.artefact import load
     from kaldi_quant.export.dequantized import write_dequantized
+    from kaldi_quant.export.record import subsampling_in
 
     wanted = parse_formats(formats)
     if frames < 1:
@@ -65,7 +69,11 @@ def command(
     if not is_artefact(model):
         raise UsageError(f"{model} is no integer model: give the quantized.safetensors that 'quantize' wrote")
     artefact, folder = load(model), Path(out_dir)
-    paths = [write_dequantized(folder / "dequantized.mdl", artefact)] if "mdl" in wanted else []
+    paths = []
+    if "mdl" in wanted:
+        companions = Companions.of_record(artefact.record, model, subsampling_in(artefact.record, model))
+        companions.write(folder, "dequantized.mdl")
+        paths.append(write_dequantized(folder / "dequantized.mdl", artefact))
     if "onnx" in wanted:
         extra = (extra_left_context, extra_right_context)
         try:

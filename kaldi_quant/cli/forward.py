@@ -14,6 +14,7 @@ from kaldi_quant.cli.model_options import ModelArguments, model_options
 from kaldi_quant.cli.models import ENGINES, Engine, read_network
 from kaldi_quant.cli.options import KaldiCommand, kaldi_bool_option
 from kaldi_quant.errors import UsageError
+from kaldi_quant.kaldi.compatibility import fitting_features
 from kaldi_quant.kaldi.tables import matrix_writer, read_matrices
 from kaldi_quant.progress import progress
 
@@ -68,7 +69,7 @@ def command(
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: torch finds no CUDA device here; use --device cpu")
     inference.set_threads()
-    network = read_network(model, engine, models)
+    network = read_network(model, engine, models, inference.frame_subsampling_factor)
     options = inference.options(network.subsampling, acoustic_scale)
     if network.is_integer and (float64 or device != "cpu"):
         raise UsageError(f"--float64 and --device cuda are for float models; {model} computes in integers on the CPU")
@@ -76,10 +77,12 @@ def command(
         network.model.to(torch.device(device), torch.float64 if float64 else torch.float32)
     bad = BadUtterances(inference.max_bad_share)
     priors = network.priors if use_priors else None
-    runner = Inference(network.model, priors, options, inference.ivector_source(), bad)
+    runner = Inference(network.model, priors, options, inference.ivector_source(network.companions), bad)
+    table = read_matrices(features, inference.allow_pipes, on_bad=bad.report)
+    utterances = fitting_features(table, network.model.input_dim, features, model)
     begin, frames = time.monotonic(), 0
     with matrix_writer(loglikes, inference.allow_pipes) as writer, progress(None, "forward") as advance:
-        for utterance, rows in runner.compute(read_matrices(features, inference.allow_pipes, on_bad=bad.report)):
+        for utterance, rows in runner.compute(utterances):
             writer.write(utterance, rows)
             frames += len(rows) * options.chunks.frame_subsampling_factor
             advance(1)

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from kaldi_quant.cli.options import allow_pipes_option, grouped_options, max_bad_share_option
-from kaldi_quant.errors import FormatError, UsageError
+from kaldi_quant.errors import DataError, UsageError
+from kaldi_quant.kaldi.companions import Companions
+from kaldi_quant.kaldi.frame_subsampling import LARGEST_FACTOR
+from kaldi_quant.kaldi.ivector_folder import check_ivectors, folder_of_table
 from kaldi_quant.kaldi.tables import RandomAccessMatrices
+from kaldi_quant.kaldi.text_tables import read_utt2spk
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from kaldi_quant.nnet.inference import InferenceOptions, IvectorSource
 
 _OPTIONS = (
     click.option("--online-ivectors", metavar="RSPECIFIER", help="i-vectors, a matrix for each utterance."),
     click.option("--online-ivector-period", type=int, default=0, help="Frames per row of --online-ivectors."),
-    click.option("--ivectors", metavar="RSPECIFIER", help="i-vectors, a vector for each utterance."),
+    click.option("--ivectors", metavar="RSPECIFIER", help="i-vectors, a vector for each utterance, or speaker."),
+    click.option("--utt2spk", metavar="RSPECIFIER", help="The speaker of each utterance, whose --ivectors it gets."),
     click.option(
-        "--frame-subsampling-factor", type=int, help="Frames per output row; by default what the model's folder says."
+        "--frame-subsampling-factor",
+        type=click.IntRange(1, LARGEST_FACTOR),
+        help="Frames per output row; by default what the model's folder says.",
     ),
     click.option("--frames-per-chunk", type=int, default=0, help="Cut utterances into pieces; 0 for whole utterances."),
     click.option("--extra-left-context", type=int, default=0, help="Frames before a piece beyond the context."),
@@ -41,6 +49,7 @@ class InferenceArguments:
     online_ivectors: str | None
     online_ivector_period: int
     ivectors: str | None
+    utt2spk: str | None
     frame_subsampling_factor: int | None
     frames_per_chunk: int
     extra_left_context: int
@@ -60,12 +69,12 @@ class InferenceArguments:
             torch.set_num_threads(self.num_threads)
 
     def options(self, subsampling: int, acoustic_scale: float = 1.0) -> InferenceOptions:
-        """How utterances are computed; ``subsampling`` is the model's own, which the option replaces."""
+        """How utterances are computed; ``subsampling`` is the frame-subsampling factor, found or given."""
         from kaldi_quant.nnet.chunks import ChunkOptions
         from kaldi_quant.nnet.inference import InferenceOptions
 
         chunks = ChunkOptions(
-            subsampling if self.frame_subsampling_factor is None else self.frame_subsampling_factor,
+            subsampling,
             self.frames_per_chunk,
             self.extra_left_context,
             self.extra_right_context,
@@ -74,31 +83,44 @@ class InferenceArguments:
         )
         return InferenceOptions(chunks, self.online_ivector_period, acoustic_scale, self.batch_seconds)
 
-    def ivector_source(self) -> IvectorSource | None:
-        """Tells an utterance's i-vectors, where they are given."""
+    def ivector_source(self, model: Companions) -> IvectorSource | None:
+        """Tells an utterance's i-vectors, where they are given.
+
+        Args:
+            model: what lies beside the model, for the extractor that it was trained with.
+
+        Raises:
+            UsageError: two kinds of i-vectors are given.
+            DataError: they are of another extractor.
+        """
         if self.ivectors is not None and self.online_ivectors is not None:
             raise UsageError("--ivectors and --online-ivectors exclude each other")
         specifier = self.ivectors or self.online_ivectors
         if specifier is None:
             return None
+        folder = folder_of_table(specifier)
+        if folder is not None:
+            check_ivectors(model.ivector_id, model.source, folder)
         table = RandomAccessMatrices(specifier, self.allow_pipes)
-        return lambda utterance: table.get(utterance) if utterance in table else None
+        # As in Kaldi, online i-vectors belong to utterances in any case.
+        speakers = self.speakers() if self.ivectors is not None else None
+
+        def find(utterance: str) -> np.ndarray | None:
+            key = utterance
+            if speakers is not None:
+                if utterance not in speakers:
+                    raise DataError(f"it has no speaker in {self.utt2spk}")
+                key = speakers[utterance]
+                if key not in table:
+                    raise DataError(f"its speaker {key} has no i-vector in {specifier}")
+            return table.get(key) if key in table else None
+
+        return find
+
+    def speakers(self) -> dict[str, str] | None:
+        """The speaker of each utterance, where they are given."""
+        return read_utt2spk(self.utt2spk) if self.utt2spk is not None else None
 
 
 #: Decorator: the verb gets these options, and their values as its argument ``inference``.
 inference_options = grouped_options("inference", InferenceArguments, _OPTIONS)
-
-
-def subsampling_of(model: str) -> int:
-    """The frame-subsampling factor that stands in a model's folder; 1 where there is none, as in Kaldi.
-
-    Raises:
-        FormatError: the file does not hold a positive number.
-    """
-    path = Path(model).parent / "frame_subsampling_factor"
-    if not path.exists():
-        return 1
-    text = path.read_text(errors="replace").strip()
-    if not text.isdecimal() or not 0 < int(text) < 1000:
-        raise FormatError(str(path), None, f"expected a frame-subsampling factor such as 3, found {text[:40]!r}")
-    return int(text)

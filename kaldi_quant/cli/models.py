@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from kaldi_quant.cli.inference_options import subsampling_of
 from kaldi_quant.cli.model_options import ModelArguments
 from kaldi_quant.errors import UsageError
+from kaldi_quant.kaldi.companions import Companions
+from kaldi_quant.kaldi.frame_subsampling import factor_of
 from kaldi_quant.kaldi.outputs import OUTPUT
 
 if TYPE_CHECKING:
@@ -29,9 +30,10 @@ class RunnableNetwork:
     Args:
         model: runs it.
         priors: (num_pdfs,) or (0,) float32.
-        subsampling: frames per output row, as the file or its folder says.
+        subsampling: frames per output row, as an option, the file or its folder says.
         is_integer: whether it is an integer model.
         record: how it was made.
+        companions: what lies beside it, or an integer model brings with it.
     """
 
     model: AcousticModel | FastNetwork
@@ -39,6 +41,7 @@ class RunnableNetwork:
     subsampling: int
     is_integer: bool
     record: dict[str, Any]
+    companions: Companions
 
 
 def is_artefact(path: str) -> bool:
@@ -50,13 +53,16 @@ def is_artefact(path: str) -> bool:
         return False
 
 
-def read_network(path: str, engine: Engine = "auto", models: ModelArguments | None = None) -> RunnableNetwork:
+def read_network(
+    path: str, engine: Engine = "auto", models: ModelArguments | None = None, subsampling: int | None = None
+) -> RunnableNetwork:
     """Reads a model of either kind.
 
     Args:
         path: of the file.
         engine: what runs an integer model.
         models: which output of a float model is wanted; by default ``output``.
+        subsampling: frames per output row, where an option says so.
     """
     models = models or ModelArguments(OUTPUT)
     if is_artefact(path):
@@ -66,14 +72,18 @@ def read_network(path: str, engine: Engine = "auto", models: ModelArguments | No
         from kaldi_quant.export.record import subsampling_in
 
         artefact = load(path)
-        subsampling = subsampling_in(artefact.record, path)
-        model = _executable(artefact, subsampling, engine)
-        return RunnableNetwork(model, artefact.model.priors, subsampling, True, artefact.record)
+        factor = subsampling_in(artefact.record, path, subsampling)
+        model = _executable(artefact, factor, engine)
+        companions = Companions.of_record(artefact.record, path, factor)
+        return RunnableNetwork(model, artefact.model.priors, factor, True, artefact.record, companions)
     from kaldi_quant.export.record import float_record
     from kaldi_quant.nnet.model import AcousticModel
 
     read = models.read(path)
-    return RunnableNetwork(AcousticModel(read.nnet), read.priors, subsampling_of(path), False, float_record(read.nnet))
+    factor = factor_of(read, subsampling)
+    companions = Companions.beside(path, factor)
+    network = AcousticModel(read.nnet)
+    return RunnableNetwork(network, read.priors, factor, False, float_record(read.nnet), companions)
 
 
 def _executable(artefact: Artefact, subsampling: int, engine: Engine) -> AcousticModel | FastNetwork:

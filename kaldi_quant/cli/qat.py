@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kaldi_quant.cli.inference_options import InferenceArguments, inference_options, subsampling_of
+from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
 from kaldi_quant.cli.model_options import ModelArguments, model_options
 from kaldi_quant.cli.options import KaldiCommand, result_folder
 from kaldi_quant.cli.qat_options import QatArguments, WidthArguments, qat_options, width_options
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options, read_utterances
 from kaldi_quant.cli.training_options import TrainingArguments, placed, training_options
 from kaldi_quant.errors import ModelError, UsageError
+from kaldi_quant.kaldi.compatibility import check_examples
 from kaldi_quant.kaldi.model import Model
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def command(
 
     e.g.: kaldi-quant qat --bits 4 --egs-dir exp/chain/egs exp/chain/final.mdl scp:data/train_sub/feats.scp exp/qat_w4
     """
-    from kaldi_quant.export.results import write_result
+    from kaldi_quant.export.results import check_result_folder, write_result
     from kaldi_quant.train.qat.training import QatOptions, train_quantized
 
     wanted = learned.options()
@@ -84,7 +85,10 @@ def command(
     _check(qat, egs_dir, place)
     loop, reading = training.loop(), training.source()
     read = models.read(model)
-    data = quantization.calibration_set(model, features, inference)
+    data = quantization.calibration_set(read, features, inference)
+    check_result_folder(folder, read, data)
+    if egs_dir is not None:
+        check_examples(Path(egs_dir), read)
     run = _Run(training, reading, inference, models, model, read, data, qat, egs_dir, place)
     if wanted is not None:
         preset, config = None, run.learned(wanted, config, learned.width_epochs, folder)
@@ -95,7 +99,7 @@ def command(
     if not place.group.is_main:
         return
     more = {"training": {"qat": asdict(options), **run.identity, "optimizer": asdict(loop.optimizer)}}
-    made = write_result(folder, trained, read, config, features, data, subsampling_of(model), preset, more)
+    made = write_result(folder, trained, read, config, features, data, preset, more)
     _log.info("%s: %d bytes; KL from float %.5f on calibration data", made.path, made.bytes, made.lost.kl)
 
 
@@ -191,7 +195,7 @@ class _Run:
 
     @property
     def _subsampling(self) -> int:
-        return self.inference.options(subsampling_of(self.path)).chunks.frame_subsampling_factor
+        return self.data.options.chunks.frame_subsampling_factor
 
     def _examples(self, network: Trainable, egs: EgsFolder) -> Source:
         from kaldi_quant.train.chain.den_graph import read_denominator_graph
@@ -208,7 +212,7 @@ class _Run:
 
         held_out: list[tuple[str, np.ndarray]] = []
         if self.qat.held_out:
-            held_out = list(read_utterances(self.path, self.qat.held_out, self.inference).utterances)
+            held_out = list(read_utterances(self.model, self.qat.held_out, self.inference).utterances)
         reading = self.reading
         size = _one_size(reading.minibatch_size)
         cut = FeatureOptions(reading.num_epochs, size, reading.srand, reading.augmentation)

@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kaldi_quant.cli.inference_options import InferenceArguments, subsampling_of
+from kaldi_quant.cli.inference_options import InferenceArguments
 from kaldi_quant.cli.options import grouped_options
 from kaldi_quant.errors import UsageError
+from kaldi_quant.kaldi.companions import Companions
+from kaldi_quant.kaldi.compatibility import fitting_features
+from kaldi_quant.kaldi.frame_subsampling import factor_of
+from kaldi_quant.kaldi.model import Model
 from kaldi_quant.kaldi.tables import read_matrices
 
 if TYPE_CHECKING:
@@ -59,24 +63,26 @@ class QuantizationArguments:
         widths = (self.bits, self.act_bits)
         return resolve(self.preset, self.config, *widths, self.observer, self.per_channel, self.engine)
 
-    def calibration_set(self, model: str, features: str, inference: InferenceArguments) -> CalibrationSet:
+    def calibration_set(self, model: Model, features: str, inference: InferenceArguments) -> CalibrationSet:
         """The utterances to calibrate on."""
         data = read_utterances(model, features, inference)
         return data.some(self.max_utterances) if self.max_utterances else data
 
 
-def read_utterances(model: str, features: str, inference: InferenceArguments) -> CalibrationSet:
-    """The utterances of a table, and how the model runs them; whether it takes them shows when it does."""
+def read_utterances(model: Model, features: str, inference: InferenceArguments) -> CalibrationSet:
+    """The utterances of a table, and how the model runs them; whether it takes each of them shows when it does."""
     from kaldi_quant.bad_utterances import BadUtterances
     from kaldi_quant.quant.calibration import CalibrationSet
 
     inference.set_threads()
+    factor = factor_of(model, inference.frame_subsampling_factor)
+    ivectors = inference.ivector_source(Companions.beside(model.path, factor))
     bad = BadUtterances(inference.max_bad_share)
-    utterances = list(read_matrices(features, inference.allow_pipes, on_bad=bad.report))
+    table = read_matrices(features, inference.allow_pipes, on_bad=bad.report)
+    utterances = list(fitting_features(table, model.nnet.input_dim("input"), features, model.path))
     bad.good = len(utterances)
     bad.check()
-    options = inference.options(subsampling_of(model))
-    return CalibrationSet(utterances, options, inference.ivector_source(), inference.max_bad_share)
+    return CalibrationSet(utterances, inference.options(factor), ivectors, inference.max_bad_share)
 
 
 #: Decorator: the verb gets these options, and their values as its argument ``quantization``.

@@ -6,7 +6,7 @@ import logging
 
 import click
 
-from kaldi_quant.cli.inference_options import InferenceArguments, inference_options, subsampling_of
+from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
 from kaldi_quant.cli.model_options import ModelArguments, model_options
 from kaldi_quant.cli.options import KaldiCommand, result_folder
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options
@@ -39,16 +39,17 @@ def command(
 
     e.g.: kaldi-quant quantize --bits 4 final.mdl scp:data/train_sub/feats.scp exp/tdnn1a_w4
     """
-    from kaldi_quant.export.results import write_result
+    from kaldi_quant.export.results import check_result_folder, write_result
     from kaldi_quant.quant.ptq import quantize
     from kaldi_quant.quant.ranges import read_ranges
 
     preset, config = quantization.resolve()
     folder = result_folder(out_dir)
     read = models.read(model)
-    data = quantization.calibration_set(model, features, inference)
+    data = quantization.calibration_set(read, features, inference)
+    check_result_folder(folder, read, data)
     network = quantize(read.nnet, config, data, read_ranges(ranges) if ranges else None)
-    made = write_result(folder, network, read, config, features, data, subsampling_of(model), preset)
+    made = write_result(folder, network, read, config, features, data, preset)
     for name, reason in network.float_layers.items():
         _log.info("%s stays in float: %s", name, reason)
     _log.info(

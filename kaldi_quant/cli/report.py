@@ -19,6 +19,7 @@ from kaldi_quant.cli.comparison_options import (
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
 from kaldi_quant.cli.options import KaldiCommand
 from kaldi_quant.errors import UsageError
+from kaldi_quant.kaldi.companions import Companions
 
 if TYPE_CHECKING:
     from kaldi_quant.export.artefact import Artefact
@@ -113,7 +114,9 @@ def _observer(features: str, seconds: float, inference: InferenceArguments) -> O
     speech = read_speech(features, seconds, inference.allow_pipes, "--feature-seconds")
 
     def observe(ranges: ModelRanges, artefact: Artefact) -> ModelRanges:
-        options = inference.options(subsampling_in(artefact.record, artefact.model.path))
-        return with_spreads(ranges, artefact.network, speech.utterances, options, inference.ivector_source())
+        factor = subsampling_in(artefact.record, artefact.model.path, inference.frame_subsampling_factor)
+        companions = Companions.of_record(artefact.record, artefact.model.path, factor)
+        ivectors = inference.ivector_source(companions)
+        return with_spreads(ranges, artefact.network, speech.utterances, inference.options(factor), ivectors)
 
     return observe

@@ -13,7 +13,7 @@ import click
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.cli.dev_scoring import ScoringArguments, scoring_options
-from kaldi_quant.cli.inference_options import InferenceArguments, inference_options, subsampling_of
+from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
 from kaldi_quant.cli.model_options import ModelArguments, model_options
 from kaldi_quant.cli.options import KaldiCommand, result_folder
 from kaldi_quant.cli.quantization_options import read_utterances
@@ -108,15 +108,16 @@ def command(
     options, config = searched.options(), searched.resolved()
     folder = result_folder(out_dir)
     read = models.read(model)
-    calibration_set = _some(read_utterances(model, calibration, inference), max_utterances, "--max-utterances")
-    all_dev = read_utterances(model, dev, inference)
+    calibration_set = _some(read_utterances(read, calibration, inference), max_utterances, "--max-utterances")
+    all_dev = read_utterances(read, dev, inference)
     dev_set = _some(all_dev, max_dev_utterances, "--max-dev-utterances")
     about = _about(read, options.measuring(config), options.base, inference, calibration_set, dev_set)
     if calibration == dev:
         _log.info("candidates are measured on the data that they are calibrated on: that flatters narrow widths")
     words = Scoring(all_dev, scoring.scorer(model, read)) if scoring.given else None
     about_words = {**scoring.about(), "decoded utterances": data_digest(all_dev.utterances)} if words else None
-    artefacts = Artefacts(read, calibration, subsampling_of(model), calibration_set)
+    artefacts = Artefacts(read, calibration, calibration_set)
+    artefacts.check(folder)
     store = Store(folder / MEASUREMENTS_NAME, about, about_words)
     search = Search(read.nnet, config, calibration_set, dev_set, store, options, artefacts.size)
     found_models = Models(search, words)
@@ -189,5 +190,5 @@ def _about(
         "calibration set": data_digest(calibration.utterances),
         "development set": data_digest(dev.utterances),
         "way of computing": dataclasses.asdict(calibration.options),
-        "i-vectors": [inference.ivectors, inference.online_ivectors],
+        "i-vectors": [inference.ivectors, inference.online_ivectors, inference.utt2spk],
     }

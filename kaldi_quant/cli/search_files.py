@@ -17,22 +17,28 @@ if TYPE_CHECKING:
 class Artefacts:
     """Integer models' files: as they will be, and as they are."""
 
-    def __init__(self, model: Model, calibration: str, subsampling: int, data: CalibrationSet) -> None:
-        self.model, self.calibration, self.subsampling, self.data = model, calibration, subsampling, data
+    def __init__(self, model: Model, calibration: str, data: CalibrationSet) -> None:
+        self.model, self.calibration, self.data = model, calibration, data
+
+    def check(self, folder: Path) -> None:
+        """Refuses a folder in which files of other models lie."""
+        from kaldi_quant.export.results import check_result_folder
+
+        check_result_folder(folder, self.model, self.data)
 
     def size(self, network: QuantizedNetwork, config: PtqConfig) -> int:
         """The size of a network's file, which is not kept; its integers may mean nothing."""
         from kaldi_quant.export.artefact import save
-        from kaldi_quant.export.record import make_record
+        from kaldi_quant.export.results import record_of
         from kaldi_quant.quant.divergence import Divergence
 
         with tempfile.TemporaryDirectory() as folder:
             lost = Divergence(0.0, 0.0, dict.fromkeys(network.layers, 0.0), 0)
-            record = make_record(network, config, None, self.calibration, self.subsampling, lost)
+            record = record_of(network, self.model, config, self.calibration, self.data, None, lost)
             return save(Path(folder) / "measured", network, self.model, record)
 
     def write(self, folder: Path, network: QuantizedNetwork, config: PtqConfig) -> int:
         """Writes a network as ``quantize`` does, and returns the file's size."""
         from kaldi_quant.export.results import write_result
 
-        return write_result(folder, network, self.model, config, self.calibration, self.data, self.subsampling).bytes
+        return write_result(folder, network, self.model, config, self.calibration, self.data).bytes

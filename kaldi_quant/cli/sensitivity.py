@@ -59,8 +59,8 @@ def command(
     preset, config = quantization.resolve()
     folder = Path(out_dir)
     read = models.read(model)
-    network = quantize(read.nnet, config, quantization.calibration_set(model, calibration, inference))
-    data = read_utterances(model, held_out, inference)
+    network = quantize(read.nnet, config, quantization.calibration_set(read, calibration, inference))
+    data = read_utterances(read, held_out, inference)
     about: dict[str, Any] = {"model": model, "model_sha256": hashlib.sha256(read.getvalue()).hexdigest()}
     about |= {"preset": preset, "config": config.as_dict(), "calibration": calibration}
     about |= {"held_out": held_out, "max_utterances": quantization.max_utterances, "data_dir": scoring.data_dir}

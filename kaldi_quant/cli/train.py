@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from kaldi_quant.cli.inference_options import subsampling_of
 from kaldi_quant.cli.model_options import ModelArguments, model_options
 from kaldi_quant.cli.options import KaldiCommand, result_folder
 from kaldi_quant.cli.training_options import TrainingArguments, placed, training_options
 from kaldi_quant.errors import UsageError
+from kaldi_quant.kaldi.companions import Companions
+from kaldi_quant.kaldi.compatibility import check_examples
+from kaldi_quant.kaldi.frame_subsampling import LARGEST_FACTOR, factor_of
 
 if TYPE_CHECKING:
     from kaldi_quant.train.parallel.place import Place
@@ -22,7 +25,11 @@ _log = logging.getLogger(__name__)
 @click.command(cls=KaldiCommand)
 @training_options
 @model_options
-@click.option("--frame-subsampling-factor", type=click.IntRange(min=1), help="By default what the model's folder says.")
+@click.option(
+    "--frame-subsampling-factor",
+    type=click.IntRange(1, LARGEST_FACTOR),
+    help="By default what the model's folder says.",
+)
 @click.option("--num-threads", type=int, default=0, help="CPU threads; 0 for torch's own choice.")
 @click.argument("model")
 @click.argument("egs", metavar="EGS-DIR")
@@ -54,12 +61,17 @@ def command(
     folder = result_folder(out_dir)
     if (folder / "final.mdl").exists() and (folder / "final.mdl").samefile(model):
         raise UsageError(f"{out_dir} is the model's own folder, whose final.mdl would be lost: give another one")
-    subsampling = subsampling_of(model) if frame_subsampling_factor is None else frame_subsampling_factor
-    data = TrainingData(egs, training.denominator(model, egs), subsampling)
+    read = models.read(model)
+    factor = factor_of(read, frame_subsampling_factor)
+    check_examples(Path(egs), read)
+    companions = Companions.beside(model, factor)
+    companions.check(folder, "final.mdl")
+    data = TrainingData(egs, training.denominator(model, egs), factor)
     objective, source, loop = training.chain(), training.source(), training.loop()
-    trained = finetune(models.read(model), data, folder, objective, source, loop, place=place, jobs=training.jobs())
+    trained = finetune(read, data, folder, objective, source, loop, place=place, jobs=training.jobs())
     assert trained is not None
     if not place.group.is_main:
         return
+    companions.write(folder, "final.mdl")
     path = write_model(folder / "final.mdl", trained)
     _log.info("%s: %d bytes", path, path.stat().st_size)

@@ -17,6 +17,7 @@ from kaldi_quant.decode.options import DecodeOptions
 from kaldi_quant.decode.split import split_table
 from kaldi_quant.errors import DataError
 from kaldi_quant.job_log import tail
+from kaldi_quant.kaldi.compatibility import check_graph_folder
 from kaldi_quant.kaldi.fst import read_fst
 from kaldi_quant.kaldi.text_tables import read_symbol_table
 from kaldi_quant.kaldi.transition_model import read_transition_model
@@ -55,6 +56,7 @@ def decode(
     model = read_transition_model(trans_model)
     symbols = read_symbol_table(words)
     _require_graph(Path(graph))
+    check_graph_folder(Path(graph).parent, model, trans_model)
     check_graph(read_fst(graph), graph, model, trans_model, symbols, words)
     folder = Path(out_dir)
     work = folder / ".jobs"

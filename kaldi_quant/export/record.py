@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,8 @@ from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.divergence import Divergence
 from kaldi_quant.quant.network import QuantizedNetwork
+
+_log = logging.getLogger(__name__)
 
 ARTEFACT_NAME = "quantized.safetensors"
 RECORD_NAME = "quantization.json"
@@ -31,6 +34,7 @@ def make_record(
     preset: str | None,
     calibration: str,
     subsampling: int,
+    companions: dict[str, Any],
     lost: Divergence,
 ) -> dict[str, Any]:
     """The record of a quantization.
@@ -41,6 +45,7 @@ def make_record(
         preset: the name of its preset, if it has one.
         calibration: the rspecifier of the calibration set.
         subsampling: frames per output row.
+        companions: what lies beside the float model, as ``Companions.as_record`` gives it.
         lost: the divergence from the float network on calibration data.
     """
     ratios = _ratios(lost)
@@ -64,6 +69,7 @@ def make_record(
         "calibration_kl": lost.kl,
         "padding": _padding(lost),
         "frame_subsampling_factor": subsampling,
+        "companions": companions,
         "bits_per_weight": bits_per_weight(network),
         "float_bytes": float_inference_bytes(network.nnet),
         "layers": layers,
@@ -101,15 +107,23 @@ def write_record(folder: Path, record: dict[str, Any], model: Path) -> None:
         stream.write(json.dumps(content, indent=1) + "\n")
 
 
-def subsampling_in(record: dict[str, Any], path: str) -> int:
-    """The frames per output row that a record tells.
+def subsampling_in(record: dict[str, Any], path: str, given: int | None = None) -> int:
+    """The frames per output row of an integer model.
+
+    Args:
+        record: how it was made, which tells them.
+        path: of its file.
+        given: what an option says, which decides.
 
     Raises:
-        FormatError: it tells none.
+        FormatError: the record tells none.
     """
     factor = record.get("frame_subsampling_factor")
     if not isinstance(factor, int) or not 0 < factor < 1000:
         raise FormatError(path, None, f"expected a frame_subsampling_factor such as 3 in its record, found {factor!r}")
+    if given is not None and given != factor:
+        _log.warning("--frame-subsampling-factor %d is used, though %s says %d", given, path, factor)
+        return given
     return factor
 
 

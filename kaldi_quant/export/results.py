@@ -11,6 +11,7 @@ import yaml
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.export.artefact import save
 from kaldi_quant.export.record import ARTEFACT_NAME, make_record, write_record
+from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import PtqConfig
@@ -19,6 +20,8 @@ from kaldi_quant.quant.network import QuantizedNetwork
 
 #: A configuration with the widths that were found for a model's layers.
 ALLOCATION_NAME = "allocation.yaml"
+# What 'export' made of an integer model that is replaced.
+_OUTDATED = ("dequantized.mdl",)
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,10 @@ def write_result(
     config: PtqConfig,
     calibration: str,
     data: CalibrationSet,
-    subsampling: int,
     preset: str | None = None,
     more: dict[str, Any] | None = None,
 ) -> Result:
-    """Writes quantized.safetensors and quantization.json.
+    """Writes quantized.safetensors, quantization.json and what belongs to the model beside them.
 
     Args:
         folder: for both.
@@ -57,8 +59,7 @@ def write_result(
         model: the float model that it was made from.
         config: what was asked for.
         calibration: the rspecifier of the calibration set.
-        data: the calibration set.
-        subsampling: frames per output row.
+        data: the calibration set; it is run with the frame-subsampling factor that the record tells.
         preset: the name of the configuration's preset, if it has one.
         more: what else the record tells.
 
@@ -66,11 +67,40 @@ def write_result(
         DataError: the folder cannot be written, or no utterance can be used.
     """
     lost = divergence(network, data.some())
-    record = {**make_record(network, config, preset, calibration, subsampling, lost), **(more or {})}
+    record = {**record_of(network, model, config, calibration, data, preset, lost), **(more or {})}
     path = folder / ARTEFACT_NAME
+    _companions(model, data).write(folder, ARTEFACT_NAME, _OUTDATED)
     size = save(path, network, model, record)
     write_record(folder, record, path)
     return Result(path, size, record, lost)
+
+
+def record_of(
+    network: QuantizedNetwork,
+    model: Model,
+    config: PtqConfig,
+    calibration: str,
+    data: CalibrationSet,
+    preset: str | None,
+    lost: Divergence,
+) -> dict[str, Any]:
+    """The record of a quantization; arguments as for ``write_result``, and the divergence from the float network."""
+    companions = _companions(model, data)
+    assert companions.factor is not None
+    return make_record(network, config, preset, calibration, companions.factor, companions.as_record(), lost)
+
+
+def check_result_folder(folder: Path, model: Model, data: CalibrationSet) -> None:
+    """Refuses a folder in which files lie that belong to other models, before any work.
+
+    Raises:
+        DataError: names the file.
+    """
+    _companions(model, data).check(folder, ARTEFACT_NAME, _OUTDATED)
+
+
+def _companions(model: Model, data: CalibrationSet) -> Companions:
+    return Companions.beside(model.path, data.options.chunks.frame_subsampling_factor)
 
 
 def write_config(path: Path, config: PtqConfig) -> None:

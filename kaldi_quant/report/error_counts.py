@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from kaldi_quant.decode.wer import count_edits
 from kaldi_quant.errors import DataError
-from kaldi_quant.kaldi.text_tables import read_text_map
+from kaldi_quant.kaldi.text_tables import read_utt2spk
 from kaldi_quant.report.files.decode_folder import DecodeFolder
 
 
@@ -87,7 +86,7 @@ def _units(utterances: list[str], utt2spk: str | None) -> np.ndarray:
     """(utterances,) the number of the unit of each."""
     if utt2spk is None:
         return np.arange(len(utterances))
-    speakers = {utterance: words[0] for utterance, words in read_text_map(Path(utt2spk), fields=1).items()}
+    speakers = read_utt2spk(utt2spk)
     numbers: dict[str, int] = defaultdict(lambda: len(numbers))
     for utterance in utterances:
         if utterance not in speakers:

@@ -5,32 +5,27 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 
-from kaldi_quant.cli.inference_options import subsampling_of
 from kaldi_quant.cli.options import KaldiCommand, grouped_options
 from kaldi_quant.cli.recipes.kaldi_stages import KaldiFolders, KaldiStages
 from kaldi_quant.cli.recipes.stages import ROOT, STAGES, Stages, run, run_verb
 from kaldi_quant.cli.training_options import TrainingArguments, training_options
 from kaldi_quant.errors import UsageError
+from kaldi_quant.kaldi.companions import Companions
+from kaldi_quant.kaldi.frame_subsampling import LARGEST_FACTOR, factor_of
+from kaldi_quant.kaldi.model import read_model
 
 _log = logging.getLogger(__name__)
 
-# What a model's folder holds beside the model, for training and decoding.
-_COMPANIONS = (
-    "tree",
-    "0.trans_mdl",
-    "den.fst",
-    "normalization.fst",
-    "phones.txt",
-    "cmvn_opts",
-    "frame_subsampling_factor",
-)
+# What a model's folder holds for training, beside what goes with every model.
+_FOR_TRAINING = ("0.trans_mdl", "den.fst", "normalization.fst")
+# What training makes of the model that a result's folder begins with.
+_RESULTS = ("final.mdl", "quantized.safetensors", "dequantized.mdl")
 
 _EXAMPLE = ROOT / "egs" / "alphadigits"
 
@@ -56,6 +51,11 @@ _OPTIONS = (
     click.option("--kaldi-model-dir", metavar="DIR", help="Of the trained model: final.mdl, tree, den.fst."),
     click.option("--dir", "out_dir", metavar="DIR", help="For the result; by default beside the Kaldi model's."),
     click.option("--egs-dir", metavar="DIR", help="Chain examples; by default egs in the Kaldi model's folder."),
+    click.option(
+        "--frame-subsampling-factor",
+        type=click.IntRange(1, LARGEST_FACTOR),
+        help="Of the Kaldi model; by default what its folder says.",
+    ),
     click.option("--graph-dir", metavar="DIR", help="With HCLG.fst and words.txt, to decode with."),
     click.option("--data-dir", metavar="DIR", help="What is decoded and scored: feats.scp or wav.scp, and text."),
     click.option("--online-ivector-dir", metavar="DIR", help="i-vectors of it; by default exp/nnet3*/ivectors_<data>."),
@@ -83,6 +83,7 @@ class RecipeArguments:
     kaldi_model_dir: str | None
     out_dir: str | None
     egs_dir: str | None
+    frame_subsampling_factor: int | None
     graph_dir: str | None
     data_dir: str | None
     online_ivector_dir: str | None
@@ -128,7 +129,10 @@ class Recipe:
         self.egs = Path(arguments.egs_dir or self.model / "egs")
         self.log = self.out / "log"
         self.data, self.graph = self._decoded() if self.stages.last >= 7 else (Path(), Path())
-        self.subsampling = subsampling_of(str(self.model / "final.mdl"))
+        start = self.model / "final.mdl"
+        self.subsampling = factor_of(read_model(start), arguments.frame_subsampling_factor)
+        if self.stages.last >= 5:
+            self._companions.check(self.out, "0.mdl", _RESULTS)
 
     def _decoded(self) -> tuple[Path, Path]:
         """The data and the graph of stage 7, looked for before anything is trained."""
@@ -166,15 +170,18 @@ class Recipe:
         )
         KaldiStages(folders, self.stages, self.subsampling, given.num_leaves, given.nj, cmd or "run.pl", self.log).run()
 
+    @property
+    def _companions(self) -> Companions:
+        """What goes from the Kaldi model's folder to the result's; earlier stages may have made some of it."""
+        return Companions.beside(self.model / "final.mdl", self.subsampling, _FOR_TRAINING)
+
     def initialize(self) -> None:
         """Stage 5: the result's folder begins as a copy of the Kaldi model's."""
         if not self.stages.begins(5):
             return
         self.stages.say(5, f"{self.out / '0.mdl'} is {self.model / 'final.mdl'}")
         self.out.mkdir(parents=True, exist_ok=True)
-        for name in _COMPANIONS:
-            if (self.model / name).is_file():
-                shutil.copyfile(self.model / name, self.out / name)
+        self._companions.write(self.out, "0.mdl", _RESULTS)
         run_verb("copy", [self.model / "final.mdl", self.out / "0.mdl"], self.log / "copy.log")
 
     def decode(self, model: Path, cmd: str | None) -> None:
