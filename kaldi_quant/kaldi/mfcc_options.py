@@ -6,19 +6,16 @@ Source: ``src/featbin/compute-mfcc-feats.cc``; ``feature-mfcc.h``, ``feature-win
 
 import math
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
-from kaldi_quant.errors import FormatError, UsageError
-from kaldi_quant.kaldi.streams import open_stream
-from kaldi_quant.kaldi.text import decode, strip, to_integer, to_real
+from kaldi_quant.errors import UsageError
+from kaldi_quant.kaldi.parse_options import read_config
 
 WINDOW_TYPES = ("hamming", "hanning", "povey", "rectangular", "sine", "blackman")
 LOWEST_FREQUENCY, HIGHEST_FREQUENCY = 100, 1_000_000  # Hz
-_TRUE, _FALSE = ("true", "t", "1", ""), ("false", "f", "0")
 
 
 @dataclass(frozen=True)
@@ -92,44 +89,12 @@ def read_mfcc_config(path: str | os.PathLike[str], options: MfccOptions | None =
         FormatError: the file is missing, or a line is no option; names the line and what is allowed.
         UsageError: options contradict each other or are not supported.
     """
-    name = os.fspath(path)
-    values: dict[str, Any] = {}
-    stream = open_stream(name)
-    try:
-        number = 0
-        while line := stream.read_line(1 << 16):
-            number += 1
-            text = strip(decode(line).split("#", 1)[0])
-            if not text:
-                continue
-            option, equals, value = text.partition("=")
-            key = strip(option).removeprefix("--").replace("-", "_").lower()
-            if not text.startswith("--") or key not in _KINDS:
-                message = f"expected an option such as --num-ceps=40, found {text[:60]!r}; allowed are {_allowed()}"
-                raise FormatError(f"{name}, line {number}", None, message)
-            if not equals and _KINDS[key] is not bool:
-                raise FormatError(f"{name}, line {number}", None, f"{option} needs a value, such as {_default(key)}")
-            values[key] = _convert(key, strip(value), f"{name}, line {number}")
-    finally:
-        stream.close()
+    defaults = {field.name.replace("_", "-"): field.default for field in fields(MfccOptions)}
+    values = {key.replace("-", "_"): value for key, value in read_config(path, defaults).items()}
     return replace(options or MfccOptions(), **values)
 
 
-def _convert(key: str, text: str, where: str) -> Any:
-    kind = _KINDS[key]
-    if kind is bool:
-        if text.lower() in _TRUE + _FALSE:
-            return text.lower() in _TRUE
-        raise FormatError(where, None, f"--{key.replace('_', '-')} must be true or false, found {text[:40]!r}")
-    try:
-        return _PARSERS[kind](text)
-    except ValueError:
-        what = "an integer" if kind is int else "a number"
-        raise FormatError(where, None, f"--{key.replace('_', '-')} must be {what}, found {text[:40]!r}") from None
-
-
 _KINDS: dict[str, type] = {field.name: type(field.default) for field in fields(MfccOptions)}
-_PARSERS: dict[type, Callable[[str], Any]] = {int: to_integer, float: to_real, str: str}
 # Options that compute-mfcc-feats has and this project does not: the only value that each may have.
 _UNSUPPORTED: dict[str, Any] = {
     "output_format": "kaldi",
@@ -139,15 +104,6 @@ _UNSUPPORTED: dict[str, Any] = {
     "write_utt2dur": "",
     "debug_mel": False,
 }
-
-
-def _default(key: str) -> str:
-    default = getattr(MfccOptions, key)
-    return f"--{key.replace('_', '-')}={str(default).lower() if isinstance(default, bool) else default}"
-
-
-def _allowed() -> str:
-    return " ".join(_default(key) for key in _KINDS if key not in _UNSUPPORTED)
 
 
 def _check(options: MfccOptions) -> None:

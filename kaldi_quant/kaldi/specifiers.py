@@ -44,6 +44,11 @@ class Wspecifier:
     binary: bool = True
 
 
+def is_rspecifier(text: str) -> bool:
+    """Whether a text is meant as an rspecifier, and not as the name of a file."""
+    return bool({"ark", "scp"} & {word.strip() for word in text.partition(":")[0].split(",")}) and ":" in text
+
+
 def parse_rspecifier(text: str) -> Rspecifier:
     """Takes an rspecifier apart.
 
@@ -88,9 +93,9 @@ def parse_wspecifier(text: str) -> Wspecifier:
 
 def _split(text: str, allowed: set[str], expected: str) -> tuple[list[str], list[str], str]:
     """The kinds (ark, scp) and the options before the colon, both in order, and what follows the colon."""
-    prefix, colon, filename = text.partition(":")
+    prefix, _, filename = text.partition(":")
     words = [strip(word) for word in prefix.split(",")]
-    if not colon or not {"ark", "scp"} & set(words):
+    if not is_rspecifier(text):
         raise UsageError(f"expected {expected}, found {text!r}")
     if filename != strip(filename):
         raise UsageError(f"{text!r}: the file name begins or ends with white space")

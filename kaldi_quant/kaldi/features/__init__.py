@@ -1,0 +1,1 @@
+"""What Kaldi's recipes do to features before a network sees them: normalisation, deltas, splicing, transforms."""
