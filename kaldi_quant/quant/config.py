@@ -23,6 +23,7 @@ EQUALIZATIONS = ("none", "cle", "smoothquant", "awq")
 #: Who quantizes: this project, or PyTorch's own functions (``torch_native``), by one of their two routes.
 BACKENDS = ("kaldi_quant", "torch")
 ROUTES = ("eager", "pt2e")
+FOLDS = ("auto", "backwards", "none")
 TORCH_OBSERVERS = ("minmax", "moving-average", "histogram")
 _MOST_HEADROOM = 4.0
 
@@ -81,6 +82,9 @@ class PtqConfig:
         observer: how activation ranges are found.
         feature_headroom: the factor by which the grids of features are wider than their range in the calibration set:
             other speech goes beyond its least and its greatest values.
+        fold: what becomes of normalizations and of fixed transforms of features, such as LDA: backwards, they are
+            multiplied into layers; none, they stay as they are, in float; auto, backwards unless weights with one
+            scale for a matrix would suffer from it, which equalization by cle prevents.
         equalization: how channels are rescaled beforehand: none, cle, smoothquant or awq.
         bias_correction: whether biases take up the mean error on the calibration set; of adaround, what it has learned.
         description: what it is for, in a sentence.
@@ -95,6 +99,7 @@ class PtqConfig:
     layers: dict[str, dict[str, Any]] = field(default_factory=dict)
     observer: str = "mse"
     feature_headroom: float = 1.0
+    fold: str = "auto"
     equalization: str = "none"
     bias_correction: bool = True
     sequential: bool = False
@@ -107,9 +112,18 @@ class PtqConfig:
         _one_of("backend", self.backend, BACKENDS)
         _one_of("route", self.route, ROUTES)
         _one_of("observer", self.observer, TORCH_OBSERVERS if self.backend == "torch" else tuple(OBSERVERS))
+        _one_of("fold", self.fold, FOLDS)
         _one_of("equalization", self.equalization, EQUALIZATIONS)
         if not 1.0 <= self.feature_headroom <= _MOST_HEADROOM:
             raise UsageError(f"feature_headroom must be from 1 to {_MOST_HEADROOM:g}, found {self.feature_headroom:g}")
+
+    @property
+    def folds(self) -> bool:
+        """Whether normalizations become part of layers."""
+        if self.fold != "auto":
+            return self.fold == "backwards"
+        given = [changes.get("per_channel", self.default.per_channel) for changes in self.layers.values()]
+        return all([self.default.per_channel, *given]) or self.equalization == "cle"
 
     def for_layers(self, kinds: Mapping[str, Collection[str]]) -> dict[str, LayerConfig]:
         """The configuration of each layer.

@@ -6,6 +6,11 @@ and ReLU is positively homogeneous, and invisible to per-channel weight grids; a
 set aside for the next layer's bias, which is to be computed from the weights that the layer really has after
 quantization: with the float ones the error of the weights times the offset would stay as a systematic one. A bypass sum
 (TDNN-F) carries offsets on.
+
+All that is for weights with a scale for each row. One scale for the whole matrix notices: a unit that is hardly ever
+active has a variance near 0, so that its row becomes many times as wide as the others, and decides the grid of all. A
+network is therefore also prepared without folding: a normalization is then a product and a sum for each channel,
+computed in float between a layer's result and the grid of what reads it, and each layer keeps its own weights.
 """
 
 from __future__ import annotations
@@ -30,7 +35,7 @@ from kaldi_quant.kaldi.descriptor import (
     with_sources,
 )
 from kaldi_quant.kaldi.inference_values import check_values
-from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, Nnet, Node, OutputNode, config_line
+from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet, Node, OutputNode, config_line
 from kaldi_quant.kaldi.training_statistics import without_statistics
 from kaldi_quant.nnet.graph import reachable_nodes
 from kaldi_quant.quant.channelwise import scale_and_offset
@@ -46,6 +51,8 @@ from kaldi_quant.quant.linear_components import (
 )
 
 _INERT = ("GeneralDropoutComponent", "SpecAugmentTimeMaskComponent", "ClipGradientComponent", "NoOpComponent")
+# The two forms that scales and offsets have where nothing is folded.
+_SPELLED_OUT = ("FixedScaleComponent", "FixedBiasComponent")
 
 
 @dataclass(frozen=True)
@@ -55,10 +62,15 @@ class PreparedNetwork:
     Args:
         nnet: the network, offsets left out: its output is the original's only with them.
         input_offsets: for each linear component what its input lacks, (input columns,) float64.
+        transforms: the linear components that were fixed in training and read nothing but inputs of the network, such
+            as LDA.
+        folded: whether normalizations and these transforms became part of layers wherever they could.
     """
 
     nnet: Nnet
     input_offsets: dict[str, np.ndarray]
+    transforms: frozenset[str] = frozenset()
+    folded: bool = True
 
     def float_nnet(self) -> Nnet:
         """The whole network in float, the offsets in its biases."""
@@ -76,26 +88,30 @@ class PreparedNetwork:
         return bias if offset is None else bias + weight.astype(np.float64) @ offset
 
 
-def prepare(nnet: Nnet, output: str = "output") -> PreparedNetwork:
+def prepare(nnet: Nnet, output: str = "output", fold: bool = True) -> PreparedNetwork:
     """Prepares the part of a network that an output needs.
 
     Args:
         nnet: as read from the file; it is left as it is.
         output: the output node.
+        fold: whether normalizations and fixed transforms become part of layers; else each layer keeps its weights.
 
     Raises:
         ModelError: it has no such output, lacks values that inference needs, or has no layer to quantize.
     """
     draft = _Draft(nnet, output)
     draft.remove_inert()
-    draft.fold_channelwise()
-    draft.merge_affine()
+    if fold:
+        draft.fold_channelwise()
+        draft.merge_affine()
+    else:
+        draft.spell_out_channelwise()
     draft.name_sums()
     input_offsets = draft.settle_offsets()
     if not any(is_linear(component) for component in draft.components.values()):
         kinds = ", ".join(sorted(LINEAR_FIELDS))
         raise ModelError(f"{nnet.path}: {output} depends on no layer that can be quantized ({kinds})")
-    return PreparedNetwork(draft.finish(nnet.path), input_offsets)
+    return PreparedNetwork(draft.finish(nnet.path), input_offsets, draft.transforms(), fold)
 
 
 class _Draft:
@@ -115,6 +131,14 @@ class _Draft:
         #: What a node's values lack: (dim,) float64.
         self.offsets: dict[str, np.ndarray] = {}
         self.recurrent = recurrent_nodes(self.nodes)
+        self._fixed = [name for name, part in self.components.items() if part.type == "FixedAffineComponent"]
+
+    def transforms(self) -> frozenset[str]:
+        """The linear components of the file that training left alone and that read nothing but inputs."""
+        own = (name for name in self._fixed if name in self.nodes)
+        return frozenset(
+            name for name in own if all(isinstance(self.nodes[leaf], InputNode) for leaf in sources(self.nodes[name]))
+        )
 
     def finish(self, path: str) -> Nnet:
         nnet = Nnet([config_line(node) for node in self.nodes.values()], self.components, path)
@@ -157,6 +181,20 @@ class _Draft:
             pair = scale_and_offset(self.components[name])
             if pair is not None:
                 self._fold(node, node.input.node, *pair)
+
+    def spell_out_channelwise(self) -> None:
+        """Makes each scale and offset two nodes, a product and a sum, which every execution rounds alike."""
+        for name in list(self.nodes):
+            node = self.nodes[name]
+            pair = None
+            if isinstance(node, ComponentNode) and name not in self.recurrent:
+                pair = scale_and_offset(self.components[name])
+            if pair is None or self.components[name].type in _SPELLED_OUT:
+                continue
+            scale, offset = (values.astype(np.float32) for values in pair)
+            self.components[name] = Component("FixedScaleComponent", [("Scales", scale)])
+            if offset.any():
+                self._add_offset(name, offset)
 
     def _fold(self, node: ComponentNode, source: str, scale: np.ndarray, offset: np.ndarray) -> None:
         linear = self._scalable(source, node.name, bool((scale > 0).all()))
@@ -293,9 +331,13 @@ class _Draft:
 
     def _materialize(self, name: str) -> None:
         """Adds a node's offset by a node of its own."""
+        self._add_offset(name, self.offsets.pop(name).astype(np.float32))
+
+    def _add_offset(self, name: str, offset: np.ndarray) -> None:
+        """Adds to a node's values, by a node of its own that its consumers read instead; offset: (dim,) float32."""
         added = f"{name}.offset"
         self.redirect(name, added)
-        self.components[added] = Component("FixedBiasComponent", [("Bias", self.offsets.pop(name).astype(np.float32))])
+        self.components[added] = Component("FixedBiasComponent", [("Bias", offset)])
         nodes = {}
         for key, node in self.nodes.items():
             nodes[key] = node

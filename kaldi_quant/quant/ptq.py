@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kaldi_quant.kaldi.nnet import ComponentNode, Nnet
+from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet, input_statistics, observe
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.equalization import equalize
+from kaldi_quant.quant.float_layers import float_reason
 from kaldi_quant.quant.grid import Grid
-from kaldi_quant.quant.input_grids import has_constant, input_grid
+from kaldi_quant.quant.input_grids import input_grid
 from kaldi_quant.quant.integer_graph import IntegerGraph, linear_layers
 from kaldi_quant.quant.integer_linear import DynamicLinear, InputGrid, IntegerLinear, least_scale
 from kaldi_quant.quant.layer_kinds import layer_kinds
@@ -61,22 +62,17 @@ def calibrate(nnet: Nnet, config: PtqConfig, data: CalibrationSet) -> Ranges:
 class _Quantizer:
     def __init__(self, nnet: Nnet, config: PtqConfig, data: CalibrationSet) -> None:
         self.config, self.data = config, data
-        self.prepared = prepare(nnet)
+        self.prepared = prepare(nnet, fold=config.folds)
         names = linear_layers(self.prepared.nnet)
         self.configs = config.for_layers(layer_kinds(self.prepared.nnet))
         if config.equalization != "none":
             self.prepared = equalize(self.prepared, data, config.equalization, self.configs)
-        self.nodes = {node.component: node for node in self.prepared.nnet.nodes_of(ComponentNode)}
-        self.float_layers = {name: reason for name in names if (reason := self._float_reason(name))}
+        self.float_layers = {
+            name: reason for name in names if (reason := float_reason(self.prepared, name, self.configs[name]))
+        }
         self.names = [name for name in names if name not in self.float_layers]
         static = [name for name in self.names if self.configs[name].ranges == "static"]
         self.graph = IntegerGraph(self.prepared.nnet, static)
-
-    def _float_reason(self, name: str) -> str:
-        if self.configs[name].float_reason:
-            return self.configs[name].float_reason
-        constant = self.configs[name].ranges == "static" and has_constant(self.nodes[name].input)
-        return "its input holds a constant, which lies on no grid" if constant else ""
 
     def run(self, ranges: Ranges | None) -> QuantizedNetwork:
         """Grids first, then the layers in the order of the graph."""

@@ -26,11 +26,12 @@ def outputs(nnet: Nnet, frames: int = 60) -> torch.Tensor:
 
 
 # DistributeComponent is the one kind that is read and written but not executed.
+@pytest.mark.parametrize("fold", [True, False])
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "distribute"])
-def test_the_float_output_is_unchanged(name: str) -> None:
+def test_the_float_output_is_unchanged(name: str, fold: bool) -> None:
     nnet = load(model_file(NNET3 / name)).nnet
     before = outputs(nnet)
-    assert (outputs(prepare(nnet).float_nnet()) - before).abs().max() < 1e-5
+    assert (outputs(prepare(nnet, fold=fold).float_nnet()) - before).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("name", ["tdnn1a_sp", "tdnnf1b_sp"])
@@ -41,6 +42,25 @@ def test_normalizations_and_other_outputs_are_gone(example: Path, name: str) -> 
     assert not any("BatchNorm" in kind or "Dropout" in kind for kind in types)
     assert "output-xent" not in prepared.nnet.nodes
     assert prepared.input_offsets
+    assert (outputs(prepared.float_nnet()) - outputs(nnet)).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["tdnn1a_sp", "tdnnf1b_sp"])
+def test_without_folding_each_layer_keeps_its_weights(example: Path, name: str) -> None:
+    """A normalization is then a product and a sum for each channel, and LDA a layer of its own."""
+    nnet = read_model(example / "exp/chain" / name / "final.mdl").nnet
+    prepared = prepare(nnet, fold=False)
+    kept = {part for part, component in prepared.nnet.components.items() if is_linear(component)}
+    assert kept == {part for part in nnet.components if part in prepared.nnet.components and part in kept}
+    for part in kept:
+        np.testing.assert_array_equal(weight_of(prepared.nnet.components[part]), weight_of(nnet.components[part]))
+    assert prepared.transforms == {"lda"}
+    types = [component.type for component in prepared.nnet.components.values()]
+    normalizations = [
+        part for part, one in nnet.components.items() if one.type == "BatchNormComponent" and "xent" not in part
+    ]
+    assert types.count("FixedScaleComponent") == types.count("FixedBiasComponent") == len(normalizations)
+    assert not prepared.input_offsets
     assert (outputs(prepared.float_nnet()) - outputs(nnet)).abs().max() < 1e-5
 
 

@@ -39,7 +39,7 @@ class Candidates:
             raise UsageError("PyTorch's own quantization knows 8 bits alone: there are no widths to choose")
         self.config = replace(config, sequential=False)
         self.calibration, self.base_widths = calibration, base
-        self.kinds = layer_kinds(prepare(nnet).nnet)
+        self.kinds = layer_kinds(prepare(nnet, fold=config.folds).nnet)
         self.base = quantize(nnet, self._uniform(base), calibration)
         if not self.base.layers:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in self.base.float_layers.items())

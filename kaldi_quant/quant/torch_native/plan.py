@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.kaldi.nnet import ComponentNode, Nnet
+from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.equalization import equalize
+from kaldi_quant.quant.float_layers import float_reason
 from kaldi_quant.quant.grid import Grid
-from kaldi_quant.quant.input_grids import has_constant, input_grid
+from kaldi_quant.quant.input_grids import input_grid
 from kaldi_quant.quant.integer_graph import IntegerGraph, linear_layers
 from kaldi_quant.quant.integer_linear import DynamicLinear, InputGrid, IntegerLinear, least_scale
 from kaldi_quant.quant.layer_kinds import layer_kinds
@@ -148,19 +149,16 @@ def make_plan(nnet: Nnet, config: PtqConfig, data: CalibrationSet) -> Plan:
         UsageError: the configuration asks for what PyTorch does not do, or names layers that do not exist.
     """
     _check_methods(config)
-    prepared = prepare(nnet)
+    prepared = prepare(nnet, fold=config.folds)
     configs = config.for_layers(layer_kinds(prepared.nnet))
     if config.equalization != "none":
         prepared = equalize(prepared, data, config.equalization, configs)
-    nodes = {node.component: node for node in prepared.nnet.nodes_of(ComponentNode)}
     layers: dict[str, LayerConfig] = {}
     float_layers: dict[str, str] = {}
     for name in linear_layers(prepared.nnet):
         layer = configs[name]
-        if layer.float_reason:
-            float_layers[name] = layer.float_reason
-        elif layer.ranges == "static" and has_constant(nodes[name].input):
-            float_layers[name] = "its input holds a constant, which lies on no grid"
+        if reason := float_reason(prepared, name, layer):
+            float_layers[name] = reason
         else:
             _check_layer(name, layer)
             layers[name] = layer

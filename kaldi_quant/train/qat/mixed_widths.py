@@ -167,7 +167,7 @@ class MixedNetwork:
         """
         if config.backend != "kaldi_quant":
             raise UsageError("PyTorch's own quantization knows 8 bits alone: there are no widths to learn")
-        kinds = layer_kinds(prepare(nnet).nnet)
+        kinds = layer_kinds(prepare(nnet, fold=config.folds).nnet)
         act_bits = {name: layer.act_bits for name, layer in config.for_layers(kinds).items()}
 
         def in_width(bits: Bits) -> PtqConfig:
