@@ -143,7 +143,7 @@ def find_ivectors(root: Path, data: str, model_dir: Path) -> IvectorFolder:
 
 def _listed(folders: Sequence[Path], ids: dict[Path, str | None]) -> str:
     named = ((path, ids[path]) for path in folders)
-    return ", ".join(f"{path} ({'without an id' if known is None else known[:80]!r})" for path, known in named)
+    return ", ".join(f"{path} ({'without an id' if known is None else repr(known[:80])})" for path, known in named)
 
 
 def _text(path: Path, most: int) -> str:

@@ -132,7 +132,7 @@ def test_bad_utterances_are_left_out_and_counted(
         (
             {"feats": f"ark:{NNET3}/feats40.ark"},
             1,
-            "could be used; the last was utterance utt140: its features have 40 columns, but the model needs 20",
+            "feats40.ark have 40 columns (utterance ",
         ),
         ({"feats": "ark:empty.ark"}, 1, "empty.ark"),
         ({"feats": "ark:cat feats.ark |"}, 1, "--allow-pipes"),
@@ -144,7 +144,7 @@ def test_bad_utterances_are_left_out_and_counted(
             "DistributeComponent, which can be copied but not exec",
         ),
         ({"model": str(NNET3 / "ivector_online" / "final.raw")}, 1, "none of the 3 utterances could be used"),
-        ({"--frame-subsampling-factor": "0"}, 1, "--frame-subsampling-factor must be at least 1"),
+        ({"--frame-subsampling-factor": "0"}, 2, "'--frame-subsampling-factor': 0 is not in the range"),
         ({"--frame-subsampling-factor": "x"}, 2, "'x' is not a valid integer"),
         ({"--frames-per-chunk": "-1"}, 1, "--frames-per-chunk at least 0"),
         ({"--extra-left-context": "-1"}, 1, "cannot be negative"),
