@@ -101,15 +101,17 @@ def run(arguments: list[str], debug: bool = False) -> int:
         return ended(_run(group, arguments, program, debug))
 
 
-def run_recipe(command: click.Command, program: str) -> int:
+def run_recipe(command: click.Command, program: str, arguments: list[str]) -> int:
     """Runs a recipe written in Python as ``run`` runs verbs.
 
     Args:
         command: its options, and what it does.
         program: its name.
+        arguments: that the user gave.
     """
+    debug = "--debug" in arguments
     with _logging(program) as ended:
-        return ended(_run(command, sys.argv[1:], program, debug=False))
+        return ended(_run(command, [word for word in arguments if word != "--debug"], program, debug))
 
 
 def _run(command: click.Command, arguments: list[str], program: str, debug: bool) -> int:

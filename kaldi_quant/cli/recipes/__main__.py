@@ -5,7 +5,7 @@ import sys
 
 from kaldi_quant.cli.main import run_recipe
 
-# script → where its command is
+# script → the module and the name of its command
 _RECIPES = {
     "run_forward_pass.sh": ("forward_pass", "run_forward_pass"),
     "run_forward_pass_quantization.sh": ("quantization", "run_quantization"),
@@ -17,12 +17,13 @@ _RECIPES = {
 }
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Runs the recipe that the first argument names."""
-    recipe = sys.argv.pop(1)
+    recipe, *words = arguments
     module, name = _RECIPES[recipe]
-    return run_recipe(getattr(importlib.import_module(f"kaldi_quant.cli.recipes.{module}"), name), recipe)
+    command = getattr(importlib.import_module(f"kaldi_quant.cli.recipes.{module}"), name)
+    return run_recipe(command, recipe, words)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

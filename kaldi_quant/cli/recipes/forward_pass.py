@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import click
 
-from kaldi_quant.cli.models import ENGINES
+from kaldi_quant.cli.models import ENGINES, is_artefact
 from kaldi_quant.cli.options import KaldiCommand
 from kaldi_quant.cli.recipes.experiment import Experiment, require_file, require_folder
 from kaldi_quant.cli.recipes.forward_pass_options import (
@@ -25,6 +25,10 @@ from kaldi_quant.decode.choice import choose_backend
 from kaldi_quant.decode.error_rate import remove_scores
 from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.folder_lock import folder_lock
+from kaldi_quant.kaldi.companions import DECISIVE_NAMES
+from kaldi_quant.kaldi.frame_subsampling import factor_of
+from kaldi_quant.kaldi.model import read_model
+from kaldi_quant.kaldi.recipe_folders import RecipeFolders
 from kaldi_quant.kaldi.table_files import table_files
 from kaldi_quant.made import Made, Sources, make
 
@@ -147,7 +151,15 @@ class ForwardPass:
         """
         self.places.check()
         self.model.check()
-        self._ivectors  # noqa: B018 - it says what is missing
+        places, given, ivectors = self.places, self.arguments, self._ivectors
+        RecipeFolders(
+            places.model / "final.mdl",
+            places.graph,
+            (places.data,),
+            () if ivectors.folder is None else (ivectors.folder,),
+            mfcc_config=None if (places.data / "feats.scp").is_file() else self.mfcc_config,
+            allow_pipes=given.inference.allow_pipes,
+        ).check()
 
     def run(self, first: int = 0) -> None:
         """Runs the stages from one on; what is skipped has to be there and to fit.
@@ -156,6 +168,7 @@ class ForwardPass:
             KaldiQuantError: a stage failed, or what it needs does not fit.
         """
         self.check()
+        _say(0, "what is read is there and belongs together")
         with folder_lock(self.places.out):
             self._features(first)
             self._loglikes(first)
@@ -189,7 +202,7 @@ class ForwardPass:
         audio = table_files(f"scp:{data}/wav.scp", allow_pipes)
         segments = [data / "segments"] if (data / "segments").is_file() else []
         files = {"the audio": audio.files, "the segments": segments, "the configuration of MFCC": [config]}
-        made = Made(out / "feats.scp", Sources({}, files, audio.repeatable))
+        made = Made(out / "feats.scp", Sources({}, files, audio.repeatable), f"the table of features {out}/feats.scp")
 
         def work() -> list[Path]:
             words = [f"--config={config}", *(f"--segments={path}" for path in segments)]
@@ -205,14 +218,16 @@ class ForwardPass:
         model = self.model.make()
         ivectors = self._ivectors
         features = table_files(self.features, inference.allow_pipes)
-        companions = companion_files(model)
-        files = {"the model": [model], **companions, "the features": features.files, "the i-vectors": ivectors.files}
+        known, beside = model_sources(model, inference.frame_subsampling_factor)
+        files = {"the model": [model], **beside, "the features": features.files, "the i-vectors": ivectors.files}
         settings = {
             **settings_of(inference, (*WITHOUT_EFFECT, *IVECTOR_OPTIONS)),
             **ivectors.settings,
+            **known,
             **self.model.options,
         }
-        made = Made(out / "loglikes.ark", Sources(settings, files, features.repeatable and ivectors.repeatable))
+        sources = Sources(settings, files, features.repeatable and ivectors.repeatable)
+        made = Made(out / "loglikes.ark", sources, f"the archive {out}/loglikes.ark")
 
         def work() -> list[Path]:
             remove_scores(out)
@@ -239,7 +254,7 @@ class ForwardPass:
             "the decoder's program": list(decoder.programs),
         }
         settings = {**settings_of(self.arguments.decoding), "--nj": options.nj, "the decoder": decoder.name}
-        made = Made(places.out / "num_jobs", Sources(settings, files))
+        made = Made(places.out / "num_jobs", Sources(settings, files), f"the set of lattices in {places.out}")
 
         def work() -> list[Path]:
             words: list[str | Path] = [f"--word-symbol-table={table}", f"--nj={options.nj}"]
@@ -282,10 +297,20 @@ def _say(number: int, text: str) -> None:
     _log.info("stage %d, %s: %s", number, STAGES[number], text)
 
 
-def companion_files(model: Path) -> dict[str, list[Path]]:
-    """The files beside a model that decide what it computes."""
-    found = {name: model.parent / name for name in ("frame_subsampling_factor",)}
-    return {name: [path] for name, path in found.items() if path.is_file()}
+def model_sources(model: Path, given: int | None) -> tuple[dict[str, Any], dict[str, list[Path]]]:
+    """What log-likelihoods depend on beside a model's own file: settings, and files that lie beside it.
+
+    Args:
+        model: its file.
+        given: the frame-subsampling factor of an option.
+
+    Raises:
+        KaldiQuantError: the model is broken, or nothing states its factor.
+    """
+    beside = {name: [model.parent / name] for name in DECISIVE_NAMES if (model.parent / name).is_file()}
+    if is_artefact(str(model)):
+        return {}, beside
+    return {"the frame-subsampling factor": factor_of(read_model(model), given)}, beside
 
 
 @click.command(cls=KaldiCommand)

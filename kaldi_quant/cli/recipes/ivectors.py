@@ -10,6 +10,7 @@ from typing import Any
 from kaldi_quant.cli.inference_options import InferenceArguments
 from kaldi_quant.cli.recipes.verbs import settings_of, words_of
 from kaldi_quant.errors import UsageError
+from kaldi_quant.kaldi.ivector_folder import IvectorFolder, find_ivectors
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.table_files import table_files
 
@@ -26,12 +27,14 @@ class Ivectors:
         settings: the same, as what a result depends on.
         files: that they are read from.
         repeatable: whether these files alone decide them.
+        folder: that they lie in, where it is Kaldi's.
     """
 
     words: Sequence[str] = ()
     settings: dict[str, Any] = field(default_factory=dict)
     files: Sequence[Path] = ()
     repeatable: bool = True
+    folder: Path | None = None
 
     @classmethod
     def of(cls, model: Path, data: Path, folder: str | None, option: str, inference: InferenceArguments) -> Ivectors:
@@ -59,17 +62,11 @@ class Ivectors:
                 [path for table in tables for path in table.files],
                 all(table.repeatable for table in tables),
             )
-        found = Path(folder) if folder else _by_default(data.name)
-        table, period = (found / name if found else None for name in ("ivector_online.scp", "ivector_period"))
-        if table is None or period is None or not table.is_file() or not period.is_file():
-            raise UsageError(
-                f"{model} has an i-vector input: give {option}, the folder of ivector_online.scp and ivector_period"
-            )
-        frames = period.read_text("utf-8", "replace").strip()
-        files = table_files(f"scp:{table}", inference.allow_pipes)
-        words = [f"--online-ivectors=scp:{table}", f"--online-ivector-period={frames}"]
-        return cls(words, {"--online-ivector-period": frames}, files.files, files.repeatable)
-
-
-def _by_default(data: str) -> Path | None:
-    return next((path for path in sorted(Path("exp").glob(f"nnet3*/ivectors_{data}")) if path.is_dir()), None)
+        try:
+            found = IvectorFolder.read(Path(folder)) if folder else find_ivectors(Path(), data.name, model.parent)
+        except UsageError as error:
+            raise UsageError(f"{model} has an i-vector input, and {error} with {option}") from error
+        table = table_files(found.rspecifier, inference.allow_pipes)
+        words = [f"--online-ivectors={found.rspecifier}", f"--online-ivector-period={found.period}"]
+        settings = {"--online-ivector-period": found.period}
+        return cls(words, settings, (*found.files, *table.files), table.repeatable, found.path)

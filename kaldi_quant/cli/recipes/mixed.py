@@ -170,9 +170,14 @@ class _Search:
             return list(first.words)
         if first.settings != second.settings:
             raise UsageError(f"the i-vectors of {run.data} and {self.dev} have different periods")
-        lines = {line for table in (first, second) for line in table.files[0].read_bytes().splitlines(keepends=True)}
+        lines = {line for table in (first, second) for line in _lines(table.words[0])}
         merged = run.places.out / "ivector_online.scp"
         with atomic_write(merged) as stream:
-            stream.writelines(sorted(lines))
+            stream.writelines(line + b"\n" for line in sorted(lines))
         period = first.settings["--online-ivector-period"]
         return [f"--online-ivectors=scp:{merged}", f"--online-ivector-period={period}"]
+
+
+def _lines(option: str) -> list[bytes]:
+    """The lines of the scp that ``--online-ivectors=scp:…`` names."""
+    return Path(option.partition("scp:")[2]).read_bytes().rstrip(b"\n").split(b"\n")

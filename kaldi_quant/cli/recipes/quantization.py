@@ -22,7 +22,7 @@ from kaldi_quant.cli.recipes.forward_pass import (
     WITHOUT_EFFECT,
     ForwardPass,
     Places,
-    companion_files,
+    model_sources,
 )
 from kaldi_quant.cli.recipes.forward_pass_options import ForwardPassArguments, forward_pass_options, stage_option
 from kaldi_quant.cli.recipes.ivectors import IVECTOR_OPTIONS, Ivectors
@@ -71,15 +71,17 @@ class QuantizedModel:
         folder = self.calibration.calibration_ivector_dir
         ivectors = Ivectors.of(source, self.data, folder, "--calibration-ivector-dir", inference)
         features = table_files(f"scp:{self.data}/feats.scp", inference.allow_pipes)
+        known, beside = model_sources(source, inference.frame_subsampling_factor)
         files = {
             "the model": [source],
-            **companion_files(source),
+            **beside,
             "the calibration features": features.files,
             "the calibration i-vectors": ivectors.files,
         }
         settings = {
             **settings_of(inference, (*WITHOUT_EFFECT, *IVECTOR_OPTIONS)),
             **ivectors.settings,
+            **known,
             "the configuration": self.method.resolve(self.torch_engine).as_dict(),
             "--calibration-utterances": self.calibration.calibration_utterances,
         }
