@@ -243,8 +243,8 @@ def _changed_file(what: str, before: Sequence[Mapping[str, Any]], now: Sequence[
         return f"there {'was no' if now else 'is no longer'} {what.removeprefix('the ')}{' before' if now else ''}"
     for old, new in zip(before, now, strict=False):
         if old["digest"] != new["digest"]:
-            return f"{what} has changed ({new['path']})"
-    return f"{what} has changed ({len(before)} files before, {len(now)} now)"
+            return f"other content in {what} ({new['path']})"
+    return f"other files in {what} ({len(before)} before, {len(now)} now)"
 
 
 def _shown(value: object) -> str:

@@ -167,7 +167,9 @@ def test_a_killed_first_install_is_completed(project: Project, where: str) -> No
     assert again.returncode == 0, again.stderr
     assert len(project.calls("venv")) == (where == "venv")
     after = kept(project.environments[0])
-    assert {name: after[name] for name in before if "kaldifst" not in name and "torch-" not in name}.items() <= after.items()
+    assert {
+        name: after[name] for name in before if "kaldifst" not in name and "torch-" not in name
+    }.items() <= after.items()
     assert {"torch", "kaldifst", "kaldi-native-fbank"} <= set(project.packages)
     assert project.source().stderr == ""
 
@@ -379,7 +381,9 @@ def test_what_the_tests_need_is_what_their_command_brings(project: Project) -> N
 
 
 def test_every_requirement_has_a_tested_version() -> None:
-    pinned = {normal(line.split("==")[0]) for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
+    pinned = {
+        normal(line.split("==")[0]) for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
+    }
     lists = {}
     for statement in ast.parse((ROOT / "setup.py").read_text()).body:
         if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) in ("REQUIRES", "EXTRAS"):

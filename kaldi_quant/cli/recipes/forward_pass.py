@@ -282,7 +282,8 @@ class ForwardPass:
             reason = made.why_again()
             if reason is not None:
                 raise DataError(
-                    f"--stage {first} would use {made.output}, but {reason}: begin with --stage {number} or before"
+                    f"--stage {first} would use {made.output}, which no longer fits: {reason}; begin with --stage "
+                    f"{number}"
                 )
             return
         make(made, lambda: _announced(number, what, work), lambda text: _say(number, text))
