@@ -3,8 +3,10 @@
 # beside this file on first use: .venv-<versions>, with <versions> a digest of constraints.txt, and .venv is a link to it.
 # Packages are only ever added to it: a recipe that runs keeps what it began with, and new versions go into a new environment.
 #
-#   . ./path.sh                             what the recipes need
+#   . ./path.sh                             what all recipes need
 #   KALDI_QUANT_EXTRAS=test . ./path.sh     and what the tests need: extras of setup.py, separated by spaces
+#
+# Of an active environment no more is asked than features, decoding and the extras that are named.
 
 _kq_say() { echo "path.sh: $*" >&2; }
 
@@ -160,6 +162,7 @@ _kq_environment() {
     esac
     _kq_say "the active environment $active $missing: using $environment"
   fi
+  set -- recipes "$@" # all of them, at once: the next recipe then finds what it needs
   unset PYTHONHOME
   if ! _kq_holds "$environment/bin/python3" "$root" "$@" || [ ! -x "$environment/bin/kaldi-quant" ]; then
     if ! { [ -w "$root" ] && : >>"$root/.venv.lock"; }; then

@@ -1,4 +1,4 @@
-"""Builds and installs kaldi_quant: ``pip install -c constraints.txt -e '.[decode,mfcc]'``."""
+"""Builds and installs kaldi_quant: ``pip install -c constraints.txt -e '.[recipes]'``."""
 
 import re
 from pathlib import Path
@@ -9,8 +9,8 @@ ROOT = Path(__file__).resolve().parent
 # Read, not imported: the package's requirements are not there yet when it is built.
 VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "kaldi_quant" / "__init__.py").read_text("utf-8"), re.M).group(1)
 
-# All that must be installed; no other place lists it. path.sh reads these lists from the text, so they are plain lists of
-# names. The versions are those of constraints.txt.
+# All that must be installed; no other place lists it. path.sh reads these two from the text of this file, so they hold
+# nothing but names. The versions are those of constraints.txt.
 REQUIRES = ["torch", "numpy", "scipy", "pyyaml", "click", "rich", "safetensors"]
 EXTRAS = {
     # Decoding and scoring without Kaldi: its lattice decoder, OpenFst, edit distance with bootstrap.
@@ -20,13 +20,15 @@ EXTRAS = {
     "onnx": ["onnx", "onnxruntime"],
     # Pages with plots.
     "report": ["matplotlib"],
+    # All that the recipes and the verbs of kaldi-quant need.
+    "recipes": ["kaldi_quant[decode,mfcc,onnx,report]"],
     # PyTorch's quantization of exported graphs.
     "torchao": ["torchao"],
     # Loads the models that this project writes, as a deployment would.
     "vosk": ["vosk"],
     # All that the tests need; those of torchao and vosk are skipped without them. kaldiio reads and writes archives
     # independently of this project.
-    "test": ["kaldi_quant[decode,mfcc,onnx,report]", "pytest", "pytest-xdist", "hypothesis", "kaldiio"],
+    "test": ["kaldi_quant[recipes]", "pytest", "pytest-xdist", "hypothesis", "kaldiio"],
     "dev": ["ruff", "mypy"],
 }
 

@@ -28,6 +28,23 @@ def tdnnf(example: Path) -> Model:
 
 
 @pytest.fixture(scope="session")
+def torchao() -> None:
+    """For tests of PyTorch's quantization of exported graphs."""
+    needs("torchao")
+
+
+@pytest.fixture(scope="session")
+def vosk() -> None:
+    """For tests of what Vosk makes of the models that this project writes."""
+    needs("vosk")
+
+
+def needs(package: str) -> None:
+    """Skips a test without an optional package: an extra of setup.py of the same name."""
+    pytest.importorskip(package, reason=f"{package} is not installed: KALDI_QUANT_EXTRAS={package} bash tests/run.sh")
+
+
+@pytest.fixture(scope="session")
 def shared() -> Path:
     """The larger reference data, which lies beside a developer's checkout and not in the project."""
     folder = ROOT.parent / "shared"

@@ -1,6 +1,5 @@
 """Vosk, which is Kaldi's own decoder in a Python package, runs models that were read and written here."""
 
-import importlib.util
 import shutil
 import subprocess
 import sys
@@ -10,9 +9,7 @@ import pytest
 
 from kaldi_quant.kaldi.model import read_model
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("vosk") is None, reason="vosk is not installed: pip install vosk"
-)
+pytestmark = pytest.mark.usefixtures("vosk")
 
 # How many utterances are compared.
 WAVES = 4

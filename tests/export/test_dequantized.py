@@ -1,6 +1,5 @@
 """Quantized weights in a Kaldi model: read back as written, and run by Kaldi and Vosk."""
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -115,13 +114,7 @@ def our_words(artefact: Artefact, example: Path, folder: Path) -> list[str]:
     return [" ".join(found[name]) for name in names]
 
 
-needs_decoders = pytest.mark.skipif(
-    not all(map(importlib.util.find_spec, ("vosk", "kaldi_decoder", "kaldi_native_fbank"))),
-    reason="vosk or the embedded decoder is not installed: pip install '.[vosk,decode,mfcc]'",
-)
-
-
-@needs_decoders
+@pytest.mark.usefixtures("vosk")
 def test_vosk_hears_the_words_that_our_decoder_does(
     artefact: Artefact, example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,7 +122,7 @@ def test_vosk_hears_the_words_that_our_decoder_does(
     _compare_words(artefact, example, tmp_path)
 
 
-@needs_decoders
+@pytest.mark.usefixtures("vosk")
 def test_vosk_runs_what_preparation_adds(
     example: Path, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

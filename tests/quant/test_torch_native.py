@@ -417,8 +417,8 @@ def test_torchao_is_asked_for_when_it_is_missing(
         quantize(model.nnet, replace(STATIC, route="pt2e"), data)
 
 
+@pytest.mark.usefixtures("torchao")
 def test_pt2e_finds_the_integers_of_the_route_eager(tdnnf: Model, data: CalibrationSet, utterances: Utterances) -> None:
-    pytest.importorskip("torchao")
     eager, exported = (quantize(tdnnf.nnet, replace(SEVEN, route=route), data) for route in ("eager", "pt2e"))
     assert not exported.float_layers
     for name, layer in eager.layers.items():
@@ -433,8 +433,8 @@ def test_pt2e_finds_the_integers_of_the_route_eager(tdnnf: Model, data: Calibrat
         quantize(tdnnf.nnet, replace(SEVEN, route="pt2e"), data, {})
 
 
+@pytest.mark.usefixtures("torchao")
 def test_pt2e_leaves_recurrences_in_float() -> None:
-    pytest.importorskip("torchao")
     case = reference("fast_lstmp/output")
     expected, found, network = computed(case, replace(SEVEN, route="pt2e"))
     assert network.layers and network.float_layers

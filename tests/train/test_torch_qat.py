@@ -150,10 +150,10 @@ def test_pt2e_asks_for_torchao_when_it_is_missing(
         TorchTrainableNetwork.of(model.nnet, replace(CONFIG, route="pt2e"), data)
 
 
+@pytest.mark.usefixtures("torchao")
 def test_pt2e_begins_at_its_own_integers_and_learns(
     model: Model, data: CalibrationSet, utterances: Utterances, tmp_path: Path
 ) -> None:
-    pytest.importorskip("torchao")
     network = TorchTrainableNetwork.of(model.nnet, replace(with_bits(4), route="pt2e"), data)
     begun = network.converted()
     for layer, integers in network.start.layers.items():
