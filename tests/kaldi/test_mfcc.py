@@ -148,7 +148,7 @@ def test_audio_that_does_not_fit(hires: MfccOptions) -> None:
         Mfcc(replace(hires, channel=1)).compute("utt", WaveData(np.zeros((1, 16000), np.int16), 16000))
 
 
-def test_a_chosen_channel(tmp_path: Path, hires: MfccOptions) -> None:
+def test_a_chosen_channel(tmp_path: Path, hires: MfccOptions, caplog: pytest.LogCaptureFixture) -> None:
     samples = np.random.default_rng(0).integers(-1000, 1000, (8000, 2), dtype=np.int16)
     write_wave(tmp_path / "a.wav", samples)
     (tmp_path / "wav.scp").write_text("utt a.wav\n")
@@ -156,6 +156,12 @@ def test_a_chosen_channel(tmp_path: Path, hires: MfccOptions) -> None:
     np.testing.assert_array_equal(audio.samples, samples.T)
     alone = Mfcc(hires).compute("utt", WaveData(samples.T[1:], 16000))
     np.testing.assert_array_equal(Mfcc(replace(hires, channel=1)).compute("utt", audio), alone)
+    assert caplog.text == ""
+    extractor = Mfcc(hires)
+    first = Mfcc(hires).compute("utt", WaveData(samples.T[:1], 16000))
+    for _ in range(2):
+        np.testing.assert_array_equal(extractor.compute("utt", audio), first)
+    assert caplog.text.count("utterance utt has 2 channels, and --channel is not given: the first one is taken") == 1
 
 
 def test_segments(tmp_path: Path) -> None:
