@@ -281,6 +281,9 @@ def test_text_entries_on_one_line(folder: Path) -> None:
         "utt-b": [[3, 4]],
     }
     assert {key: values.tolist() for key, values in read_vectors("ark:t.ark")} == {"utt-a": [1, 2], "utt-b": [3, 4]}
+    (folder / "t.ark").write_text("utt-a [ 1 2 ; 3 4 ]\nutt-b [ 1 2 ]\n")
+    table = RandomAccessMatrices("ark:t.ark")
+    assert table.get("utt-a").tolist() == [[1, 2], [3, 4]] and table.get("utt-b").tolist() == [1, 2]
 
 
 @pytest.mark.parametrize(
