@@ -105,8 +105,8 @@ def _check_shape(stream: ByteStream, shape: tuple[int, ...], begin: int) -> None
 
 
 def _read_text(stream: ByteStream, dimensions: int | None) -> np.ndarray:
-    begin = stream.position
     stream.skip_space()
+    begin = stream.position
     if stream.peek(1) != b"[":
         stream.fail("expected a matrix or a vector, found something else: does the offset fit this file?", begin)
     text = stream.read_through(b"]", _NUMBERS, "numbers in brackets")
