@@ -5,7 +5,10 @@ Some hundred seeds for models, archives, scripts, graphs and symbol tables each;
 """
 
 import os
+import re
 import shutil
+import struct
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +22,14 @@ from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.kaldi.text_tables import read_symbol_table
 from kaldi_quant.kaldi.transition_model import read_transition_model
+from kaldi_quant.kaldi.wave_reader import WaveData
+from kaldi_quant.kaldi.waves import read_waves
 from kaldi_quant.nnet.chunks import ChunkOptions
 from kaldi_quant.nnet.inference import Inference, InferenceOptions
 from kaldi_quant.nnet.model import AcousticModel
 from tests.fuzzing import answer, corrupt, in_child
 from tests.references import COMPONENTS, MODELS, NNET3, model_file
+from tests.wav_files import chunk, extensible_format, wav_file
 
 pytestmark = [
     # A warning of numpy on standard error is no answer.
@@ -104,6 +110,114 @@ def test_archives(example: Path, tmp_path: Path) -> None:
         path.write_bytes(corrupt(source, seed))
         answers.append(answer(read, (str(path),)))
     assert "" in answers and len(set(answers)) > 20
+
+
+# Values at which the reading of a wav header changes its ways.
+_SIZES = [0, 1, 2, 3, 15, 16, 39, 40, 255, 65535, 65534, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF]
+
+
+def _corrupt_header(data: bytes, seed: int) -> bytes:
+    """Another number in a wav header, or any other fault."""
+    if seed % 2:
+        return corrupt(data, seed)
+    rng = np.random.default_rng(seed)
+    place = 2 * int(rng.integers(2, 40))
+    value = _SIZES[int(rng.integers(len(_SIZES)))]
+    size = 2 if value < 65536 and rng.random() < 0.5 else 4
+    return data[:place] + value.to_bytes(size, "big" if data[:4] == b"RIFX" else "little") + data[place + size :]
+
+
+def _samples_by_python(path: Path) -> np.ndarray | None:
+    """What Python's own module reads of a file, (samples, channels); None where it refuses that."""
+    try:
+        with wave.open(str(path), "rb") as reader:
+            channels = reader.getnchannels()
+            if reader.getsampwidth() != 2:
+                return None
+            data = reader.readframes(min(reader.getnframes(), 1 << 16))
+    except (wave.Error, EOFError, RuntimeError, ValueError, struct.error):
+        return None
+    return np.frombuffer(data[: len(data) // (2 * channels) * 2 * channels], "<i2").reshape(-1, channels)
+
+
+def test_wav_headers(tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).integers(-(2**15), 2**15, (600, 2)).astype(np.int16)
+    sources = [
+        wav_file(samples),
+        wav_file(samples[:, 0], before_format=chunk(b"JUNK", bytes(6)), before_data=chunk(b"fact", bytes(4))),
+        wav_file(samples, big_endian=True),
+        wav_file(samples, extensible_format(channels=2)),
+        wav_file(samples[:, 0], riff_size=0, data_size=0, before_data=chunk(b"LIST", b"INFOx") + b"\0"),
+    ]
+    path, script, archive = (tmp_path / name for name in ("a.wav", "wav.scp", "wav.ark"))
+    script.write_text(f"utt {path}\n")
+    found: list[WaveData] = []
+
+    def read() -> None:
+        for rspecifier in (f"scp:{script}", f"ark:{archive}"):
+            for _, audio in read_waves(rspecifier):
+                assert audio.samples.dtype == np.int16 and audio.rate > 0
+                assert 0 < audio.samples.nbytes <= len(data) + len(sources[0])
+                found.append(audio)
+
+    answers, compared = [], 0
+    for seed in seeds(700):
+        data = _corrupt_header(sources[seed // 2 % len(sources)], seed)
+        path.write_bytes(data)
+        archive.write_bytes(b"utt " + data + (b"" if seed % 3 else b"second " + sources[0]))
+        found.clear()
+        answers.append(answer(read, (str(path), str(archive))))
+        expected = _samples_by_python(path) if found else None
+        if expected is not None and len(expected):
+            common = min(len(expected), found[0].samples.shape[1])
+            np.testing.assert_array_equal(found[0].samples.T[:common], expected[:common])
+            compared += 1
+    assert answers.count("") > 100 and len(set(answers)) > 50
+    assert compared > 100 or CASES
+
+
+_TEXT_MATRICES = b"""utt-a  [
+  1.5 -2 3e1
+  0.25 nan 6 ]
+utt-b  [ ]
+utt-c [ 1 2 3 ; 4 5 6 ]
+utt-d [ 7 8 inf ]
+utt-e [
+ 1 2 3
+ 4 5 6
+]
+"""
+
+
+def _matrices_by_hand(data: bytes) -> dict[str, np.ndarray]:
+    """The entries of an archive in text form that is in order."""
+    entries = {}
+    for key, body in re.findall(rb"\s*(\S+)\s+\[([^\]]*)\]", data):
+        rows = [[float(word) for word in row.split()] for row in re.split(rb"[\n;]", body)]
+        rows = [row for row in rows if row]
+        entries[key.decode("utf-8", "surrogateescape")] = np.array(rows or np.zeros((0, 0)), np.float32)
+    return entries
+
+
+def test_matrices_in_text_form(tmp_path: Path) -> None:
+    path = tmp_path / "feats.txt"
+    found: dict[str, np.ndarray] = {}
+
+    def read() -> None:
+        found.update(read_matrices(f"ark:{path}"))
+
+    answers = []
+    for seed in seeds(700):
+        data = corrupt(_TEXT_MATRICES, seed)
+        path.write_bytes(data)
+        found.clear()
+        answers.append(answer(read, (str(path),)))
+        if not answers[-1]:
+            expected = _matrices_by_hand(data)
+            assert list(found) == list(expected)
+            for key, values in found.items():
+                np.testing.assert_array_equal(values, expected[key])
+    assert answers.count("") > 100 and len(set(answers)) > 30
 
 
 def test_scripts(example: Path, tmp_path: Path) -> None:

@@ -54,6 +54,9 @@ def command(
 
     e.g.: kaldi-quant make-mfcc --config conf/mfcc_hires.conf scp:data/test/wav.scp ark,scp:feats.ark,feats.scp
 
+    The audio may also lie in an archive, ark:wav.ark, or in one that wav.scp points into. Audio of another sampling
+    frequency is resampled where --allow-downsample or --allow-upsample is given.
+
     Dither is 0 unless a configuration file or --dither asks for it, so that the same audio gives the same features.
     """
     from kaldi_quant.kaldi.mfcc import Mfcc

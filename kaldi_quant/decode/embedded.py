@@ -13,6 +13,7 @@ from kaldi_quant.atomic import atomic_write
 from kaldi_quant.bad_utterances import FewWarnings
 from kaldi_quant.decode.backend import Backend, DecodeTask, JobReport, ScoreTask
 from kaldi_quant.decode.jobs import JobArray, JobFailure, run_jobs
+from kaldi_quant.decode.options import DecodeOptions
 from kaldi_quant.decode.split import JOB
 from kaldi_quant.decode.sweep import SweepPoint, best_paths
 from kaldi_quant.decode.transcripts import format_transcripts, read_transcripts
@@ -46,6 +47,9 @@ class EmbeddedBackend(Backend):
         }
         with atomic_write(self._specification(task), "w") as stream:
             json.dump(specification, stream, indent=1)
+        options, default = task.options, DecodeOptions()
+        if (options.max_active, options.min_active) != (default.max_active, default.min_active):
+            _log.warning("--max-active and --min-active have no effect: the embedded decoder goes by the beams alone")
         return task
 
     def run(self, task: DecodeTask, jobs: list[int], poll: Callable[[], None]) -> list[JobFailure]:

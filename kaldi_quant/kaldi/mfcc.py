@@ -3,6 +3,8 @@
 Source: ``src/feat/feature-mfcc.cc``; computed by kaldi-native-fbank, which is Kaldi's code without Kaldi.
 """
 
+import logging
+
 import numpy as np
 
 from kaldi_quant.errors import DataError, MissingDependencyError
@@ -17,6 +19,8 @@ except ImportError as error:
         "features from audio need the package kaldi-native-fbank: pip install 'kaldi_quant[mfcc]'"
     ) from error
 
+_log = logging.getLogger(__name__)
+
 
 class Mfcc:
     """Computes MFCC features.
@@ -28,6 +32,7 @@ class Mfcc:
     def __init__(self, options: MfccOptions) -> None:
         self.options = options
         self._native = _native_options(options)
+        self._warned = False
 
     def compute(self, utterance: str, wave: WaveData) -> np.ndarray:
         """The features of one utterance.
@@ -63,6 +68,12 @@ class Mfcc:
     def _channel(self, utterance: str, wave: WaveData) -> np.ndarray:
         """The samples of the chosen channel; the first one where none is chosen."""
         channel = max(self.options.channel, 0)
+        if self.options.channel < 0 and len(wave.samples) > 1 and not self._warned:
+            self._warned = True
+            _log.warning(
+                "utterance %s has %d channels, and --channel is not given: the first one is taken, also of others",
+                *(utterance, len(wave.samples)),
+            )
         if channel >= len(wave.samples):
             raise DataError(
                 f"utterance {utterance}: has {len(wave.samples)} channels, and --channel={channel} is asked for"

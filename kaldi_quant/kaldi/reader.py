@@ -291,9 +291,12 @@ class TextReader(Reader):
             if b"_" in body or b"\0" in body or max(map(len, words), default=0) > _LONGEST_NUMBER:
                 raise ValueError
             with np.errstate(over="ignore"):
-                return np.array(words, dtype=np.bytes_).astype(kind) if words else np.zeros(0, kind)
+                values = np.array(words, dtype=np.bytes_).astype(kind) if words else np.zeros(0, kind)
+            if np.isinf(values).any() and b"inf" not in body.lower():
+                raise ValueError
+            return values
         except (ValueError, OverflowError):
-            self.fail(f"{what} holds something that is not a number")
+            self.fail(f"{what} holds something that is not a number, or too large a number")
 
     def vector(self, kind: Floats = np.float32) -> np.ndarray:
         position = self.position

@@ -44,7 +44,7 @@ def read_entry(stream: ByteStream, key: str, dimensions: int | None = None) -> n
         stream: stands at the entry, behind its key.
         key: the utterance, for messages.
         dimensions: 2 where a matrix is wanted, 1 for a vector. The text form does not tell one row from a vector, and
-            nothing from nothing; where it is not known, None, an entry on one line is a vector.
+            nothing from nothing; where it is not known, None, an entry of one row on one line is a vector.
 
     Returns:
         (rows, columns) or (dim,) float32, (0, 0) for a matrix without rows. The binary form says itself what it holds,
@@ -105,8 +105,8 @@ def _check_shape(stream: ByteStream, shape: tuple[int, ...], begin: int) -> None
 
 
 def _read_text(stream: ByteStream, dimensions: int | None) -> np.ndarray:
-    begin = stream.position
     stream.skip_space()
+    begin = stream.position
     if stream.peek(1) != b"[":
         stream.fail("expected a matrix or a vector, found something else: does the offset fit this file?", begin)
     text = stream.read_through(b"]", _NUMBERS, "numbers in brackets")
@@ -119,5 +119,5 @@ def _read_text(stream: ByteStream, dimensions: int | None) -> np.ndarray:
         stream.read(1)
     reader = TextReader(bytes(text), stream.name, begin)
     if dimensions is None:
-        dimensions = 2 if b"\n" in text else 1
+        dimensions = 2 if b"\n" in text or b";" in text else 1
     return reader.matrix() if dimensions == 2 else reader.vector()

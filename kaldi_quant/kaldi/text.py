@@ -16,7 +16,7 @@ from kaldi_quant.errors import FormatError
 SPACE = " \t\n\r\f\v"
 
 _WORDS = re.compile(f"[^{SPACE}]+")
-_INTEGER = re.compile(r"[+-]?[0-9]+")
+_INTEGER = re.compile(r"([+-]?)0*([0-9]+)")
 _REAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(inf|infinity|nan)", re.IGNORECASE)
 
 
@@ -53,13 +53,13 @@ def to_integer(text: str, bits: int = 32) -> int:
         ValueError: the text is none, or one that ``bits`` do not hold.
     """
     word = strip(text)
-    # The limit comes first: thousands of digits take Python long.
-    if not _INTEGER.fullmatch(word) or len(word.lstrip("+-0")) > bits // 3 + 1:
-        raise ValueError(f"{word[:40]!r} is no integer of {bits} bits")
-    value = int(word)
-    if not -(1 << (bits - 1)) <= value < 1 << (bits - 1):
-        raise ValueError(f"{word} is no integer of {bits} bits")
-    return value
+    found = _INTEGER.fullmatch(word)
+    # Python refuses thousands of digits, with an advice of its own.
+    if found is not None and len(found[2]) <= bits // 3:
+        value = int(found[1] + found[2])
+        if -(1 << (bits - 1)) <= value < 1 << (bits - 1):
+            return value
+    raise ValueError(f"{word[:40]!r} is no integer of {bits} bits")
 
 
 def to_real(text: str) -> float:

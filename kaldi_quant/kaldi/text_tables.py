@@ -5,7 +5,7 @@ import os
 from kaldi_quant.errors import FormatError, UsageError
 from kaldi_quant.kaldi.specifiers import parse_rspecifier
 from kaldi_quant.kaldi.streams import ByteStream, is_pipe, open_stream
-from kaldi_quant.kaldi.text import decode, split_words, to_integer
+from kaldi_quant.kaldi.text import decode, split_words, strip, to_integer
 
 _LONGEST_LINE = 1 << 24
 
@@ -93,9 +93,10 @@ def read_lines(stream: ByteStream) -> list[tuple[int, str]]:
         where = f"{stream.name}, line {len(lines) + 1}"
         if len(data) == _LONGEST_LINE or b"\0" in data:
             raise FormatError(where, None, "expected text, found binary data")
-        if not data.strip():
+        line = decode(data)
+        if not strip(line):
             raise FormatError(where, None, "expected a line of text, found a blank one")
-        lines.append((len(lines) + 1, decode(data)))
+        lines.append((len(lines) + 1, line))
     if not lines:
         raise FormatError(stream.name, None, "the file is empty")
     return lines

@@ -48,6 +48,35 @@ def test_a_bad_utterance_is_left_out(
     assert len(list(read_matrices(f"ark:{tmp_path}/feats.ark"))) == 12
 
 
+def test_audio_in_an_archive(arguments: list[str], example: Path, tmp_path: Path) -> None:
+    """A file of its own, an archive, and an scp that points into it give the same features."""
+    places = dict(line.split() for line in (example / "data" / "test_wav" / "wav.scp").read_text().splitlines())
+    with (tmp_path / "wav.ark").open("wb") as archive, (tmp_path / "wav.scp").open("w") as script:
+        for utterance, place in places.items():
+            archive.write(f"{utterance} ".encode())
+            script.write(f"{utterance} {tmp_path}/wav.ark:{archive.tell()}\n")
+            archive.write((example / place).read_bytes())
+    assert run([*arguments, f"ark:{tmp_path}/plain.ark"]) == 0
+    for kind in ("ark", "scp"):
+        assert run([*arguments[:-1], f"{kind}:{tmp_path}/wav.{kind}", f"ark:{tmp_path}/{kind}.feats"]) == 0
+        assert (tmp_path / f"{kind}.feats").read_bytes() == (tmp_path / "plain.ark").read_bytes()
+
+
+def test_audio_is_resampled_when_allowed(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*arguments, "--sample-frequency=8000", f"ark:{tmp_path}/feats.ark"]) == 1
+    error = capsys.readouterr().err
+    assert "sampled at 16000 Hz and not at --sample-frequency=8000: --allow-downsample=true resamples it" in error
+    (tmp_path / "mfcc.conf").write_text("--sample-frequency=8000\n--allow-downsample=true\n--num-mel-bins=20\n")
+    assert run([*arguments, "--config", f"{tmp_path}/mfcc.conf", f"ark:{tmp_path}/feats.ark"]) == 1
+    assert "--num-ceps" in capsys.readouterr().err
+    (tmp_path / "mfcc.conf").write_text("--sample-frequency=8000\n--allow-downsample=true\n")
+    low = ["--low-freq=20", "--high-freq=-200"]
+    assert run([*arguments, "--config", f"{tmp_path}/mfcc.conf", *low, f"ark:{tmp_path}/feats.ark"]) == 0
+    assert len(list(read_matrices(f"ark:{tmp_path}/feats.ark"))) == 12
+
+
 def test_too_many_bad_utterances_leave_no_features(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -43,6 +43,8 @@ def write_wave(path: Path, samples: np.ndarray, rate: int = 16000, width: int = 
         ("mfcc13", {}),
         ("mfcc13_no_snip", {"snip_edges": False}),
         ("mfcc13_energy", {"raw_energy": False, "energy_floor": 0.1}),
+        ("mfcc13_downsampled", {"sample_frequency": 8000.0, "allow_downsample": True}),
+        ("mfcc13_upsampled", {"sample_frequency": 22050.0, "high_freq": 7600.0, "allow_upsample": True}),
         ("mfcc_8k_band", {"low_freq": 64.0, "high_freq": 3800.0, "frame_length": 20.0, "frame_shift": 8.0}),
     ],
 )
@@ -132,15 +134,21 @@ def test_a_missing_configuration_file(tmp_path: Path) -> None:
 
 def test_audio_that_does_not_fit(hires: MfccOptions) -> None:
     extractor = Mfcc(hires)
-    with pytest.raises(DataError, match="utt: sampled at 8000 Hz"):
-        extractor.compute("utt", WaveData(np.zeros((1, 8000), np.int16), 8000))
+    for rate, option in ((8000, "--allow-upsample=true"), (44100, "--allow-downsample=true")):
+        message = f"utt: sampled at {rate} Hz and not at --sample-frequency=16000: {option} resamples it"
+        with pytest.raises(DataError, match=message):
+            extractor.compute("utt", WaveData(np.zeros((1, 8000), np.int16), rate))
+    willing = Mfcc(replace(hires, allow_downsample=True, allow_upsample=True))
+    for rate in (99, 1_000_001):
+        with pytest.raises(DataError, match=f"utt: from {rate} to 16000 Hz cannot be resampled"):
+            willing.compute("utt", WaveData(np.zeros((1, 8000), np.int16), rate))
     with pytest.raises(DataError, match="utt: 399 samples are too few, one frame needs 400"):
         extractor.compute("utt", WaveData(np.zeros((1, 399), np.int16), 16000))
     with pytest.raises(DataError, match="utt: has 1 channels"):
         Mfcc(replace(hires, channel=1)).compute("utt", WaveData(np.zeros((1, 16000), np.int16), 16000))
 
 
-def test_a_chosen_channel(tmp_path: Path, hires: MfccOptions) -> None:
+def test_a_chosen_channel(tmp_path: Path, hires: MfccOptions, caplog: pytest.LogCaptureFixture) -> None:
     samples = np.random.default_rng(0).integers(-1000, 1000, (8000, 2), dtype=np.int16)
     write_wave(tmp_path / "a.wav", samples)
     (tmp_path / "wav.scp").write_text("utt a.wav\n")
@@ -148,6 +156,12 @@ def test_a_chosen_channel(tmp_path: Path, hires: MfccOptions) -> None:
     np.testing.assert_array_equal(audio.samples, samples.T)
     alone = Mfcc(hires).compute("utt", WaveData(samples.T[1:], 16000))
     np.testing.assert_array_equal(Mfcc(replace(hires, channel=1)).compute("utt", audio), alone)
+    assert caplog.text == ""
+    extractor = Mfcc(hires)
+    first = Mfcc(hires).compute("utt", WaveData(samples.T[:1], 16000))
+    for _ in range(2):
+        np.testing.assert_array_equal(extractor.compute("utt", audio), first)
+    assert caplog.text.count("utterance utt has 2 channels, and --channel is not given: the first one is taken") == 1
 
 
 def test_segments(tmp_path: Path) -> None:
@@ -155,8 +169,35 @@ def test_segments(tmp_path: Path) -> None:
     (tmp_path / "wav.scp").write_text("rec a.wav\n")
     (tmp_path / "segments").write_text("u1 rec 0.1 0.5\nu2 rec 0.5 -1\nu3 rec 0.25 1.3\n")
     found = dict(read_waves(f"scp:{tmp_path}/wav.scp", segments=f"{tmp_path}/segments"))
-    ranges = {key: (int(audio.samples[0, 0]), audio.samples.shape[1]) for key, audio in found.items()}
-    assert ranges == {"u1": (1600, 6400), "u2": (8000, 8000), "u3": (4000, 12000)}
+    expected = {"u1": (1600, 6400), "u2": (8000, 8000), "u3": (4000, 12000)}
+    assert _ranges(found) == expected
+    (tmp_path / "wav.ark").write_bytes(b"rec " + (tmp_path / "a.wav").read_bytes())
+    assert _ranges(dict(read_waves(f"ark:{tmp_path}/wav.ark", segments=f"{tmp_path}/segments"))) == expected
+
+
+def _ranges(found: dict[str, WaveData]) -> dict[str, tuple[int, int]]:
+    """The first sample and the number of samples, of audio that counts its samples."""
+    return {key: (int(audio.samples[0, 0]), audio.samples.shape[1]) for key, audio in found.items()}
+
+
+def test_times_are_rounded_to_samples(tmp_path: Path) -> None:
+    """As extract-segments rounds them: 0.10003 s are 1600.48 samples, 0.10004 s are 1600.64."""
+    write_wave(tmp_path / "a.wav", np.arange(16000, dtype=np.int16))
+    (tmp_path / "wav.scp").write_text("rec a.wav\n")
+    (tmp_path / "segments").write_text("u1 rec 0.10003 0.50003\nu2 rec 0.10004 0.50004\n")
+    found = dict(read_waves(f"scp:{tmp_path}/wav.scp", segments=f"{tmp_path}/segments"))
+    assert _ranges(found) == {"u1": (1600, 6400), "u2": (1601, 6400)}
+
+
+def test_segments_of_several_channels_name_theirs(tmp_path: Path) -> None:
+    write_wave(tmp_path / "a.wav", np.arange(32000, dtype=np.int16).reshape(16000, 2))
+    (tmp_path / "wav.scp").write_text("rec a.wav\n")
+    (tmp_path / "segments").write_text("u1 rec 0.1 0.5 1\n")
+    found = dict(read_waves(f"scp:{tmp_path}/wav.scp", segments=f"{tmp_path}/segments"))
+    assert _ranges(found) == {"u1": (3201, 6400)}
+    (tmp_path / "segments").write_text("u1 rec 0.1 0.5\n")
+    with pytest.raises(DataError, match="utterance u1: rec has 2 channels: its line in the segments file must end"):
+        list(read_waves(f"scp:{tmp_path}/wav.scp", segments=f"{tmp_path}/segments"))
 
 
 @pytest.mark.parametrize("line", ["u1 rec 2 3", "u1 rec 0.1 1.6", "u1 rec 0.5 0.51", "u1 other 0 1", "u1 rec 0 1 1"])
@@ -168,7 +209,19 @@ def test_segments_outside(tmp_path: Path, line: str) -> None:
         list(read_waves(f"scp:{tmp_path}/wav.scp", segments=f"{tmp_path}/segments"))
 
 
-@pytest.mark.parametrize("line", ["u1 rec 0", "u1 rec a b", "u1 rec 2 1", "u1 rec nan 1", "u1 rec 0 inf"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "u1 rec 0",
+        "u1 rec a b",
+        "u1 rec 2 1",
+        "u1 rec nan 1",
+        "u1 rec 0 inf",
+        "u1 rec 0 -2",
+        "u1 rec 0 1 -1",
+        "u1 rec 0 1_0",
+    ],
+)
 def test_malformed_segments(tmp_path: Path, line: str) -> None:
     (tmp_path / "segments").write_text(line + "\n")
     with pytest.raises(FormatError, match="segments"):

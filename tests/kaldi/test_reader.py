@@ -66,6 +66,16 @@ def test_arrays_in_text_form() -> None:
     assert np.isposinf(text(" [ inf 1e39 ]\n").vector()).all()
 
 
+def test_every_text_form_of_a_matrix() -> None:
+    square = np.float32([[1, 2], [3, 4]])
+    for form in ("[ 1 2 ; 3 4 ]\n", "[\n 1 2\r\n\n 3 4\n]\r\n", " [ 1 2\n3 4]", "[ 1 2 ; 3 4 ; ]\n"):
+        reader = text(form)
+        assert np.array_equal(reader.matrix(), square) and reader.at_end()
+    assert text("[ 1 2 ]\n").matrix().tolist() == [[1, 2]]
+    assert text("[]\n").matrix().shape == (0, 0) and text("[ ; ]\n").matrix().shape == (0, 0)
+    assert np.isnan(text("[ NaN ]\n").vector()).all() and np.isposinf(text("[ Infinity ]\n").vector()).all()
+
+
 def test_vectors_of_integers_and_pairs() -> None:
     data = struct.pack("<4i", 3, -1, 7, 0)
     assert binary(INT(4, 4) + data).int_vector().tolist() == [3, -1, 7, 0]
@@ -108,6 +118,15 @@ def test_tokens_and_lines() -> None:
         (text(" [ 1 2"), Reader.vector, "the file ends inside a vector"),
         (text(" [ 1 b ]"), Reader.vector, "a vector holds something that is not a number"),
         (text(" [\n 1 2\n 3 ]"), Reader.matrix, "rows of 1 and of 2 columns"),
+        (text(" [\n 1 2\n 3 4 ]"), Reader.vector, "expected a vector, which stands on one line, found a matrix"),
+        (text("[ 1 ; 2 ]"), Reader.vector, "not a number"),
+        (text("[ 1e39 ]"), Reader.vector, "too large a number"),
+        (text("[ 1_0 ]"), Reader.matrix, "not a number"),
+        (text("[ " + "1" * 101 + " ]"), Reader.vector, "not a number"),
+        (text("[ 1_0 ]"), Reader.int_vector, "not a number"),
+        (text("1_0 "), Reader.int32, "expected an integer, found '1_0'"),
+        (text("\u0661 "), Reader.int32, "expected an integer"),
+        (text("1_0 "), Reader.float32, "expected a number, found '1_0'"),
         (text("[ 1.5 ]"), Reader.int_vector, "not a number"),
         (text("[ 99999999999 ]"), Reader.int_vector, "not a number"),
         (text("[ 1,2 3 ]"), Reader.int_pairs, "odd number of integers"),

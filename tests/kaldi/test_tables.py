@@ -247,6 +247,78 @@ def test_vectors(folder: Path) -> None:
         list(read_vectors("ark:a.ark"))
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[ ]\n", np.zeros((0, 0))),
+        ("[]\n", np.zeros((0, 0))),
+        ("[ ; ]\n", np.zeros((0, 0))),
+        ("[ 1 2 ; 3 4 ]\n", [[1, 2], [3, 4]]),
+        ("[ 1;2 ]\n", [[1], [2]]),
+        ("[ 1 2 ]\n", [[1, 2]]),
+        ("[\n 1 2\n\n 3 4\n]\n", [[1, 2], [3, 4]]),
+        ("[ 1 2\r\n 3 4 ]\r\n", [[1, 2], [3, 4]]),
+        ("\n[ 1 2 ]\n\n", [[1, 2]]),
+        ("[ 1\t2\v3\f4]\n", [[1, 2, 3, 4]]),
+        ("[ inf NaN INFINITY -.5 2. 1e3 1E-3 ]\n", [[np.inf, np.nan, np.inf, -0.5, 2, 1000, 0.001]]),
+    ],
+)
+def test_text_matrices(folder: Path, text: str, expected: list[list[float]]) -> None:
+    """As Kaldi's copy-feats reads them; what follows is read, too."""
+    (folder / "t.ark").write_text(f"utt-a {text}utt-b  [ 5 6 ]\n")
+    (_, found), (_, other) = read_matrices("ark:t.ark")
+    np.testing.assert_array_equal(found, np.array(expected, np.float32))
+    np.testing.assert_array_equal(other, [[5, 6]])
+    (folder / "t.scp").write_text("utt-a t.ark:6\n")
+    ((_, found),) = read_matrices("scp:t.scp")
+    np.testing.assert_array_equal(found, np.array(expected, np.float32))
+
+
+def test_text_entries_on_one_line(folder: Path) -> None:
+    (folder / "t.ark").write_text("utt-a [ 1 2 ] utt-b [ 3 4 ]\n")
+    assert {key: values.tolist() for key, values in read_matrices("ark:t.ark")} == {
+        "utt-a": [[1, 2]],
+        "utt-b": [[3, 4]],
+    }
+    assert {key: values.tolist() for key, values in read_vectors("ark:t.ark")} == {"utt-a": [1, 2], "utt-b": [3, 4]}
+    (folder / "t.ark").write_text("utt-a [ 1 2 ; 3 4 ]\nutt-b [ 1 2 ]\n")
+    table = RandomAccessMatrices("ark:t.ark")
+    assert table.get("utt-a").tolist() == [[1, 2], [3, 4]] and table.get("utt-b").tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[ 1 2\n 3 ]\n", "rows of 1 and of 2 columns"),
+        ("[ 1_0 ]\n", "expected numbers in brackets, found '_0'"),
+        ("[ 1\u00a02 ]\n", r"expected numbers in brackets, found '\\\\xc2\\\\xa02'"),
+        ("[ 1,2 ]\n", "expected numbers in brackets, found ',2'"),
+        ("[ \u0661 ]\n", "expected numbers in brackets"),
+        ("[ 0x10 ]\n", "expected numbers in brackets, found 'x10'"),
+        ("[ ten ]\n", "not a number"),
+        ("[ 1e40 ]\n", "too large a number"),
+        ("[ 1e ]\n", "not a number"),
+        ("[ " + "1" * 1000 + " ]\n", "not a number"),
+        ("[ 1 2", "the file ends inside a matrix in text form"),
+        ("FM 1 2 [ 1 2 ]\n", "expected a matrix or a vector, found something else"),
+        ("", "the archive ends behind the utterance utt-a"),
+    ],
+)
+def test_malformed_text_matrices(folder: Path, text: str, message: str) -> None:
+    (folder / "t.ark").write_text(f"utt-a {text}" if text else "utt-a")
+    with pytest.raises((DataError, FormatError), match=message) as caught:
+        list(read_matrices("ark:t.ark"))
+    assert "t.ark, byte " in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_text_vector_stands_on_one_line(folder: Path) -> None:
+    (folder / "t.ark").write_text("utt [\n 1 2\n 3 4 ]\n")
+    with pytest.raises(
+        DataError, match=r"utterance utt: .*expected a vector, which stands on one line, found a matrix"
+    ):
+        list(read_vectors("ark:t.ark"))
+
+
 @pytest.mark.parametrize("rspecifier", ["scp:a.scp", "ark:a.ark", "ark:t.ark"])
 def test_random_access(folder: Path, rspecifier: str) -> None:
     table = RandomAccessMatrices(rspecifier)

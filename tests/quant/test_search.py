@@ -18,6 +18,7 @@ from kaldi_quant.export.layer_tensors import layer_tensors
 from kaldi_quant.export.sizes import bits_per_weight
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.kaldi.tables import read_matrices
+from kaldi_quant.kaldi.text import decode
 from kaldi_quant.nnet.inference import Inference
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet
@@ -334,6 +335,7 @@ def test_digests_are_of_what_utterances_hold() -> None:
     one, other = np.zeros((2, 3), np.float32), np.zeros((3, 2), np.float32)
     assert data_digest([("a", one)]) == data_digest([("a", one.copy())])
     assert len({data_digest([entry]) for entry in (("a", one), ("b", one), ("a", other), ("a", one + 1))}) == 4
+    assert data_digest([(decode(b"\xe4"), one)]) != data_digest([(decode(b"\xe5"), one)])
 
 
 # Second-order estimates.

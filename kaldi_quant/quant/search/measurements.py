@@ -16,6 +16,7 @@ import numpy as np
 
 from kaldi_quant.bad_utterances import BadUtterances
 from kaldi_quant.kaldi.nnet import Nnet
+from kaldi_quant.kaldi.text import encode
 from kaldi_quant.nnet.inference import Inference
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet
@@ -106,6 +107,6 @@ def data_digest(utterances: Iterable[tuple[str, np.ndarray]]) -> str:
     """A digest of utterances' names and features, the same wherever they lie."""
     digest = hashlib.sha256()
     for name, feats in utterances:
-        digest.update(f"{name}\0{feats.shape}{feats.dtype.str}\0".encode())
+        digest.update(encode(f"{name}\0{feats.shape}{feats.dtype.str}\0"))
         digest.update(np.ascontiguousarray(feats).data)
     return digest.hexdigest()
