@@ -47,8 +47,9 @@ def command(
     data = quantization.calibration_set(model, features, inference)
     network = quantize(read.nnet, config, data, read_ranges(ranges) if ranges else None)
     made = write_result(folder, network, read, config, features, data, subsampling_of(model), preset)
-    for name, reason in network.float_layers.items():
-        _log.info("%s stays in float: %s", name, reason)
+    for reason in dict.fromkeys(network.float_layers.values()):
+        names = [name for name, of_it in network.float_layers.items() if of_it == reason]
+        _log.info("in float: %s (%s)", ", ".join(names), reason)
     _log.info(
         "%s: %d bytes, %.3f of the float parameters, %.2f bits per weight; KL from float %.5f on calibration data",
         made.path,
