@@ -10,8 +10,8 @@ from kaldi_quant.kaldi.model import read_model
 
 
 @click.command(cls=KaldiCommand)
-@kaldi_bool_option("--binary", default=True, help="Write the binary form; false for text.")
-@kaldi_bool_option("--raw", default=False, help="Write the network alone, without transition model and priors.")
+@kaldi_bool_option("--binary", default=True, help="Write in binary form; false for text.")
+@kaldi_bool_option("--raw", default=False, help="Write only the network, without transition model and priors.")
 @click.argument("model_in", metavar="IN", type=click.Path())
 @click.argument("model_out", metavar="OUT", type=click.Path())
 def command(binary: bool, raw: bool, model_in: str, model_out: str) -> None:

@@ -17,32 +17,56 @@ from kaldi_quant.decode.options import DecodeOptions
 
 _log = logging.getLogger(__name__)
 _DEFAULT = DecodeOptions()
-_KALDI_ONLY = "The embedded decoder goes by the beam alone."
+_KALDI_ONLY = "Ignored by the embedded decoder, which uses the beam only."
 
 
 @click.command(cls=KaldiCommand)
-@click.option("--word-symbol-table", metavar="FILE", help="words.txt; by default the one beside HCLG.fst.")
-@click.option("--nj", type=int, default=_DEFAULT.nj, show_default=True, help="Number of jobs.")
+@click.option("--word-symbol-table", metavar="FILE", help="words.txt; by default, the one in the folder of HCLG.fst.")
+@click.option("--nj", type=int, default=_DEFAULT.nj, show_default=True, help="Number of parallel jobs.")
 @click.option("--beam", type=float, default=_DEFAULT.beam, show_default=True, help="Decoding beam.")
-@click.option("--lattice-beam", type=float, default=_DEFAULT.lattice_beam, show_default=True, help="Lattice beam.")
 @click.option(
-    "--max-active", type=int, default=_DEFAULT.max_active, show_default=True, help=f"Most states. {_KALDI_ONLY}"
+    "--lattice-beam",
+    type=float,
+    default=_DEFAULT.lattice_beam,
+    show_default=True,
+    help="Lattice beam: how much worse than the best path lattices may be.",
 )
-@click.option("--min-active", type=int, default=_DEFAULT.min_active, show_default=True, help=f"Fewest. {_KALDI_ONLY}")
 @click.option(
-    "--acoustic-scale", type=float, default=_DEFAULT.acoustic_scale, show_default=True, help="1 for chain models."
+    "--max-active",
+    type=int,
+    default=_DEFAULT.max_active,
+    show_default=True,
+    help=f"Maximum number of active states. {_KALDI_ONLY}",
+)
+@click.option(
+    "--min-active",
+    type=int,
+    default=_DEFAULT.min_active,
+    show_default=True,
+    help=f"Minimum number of active states. {_KALDI_ONLY}",
+)
+@click.option(
+    "--acoustic-scale",
+    type=float,
+    default=_DEFAULT.acoustic_scale,
+    show_default=True,
+    help="Scale of the log-likelihoods while decoding; 1 for chain models.",
 )
 @click.option(
     "--post-decode-acwt",
     type=float,
     default=_DEFAULT.post_decode_acwt,
     show_default=True,
-    help="Scales the lattices' acoustic costs; 10 for chain models.",
+    help="Scale of the acoustic costs in the lattices; 10 for chain models.",
 )
-@kaldi_bool_option("--allow-partial", default=_DEFAULT.allow_partial, help="Keep utterances that reach no final state.")
+@kaldi_bool_option(
+    "--allow-partial", default=_DEFAULT.allow_partial, help="Keep utterances for which no final state is reached."
+)
 @backend_option()
 @click.option(
-    "--cmd", metavar="CMD", help="How jobs run, such as run.pl or 'slurm.pl --mem 4G'; by default on this machine."
+    "--cmd",
+    metavar="CMD",
+    help="What runs the jobs, such as run.pl or 'slurm.pl --mem 4G'; by default, they run on this machine.",
 )
 @max_bad_share_option()
 @allow_pipes_option()
@@ -71,8 +95,8 @@ def command(
 ) -> None:
     """Decode LOGLIKES-RSPECIFIER with HCLG.fst into lattices, OUT-DIR/lat.JOB.gz.
 
-    TRANS-MODEL is a .mdl or a bare transition model. JOB in LOGLIKES-RSPECIFIER stands for the job's number; other
-    tables are split. Jobs that were done before with the same inputs and options are kept.
+    TRANS-MODEL is a .mdl or a bare transition model. JOB in LOGLIKES-RSPECIFIER stands for the number of the job; a
+    table without it is split. Jobs that are already done with the same inputs and options are not repeated.
 
     e.g.: kaldi-quant decode --nj 4 final.mdl graph/HCLG.fst ark:loglikes.ark exp/decode_test
     """

@@ -14,7 +14,7 @@ from kaldi_quant.kaldi.model import Model, read_model
 @click.command(cls=KaldiCommand)
 @click.argument("model", type=click.Path())
 def command(model: str) -> None:
-    """Print a MODEL's dimensions, context, nodes and components, and its size.
+    """Print the dimensions, context, nodes, components and size of MODEL.
 
     e.g.: kaldi-quant info exp/chain/tdnn1a_sp/final.mdl
     """

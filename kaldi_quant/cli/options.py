@@ -73,13 +73,13 @@ def kaldi_bool_option(
 
 def allow_pipes_option() -> Callable[[_Function], _Function]:
     """``--allow-pipes``: whether shell commands in rspecifiers, wspecifiers and scp files run."""
-    text = "Run the shell commands (… |) that rspecifiers and scp files hold. Say so only for files that you trust."
+    text = "Run shell commands (… |) found in rspecifiers and scp files. Use it only with files that you trust."
     return kaldi_bool_option("--allow-pipes", default=False, help=text)
 
 
 def max_bad_share_option() -> Callable[[_Function], _Function]:
     """``--max-bad-share``: how many utterances may be unusable."""
-    text = "The share of utterances that may be unusable; more fail the job."
+    text = "Fail if a larger share of the utterances cannot be used."
     return click.option(
         "--max-bad-share", type=float, default=DEFAULT_MAX_BAD_SHARE, show_default=True, metavar="SHARE", help=text
     )
@@ -90,7 +90,7 @@ def backend_option() -> Callable[[_Function], _Function]:
     # Imported here, so that the list of verbs comes up without the packages that decoding needs.
     from kaldi_quant.decode.options import BACKENDS
 
-    text = "auto: Kaldi if KALDI_ROOT is set."
+    text = "Which programs decode and score: Kaldi's, or the embedded ones. auto: Kaldi's if KALDI_ROOT is set."
     return click.option("--backend", type=click.Choice(BACKENDS), default="auto", show_default=True, help=text)
 
 

@@ -16,11 +16,11 @@ _log = logging.getLogger(__name__)
 
 @click.command(cls=KaldiCommand)
 @quantization_options
-@click.option("--ranges", metavar="JSON", help="Activation ranges that 'calibrate' found with the same options.")
+@click.option("--ranges", metavar="JSON", help="Activation ranges written by 'calibrate' with the same options.")
 @inference_options
 @click.argument("model")
 @click.argument("features", metavar="FEATURES-RSPECIFIER")
-@click.argument("out_dir")
+@click.argument("out_dir", metavar="OUT-DIR")
 def command(
     quantization: QuantizationArguments,
     ranges: str | None,
@@ -29,10 +29,10 @@ def command(
     features: str,
     out_dir: str,
 ) -> None:
-    """Quantize MODEL after training, calibrated on FEATURES-RSPECIFIER, and write the results to OUT-DIR.
+    """Quantize MODEL without training, calibrated on FEATURES-RSPECIFIER, and write the results to OUT-DIR.
 
-    There come quantized.safetensors, the integer model, which needs no other file, and quantization.json, how it was
-    made: the resolved configuration, the command, the version, each layer's signal-to-quantization-noise ratio.
+    OUT-DIR gets quantized.safetensors, the self-contained integer model, and quantization.json, which says how it was
+    made: configuration, command, version, and each layer's signal-to-quantization-noise ratio.
     Calibrate on training data, never on the data that the result is scored on.
 
     e.g.: kaldi-quant quantize --bits 4 final.mdl scp:data/train_sub/feats.scp exp/tdnn1a_w4

@@ -25,11 +25,19 @@ _DEFAULT = ScoreOptions()
     show_default=True,
     help="Word insertion penalties, separated by commas.",
 )
-@kaldi_bool_option("--stats", default=_DEFAULT.stats, help="Make scoring_kaldi/wer_details for the best point.")
-@kaldi_bool_option("--cer", default=_DEFAULT.cer, help="Score characters too, as score_kaldi_cer.sh: cer_LMWT_WIP.")
-@kaldi_bool_option("--decode-mbr", default=False, help="Only false: minimum Bayes risk decoding is left to Kaldi.")
+@kaldi_bool_option("--stats", default=_DEFAULT.stats, help="Write scoring_kaldi/wer_details for the best point.")
+@kaldi_bool_option(
+    "--cer", default=_DEFAULT.cer, help="Also write character error rates, cer_LMWT_WIP, like score_kaldi_cer.sh."
+)
+@kaldi_bool_option(
+    "--decode-mbr",
+    default=False,
+    help="Only false is supported: use Kaldi's score_kaldi.sh for minimum Bayes risk decoding.",
+)
 @backend_option()
-@click.option("--cmd", metavar="CMD", help="How Kaldi's programs run, such as run.pl; by default on this machine.")
+@click.option(
+    "--cmd", metavar="CMD", help="What runs Kaldi's programs, such as run.pl; by default, they run on this machine."
+)
 @click.argument("data_dir", metavar="DATA-DIR")
 @click.argument("graph_dir", metavar="GRAPH-DIR")
 @click.argument("decode_dir", metavar="DECODE-DIR")
@@ -48,8 +56,8 @@ def command(
 ) -> None:
     """Score the lattices in DECODE-DIR against DATA-DIR/text, with the words of GRAPH-DIR/words.txt.
 
-    Leaves what Kaldi's scoring leaves: wer_LMWT_WIP and scoring_kaldi/. The last line printed is the best WER; with
-    --cer, the best CER stands in the line before it.
+    Writes the same files as Kaldi's local/score.sh: wer_LMWT_WIP and scoring_kaldi/. The last line printed is the best
+    WER; with --cer, the line before it is the best CER.
 
     e.g.: kaldi-quant score data/test_hires exp/chain/tdnn1a_sp/graph exp/chain/tdnn1a_sp/decode_test
     """
