@@ -25,9 +25,9 @@ def command(
     features: str,
     ranges: str,
 ) -> None:
-    """Find the range of each activation of MODEL on FEATURES-RSPECIFIER and write them to RANGES, a JSON file.
+    """Measure the range of each activation of MODEL on FEATURES-RSPECIFIER and write them to RANGES, a JSON file.
 
-    'quantize --ranges' takes it: look at the ranges, or change them, before. Give both verbs the same options.
+    'quantize --ranges' reads the file, so you can inspect or edit the ranges first. Give both verbs the same options.
 
     e.g.: kaldi-quant calibrate --act-bits 8 final.mdl scp:data/train_sub/feats.scp ranges.json
     """

@@ -13,22 +13,24 @@ from kaldi_quant.errors import ModelError
     type=float,
     default=1e-5,
     show_default=True,
-    help="The probability of leaving any state of the denominator for another one; recipes train with 0.1.",
+    help="Probability of leaky transitions between the states of the denominator; recipes train with 0.1.",
 )
 @click.option(
     "--xent-regularize",
     type=float,
     default=0.0,
     show_default=True,
-    help="The weight of output-xent in training; if above 0, its objective is printed too.",
+    help="Weight of output-xent in training; if above 0, its objective is printed as well.",
 )
-@click.option("--l2-regularize", type=float, default=0.0, show_default=True, help="Penalty on the squared output.")
+@click.option(
+    "--l2-regularize", type=float, default=0.0, show_default=True, help="Penalty on the squares of the outputs."
+)
 @click.option(
     "--out-of-range-regularize",
     type=float,
     default=0.01,
     show_default=True,
-    help="Penalty on outputs beyond ±30. It shapes derivatives alone, so that nothing printed depends on it.",
+    help="Penalty on outputs beyond ±30. It changes only derivatives, so it has no effect on what is printed.",
 )
 @allow_pipes_option()
 @model_options
@@ -46,7 +48,9 @@ def command(
     den_fst: str,
     egs: str,
 ) -> None:
-    """Print the chain objective per frame of MODEL on EGS-RSPECIFIER, examples merged or not, with DEN-FST.
+    """Print the chain objective per frame of MODEL on the examples in EGS-RSPECIFIER, with DEN-FST.
+
+    The examples may be merged or not.
 
     e.g.: kaldi-quant chain-prob --leaky-hmm-coefficient=0.1 --xent-regularize=0.1 final.mdl den.fst ark:valid.cegs
     """

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 @click.command(cls=KaldiCommand)
 @comparison_options
-@click.option("--text", metavar="FILE", help="Write the table as text; - for standard output, the default.")
-@click.option("--markdown", metavar="FILE", help="Write the tables in Markdown; - for standard output.")
-@click.option("--json", metavar="FILE", help="Write all numbers in JSON; - for standard output.")
-@click.option("--html", metavar="FILE", help="Write a page with plots, which needs no other file and no network.")
+@click.option("--text", metavar="FILE", help="Write the table as text. - is standard output, the default.")
+@click.option("--markdown", metavar="FILE", help="Write the tables as Markdown. - is standard output.")
+@click.option("--json", metavar="FILE", help="Write all numbers as JSON. - is standard output.")
+@click.option("--html", metavar="FILE", help="Write a self-contained HTML page with plots.")
 @speed_options
-@click.option("--frame-subsampling-factor", type=int, help="By default what each model's folder says.")
+@click.option("--frame-subsampling-factor", type=int, help="For --speed; by default, what each model's folder says.")
 @allow_pipes_option()
 @click.argument("folders", metavar="[NAME=]DECODE-DIR...", nargs=-1, required=True)
 def command(
@@ -46,11 +46,11 @@ def command(
     allow_pipes: bool,
     folders: tuple[str, ...],
 ) -> None:
-    """Compare scored decode folders, this project's or Kaldi's; the first is what the others are compared with.
+    """Compare scored decode folders, made by this project or by Kaldi, with the first of them.
 
-    A row begins as in Kaldi's RESULTS, so that grep WER | sort -k2n and utils/best_wer.sh work on the output. Behind
-    that stand the 95 % interval, the difference to the first folder with its interval and significance, and, where the
-    folder has a quantization.json, the size of its model and bits per weight.
+    Each row begins like a line of Kaldi's RESULTS, so "grep WER | sort -k2n" and utils/best_wer.sh work on the output.
+    Then come the 95 % interval, the difference to the first folder with its interval and significance and, if the
+    folder has a quantization.json, the size of the model and its bits per weight.
 
     e.g.: kaldi-quant compare --html compare.html float=exp/chain/tdnn/decode_test w8=exp/chain/tdnn/decode_test_w8
     """

@@ -12,9 +12,10 @@ from kaldi_quant.cli.options import KaldiCommand
 @comparison_options
 @click.argument("trainings", metavar="NAME=DECODE-DIR,...", nargs=-1, required=True)
 def command(comparing: ComparisonArguments, trainings: tuple[str, ...]) -> None:
-    """Compare ways of training by the mean WER of models that were trained in each, with another --srand each.
+    """Compare training methods by the mean WER of several models each, trained with different values of --srand.
 
-    The intervals know of the choice of utterances and of the chance in training. Differences are to the first.
+    The intervals cover both the choice of test utterances and the randomness of training. Differences are to the first
+    method.
 
     e.g.: kaldi-quant compare-trainings uniform=exp/u_0/decode_dev,exp/u_1/decode_dev
     mixed=exp/m_0/decode_dev,exp/m_1/decode_dev

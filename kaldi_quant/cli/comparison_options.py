@@ -22,24 +22,40 @@ STANDARD_OUTPUT = "-"
 
 _COMPARISON = (
     click.option(
-        "--lmwt", type=int, help="Compare at this language-model weight; by default each folder's best point."
+        "--lmwt", type=int, help="Compare at this language-model weight; by default, at each folder's best point."
     ),
-    click.option("--wip", metavar="FLOAT", help="Compare at this word insertion penalty."),
+    click.option(
+        "--wip",
+        metavar="FLOAT",
+        help="Compare at this word insertion penalty; by default, at each folder's best point.",
+    ),
     kaldi_bool_option(
-        "--cer", default=False, help="Compare character error rates, which score --cer or score_kaldi_cer.sh found."
+        "--cer",
+        default=False,
+        help="Compare character error rates, as written by score --cer or Kaldi's score_kaldi_cer.sh.",
     ),
-    click.option("--utt2spk", metavar="FILE", help="Speakers, which the bootstrap then draws in place of utterances."),
-    click.option("--replications", type=int, default=10000, show_default=True, help="Draws of the bootstrap."),
-    click.option("--seed", type=int, default=0, show_default=True, help="Of the draws."),
+    click.option(
+        "--utt2spk",
+        metavar="FILE",
+        help="Draw speakers in the bootstrap instead of utterances, as listed in this file.",
+    ),
+    click.option("--replications", type=int, default=10000, show_default=True, help="Number of bootstrap draws."),
+    click.option("--seed", type=int, default=0, show_default=True, help="Random seed of the bootstrap."),
 )
 _SPEED = (
     click.option(
-        "--speed", metavar="FEATS-RSPECIFIER", help="Measure the models' speed on one thread, on this speech."
+        "--speed", metavar="FEATS-RSPECIFIER", help="Measure the speed of the models on these features, on one thread."
     ),
-    click.option("--speed-rounds", type=int, default=7, show_default=True, help="Measurements of each model."),
-    click.option("--speed-seconds", type=float, default=30.0, show_default=True, help="Speech in each measurement."),
     click.option(
-        "--float-model", metavar="FILE", help="What speed is relative to; by default the first folder's model."
+        "--speed-rounds", type=int, default=7, show_default=True, help="Number of measurements of each model."
+    ),
+    click.option(
+        "--speed-seconds", type=float, default=30.0, show_default=True, help="Seconds of speech in each measurement."
+    ),
+    click.option(
+        "--float-model",
+        metavar="FILE",
+        help="The model that speed is relative to; by default, the first folder's model.",
     ),
 )
 

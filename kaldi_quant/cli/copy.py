@@ -20,9 +20,9 @@ from kaldi_quant.kaldi.outputs import OUTPUT, no_output, output_names, with_netw
 
 
 @click.command(cls=KaldiCommand)
-@kaldi_bool_option("--binary", default=True, help="Write the binary form; false for text.")
-@kaldi_bool_option("--raw", default=False, help="Write the network alone, without transition model and priors.")
-@click.option("--set-raw-nnet", metavar="RAW", help="First put this network in the place of the model's own.")
+@kaldi_bool_option("--binary", default=True, help="Write in binary form; false for text.")
+@kaldi_bool_option("--raw", default=False, help="Write only the network, without transition model and priors.")
+@click.option("--set-raw-nnet", metavar="RAW", help="First replace the model's network by this one.")
 @click.option("--learning-rate", type=float, help="Of all components; before the edits.")
 @click.option("--edits-config", metavar="FILE", help="Edits, a line each, in the language of nnet3-copy.")
 @click.option(

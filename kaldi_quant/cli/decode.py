@@ -20,7 +20,9 @@ _log = logging.getLogger(__name__)
 @decoding_options
 @backend_option()
 @click.option(
-    "--cmd", metavar="CMD", help="How jobs run, such as run.pl or 'slurm.pl --mem 4G'; by default on this machine."
+    "--cmd",
+    metavar="CMD",
+    help="What runs the jobs, such as run.pl or 'slurm.pl --mem 4G'; by default, they run on this machine.",
 )
 @max_bad_share_option()
 @allow_pipes_option()
@@ -43,8 +45,8 @@ def command(
 ) -> None:
     """Decode LOGLIKES-RSPECIFIER with HCLG.fst into lattices, OUT-DIR/lat.JOB.gz.
 
-    TRANS-MODEL is a .mdl or a bare transition model. JOB in LOGLIKES-RSPECIFIER stands for the job's number; other
-    tables are split. Jobs that were done before with the same inputs and options are kept.
+    TRANS-MODEL is a .mdl or a bare transition model. JOB in LOGLIKES-RSPECIFIER stands for the number of the job; a
+    table without it is split. Jobs that are already done with the same inputs and options are not repeated.
 
     e.g.: kaldi-quant decode --nj 4 final.mdl graph/HCLG.fst ark:loglikes.ark exp/decode_test
     """

@@ -11,24 +11,30 @@ from kaldi_quant.decode.options import DecodeOptions, ScoreOptions
 from kaldi_quant.errors import UsageError
 
 _DECODE, _SCORE = DecodeOptions(), ScoreOptions()
-_KALDI_ONLY = "The embedded decoder goes by the beam alone."
+_KALDI_ONLY = "Ignored by the embedded decoder, which uses the beam only."
 
 _DECODING_OPTIONS = (
     click.option("--beam", type=float, default=_DECODE.beam, show_default=True, help="Decoding beam."),
-    click.option("--lattice-beam", type=float, default=_DECODE.lattice_beam, show_default=True, help="Lattice beam."),
+    click.option(
+        "--lattice-beam",
+        type=float,
+        default=_DECODE.lattice_beam,
+        show_default=True,
+        help="Lattice beam: how much worse than the best path lattices may be.",
+    ),
     click.option(
         "--max-active",
         type=int,
         default=_DECODE.max_active,
         show_default=True,
-        help=f"Most active states. {_KALDI_ONLY}",
+        help=f"Maximum number of active states. {_KALDI_ONLY}",
     ),
     click.option(
         "--min-active",
         type=int,
         default=_DECODE.min_active,
         show_default=True,
-        help=f"Fewest active states. {_KALDI_ONLY}",
+        help=f"Minimum number of active states. {_KALDI_ONLY}",
     ),
     click.option(
         "--acoustic-scale",
@@ -36,17 +42,17 @@ _DECODING_OPTIONS = (
         type=float,
         default=_DECODE.acoustic_scale,
         show_default=True,
-        help="Multiplies log-likelihoods; 1 for chain models.",
+        help="Scale of the log-likelihoods while decoding; 1 for chain models.",
     ),
     click.option(
         "--post-decode-acwt",
         type=float,
         default=_DECODE.post_decode_acwt,
         show_default=True,
-        help="Multiplies the lattices' acoustic costs; 10 for chain models.",
+        help="Scale of the acoustic costs in the lattices; 10 for chain models.",
     ),
     kaldi_bool_option(
-        "--allow-partial", default=_DECODE.allow_partial, help="Keep utterances that reach no final state."
+        "--allow-partial", default=_DECODE.allow_partial, help="Keep utterances for which no final state is reached."
     ),
 )
 
@@ -63,9 +69,15 @@ _SCORING_OPTIONS = (
         show_default=True,
         help="Word insertion penalties, separated by commas.",
     ),
-    kaldi_bool_option("--stats", default=_SCORE.stats, help="Make scoring_kaldi/wer_details for the best point."),
-    kaldi_bool_option("--cer", default=_SCORE.cer, help="Score characters too, as score_kaldi_cer.sh: cer_LMWT_WIP."),
-    kaldi_bool_option("--decode-mbr", default=False, help="Only false: minimum Bayes risk decoding is left to Kaldi."),
+    kaldi_bool_option("--stats", default=_SCORE.stats, help="Write scoring_kaldi/wer_details for the best point."),
+    kaldi_bool_option(
+        "--cer", default=_SCORE.cer, help="Also write character error rates, cer_LMWT_WIP, like score_kaldi_cer.sh."
+    ),
+    kaldi_bool_option(
+        "--decode-mbr",
+        default=False,
+        help="Only false is supported: use Kaldi's score_kaldi.sh for minimum Bayes risk decoding.",
+    ),
 )
 
 

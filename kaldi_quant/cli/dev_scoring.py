@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from kaldi_quant.quant.search.models import Scorer
 
 _OPTIONS = (
-    click.option("--graph-dir", metavar="DIR", help="With --data-dir: measure word error rates, too."),
-    click.option("--data-dir", metavar="DIR", help="The data folder of the development features, for its text."),
-    click.option("--nj", type=int, default=2, show_default=True, help="Jobs of the decoding."),
+    click.option(
+        "--graph-dir", metavar="DIR", help="Also measure word error rates, with this graph; needs --data-dir."
+    ),
+    click.option("--data-dir", metavar="DIR", help="Data folder of the development set, for its text."),
+    click.option("--nj", type=int, default=2, show_default=True, help="Number of parallel decoding jobs."),
 )
 
 # What does not change lattices or scores.
@@ -47,7 +49,7 @@ class ScoringArguments:
             UsageError: one of the two folders is missing.
         """
         if (self.graph_dir is None) != (self.data_dir is None):
-            raise UsageError("--graph-dir and --data-dir belong together: both, or neither")
+            raise UsageError("give both --graph-dir and --data-dir, or neither")
         return self.graph_dir is not None
 
     def about(self) -> dict[str, Any]:

@@ -26,21 +26,29 @@ FORMATS = ("mdl", "onnx")
 @click.command(cls=KaldiCommand)
 @click.option(
     "--formats",
-    help="Separated by commas: mdl, for Kaldi and Vosk; onnx, for onnxruntime and what else reads QDQ; by default all "
+    help="A list with commas: mdl, for Kaldi and Vosk; onnx, for onnxruntime and other readers of QDQ; by default, all "
     "that the model has.",
 )
-@click.option("--frames", type=int, default=150, show_default=True, help="Frames of the ONNX model of fixed length.")
-@click.option("--extra-left-context", type=int, default=0, help="Frames before its context, for recurrent networks.")
-@click.option("--extra-right-context", type=int, default=0, help="Frames after its context.")
+@click.option(
+    "--frames", type=int, default=150, show_default=True, help="Number of frames of the fixed-length ONNX model."
+)
+@click.option(
+    "--extra-left-context",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Extra frames on the left of the fixed-length ONNX model, for recurrent networks.",
+)
+@click.option("--extra-right-context", type=int, default=0, show_default=True, help="The same on the right.")
 @click.option(
     "--onnx-weights",
     type=click.Choice(["signed", "exact"]),
     default="signed",
     show_default=True,
-    help="signed: what devices run fastest; exact: right in onnxruntime on x86 processors without VNNI, too.",
+    help="signed is fastest on most devices; exact is right in onnxruntime on x86 processors without VNNI, too.",
 )
 @click.argument("model", metavar="INTEGER-MODEL")
-@click.argument("out_dir")
+@click.argument("out_dir", metavar="OUT-DIR")
 def command(
     formats: str | None,
     frames: int,
@@ -50,7 +58,7 @@ def command(
     model: str,
     out_dir: str,
 ) -> None:
-    """Write INTEGER-MODEL, as 'quantize' made it, in forms that other programs run, to OUT-DIR.
+    """Convert INTEGER-MODEL, as written by 'quantize', into formats that other programs run, and write them to OUT-DIR.
 
     dequantized.mdl: the quantized weights in a Kaldi model, activations in float; beside it come
     frame_subsampling_factor and what else lay beside the float model: tree, phones.txt, cmvn_opts and so on.

@@ -24,22 +24,28 @@ _log = logging.getLogger(__name__)
 @click.command(cls=KaldiCommand)
 @inference_options
 @model_options
-@click.option("--acoustic-scale", type=float, default=1.0, help="Multiplies the output.")
+@click.option("--acoustic-scale", type=float, default=1.0, show_default=True, help="Multiply the output by this.")
 @kaldi_bool_option(
-    "--use-priors", default=True, help="Subtract the logarithm of the model's priors; chain models have none."
+    "--use-priors", default=True, help="Subtract the log priors in the model, if it has any; chain models have none."
 )
 @click.option(
     "--engine",
     type=click.Choice(ENGINES),
     default="auto",
     show_default=True,
-    help="What runs an integer model: onnxruntime, its integer kernels; reference, the arithmetic that defines the "
+    help="What runs an integer model. onnxruntime: its integer kernels; reference: the arithmetic that defines the "
     "result; onednn, x86, fbgemm or qnnpack, those of PyTorch; auto, the one that the model was made for, else "
     "onnxruntime where it gives the same integers.",
 )
-@click.option("--record", metavar="DIR", help="Write what 'compare' wants to know of the model to DIR.")
+@click.option("--record", metavar="DIR", help="Write a description of the model for 'compare' to DIR.")
 @kaldi_bool_option("--float64", default=False, help="Compute a float model in double precision.")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="Where to compute a float model.")
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="Where to compute a float model.",
+)
 @click.argument("model")
 @click.argument("features", metavar="FEATURES-RSPECIFIER")
 @click.argument("loglikes", metavar="LOGLIKES-WSPECIFIER")
@@ -58,7 +64,7 @@ def command(
 ) -> None:
     """Compute log-likelihoods of FEATURES-RSPECIFIER with MODEL and write them to LOGLIKES-WSPECIFIER.
 
-    MODEL is a .mdl, a raw nnet3 file, or an integer model as 'quantize' writes it.
+    MODEL is a .mdl, a raw nnet3 file, or an integer model written by 'quantize'.
 
     e.g.: kaldi-quant forward final.mdl scp:data/test/feats.scp ark:loglikes.ark
     """

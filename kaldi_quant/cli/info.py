@@ -19,7 +19,7 @@ from kaldi_quant.kaldi.outputs import OUTPUT, model_with_output, output_names
 )
 @click.argument("model", type=click.Path())
 def command(output_node: str | None, model: str) -> None:
-    """Print a MODEL's dimensions, context, nodes and components, as nnet3-am-info and nnet3-info do, and its size.
+    """Print the dimensions, context, nodes, components and size of MODEL, as nnet3-am-info and nnet3-info do.
 
     e.g.: kaldi-quant info exp/chain/tdnn1a_sp/final.mdl
     """

@@ -24,23 +24,23 @@ from kaldi_quant.processes import TerminatedError, signals_raise
 
 # verb → what it does; the module is kaldi_quant.cli.<verb> with _ for -.
 VERBS = {
-    "info": "Print a model's structure, dimensions, context and size (as nnet3-am-info).",
-    "copy": "Copy a model between the binary and the text form (as nnet3-am-copy).",
-    "make-mfcc": "Compute MFCC features from wav files (as compute-mfcc-feats).",
-    "forward": "Compute log-likelihoods (as nnet3-compute).",
-    "calibrate": "Find activation ranges on a calibration set.",
-    "quantize": "Make an integer model from a float one, after training.",
-    "export": "Write an integer model for Kaldi, Vosk and onnxruntime.",
-    "sensitivity": "Measure what the quantization of each layer costs.",
-    "search": "Find the best width for each layer under a budget.",
-    "decode": "Decode log-likelihoods into lattices (as latgen-faster-mapped).",
-    "score": "Score lattices: WER over language-model weights and insertion penalties.",
-    "compare": "Compare decode folders: WER with its significance, size, speed.",
-    "compare-trainings": "Compare ways of training by the mean WER of several models each.",
-    "report": "Make a page of quantized models: the front, widths, sensitivity, ranges.",
+    "info": "Print a model's structure, dimensions, context and size (like nnet3-am-info).",
+    "copy": "Copy a model, in binary or text form (like nnet3-am-copy).",
+    "make-mfcc": "Compute MFCC features from wav files (like compute-mfcc-feats).",
+    "forward": "Compute log-likelihoods (like nnet3-compute).",
+    "calibrate": "Measure activation ranges on calibration data.",
+    "quantize": "Make an integer model from a trained float model, without further training.",
+    "export": "Convert an integer model for Kaldi, Vosk and onnxruntime.",
+    "sensitivity": "Measure how much the quantization of each layer costs.",
+    "search": "Choose the bit width of each layer under a size or loss budget.",
+    "decode": "Decode log-likelihoods into lattices (like latgen-faster-mapped).",
+    "score": "Score lattices for a range of language-model weights and word insertion penalties.",
+    "compare": "Compare decode folders: error rates with significance tests, size and speed.",
+    "compare-trainings": "Compare training methods by the mean WER of several models each.",
+    "report": "Write an HTML page about quantized models.",
     "train": "Fine-tune a float model with LF-MMI on Kaldi's examples.",
-    "qat": "Make an integer model from a float one by training it in fake integers.",
-    "chain-prob": "Print the chain objective of examples (as nnet3-chain-compute-prob).",
+    "qat": "Make an integer model by quantization-aware training.",
+    "chain-prob": "Print the chain objective of examples (like nnet3-chain-compute-prob).",
 }
 _log = logging.getLogger(__name__)
 
@@ -73,11 +73,11 @@ class VerbGroup(click.Group):
     cls=VerbGroup, subcommand_metavar="VERB [OPTIONS] [ARGUMENTS]", context_settings={"max_content_width": 120}
 )
 @click.version_option(__version__, prog_name="kaldi-quant")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-@click.option("--log", metavar="FILE", help="Write what is reported, and the progress, into FILE too.")
+@click.option("--debug", is_flag=True, help="Show the Python traceback of an error.")
+@click.option("--log", metavar="FILE", help="Also write messages and progress to FILE.")
 @click.pass_obj
 def group(arguments: list[str], debug: bool, log: str | None) -> None:
-    """Makes the acoustic model of a Kaldi recogniser smaller and faster without losing words.
+    """Make the acoustic model of a Kaldi recogniser smaller and faster without losing accuracy.
 
     'kaldi-quant VERB --help' describes a verb.
     """

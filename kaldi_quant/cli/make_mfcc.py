@@ -38,8 +38,8 @@ def _mfcc_options(function: Callable[..., None]) -> Callable[..., None]:
 @max_bad_share_option()
 @allow_pipes_option()
 @_mfcc_options
-@click.argument("wav_rspecifier")
-@click.argument("feats_wspecifier")
+@click.argument("wav_rspecifier", metavar="WAV-RSPECIFIER")
+@click.argument("feats_wspecifier", metavar="FEATS-WSPECIFIER")
 def command(
     config: tuple[str, ...],
     segments: str,

@@ -6,6 +6,7 @@ Kaldi writes a boolean option as ``--binary=false``, ``--binary false`` or just 
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from kaldi_quant.bad_utterances import DEFAULT_MAX_BAD_SHARE
 from kaldi_quant.errors import UsageError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+_SLASHES = re.compile(r"(?<!:)//+")
 _BOOLEANS = ("true", "false", "t", "f", "1", "0", "yes", "no")
 
 
@@ -35,8 +37,8 @@ class KaldiCommand(click.Command):
     """A command that takes Kaldi's boolean options, and whose unknown options are answered by a list of the known."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Gives each bare boolean option the value true, then parses as click does."""
-        return super().parse_args(ctx, _complete_booleans(args, self._boolean_names()))
+        """Gives each bare boolean option the value true and tidies paths, then parses as click does."""
+        return super().parse_args(ctx, list(map(_tidy, _complete_booleans(args, self._boolean_names()))))
 
     def _boolean_names(self) -> set[str]:
         options = [option for option in self.params if isinstance(option.type, _KaldiBool)]
@@ -71,13 +73,13 @@ def kaldi_bool_option(
 
 def allow_pipes_option() -> Callable[[_Function], _Function]:
     """``--allow-pipes``: whether shell commands in rspecifiers, wspecifiers and scp files run."""
-    text = "Run the shell commands (… |) that rspecifiers and scp files hold. Say so only for files that you trust."
+    text = "Run shell commands (… |) found in rspecifiers and scp files. Use it only with files that you trust."
     return kaldi_bool_option("--allow-pipes", default=False, help=text)
 
 
 def max_bad_share_option() -> Callable[[_Function], _Function]:
     """``--max-bad-share``: how many utterances may be unusable."""
-    text = "The share of utterances that may be unusable; more fail the job."
+    text = "Fail if a larger share of the utterances cannot be used."
     return click.option(
         "--max-bad-share", type=float, default=DEFAULT_MAX_BAD_SHARE, show_default=True, metavar="SHARE", help=text
     )
@@ -88,7 +90,7 @@ def backend_option() -> Callable[[_Function], _Function]:
     # Imported here, so that the list of verbs comes up without the packages that decoding needs.
     from kaldi_quant.decode.options import BACKENDS
 
-    text = "auto: Kaldi if KALDI_ROOT is set."
+    text = "Which programs decode and score: Kaldi's, or the embedded ones. auto: Kaldi's if KALDI_ROOT is set."
     return click.option("--backend", type=click.Choice(BACKENDS), default="auto", show_default=True, help=text)
 
 
@@ -101,6 +103,17 @@ def describe_options(command: click.Command) -> str:
             default = f" (default: {shown})" if isinstance(shown, (str, int, float)) and shown != "" else ""
             lines.append(f"  {', '.join(option.opts)}{default}")
     return "\n".join(lines)
+
+
+def _tidy(argument: str) -> str:
+    """A path without doubled or trailing slashes, so that messages and results name it as people write it.
+
+    Shell commands and addresses (https://…) stay as they are.
+    """
+    if "|" in argument:
+        return argument
+    single = _SLASHES.sub("/", argument)
+    return single.rstrip("/") or "/" if "/" in single else argument
 
 
 def _complete_booleans(args: list[str], names: set[str]) -> list[str]:

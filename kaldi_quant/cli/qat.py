@@ -41,12 +41,14 @@ _log = logging.getLogger(__name__)
 @training_options
 @qat_options
 @width_options
-@click.option("--egs-dir", metavar="DIR", help="Train on these examples with LF-MMI; without them by distillation.")
+@click.option(
+    "--egs-dir", metavar="DIR", help="Train on these examples with LF-MMI; without this option, train by distillation."
+)
 @inference_options
 @model_options
 @click.argument("model")
 @click.argument("features", metavar="FEATURES-RSPECIFIER")
-@click.argument("out_dir")
+@click.argument("out_dir", metavar="OUT-DIR")
 @placed
 def command(
     quantization: QuantizationArguments,
@@ -61,14 +63,14 @@ def command(
     features: str,
     out_dir: str,
 ) -> None:
-    """Train MODEL in fake integers, from where quantization after training leaves it, and write OUT-DIR.
+    """Quantize MODEL, then train it with simulated quantization, and write the integer model to OUT-DIR.
 
-    FEATURES-RSPECIFIER is what activation ranges are found on, and without --egs-dir also what is trained on. OUT-DIR
-    gets quantized.safetensors and quantization.json as from 'quantize', progress.json and objective.png. A run that was
-    killed goes on when it is called again. Started by torchrun, several processes share each minibatch.
+    Activation ranges are measured on FEATURES-RSPECIFIER, which is also the training data if there is no --egs-dir.
+    OUT-DIR gets quantized.safetensors and quantization.json as from 'quantize', progress.json and objective.png. A run
+    that was interrupted continues when the command is repeated. Under torchrun, several processes share each minibatch.
 
-    With --learn-widths the widths of layers are learned first, in OUT-DIR/widths. OUT-DIR then gets allocation.yaml for
-    --config of 'quantize' and 'qat', and learned_widths.json with the shares of all widths.
+    With --learn-widths, the width of each layer is learned first, in OUT-DIR/widths. OUT-DIR then also gets
+    allocation.yaml, for --config of 'quantize' and 'qat', and learned_widths.json with the weights of all widths.
 
     e.g.: kaldi-quant qat --bits 4 --egs-dir exp/chain/egs exp/chain/final.mdl scp:data/train_sub/feats.scp exp/qat_w4
     """
@@ -81,7 +83,9 @@ def command(
     options = QatOptions(qat.method, qat.freeze_after)
     folder = result_folder(out_dir)
     if training.num_jobs != 1:
-        raise UsageError("--num-jobs: integers are not averaged; start 'qat' by torchrun for more processes")
+        raise UsageError(
+            "--num-jobs: integer models cannot be averaged; run 'qat' under torchrun for several processes"
+        )
     _check(qat, egs_dir, place)
     loop, reading = training.loop(), training.source()
     read = models.read(model)
@@ -106,28 +110,30 @@ def command(
 def _check(qat: QatArguments, egs_dir: str | None, place: Place) -> None:
     """Refuses options that contradict each other, before anything is read."""
     if egs_dir is None and qat.distillation not in (None, 1):
-        raise UsageError(f"--distillation {qat.distillation:g}: without --egs-dir there is nothing else to train on")
+        raise UsageError(
+            f"--distillation {qat.distillation:g}: without --egs-dir, distillation is all there is to train on"
+        )
     if egs_dir is not None and qat.held_out:
-        raise UsageError("--held-out: examples have held-out ones of their own, valid_diagnostic.cegs")
+        raise UsageError("--held-out has no effect with --egs-dir, whose valid_diagnostic.cegs is used")
     if qat.distillation == 0 and qat.teacher:
-        raise UsageError(f"--teacher {qat.teacher}: with --distillation 0 nothing is learned from it")
+        raise UsageError(f"--teacher {qat.teacher}: it has no effect with --distillation 0")
     if qat.hard_weight and place.group.size > 1:
-        raise UsageError("--hard-weight compares the utterances of a whole minibatch, which torchrun's processes share")
+        raise UsageError("--hard-weight needs a whole minibatch in one process: it cannot be used under torchrun")
 
 
 def _with_method(qat: QatArguments, config: PtqConfig) -> QatArguments:
     """The arguments with the only method that there is for what PyTorch quantizes."""
     if config.backend != "torch":
         if qat.method == "moving-average":
-            raise UsageError("--method moving-average is PyTorch's: choose lsq or fixed, or --preset torch-static")
+            raise UsageError("--method moving-average is only for --preset torch-static: choose lsq or fixed")
         return qat
     if qat.method == "fixed":
         raise UsageError(
-            "--method fixed: PyTorch's scales follow moving averages of ranges; --freeze-after 0 keeps them"
+            "--method fixed is not for the presets torch-*: --freeze-after 0 keeps their scales as calibrated"
         )
     _log.info(
-        "PyTorch learns no scales: until --freeze-after of the training they follow moving averages of ranges "
-        "(method moving-average)"
+        "with the presets torch-* scales are not learned: they follow moving averages of the activation ranges until "
+        "the share --freeze-after of the training (method moving-average)"
     )
     return replace(qat, method="moving-average")
 
@@ -251,7 +257,9 @@ class _Run:
             )
         if self.qat.feature_weight:
             if path:
-                raise UsageError("--feature-weight: hidden layers can be compared with the model's own alone")
+                raise UsageError(
+                    "--feature-weight compares hidden layers with those of MODEL: it does not go with --teacher"
+                )
             hidden = [name for name in network.activations if name not in ("input", "ivector")]
             features = HiddenFeatures(network.model, teacher, hidden)
         qat = self.qat
@@ -260,5 +268,5 @@ class _Run:
 
 def _one_size(text: str) -> int:
     if not text.isdecimal():
-        raise UsageError(f"--minibatch-size {text}: expected one number where there are no examples")
+        raise UsageError(f"--minibatch-size {text}: expected a single number when there is no --egs-dir")
     return int(text)

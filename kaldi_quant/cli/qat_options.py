@@ -18,35 +18,39 @@ _OPTIONS = (
     click.option(
         "--distillation",
         type=float,
-        help="The share of distillation in the loss, 0 to 1; by default 0.5 with examples, 1 without.",
+        help="Share of distillation in the loss, 0 to 1; by default, 0.5 with --egs-dir, 1 without.",
     ),
-    click.option("--temperature", type=float, default=1.0, show_default=True, help="Of distillation."),
+    click.option("--temperature", type=float, default=1.0, show_default=True, help="Temperature of distillation."),
     click.option(
         "--hard-weight",
         type=float,
         default=0.0,
         show_default=True,
-        help="Above 0, utterances count more on which the integer model falls further behind: the exponent.",
+        help="Exponent by which utterances with a larger loss count more in distillation; 0: all count alike.",
     ),
     click.option(
         "--feature-weight",
         type=float,
         default=0.0,
         show_default=True,
-        help="Of the error of hidden layers beside the divergence of the output.",
+        help="Weight of the error in hidden layers, in addition to that in the output.",
     ),
-    click.option("--teacher", metavar="MODEL", help="Whose output is learned; by default MODEL itself, in float."),
     click.option(
-        "--held-out", metavar="RSPECIFIER", help="Features that distillation without examples is validated on."
+        "--teacher", metavar="MODEL", help="The model whose output is learned; by default, MODEL itself in float."
     ),
+    click.option("--held-out", metavar="RSPECIFIER", help="Features for validation when training without --egs-dir."),
     click.option(
         "--method",
         default="lsq",
         show_default=True,
-        help="lsq: scales are learned; fixed: they stay as calibration found them. Not for PyTorch's presets.",
+        help="lsq: learn the scales; fixed: keep the calibrated scales. Not for the presets torch-*.",
     ),
     click.option(
-        "--freeze-after", type=float, default=0.8, show_default=True, help="Share of training with free scales."
+        "--freeze-after",
+        type=float,
+        default=0.8,
+        show_default=True,
+        help="Keep scales fixed after this share of the training.",
     ),
 )
 
@@ -54,11 +58,13 @@ _WIDTH_OPTIONS = (
     click.option(
         "--learn-widths",
         metavar="BUDGET",
-        help='Learn beforehand which width each layer gets, under mean bits per weight such as "3 bits".',
+        help='First learn the width of each layer, within a mean number of bits per weight such as "3 bits".',
     ),
-    click.option("--widths", metavar="LIST", help="That are learned among; by default 2,3,4,5,6,8."),
     click.option(
-        "--width-epochs", type=int, metavar="N", help="Passes in which widths are learned; by default --num-epochs."
+        "--widths", metavar="LIST", help="The widths to choose from with --learn-widths; by default, 2,3,4,5,6,8."
+    ),
+    click.option(
+        "--width-epochs", type=int, metavar="N", help="Number of epochs for --learn-widths; by default, --num-epochs."
     ),
 )
 
@@ -105,7 +111,7 @@ class WidthArguments:
         if self.learn_widths is None:
             for option, value in (("--widths", self.widths), ("--width-epochs", self.width_epochs)):
                 if value is not None:
-                    raise UsageError(f"{option} {value} is for widths that are learned: give --learn-widths, too")
+                    raise UsageError(f"{option} {value} has an effect only with --learn-widths")
             return None
         if self.width_epochs is not None and self.width_epochs < 1:
             raise UsageError(f"--width-epochs {self.width_epochs}: expected 1 or more")
@@ -121,7 +127,7 @@ class WidthArguments:
         if self.learn_widths is None:
             return quantization
         if quantization.bits is not None:
-            raise UsageError(f"--bits {quantization.bits} and --learn-widths exclude each other")
+            raise UsageError(f"--bits {quantization.bits} cannot be combined with --learn-widths")
         own = quantization.preset or quantization.config
         return quantization if own else replace(quantization, bits=_MIDDLE_WIDTH)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kaldi_quant.cli.inference_options import InferenceArguments
-from kaldi_quant.cli.options import grouped_options
+from kaldi_quant.cli.options import grouped_options, kaldi_bool_option
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.compatibility import fitting_features
@@ -25,18 +25,33 @@ _log = logging.getLogger(__name__)
 
 #: Which configuration: shared with the recipes.
 METHOD_OPTIONS = (
-    click.option("--bits", type=int, help="Width of the weights, 2 to 16; 8 by default."),
-    click.option("--act-bits", type=int, help="Width of layers' inputs, 2 to 16; 8 by default."),
-    click.option("--preset", metavar="NAME", help="A named configuration; by default the one tuned for the widths."),
-    click.option("--observer", metavar="NAME", help="How activation ranges are found, instead of the preset's way."),
-    click.option("--per-channel", type=bool, help="Whether weights have a scale for each output channel."),
-    click.option("--config", metavar="YAML", help="A configuration of your own, instead of a preset."),
+    click.option("--bits", type=int, help="Bits per weight, 2 to 16; by default, 8."),
+    click.option("--act-bits", type=int, help="Bits per activation (layer input), 2 to 16; by default, 8."),
+    click.option(
+        "--preset", metavar="NAME", help="A named configuration; by default, the one tuned for --bits and --act-bits."
+    ),
+    click.option(
+        "--observer", metavar="NAME", help="How activation ranges are measured; by default, as the preset says."
+    ),
+    kaldi_bool_option(
+        "--per-channel",
+        default=None,
+        show_default="as the preset says",
+        help="Give the weights of each output channel a scale of their own.",
+    ),
+    click.option("--config", metavar="YAML", help="A configuration file, instead of a preset."),
 )
 _OPTIONS = (
     *METHOD_OPTIONS,
-    click.option("--engine", metavar="NAME", help="Of PyTorch, for what it quantizes: onednn, x86, fbgemm or qnnpack."),
     click.option(
-        "--max-utterances", type=int, default=0, help="Calibrate on so many utterances, evenly chosen; 0 for all."
+        "--engine", metavar="NAME", help="PyTorch's engine, for the presets torch-*: onednn, x86, fbgemm or qnnpack."
+    ),
+    click.option(
+        "--max-utterances",
+        type=int,
+        default=0,
+        show_default=True,
+        help="Calibrate on this many utterances, evenly spaced; 0: all.",
     ),
 )
 

@@ -16,12 +16,12 @@ _log = logging.getLogger(__name__)
 
 @click.command(cls=KaldiCommand)
 @quantization_options
-@click.option("--ranges", metavar="JSON", help="Activation ranges that 'calibrate' found with the same options.")
+@click.option("--ranges", metavar="JSON", help="Activation ranges written by 'calibrate' with the same options.")
 @inference_options
 @model_options
 @click.argument("model")
 @click.argument("features", metavar="FEATURES-RSPECIFIER")
-@click.argument("out_dir")
+@click.argument("out_dir", metavar="OUT-DIR")
 def command(
     quantization: QuantizationArguments,
     ranges: str | None,
@@ -31,10 +31,10 @@ def command(
     features: str,
     out_dir: str,
 ) -> None:
-    """Quantize MODEL after training, calibrated on FEATURES-RSPECIFIER, and write the results to OUT-DIR.
+    """Quantize MODEL without training, calibrated on FEATURES-RSPECIFIER, and write the results to OUT-DIR.
 
-    There come quantized.safetensors, the integer model, which needs no other file, and quantization.json, how it was
-    made: the resolved configuration, the command, the version, each layer's signal-to-quantization-noise ratio.
+    OUT-DIR gets quantized.safetensors, the self-contained integer model, and quantization.json, which says how it was
+    made: configuration, command, version, and each layer's signal-to-quantization-noise ratio.
     Calibrate on training data, never on the data that the result is scored on.
 
     e.g.: kaldi-quant quantize --bits 4 final.mdl scp:data/train_sub/feats.scp exp/tdnn1a_w4
@@ -50,8 +50,9 @@ def command(
     check_result_folder(folder, read, data)
     network = quantize(read.nnet, config, data, read_ranges(ranges) if ranges else None)
     made = write_result(folder, network, read, config, features, data, preset)
-    for name, reason in network.float_layers.items():
-        _log.info("%s stays in float: %s", name, reason)
+    for reason in dict.fromkeys(network.float_layers.values()):
+        names = [name for name, of_it in network.float_layers.items() if of_it == reason]
+        _log.info("in float: %s (%s)", ", ".join(names), reason)
     _log.info(
         "%s: %d bytes, %.3f of the float parameters, %.2f bits per weight; KL from float %.5f on calibration data",
         made.path,

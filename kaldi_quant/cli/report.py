@@ -28,12 +28,20 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=KaldiCommand)
-@click.option("--search", metavar="DIR", multiple=True, help="What 'search' found; may be repeated.")
-@click.option("--sensitivity", metavar="DIR", multiple=True, help="What 'sensitivity' measured; may be repeated.")
-@click.option("--features", metavar="RSPECIFIER", help="Speech to observe the activations of the integer models on.")
-@click.option("--feature-seconds", type=float, default=60.0, show_default=True, help="How much of it.")
-@click.option("--json", metavar="FILE", help="The numbers as JSON; by default beside the page, - for standard output.")
-@click.option("--text", metavar="FILE", help="Write the table of results as text, too; - for standard output.")
+@click.option("--search", metavar="DIR", multiple=True, help="A folder written by 'search'; may be repeated.")
+@click.option("--sensitivity", metavar="DIR", multiple=True, help="A folder written by 'sensitivity'; may be repeated.")
+@click.option(
+    "--features", metavar="RSPECIFIER", help="Features on which to observe the activations of the integer models."
+)
+@click.option(
+    "--feature-seconds", type=float, default=60.0, show_default=True, help="How many seconds of --features to use."
+)
+@click.option(
+    "--json",
+    metavar="FILE",
+    help="Where to write the numbers as JSON; by default, beside the page. - is standard output.",
+)
+@click.option("--text", metavar="FILE", help="Also write the table of results as text. - is standard output.")
 @comparison_options
 @speed_options
 @inference_options
@@ -52,11 +60,11 @@ def command(
     html: str,
     folders: tuple[str, ...],
 ) -> None:
-    """Write a page about quantized models of one recogniser, which needs no other file and no network.
+    """Write a self-contained HTML page about the quantized models of one recogniser.
 
-    It shows the results of scored decode folders as 'compare' does, word error rate against size and which models no
-    other beats in both, what searches found and what each layer's width costs, the sensitivity of layers, and the
-    activation ranges of the integer models that the folders name. docs/report.md says how to read it.
+    It shows the results of scored decode folders as 'compare' does, error rate against size with the models that no
+    other model beats in both, the results of searches and the cost of each layer's width, the sensitivity of layers,
+    and the activation ranges of the integer models. docs/report.md explains how to read it.
 
     e.g.: kaldi-quant report --search exp/search --features scp:data/dev/feats.scp report.html
     float=exp/chain/tdnn/decode_test w4=exp/chain/tdnn/decode_test_w4

@@ -13,7 +13,9 @@ from kaldi_quant.folder_lock import folder_lock
 @click.command(cls=KaldiCommand)
 @scoring_options
 @backend_option()
-@click.option("--cmd", metavar="CMD", help="How Kaldi's programs run, such as run.pl; by default on this machine.")
+@click.option(
+    "--cmd", metavar="CMD", help="What runs Kaldi's programs, such as run.pl; by default, they run on this machine."
+)
 @click.argument("data_dir", metavar="DATA-DIR")
 @click.argument("graph_dir", metavar="GRAPH-DIR")
 @click.argument("decode_dir", metavar="DECODE-DIR")
@@ -22,8 +24,8 @@ def command(
 ) -> None:
     """Score the lattices in DECODE-DIR against DATA-DIR/text, with the words of GRAPH-DIR/words.txt.
 
-    Leaves what Kaldi's scoring leaves: wer_LMWT_WIP and scoring_kaldi/. The last line printed is the best WER; with
-    --cer, the best CER stands in the line before it.
+    Writes the same files as Kaldi's local/score.sh: wer_LMWT_WIP and scoring_kaldi/. The last line printed is the best
+    WER; with --cer, the line before it is the best CER.
 
     e.g.: kaldi-quant score data/test_hires exp/chain/tdnn1a_sp/graph exp/chain/tdnn1a_sp/decode_test
     """

@@ -41,19 +41,31 @@ MEASUREMENTS_NAME, RESULT_NAME = "measurements.json", "search.json"
 @click.option(
     "--budget",
     required=True,
-    help="A size (800 kB), mean bits per weight (3 bits), divergence (0.05 nats), or word errors more than in float "
+    help="A size (800 kB), mean bits per weight (3 bits), a divergence (0.05 nats), or a rise in word error rate "
     "(0.2 %WER).",
 )
 @search_options
-@click.option("--max-utterances", type=int, default=0, help="Calibrate on so many, evenly chosen; 0 for all.")
-@click.option("--max-dev-utterances", type=int, default=40, show_default=True, help="Measure on so many; 0 for all.")
+@click.option(
+    "--max-utterances",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Calibrate on this many utterances, evenly spaced; 0: all.",
+)
+@click.option(
+    "--max-dev-utterances",
+    type=int,
+    default=40,
+    show_default=True,
+    help="Measure on this many development utterances; 0: all.",
+)
 @click.option(
     "--refine",
     type=int,
     default=0,
     show_default=True,
     metavar="N",
-    help="Decode with the N best allocations, and take the one with fewest word errors.",
+    help="Decode with the N best allocations, and choose the one with the fewest word errors.",
 )
 @click.option(
     "--front",
@@ -61,7 +73,7 @@ MEASUREMENTS_NAME, RESULT_NAME = "measurements.json", "search.json"
     default=0,
     show_default=True,
     metavar="N",
-    help="Measure N points of the predicted front of size and divergence.",
+    help="Also measure N points of the predicted trade-off of size and divergence.",
 )
 @scoring_options
 @inference_options
@@ -69,7 +81,7 @@ MEASUREMENTS_NAME, RESULT_NAME = "measurements.json", "search.json"
 @click.argument("model")
 @click.argument("calibration", metavar="CALIBRATION-RSPECIFIER")
 @click.argument("dev", metavar="DEV-RSPECIFIER")
-@click.argument("out_dir")
+@click.argument("out_dir", metavar="OUT-DIR")
 def command(
     budget: str,
     searched: SearchArguments,
@@ -85,7 +97,7 @@ def command(
     dev: str,
     out_dir: str,
 ) -> None:
-    """Find the widths of MODEL's layers that lose least under a budget, or that are smallest at a loss.
+    """Choose the bit width of each layer of MODEL: the least loss within a size, or the least size within a loss.
 
     Each layer is quantized in each width, the others in 8 bits, and the divergence from float is measured on
     DEV-RSPECIFIER: development data, never test data. An integer linear program picks one width for each layer. OUT-DIR

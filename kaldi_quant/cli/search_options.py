@@ -17,22 +17,36 @@ if TYPE_CHECKING:
 _PRESET = "w4a8"
 
 _OPTIONS = (
-    click.option("--widths", default="2,3,4,5,6,8", show_default=True, help="Of weights; float for layers in float."),
-    click.option("--act-widths", default="8", show_default=True, help="Of layers' inputs."),
     click.option(
-        "--base-bits", type=int, default=8, show_default=True, help="Of the layers that are not being measured."
+        "--widths",
+        default="2,3,4,5,6,8",
+        show_default=True,
+        help="Bits per weight to choose from; 'float' allows layers in float.",
+    ),
+    click.option("--act-widths", default="8", show_default=True, help="Bits per activation to choose from."),
+    click.option(
+        "--base-bits",
+        type=int,
+        default=8,
+        show_default=True,
+        help="Width of the other layers while one layer is measured.",
     ),
     click.option(
         "--estimate",
         type=click.Choice(("measured", "second-order")),
         default="measured",
         show_default=True,
-        help="Whether a network runs for each candidate, or curvature tells what it costs.",
+        help="measured: run the network for each candidate; second-order: estimate its cost from curvature.",
     ),
-    click.option("--max-bit-operations", type=float, metavar="MILLIONS", help="Per frame of features, of all layers."),
-    click.option("--preset", metavar="NAME", help=f"All but the widths; by default {_PRESET}."),
-    click.option("--config", metavar="YAML", help="A configuration of your own, instead of a preset."),
-    click.option("--method", default="", help="How weights are rounded while measuring; by default as in the result."),
+    click.option(
+        "--max-bit-operations",
+        type=float,
+        metavar="MILLIONS",
+        help="Limit on the bit operations per frame of features, in millions.",
+    ),
+    click.option("--preset", metavar="NAME", help=f"The configuration apart from the widths; by default, {_PRESET}."),
+    click.option("--config", metavar="YAML", help="A configuration file, instead of a preset."),
+    click.option("--method", default="", help="How weights are rounded while measuring; by default, as in the result."),
 )
 
 

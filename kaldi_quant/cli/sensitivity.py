@@ -25,13 +25,17 @@ FILE_NAME = "sensitivity.json"
 @click.command(cls=KaldiCommand)
 @quantization_options
 @scoring_options
-@click.option("--plot", metavar="SVG", help="Where to plot; by default sensitivity.svg, if matplotlib is there.")
+@click.option(
+    "--plot",
+    metavar="SVG",
+    help="Where to write the plot; by default OUT-DIR/sensitivity.svg, if matplotlib is installed.",
+)
 @inference_options
 @model_options
 @click.argument("model")
 @click.argument("calibration", metavar="CALIBRATION-RSPECIFIER")
 @click.argument("held_out", metavar="HELD-OUT-RSPECIFIER")
-@click.argument("out_dir")
+@click.argument("out_dir", metavar="OUT-DIR")
 def command(
     quantization: QuantizationArguments,
     scoring: ScoringArguments,
@@ -43,7 +47,7 @@ def command(
     held_out: str,
     out_dir: str,
 ) -> None:
-    """Quantize each layer of MODEL alone, and leave each in float alone, and measure what it costs.
+    """Measure what each layer of MODEL costs: quantized alone, and left in float alone.
 
     Measured are the divergence of the distributions over pdfs from the float model's and, with --graph-dir and
     --data-dir, the word error rate, on HELD-OUT-RSPECIFIER: development data, never test data. OUT-DIR gets

@@ -28,12 +28,14 @@ _log = logging.getLogger(__name__)
 @click.option(
     "--frame-subsampling-factor",
     type=click.IntRange(1, LARGEST_FACTOR),
-    help="By default what the model's folder says.",
+    help="By default, what the model's folder says.",
 )
-@click.option("--num-threads", type=int, default=0, help="CPU threads; 0 for torch's own choice.")
+@click.option(
+    "--num-threads", type=int, default=0, show_default=True, help="Number of CPU threads; 0: as torch chooses."
+)
 @click.argument("model")
 @click.argument("egs", metavar="EGS-DIR")
-@click.argument("out_dir")
+@click.argument("out_dir", metavar="OUT-DIR")
 @placed
 def command(
     training: TrainingArguments,
@@ -47,8 +49,8 @@ def command(
 ) -> None:
     """Fine-tune MODEL with LF-MMI on the examples in EGS-DIR, and write OUT-DIR/final.mdl.
 
-    Statistics of normalization stay as they are. A run that was killed goes on when it is called again. OUT-DIR gets
-    progress.json and objective.png, too. Started by torchrun, several processes share each minibatch.
+    The statistics of batch normalization are not changed. A run that was interrupted continues when the command is
+    repeated. Also writes progress.json and objective.png. Under torchrun, several processes share each minibatch.
 
     e.g.: kaldi-quant train --lr-initial=1e-5 --lr-final=5e-6 exp/chain/tdnn1a_sp/final.mdl exp/chain/egs exp/tuned
     """

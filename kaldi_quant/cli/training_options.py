@@ -27,29 +27,37 @@ _OPTIONS = (
     click.option(
         "--den-fst",
         metavar="FST",
-        help="The denominator; by default den.fst beside MODEL, or of chain2 in EGS-DIR/misc.",
+        help="The denominator graph; by default, den.fst in the folder of MODEL, or for chain2 in EGS-DIR/misc.",
     ),
-    click.option("--num-epochs", type=int, default=3, show_default=True, help="Passes over all examples."),
-    click.option("--minibatch-size", default="64", show_default=True, help="As nnet3-chain-merge-egs takes it."),
-    click.option("--lr-initial", type=float, default=1e-4, show_default=True, help="Learning rate at the beginning."),
-    click.option("--lr-final", type=float, default=1e-5, show_default=True, help="Learning rate at the end."),
+    click.option(
+        "--num-epochs", type=int, default=3, show_default=True, help="Number of passes over the training data."
+    ),
+    click.option(
+        "--minibatch-size", default="64", show_default=True, help="Minibatch size, as for nnet3-chain-merge-egs."
+    ),
+    click.option("--lr-initial", type=float, default=1e-4, show_default=True, help="Initial learning rate."),
+    click.option("--lr-final", type=float, default=1e-5, show_default=True, help="Final learning rate."),
     click.option(
         "--optimizer",
         type=click.Choice(["adam", "sgd"]),
         default="adam",
         show_default=True,
-        help="sgd: learning rates as Kaldi's, for gradients summed over a minibatch.",
+        help="With sgd, learning rates are like Kaldi's: for gradients summed over the minibatch.",
     ),
-    click.option("--momentum", type=float, default=0.0, show_default=True, help="Of sgd."),
+    click.option("--momentum", type=float, default=0.0, show_default=True, help="Momentum of sgd."),
     click.option(
-        "--clip-norm", type=float, default=5.0, show_default=True, help="Largest norm of the gradient; 0: any."
+        "--clip-norm",
+        type=float,
+        default=5.0,
+        show_default=True,
+        help="Clip the norm of the gradient to this; 0: no clipping.",
     ),
     click.option(
         "--max-param-change",
         type=float,
         default=2.0,
         show_default=True,
-        help="Of 'train': the largest norm of a step; components have their own max-change; 0 for neither.",
+        help="For 'train': limit on the norm of each update, besides the max-change of each component; 0: neither.",
     ),
     click.option(
         "--warm-up",
@@ -57,20 +65,40 @@ _OPTIONS = (
         default=0,
         show_default=True,
         metavar="STEPS",
-        help="Over so many steps at the beginning the learning rate grows, in proportion to them.",
+        help="Increase the learning rate linearly over this many steps at the beginning.",
     ),
-    click.option("--average-last", type=int, default=4, show_default=True, help="Average so many last iterations."),
-    click.option("--leaky-hmm-coefficient", type=float, default=0.1, show_default=True, help="Of the denominator."),
     click.option(
-        "--xent-regularize", type=float, default=0.1, show_default=True, help="Of 'train': weight of output-xent."
+        "--average-last",
+        type=int,
+        default=4,
+        show_default=True,
+        help="Average the models of this many last iterations.",
     ),
-    click.option("--l2-regularize", type=float, default=0.0, show_default=True, help="Penalty on the squared output."),
-    click.option("--out-of-range-regularize", type=float, default=0.01, show_default=True, help="Beyond ±30."),
+    click.option(
+        "--leaky-hmm-coefficient",
+        type=float,
+        default=0.1,
+        show_default=True,
+        help="Leaky-HMM coefficient of the denominator.",
+    ),
+    click.option(
+        "--xent-regularize",
+        type=float,
+        default=0.1,
+        show_default=True,
+        help="For 'train': weight of the cross-entropy output, output-xent.",
+    ),
+    click.option(
+        "--l2-regularize", type=float, default=0.0, show_default=True, help="Penalty on the squares of the outputs."
+    ),
+    click.option(
+        "--out-of-range-regularize", type=float, default=0.01, show_default=True, help="Penalty on outputs beyond ±30."
+    ),
     kaldi_bool_option(
-        "--apply-deriv-weights", default=True, help="Heed the weights that examples have for frames' derivatives."
+        "--apply-deriv-weights", default=True, help="Weight the derivatives of each frame as the examples say."
     ),
     click.option(
-        "--srand", type=click.IntRange(min=0), default=0, show_default=True, help="Decides all that is random."
+        "--srand", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all random numbers."
     ),
     click.option(
         "--vtlp",
@@ -78,7 +106,7 @@ _OPTIONS = (
         default=0.0,
         show_default=True,
         metavar="SHARE",
-        help="Other speakers: frequencies are stretched at random by up to so much, such as 0.1.",
+        help="Vocal tract length perturbation: stretch frequencies at random by up to this share, such as 0.1.",
     ),
     click.option(
         "--filter-augment",
@@ -86,19 +114,25 @@ _OPTIONS = (
         default=0.0,
         show_default=True,
         metavar="DB",
-        help="Other channels: frequencies are amplified at random by up to so many decibels, such as 4.",
+        help="Random channels: amplify or attenuate frequency bands by up to this many decibels, such as 4.",
     ),
-    click.option("--mfcc-config", metavar="FILE", help="How the features were made, for these two."),
-    click.option("--device", default="cpu", show_default=True, metavar="cpu|cuda", help="What computes."),
-    kaldi_bool_option("--bf16", default=False, help="Compute the trained network's products in bfloat16."),
+    click.option(
+        "--mfcc-config", metavar="FILE", help="The mfcc.conf of the features, needed by --vtlp and --filter-augment."
+    ),
+    click.option("--device", default="cpu", show_default=True, metavar="cpu|cuda", help="Where to train."),
+    kaldi_bool_option("--bf16", default=False, help="Compute the matrix products of the network in bfloat16."),
     click.option(
         "--num-jobs",
         type=int,
         default=1,
         show_default=True,
-        help="Train on so many archives at a time and average the models, as Kaldi does.",
+        help="Train on this many archives in parallel and average the models, as Kaldi does.",
     ),
-    click.option("--cmd", metavar="COMMAND", help="Runs these jobs: run.pl, queue.pl with options; by default here."),
+    click.option(
+        "--cmd",
+        metavar="COMMAND",
+        help="What runs these jobs, such as run.pl or queue.pl with options; by default, they run on this machine.",
+    ),
 )
 
 
@@ -163,7 +197,7 @@ class TrainingArguments:
         if not self.vtlp and not self.filter_augment:
             return None
         if self.mfcc_config is None:
-            raise UsageError("--vtlp and --filter-augment change cepstra: give --mfcc-config, such as mfcc_hires.conf")
+            raise UsageError("--vtlp and --filter-augment need --mfcc-config, such as conf/mfcc_hires.conf")
         from kaldi_quant.kaldi.mfcc_options import read_mfcc_config
         from kaldi_quant.train.sources.augmentation import AugmentationOptions
 

@@ -58,6 +58,7 @@ ERRORS: dict[str, BaseException] = {
     ("arguments", "expected"),
     [
         (["a", "b"], (True, 3, ("a", "b"))),
+        (["a//b/", "x=c//", "ark:d//e.ark", "cat f//g |"], (True, 3, ("a/b", "x=c", "ark:d/e.ark", "cat f//g |"))),
         (["--binary", "a", "b"], (True, 3, ("a", "b"))),
         (["--binary=false", "a"], (False, 3, ("a",))),
         (["--binary", "false", "a"], (False, 3, ("a",))),

@@ -171,7 +171,7 @@ def test_words_are_scored_as_score_does(model: str, tables: list[str], tmp_path:
         (["--budget", "1 %WER"], "a budget of 1 %WER needs --graph-dir and --data-dir"),
         (["--budget", "3 bits", "--refine", "-1"], "--refine and --front cannot be negative"),
         (["--budget", "3 bits", "--front", "1"], "--front 1 is no front: give two points or more"),
-        (["--budget", "3 bits", "--graph-dir", "graph"], "--graph-dir and --data-dir belong together"),
+        (["--budget", "3 bits", "--graph-dir", "graph"], "give both --graph-dir and --data-dir"),
         (["--budget", "1 %WER", "--refine", "2"], "--refine is of no use with a budget of 1 %WER"),
         (
             ["--budget", "3 bits", "--graph-dir", "none", "--data-dir", "none", "--nj", "0"],

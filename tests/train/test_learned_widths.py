@@ -349,13 +349,13 @@ def test_the_verb_learns_widths_and_goes_on_with_them(
     assert json.loads((out / "learned_widths.json").read_text()) == record
     capsys.readouterr()
     for options, message in (
-        ([*learning, "--bits=4"], "--bits 4 and --learn-widths exclude each other"),
+        ([*learning, "--bits=4"], "--bits 4 cannot be combined with --learn-widths"),
         ([*learning, "--preset=torch-static"], "PyTorch's own quantization knows 8 bits alone"),
         (["--learn-widths=3"], "the budget '3' is none"),
         (["--learn-widths=300 kB"], "the budget '300 kB' cannot be learned under"),
         ([*learning, "--width-epochs=0"], "--width-epochs 0: expected 1 or more"),
         ([*learning, "--num-epochs=-1"], "--num-epochs -1: expected 0 or more"),
-        (["--widths=2,3"], "--widths 2,3 is for widths that are learned: give --learn-widths, too"),
+        (["--widths=2,3"], "--widths 2,3 has an effect only with --learn-widths"),
     ):
         assert run([*command, *options, *places[:2], str(tmp_path / "other")]) != 0
         assert message in capsys.readouterr().err.strip().splitlines()[-1], options

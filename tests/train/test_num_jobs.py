@@ -222,7 +222,7 @@ def test_what_cannot_be(example: Path, egs: Path, tmp_path: Path, capsys: pytest
     assert capsys.readouterr().err.startswith("kaldi-quant qat: --num-jobs: ")
     model = str(example / "exp/chain/tdnn1a_sp/final.mdl")
     assert cli.run(["train", "--vtlp=0.1", model, str(egs), str(tmp_path / "out")]) == 1
-    assert capsys.readouterr().err.startswith("kaldi-quant train: --vtlp and --filter-augment change cepstra: give ")
+    assert capsys.readouterr().err.startswith("kaldi-quant train: --vtlp and --filter-augment need --mfcc-config")
 
 
 def test_the_verb_runs_jobs_as_processes(

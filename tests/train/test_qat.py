@@ -216,12 +216,12 @@ def test_the_verb_makes_an_integer_model(example: Path, tmp_path: Path, capsys: 
     assert artefact.record["training"]["teaching"]["distillation"] == 1
     capsys.readouterr()
     for options, message in (
-        (["--distillation=0.5"], "--distillation 0.5: without --egs-dir there is nothing else to train on"),
+        (["--distillation=0.5"], "--distillation 0.5: without --egs-dir, distillation is all there is to train on"),
         (["--method=sgd"], "--method 'sgd' is none of lsq, fixed"),
         (["--teacher=none.mdl"], "none.mdl"),
-        (["--egs-dir=none"], "--held-out: examples have held-out ones of their own"),
+        (["--egs-dir=none"], "--held-out has no effect with --egs-dir"),
         (["--egs-dir=none", "--held-out="], "none has no examples"),
-        (["--egs-dir=none", "--held-out=", "--distillation=0", "--teacher=a.mdl"], "--teacher a.mdl: with --distil"),
+        (["--egs-dir=none", "--held-out=", "--distillation=0", "--teacher=a.mdl"], "--teacher a.mdl: it has no effect with --distil"),
         (["--minibatch-size=1:64"], "--minibatch-size 1:64: expected one number"),
         (["--temperature=0"], "--temperature 0"),
         (["--warm-up=-1"], "--warm-up -1: expected a number of steps"),
@@ -235,7 +235,7 @@ def test_the_verb_makes_an_integer_model(example: Path, tmp_path: Path, capsys: 
 def test_utterances_are_not_compared_within_shares_of_a_minibatch() -> None:
     arguments = QatArguments(None, 1.0, 2.0, 0.0, None, None, "lsq", 0.8)
     _check(arguments, None, Place())
-    with pytest.raises(UsageError, match=r"^--hard-weight compares the utterances of a whole minibatch"):
+    with pytest.raises(UsageError, match=r"^--hard-weight needs a whole minibatch in one process"):
         _check(arguments, None, Place(group=Group(1, 2)))
 
 

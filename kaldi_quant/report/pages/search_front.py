@@ -40,10 +40,12 @@ def front_plot(search: SearchResult, prefix: str) -> Plot:
     def draw(paper: Paper) -> Figure:
         figure, axes = paper.axes(3.8, legend=4)
         size_axis(axes, [point.bytes / divisor for point in shown])
-        axes.plot(
-            [point.bytes / divisor for point in search.front], [point.divergence for point in search.front],
-            "o-", color=COLOURS[0], ms=3.5, lw=1.4, drawstyle="steps-post", label="the front, as predicted",
-        )  # fmt: skip
+        # A single point is no front: it is what was chosen.
+        if len(search.front) > 1:
+            axes.plot(
+                [point.bytes / divisor for point in search.front], [point.divergence for point in search.front],
+                "o-", color=COLOURS[0], ms=3.5, lw=1.4, drawstyle="steps-post", label="the front, as predicted",
+            )  # fmt: skip
         if others:
             axes.plot(
                 [model.bytes / divisor for model in others], [model.divergence for model in others],
