@@ -255,7 +255,7 @@ def test_a_half_made_stage_of_others_is_refused(recipe: Path, capsys: pytest.Cap
     assert f"{_LATTICES}/lat.1.gz is kept" in capsys.readouterr().err and names() == []
 
 
-@pytest.mark.parametrize("fault", ["archives", "empty", "leftover", "log", None])
+@pytest.mark.parametrize("fault", ["archives", "empty", "leftover", "log", "pipe", None])
 def test_examples_of_others(fault: str | None, recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     egs = Path("exp/egs")
     (egs / "info").mkdir(parents=True)
@@ -267,6 +267,9 @@ def test_examples_of_others(fault: str | None, recipe: Path, capsys: pytest.Capt
         (egs / "cegs_orig.1.1.ark").write_text("x")
     if fault == "log":
         (egs / "log/shuffle.1.log").write_text("# Ended (code 1) at Sat Nov 28 08:47:45 UTC 2026\n")
+    if fault == "pipe":
+        ended = "# Ended (code 0) at Sat Nov 28 08:47:45 UTC 2026\n"
+        (egs / "log/shuffle.1.log").write_text(f"ERROR (nnet3-chain-normalize-egs[5.5]:main()) No space\n{ended}")
     before = content(egs)
     run("--egs-dir", egs, stages=(4, 4), expected=1 if fault else 0)
     assert content(egs) == before and names() == []
@@ -275,6 +278,7 @@ def test_examples_of_others(fault: str | None, recipe: Path, capsys: pytest.Capt
         "empty": "cegs.1.ark is empty",
         "leftover": "cegs_orig.1.1.ark is left: get_egs.sh has not ended",
         "log": "log/shuffle.1.log says that its job failed",
+        "pipe": "log/shuffle.1.log says ERROR (nnet3-chain-normalize-egs[5.5]:main()) No space",
         None: f"{egs}/cegs.1.ark is kept",
     }
     assert sentences[fault] in capsys.readouterr().err
@@ -337,7 +341,7 @@ def test_an_error_tells_what_the_logs_say(recipe: Path, capsys: pytest.CaptureFi
     Path("steps/nnet3/chain/get_egs.sh").write_text(script)
     run(expected=1)
     said = capsys.readouterr().err.splitlines()[-1]
-    assert "steps/nnet3/chain/get_egs.sh ended with status 1: first / second / run.pl: 1 / 2 failed" in said
+    assert "steps/nnet3/chain/get_egs.sh ended with status 1: second / run.pl: 1 / 2 failed" in said
     assert f"exp/log/get_egs.2.log: {error}; see exp/chain/m_tuned/log/get_egs.log" in said
     log = (_OUT / "log/get_egs.log").read_text().splitlines()
     assert log[0].startswith("# steps/nnet3/chain/get_egs.sh --cmd run.pl ") and log[1].startswith("# Started at ")

@@ -10,7 +10,7 @@ from pathlib import Path
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.cli.recipes.end_markers import EndMarker
 from kaldi_quant.errors import DataError, KaldiQuantError, UsageError
-from kaldi_quant.job_log import ended_well, has_ended
+from kaldi_quant.job_log import ERROR, ended_well, has_ended
 from kaldi_quant.kaldi.egs_folder import EgsFolder, EgsInfo
 from kaldi_quant.kaldi.fst import read_fst
 from kaldi_quant.kaldi.transition_model import TransitionModel, read_transition_model
@@ -210,10 +210,16 @@ def fault_of_archives(folder: Path, name: str, log: str) -> str | None:
 
 
 def fault_of_log(path: Path) -> str | None:
-    """What a job's log says went wrong; None where all is well, or where there is no log."""
-    if not path.is_file() or ended_well(path):
+    """What a job's log says went wrong; None where all is well, or where there is no log.
+
+    The first program of a pipe may fail, and the job ends with code 0 all the same.
+    """
+    if not path.is_file():
         return None
-    return f"{path} says that its job {'failed' if has_ended(path) else 'has not ended'}"
+    if not ended_well(path):
+        return f"{path} says that its job {'failed' if has_ended(path) else 'has not ended'}"
+    errors = [line for line in path.read_text("utf-8", "replace").splitlines() if line.startswith(ERROR)]
+    return f"{path} says {errors[0]}" if errors else None
 
 
 def fault_of_examples(folder: Path) -> str | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kaldi_quant.errors import KaldiQuantError, UsageError
-from kaldi_quant.job_log import command_line, ended_well, first_lines, last_lines, tail
+from kaldi_quant.job_log import ERROR, command_line, ended_well, first_lines, last_lines, tail
 from kaldi_quant.processes import describe_status, run_group
 
 _log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ STAGES = ("lang", "lattices", "tree", "denominator", "egs", "initial model", "tr
 #: The project's folder, where the shell recipes lie.
 ROOT = Path(__file__).resolve().parents[3]
 
-_LAST_LINES = 3
+_LAST_LINES = 2
 _NAMED_LOG = re.compile(r"log is in (\S+)")
 
 
@@ -125,7 +125,7 @@ def reason_of_failure(log: Path) -> str:
     failed = next((path for path in logs if path.is_file() and not ended_well(path)), None)
     if failed is None:
         return said
-    lines = [line for line in failed.read_text("utf-8", "replace").splitlines() if line.startswith("ERROR (")]
+    lines = [line for line in failed.read_text("utf-8", "replace").splitlines() if line.startswith(ERROR)]
     return f"{said} / {failed}: {lines[-1] if lines else tail(failed)}"
 
 
