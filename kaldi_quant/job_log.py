@@ -13,6 +13,8 @@ from pathlib import Path
 
 # What shells take as operators in the commands of Kaldi's recipes.
 OPERATORS = ("|", ">", "&&")
+# What the line of a Kaldi program that fails begins with.
+ERROR = "ERROR ("
 # run.pl and slurm.pl end a log in the first way, queue.pl in the second.
 _ENDED = re.compile(rb"^# (?:Ended \(code (\d+)(?:; signal \d+)?\)|Finished at .* with status (\d+))", re.MULTILINE)
 _ENDED_WELL = re.compile(rb"^# (?:Ended \(code 0\)|Finished at .* with status 0\s*$)", re.MULTILINE)

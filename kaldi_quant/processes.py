@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 # What a group has to clear away after SIGTERM, before SIGKILL. Longer than its own groups have: see end_group.
 _GRACE_SECONDS = 10.0
 _POLL_SECONDS = 0.02
@@ -32,11 +32,19 @@ class TerminatedError(BaseException):
         self.status = 128 + number
 
 
+class _Waiting:
+    """Signals that have come while something was begun that must be known before it can be cleared away."""
+
+    depth = 0
+    came: list[int] = []  # noqa: RUF012 - one for the process, as its signals are
+
+
 @contextmanager
 def signals_raise() -> Iterator[None]:
     """While it is open, SIGTERM and SIGHUP raise TerminatedError, once: clearing up is not disturbed by a second one.
 
-    A signal that is ignored, as SIGHUP by nohup, stays so. Does nothing in other threads, which get no signals.
+    SIGINT raises KeyboardInterrupt as ever. A signal that is ignored, as SIGHUP by nohup, stays so. Does nothing in
+    other threads than the main one, which get no signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -45,6 +53,11 @@ def signals_raise() -> Iterator[None]:
     taken = [number for number, handler in before.items() if handler != signal.SIG_IGN]
 
     def end(number: int, frame: FrameType | None) -> None:
+        if _Waiting.depth:
+            _Waiting.came.append(number)
+            return
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
         for other in taken:
             signal.signal(other, signal.SIG_IGN)
         raise TerminatedError(number)
@@ -56,6 +69,23 @@ def signals_raise() -> Iterator[None]:
     finally:
         for number in taken:
             signal.signal(number, before[number])
+
+
+@contextmanager
+def signals_wait() -> Iterator[None]:
+    """Around the start of what has to be ended with this process: a signal that comes meanwhile raises at the end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _Waiting.depth += 1
+    try:
+        yield
+    finally:
+        _Waiting.depth -= 1
+        if not _Waiting.depth:
+            came, _Waiting.came = _Waiting.came, []
+            for number in came:
+                signal.raise_signal(number)
 
 
 def start_group(
@@ -86,11 +116,13 @@ def run_group(command: Sequence[str], output: IO[Any] | None = None) -> int:
     Returns:
         the status: 0, what the command says, or a signal's number below 0.
     """
-    process = start_group(command, output)
+    process = None
     try:
+        with signals_wait():
+            process = start_group(command, output)
         return process.wait()
     finally:
-        if process.returncode != 0:
+        if process is not None and process.returncode != 0:
             end_group(process)
 
 
@@ -101,9 +133,13 @@ def end_group(process: subprocess.Popen[bytes], seconds: float = _GRACE_SECONDS)
         process: as ``start_group`` has started it.
         seconds: how long its members have; whoever ends groups of groups gives the inner ones less.
     """
-    _signal(process.pid, signal.SIGTERM)
     end = time.monotonic() + seconds
-    while _is_alive(process) and time.monotonic() < end:
+    again = 0.0
+    while _is_alive(process) and (now := time.monotonic()) < end:
+        # More than once: a shell that is just starting a program may lose a signal.
+        if now >= again:
+            _signal(process.pid, signal.SIGTERM)
+            again = now + 1
         time.sleep(_POLL_SECONDS)
     _signal(process.pid, signal.SIGKILL)
     process.wait()

@@ -12,7 +12,7 @@ import pytest
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.job_log import ended_well, first_lines, has_ended, last_lines
-from kaldi_quant.processes import TerminatedError, describe_status, run_group, signals_raise
+from kaldi_quant.processes import TerminatedError, describe_status, run_group, signals_raise, signals_wait
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -41,6 +41,20 @@ def test_a_second_signal_does_not_disturb(tmp_path: Path) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
             cleared.append(True)
     assert cleared == [True]
+
+
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGTERM, TerminatedError), (signal.SIGINT, KeyboardInterrupt)])
+def test_signals_wait_until_what_was_started_is_known(number: signal.Signals, error: type[BaseException]) -> None:
+    done = []
+    with pytest.raises(error), signals_raise():
+        with signals_wait():
+            os.kill(os.getpid(), number)
+            done.append("started")
+        done.append("not reached")
+    assert done == ["started"]
+    with signals_wait():
+        done.append("again")
+    assert done == ["started", "again"]
 
 
 def test_other_threads_get_no_signals() -> None:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -23,6 +24,9 @@ from kaldi_quant.kaldi.lattice_archive import read_lattices
 from kaldi_quant.progress import progress
 
 _PACKAGES = {"kaldi_decoder": "kaldi-decoder", "kaldifst": "kaldifst"}
+
+
+_log = logging.getLogger(__name__)
 
 
 class EmbeddedBackend(Backend):

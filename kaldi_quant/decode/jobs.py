@@ -16,7 +16,7 @@ from pathlib import Path
 
 from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.job_log import OPERATORS, command_line, ended_well, first_lines, last_lines
-from kaldi_quant.processes import describe_status, end_group, start_group
+from kaldi_quant.processes import describe_status, end_group, signals_wait, start_group
 
 # What run.pl and its like can carry: they put words without spaces into a shell command as they are, others in quotes.
 _CARRIED = re.compile(r"[\w\s@%+=:,./|<>&-]*", re.ASCII)
@@ -89,7 +89,8 @@ def _run_here(array: JobArray, poll: Callable[[], None]) -> list[JobFailure]:
         while waiting or running:
             while waiting and len(running) < (os.cpu_count() or 1):
                 number = waiting.pop(0)
-                running[number] = _start(array, number)
+                with signals_wait():
+                    running[number] = _start(array, number)
             for number, job in list(running.items()):
                 if (status := job.process.poll()) is not None:
                     del running[number]
@@ -149,13 +150,15 @@ def _run_with(cmd: str, array: JobArray, poll: Callable[[], None]) -> list[JobFa
     failures = []
     for first, last in spans:
         command = [find_program(program), *options, f"{array.variable}={first}:{last}", array.log, *words]
-        process = start_group(command, subprocess.DEVNULL)
+        process = None
         try:
+            with signals_wait():
+                process = start_group(command, subprocess.DEVNULL)
             while process.poll() is None:
                 poll()
                 time.sleep(_POLL_SECONDS)
         finally:
-            if process.poll() is None:
+            if process is not None and process.poll() is None:
                 end_group(process, _GRACE_SECONDS)
         poll()
         if process.returncode:

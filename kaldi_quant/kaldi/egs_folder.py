@@ -117,11 +117,15 @@ class EgsFolder:
     info: EgsInfo
 
     @classmethod
-    def find(cls, folder: str | Path) -> EgsFolder:
+    def find(cls, folder: str | Path, quiet: bool = False) -> EgsFolder:
         """Looks for examples and diagnostics by Kaldi's names, and whether all are there.
 
         ``cegs.N.ark``, ``valid_diagnostic.cegs``, ``train_diagnostic.cegs``, ``combine.cegs``; of chain2:
         ``train.N.scp``, ``heldout_subset.scp``, ``train_subset.scp``.
+
+        Args:
+            folder: of the examples.
+            quiet: without warnings, where they are not read yet.
 
         Raises:
             UsageError: there are no examples, or some of those that are announced are missing or empty.
@@ -131,9 +135,12 @@ class EgsFolder:
         info = EgsInfo.read(folder)
         names = _OF_CHAIN2 if info.languages else _OF_CHAIN
         numbered = names.numbered(folder)
-        archives = _all_of(folder, names, numbered, info)
+        archives, beyond = _all_of(folder, names, numbered, info)
+        if beyond and not quiet:
+            _log.warning("%s: %s are more than %s announces, and left out", folder, ", ".join(beyond), names.announced)
         if not numbered and not info.languages and _has_content(folder / _TRAINING):
-            _log.warning("%s has no cegs.*.ark: the examples in %s are trained on instead", folder, _TRAINING)
+            if not quiet:
+                _log.warning("%s has no cegs.*.ark: the examples in %s are trained on instead", folder, _TRAINING)
             archives = [folder / _TRAINING]
         elif not archives:
             raise UsageError(f"{folder} has no examples, {names.example} and so on, as {names.script} makes them")
@@ -193,10 +200,10 @@ _OF_CHAIN2 = _Names(
 )
 
 
-def _all_of(folder: Path, names: _Names, numbered: dict[int, Path], info: EgsInfo) -> list[Path]:
-    """The archives from 1 up to the last that is announced, or that is there."""
+def _all_of(folder: Path, names: _Names, numbered: dict[int, Path], info: EgsInfo) -> tuple[list[Path], list[str]]:
+    """The archives from 1 up to the last that is announced, or that is there, and the names of those beyond."""
     if not numbered:
-        return []
+        return [], []
     last = info.archives if info.archives is not None else max(numbered)
     missing = [names.name(number) for number in range(1, last + 1) if number not in numbered]
     if missing:
@@ -207,9 +214,7 @@ def _all_of(folder: Path, names: _Names, numbered: dict[int, Path], info: EgsInf
             f"{names.script} makes them"
         )
     beyond = [numbered[number].name for number in sorted(numbered) if number > last or number < 1]
-    if beyond:
-        _log.warning("%s: %s are more than %s announces, and left out", folder, ", ".join(beyond), names.announced)
-    return [numbered[number] for number in range(1, last + 1)]
+    return [numbered[number] for number in range(1, last + 1)], beyond
 
 
 def has_examples(folder: Path) -> bool:

@@ -40,7 +40,7 @@ def folders(example: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 
 def test_the_same_examples_make_the_same_model(example: Path, folders: tuple[Path, Path], tmp_path: Path) -> None:
     model = example / "exp/chain/tdnn1a_sp/final.mdl"
-    options = ["--num-epochs", "1", "--minibatch-size", "4", "--frame-subsampling-factor", "3"]
+    options = ["--num-epochs", "1", "--minibatch-size", "2", "--frame-subsampling-factor", "3"]
     den = ["--den-fst", str(example / "exp/chain/tdnn1a_sp/den.fst")]
     assert cli.run(["train", *options, *den, str(model), str(folders[0]), str(tmp_path / "chain")]) == 0
     # The denominator is that of the examples: none lies beside this model.

@@ -1,6 +1,7 @@
 """Stages 0 to 4, which Kaldi's own scripts do: from a GMM system to chain examples.
 
-What is there already is kept. Source of the commands: ``run_chain_common.sh`` of Kaldi's recipes, and
+What is complete is kept, whoever made it. Nothing is overwritten that these stages have not made themselves.
+Source of the commands: ``run_chain_common.sh`` of Kaldi's recipes, and
 ``steps/libs/nnet3/train/chain_objf/acoustic_model.py``.
 """
 
@@ -10,48 +11,84 @@ import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from kaldi_quant.cli.recipes.stages import Stages, kaldi_root, run
-from kaldi_quant.errors import DataError, UsageError
-from kaldi_quant.kaldi.model import read_model
+from kaldi_quant.cli.recipes.egs_options import EgsScriptOptions
+from kaldi_quant.cli.recipes.end_markers import EndMarker, Facts, contents, sizes
+from kaldi_quant.cli.recipes.kaldi_folders import (
+    KaldiFolders,
+    copy,
+    fault_of_archives,
+    fault_of_examples,
+    first_line,
+    number_of_jobs,
+)
+from kaldi_quant.cli.recipes.stages import CommandError, Stages, kaldi_root, run
+from kaldi_quant.errors import UsageError
 
 # As in Kaldi's recipes for chain models.
 _CONTEXT = "--context-width=2 --central-position=1"
-_FRAMES_PER_EG = "150,110,100"
 _LM_OPTIONS = "--num-extra-lm-states=2000"
-_CMVN_OPTIONS = "--norm-means=false --norm-vars=false"
 
 
 @dataclass(frozen=True)
-class KaldiFolders:
-    """Folders of a Kaldi recipe, from its root.
+class _Stage:
+    """A stage and what it makes.
 
     Args:
-        model: of the trained model: its tree, transition model and denominator are used where it has them.
-        lang: of the GMM system.
-        lang_chain: with the topology of chain models.
-        gmm: the GMM system.
-        alignments: of the training data by the GMM system.
-        lattices: of the training data by the GMM system.
-        tree: of the chain model.
-        train_data: features of the chain model.
-        lores_data: features of the GMM system.
-        ivectors: of the training data; empty for models without them.
-        egs: the examples.
+        number: of the stage.
+        product: the file that is named in messages.
+        spared: why it need not run; None where it may have to.
+        there: whether something stands where it would write.
+        fault: what is wrong with what is there; None where it is complete.
+        option: that names another folder; None in the result's folder, where what does not fit is made again.
+        facts: what the result depends on.
+        make: does the work.
+        prepare: brings what it needs into the result's folder.
     """
 
-    model: Path
-    lang: Path
-    lang_chain: Path
-    gmm: Path
-    alignments: Path
-    lattices: Path
-    tree: Path
-    train_data: Path
-    lores_data: Path
-    ivectors: str
-    egs: Path
+    number: int
+    product: Path
+    spared: str | None
+    there: bool
+    fault: Callable[[], str | None]
+    option: str | None
+    facts: Callable[[], Facts]
+    make: Callable[[], None]
+    prepare: Callable[[], None] = lambda: None
+
+    @property
+    def marker(self) -> EndMarker:
+        """Says that the stage has ended."""
+        return EndMarker.of(self.product.parent, self.number)
+
+    def reason(self) -> str | None:
+        """Why it has to run; None where what is there is kept.
+
+        Raises:
+            UsageError: what is there cannot be used, and is not to be overwritten.
+        """
+        if not self.marker.exists():
+            if not self.there:
+                return f"making {self.product}"
+            if fault := self.fault():
+                raise UsageError(self._refusal(fault, "is not overwritten, as this recipe has not made it"))
+            return None
+        if self.marker.is_open():
+            return f"making {self.product} again, as the last run did not end it"
+        if changed := self.marker.changed(self.facts()):
+            others = ", ".join(changed)
+            if self.option is not None:
+                raise UsageError(self._refusal(f"{self.product} was made from other input: {others}", "is kept"))
+            return f"making {self.product} again: {others} changed"
+        fault = self.fault()
+        return f"making {self.product} again: {fault}" if fault else None
+
+    def _refusal(self, fault: str, what: str) -> str:
+        if self.option is None:
+            return f"{fault}; {self.product} {what}: remove it"
+        return f"{fault}; {self.product.parent} {what}: remove it, or give another one with {self.option}"
 
 
 @dataclass(frozen=True)
@@ -66,6 +103,7 @@ class KaldiStages:
         jobs: that run at once.
         cmd: runs them, such as run.pl.
         log: the folder of log files.
+        egs_opts: options for ``get_egs.sh``, which outrank those that are set here.
     """
 
     folders: KaldiFolders
@@ -75,103 +113,225 @@ class KaldiStages:
     jobs: int
     cmd: str
     log: Path
+    egs_opts: str = ""
 
     def run(self) -> None:
         """Makes what is missing.
 
         Raises:
-            UsageError: something is missing, and there is no Kaldi to make it.
+            UsageError: something is missing, and there is no Kaldi to make it; or what is there is another model's, or
+                is not complete and not to be overwritten.
             CommandError: a script of Kaldi's fails.
         """
-        have_egs = any(self.folders.egs.glob("cegs.*.ark"))
-        folders = self.folders
-        work: list[tuple[Path, bool, Callable[[], None]]] = [
-            (folders.lang_chain / "topo", have_egs, self._lang),
-            (folders.lattices / "lat.1.gz", have_egs, self._lattices),
-            (folders.model / "tree", False, self._tree),
-            (folders.model / "den.fst", False, self._denominator),
-            (folders.egs / "cegs.1.ark", have_egs, self._examples),
-        ]
-        for number, (product, spared, make) in enumerate(work):
-            if not self.stages.begins(number):
-                continue
-            if product.exists():
-                self.stages.say(number, f"{product} is kept")
-            elif spared:
-                self.stages.say(number, f"not needed, the examples in {folders.egs} are there")
-            elif kaldi_root() is None:
-                raise UsageError(
-                    f"stage {number} makes {product} with Kaldi's scripts: set KALDI_ROOT, or give what is there with "
-                    "--egs-dir and --kaldi-model-dir; run_tdnn_qat.py --distil needs no examples"
-                )
-            else:
-                self.stages.say(number, f"making {product}")
-                make()
+        if not any(self.stages.begins(number) for number in range(5)):
+            return
+        self.folders.check()
+        # Complete examples spare the stages before them.
+        examples = self._examples()
+        have = f"not needed, the examples in {self.folders.egs} are there" if examples.reason() is None else None
+        for stage in (self._lang(have), self._lattices(have), self._tree(have), self._denominator(have), examples):
+            if self.stages.begins(stage.number):
+                self._run(stage)
 
-    def _lang(self) -> None:
-        lang, chain = self.folders.lang, self.folders.lang_chain
-        lists = [_first_line(lang / "phones" / f"{name}.csl") for name in ("nonsilence", "silence")]
-        shutil.copytree(lang, chain, dirs_exist_ok=True)
-        # The last of the folder's files: a run that is killed here begins again.
-        topology = chain / "topo"
-        topology.unlink(missing_ok=True)
-        unfinished = chain / ".topo"
-        words = shlex.join(["steps/nnet3/chain/gen_topo.py", *lists])
-        run(["bash", "-c", f"{words} >{shlex.quote(str(unfinished))}"], self.log / "gen_topo.log")
-        unfinished.rename(topology)
+    def made(self) -> set[str]:
+        """The files in the result's folder that stage 3 has made, and that no others are to replace.
 
-    def _lattices(self) -> None:
+        Raises:
+            UsageError: it has not ended, or has made them for another model.
+        """
+        stage = self._denominator(None)
+        if not stage.marker.exists():
+            return set()
+        if stage.reason() is not None:
+            raise UsageError(f"{stage.product} is not complete, or is another model's: begin with --stage 3")
+        return {"den.fst", "normalization.fst", "0.trans_mdl"}
+
+    def _run(self, stage: _Stage) -> None:
+        reason = stage.spared or stage.reason()
+        if stage.spared or reason is None:
+            self.stages.say(stage.number, stage.spared or f"{stage.product} is kept")
+        elif kaldi_root() is None:
+            raise UsageError(
+                f"stage {stage.number} makes {stage.product} with Kaldi's scripts: set KALDI_ROOT, or give what is "
+                "there with --egs-dir and --kaldi-model-dir; run_tdnn_qat.py --distil needs no examples"
+            )
+        else:
+            self.stages.say(stage.number, reason)
+            stage.prepare()
+            with stage.marker.around(stage.facts()):
+                stage.make()
+                if fault := stage.fault():
+                    raise CommandError(f"stage {stage.number} ended without an error, and {fault}")
+        if stage.number == 2 and self.folders.tree_file() is not None:
+            self._take_tree()
+
+    def _lang(self, have_egs: str | None) -> _Stage:
         folders = self.folders
-        options = ["--nj", str(self.jobs), "--cmd", self.cmd]
-        run(
-            ["steps/align_fmllr_lats.sh", *options, folders.lores_data, folders.lang, folders.gmm, folders.lattices],
-            self.log / "align_lats.log",
+        topology = folders.lang_chain / "topo"
+        tree = folders.tree_file()
+        return _Stage(
+            0,
+            topology,
+            have_egs or (f"not needed, the tree {tree} is there" if tree else None),
+            _is_filled(folders.lang_chain),
+            lambda: None if _has_content(topology) else f"{topology} is missing or empty",
+            "--lang-chain",
+            lambda: contents(folders.lang / "phones.txt", folders.lang / "L.fst", *self._phone_lists()),
+            self._make_lang,
         )
 
-    def _tree(self) -> None:
+    def _phone_lists(self) -> list[Path]:
+        return [self.folders.lang / "phones" / f"{name}.csl" for name in ("nonsilence", "silence")]
+
+    def _make_lang(self) -> None:
+        lists = [first_line(path) for path in self._phone_lists()]
+        chain = self.folders.lang_chain
+        shutil.copytree(self.folders.lang, chain, dirs_exist_ok=True)
+        topology = shlex.quote(str(chain / "topo"))
+        script = "steps/nnet3/chain/gen_topo.py"
+        run(["bash", "-c", f"{shlex.join([script, *lists])} >{topology}"], self.log / "gen_topo.log", script)
+
+    def _lattices(self, have_egs: str | None) -> _Stage:
+        folders = self.folders
+        lang = [folders.lang / name for name in ("phones.txt", "L.fst", "words.txt")]
+        data = [folders.lores_data / name for name in ("feats.scp", "text")]
+        return _Stage(
+            1,
+            folders.lattices / "lat.1.gz",
+            have_egs,
+            _is_filled(folders.lattices),
+            partial(fault_of_archives, folders.lattices, "lat", "generate_lattices"),
+            "--lat-dir",
+            lambda: contents(*data, *lang, folders.gmm / "final.mdl"),
+            self._make_lattices,
+        )
+
+    def _make_lattices(self) -> None:
+        folders = self.folders
+        options = ["--nj", str(self.jobs), "--cmd", self.cmd]
+        places = [folders.lores_data, folders.lang, folders.gmm, folders.lattices]
+        run(["steps/align_fmllr_lats.sh", *options, *places], self.log / "align_lats.log")
+
+    def _tree(self, have_egs: str | None) -> _Stage:
+        folders = self.folders
+        spared = have_egs if folders.denominator(needs_normalization=False) else None
+        tree = folders.tree_file()
+        options = f"{self.leaves} leaves, {_CONTEXT}, frame-subsampling factor {self.subsampling}"
+        inputs = [folders.lores_data / "feats.scp", folders.alignments / "final.mdl", folders.lang_chain / "topo"]
+        return _Stage(
+            2,
+            folders.tree / "tree",
+            spared if tree is None else f"{tree} is kept" if tree.parent != folders.tree else None,
+            _is_filled(folders.tree),
+            lambda: None if _has_content(folders.tree / "tree") else f"{folders.tree / 'tree'} is missing or empty",
+            "--tree-dir",
+            lambda: {"options": options, **contents(*inputs)},
+            self._make_tree,
+        )
+
+    def _make_tree(self) -> None:
         folders = self.folders
         options = ["--frame-subsampling-factor", str(self.subsampling), "--context-opts", _CONTEXT, "--cmd", self.cmd]
         places = [folders.lores_data, folders.lang_chain, folders.alignments, folders.tree]
         run(["steps/nnet3/chain/build_tree.sh", *options, str(self.leaves), *places], self.log / "build_tree.log")
-        shutil.copyfile(folders.tree / "tree", folders.model / "tree")
 
-    def _denominator(self) -> None:
-        model, tree = self.folders.model, self.folders.tree
-        jobs = _first_line(tree / "num_jobs")
-        alignments = " ".join(shlex.quote(str(tree / f"ali.{job}.gz")) for job in range(1, int(jobs) + 1))
-        phones = f"ali-to-phones {shlex.quote(str(tree / 'final.mdl'))} ark:- ark:-"
-        estimate = f"chain-est-phone-lm {_LM_OPTIONS} ark:- {shlex.quote(str(model / 'phone_lm.fst'))}"
-        pipe = f"set -o pipefail; gunzip -c {alignments} | {phones} | {estimate}"
-        run(["bash", "-c", pipe], self.log / "make_phone_lm.log")
-        transitions = model / "0.trans_mdl"
-        run(["copy-transition-model", tree / "final.mdl", transitions], self.log / "copy_transition_model.log")
-        made = [model / "phone_lm.fst", model / "den.fst", model / "normalization.fst"]
-        run(["chain-make-den-fst", model / "tree", transitions, *made], self.log / "make_den_fst.log")
+    def _take_tree(self) -> Path:
+        """The tree comes into the result's folder, if it is the model's."""
+        tree = self.folders.tree_file()
+        if tree is None:
+            raise UsageError(f"{self.folders.tree / 'tree'} does not exist: stage 2 makes it")
+        self.folders.check_tree(tree)
+        if tree != self.folders.out / "tree":
+            copy(tree, self.folders.out / "tree")
+        return self.folders.out / "tree"
 
-    def _examples(self) -> None:
-        from kaldi_quant.nnet.model import AcousticModel
-
+    def _denominator(self, have_egs: str | None) -> _Stage:
         folders = self.folders
-        context = AcousticModel(read_model(folders.model / "final.mdl").nnet).context
-        cmvn = folders.model / "cmvn_opts"
-        options = {
-            "cmd": self.cmd,
-            "cmvn-opts": _first_line(cmvn) if cmvn.exists() else _CMVN_OPTIONS,
-            "online-ivector-dir": folders.ivectors,
-            # Room for frame shifts, as Kaldi's train.py leaves it.
-            "left-context": context.left + self.subsampling // 2,
-            "right-context": context.right + self.subsampling // 2,
-            "frame-subsampling-factor": self.subsampling,
-            "alignment-subsampling-factor": self.subsampling,
-            "frames-per-eg": _FRAMES_PER_EG,
-        }
-        words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-        places = [folders.train_data, folders.model, folders.lattices, folders.egs]
+        needed = not have_egs
+        own = folders.model if folders.denominator(needed) == folders.model else None
+        made = folders.out / "den.fst"
+
+        def fault() -> str | None:
+            names = ["den.fst", *(["normalization.fst"] if needed else [])]
+            return next((f"{path} is missing" for name in names if not (path := folders.out / name).is_file()), None)
+
+        return _Stage(
+            3,
+            made,
+            f"{own / 'den.fst'} is kept" if own else None,
+            made.exists(),
+            fault,
+            None,
+            lambda: {
+                "options": _LM_OPTIONS,
+                **contents(folders.model / "final.mdl", folders.tree / "tree", folders.tree / "final.mdl"),
+                **sizes(f"{folders.tree}/ali.*.gz", *sorted(folders.tree.glob("ali.*.gz"))),
+            },
+            self._make_denominator,
+            self._prepare_denominator,
+        )
+
+    def _prepare_denominator(self) -> None:
+        self._take_tree()
+        self.folders.check_same_tree()
+        if fault := fault_of_archives(self.folders.tree, "ali", "convert"):
+            raise UsageError(f"{fault}: give the tree's folder, with alignments of the training data, with --tree-dir")
+        self.folders.take_transitions()
+
+    def _make_denominator(self) -> None:
+        out, tree = self.folders.out, self.folders.tree
+        jobs = range(1, number_of_jobs(tree) + 1)
+        alignments = " ".join(shlex.quote(str(tree / f"ali.{job}.gz")) for job in jobs)
+        phones = f"ali-to-phones {shlex.quote(str(tree / 'final.mdl'))} ark:- ark:-"
+        estimate = f"chain-est-phone-lm {_LM_OPTIONS} ark:- {shlex.quote(str(out / 'phone_lm.fst'))}"
+        pipe = f"set -o pipefail; gunzip -c {alignments} | {phones} | {estimate}"
+        run(["bash", "-c", pipe], self.log / "make_phone_lm.log", "chain-est-phone-lm")
+        made = [out / "phone_lm.fst", out / "den.fst", out / "normalization.fst"]
+        run(["chain-make-den-fst", out / "tree", out / "0.trans_mdl", *made], self.log / "make_den_fst.log")
+
+    def _examples(self) -> _Stage:
+        folders = self.folders
+        egs, names = folders.egs, ("tree", "0.trans_mdl", "normalization.fst")
+        options = EgsScriptOptions(folders, self.subsampling, self.egs_opts)
+
+        def facts() -> Facts:
+            lattices = sorted(folders.lattices.glob("lat.*.gz"))
+            return {
+                "options": shlex.join(options.fixed()),
+                **{name: value for name in names for value in contents(folders.out / name).values()},
+                **contents(folders.train_data / "feats.scp", folders.train_data / "utt2spk"),
+                **sizes(f"{folders.lattices}/lat.*.gz", *lattices),
+            }
+
+        return _Stage(
+            4,
+            egs / "cegs.1.ark",
+            None,
+            _is_filled(egs),
+            partial(fault_of_examples, egs),
+            None if egs == folders.out / "egs" else "--egs-dir",
+            facts,
+            partial(self._make_examples, options),
+            self._prepare_examples,
+        )
+
+    def _prepare_examples(self) -> None:
+        self._take_tree()
+        if self.folders.denominator(needs_normalization=True) == self.folders.model:
+            self.folders.take("normalization.fst")
+        self.folders.take_transitions()
+
+    def _make_examples(self, options: EgsScriptOptions) -> None:
+        folders = self.folders
+        places = [folders.train_data, folders.out, folders.lattices, folders.egs]
+        words = ["--cmd", self.cmd, *options.words()]
         run(["steps/nnet3/chain/get_egs.sh", *words, *places], self.log / "get_egs.log")
 
 
-def _first_line(path: Path) -> str:
-    try:
-        return path.read_text().split("\n", 1)[0].strip()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from error
+def _is_filled(folder: Path) -> bool:
+    """Whether a folder is there and holds anything."""
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def _has_content(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0

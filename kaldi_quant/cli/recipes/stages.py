@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 import os
-import subprocess
+import re
+import signal
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kaldi_quant.errors import KaldiQuantError, UsageError
+from kaldi_quant.job_log import ERROR, command_line, ended_well, first_lines, last_lines, tail
+from kaldi_quant.processes import describe_status, run_group
 
 _log = logging.getLogger(__name__)
 
@@ -19,6 +24,9 @@ STAGES = ("lang", "lattices", "tree", "denominator", "egs", "initial model", "tr
 
 #: The project's folder, where the shell recipes lie.
 ROOT = Path(__file__).resolve().parents[3]
+
+_LAST_LINES = 2
+_NAMED_LOG = re.compile(r"log is in (\S+)")
 
 
 class CommandError(KaldiQuantError):
@@ -51,43 +59,74 @@ class Stages:
         _log.info("stage %d, %s: %s", number, STAGES[number], text)
 
 
-def run(command: Sequence[str | Path], log: Path | None = None) -> None:
-    """Runs a command.
+def run(command: Sequence[str | Path], log: Path | None = None, name: str | None = None) -> None:
+    """Runs a command, which ends with this process.
 
     Args:
         command: a program and its arguments.
-        log: where what it prints goes; by default to the terminal.
+        log: where what it prints goes, between the command and how it ended; by default to the terminal.
+        name: of what is run, for messages; by default the program's.
 
     Raises:
-        CommandError: it cannot be started, or fails.
+        CommandError: it cannot be started, or fails; says why where there is a log.
     """
     words = [str(word) for word in command]
     try:
-        if log is None:
-            status = subprocess.run(words, check=False).returncode
-        else:
-            log.parent.mkdir(parents=True, exist_ok=True)
-            with log.open("w") as stream:
-                stream.write(f"# {' '.join(words)}\n")
-                stream.flush()
-                status = subprocess.run(words, check=False, stdout=stream, stderr=subprocess.STDOUT).returncode
-    except FileNotFoundError as error:
-        raise CommandError(f"{words[0]} was not found: it belongs to the Kaldi recipe or to KALDI_ROOT") from error
+        status = run_group(words) if log is None else _logged(words, log)
+    except OSError as error:
+        if error.filename != words[0]:
+            raise
+        hint = ": it belongs to the Kaldi recipe or to KALDI_ROOT" if isinstance(error, FileNotFoundError) else ""
+        raise CommandError(f"{words[0]} cannot be run, {error.strerror}{hint}") from error
     if status:
-        place = f"see {log}" if log else "as it says above"
-        raise CommandError(f"{words[0]} failed with status {status}, {place}")
+        reason = f": {reason_of_failure(log)}; see {log}" if log else ", as it says above" if 0 < status < 128 else ""
+        raise CommandError(f"{name or words[0]} {describe_status(status)}{reason}")
+
+
+def _logged(words: list[str], log: Path) -> int:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    begin = time.monotonic()
+    with log.open("w", encoding="utf-8") as stream:
+        stream.write(first_lines(command_line(words)))
+        stream.flush()
+        status = -signal.SIGTERM
+        try:
+            status = run_group(words, stream)
+        finally:
+            stream.write(last_lines(status, time.monotonic() - begin))
+    return status
 
 
 def run_verb(verb: str, arguments: Sequence[str | Path], log: Path) -> None:
     """Runs a verb of this project in a process of its own.
 
     Raises:
-        CommandError: it fails; it has said why.
+        CommandError: it fails; it has said why, but where a signal has ended it.
     """
     program: list[str | Path] = [sys.executable, "-m", "kaldi_quant", "--log", log, verb, *arguments]
-    status = subprocess.run([str(word) for word in program], check=False).returncode
+    begin = time.monotonic()
+    status = run_group([str(word) for word in program])
+    if status < 0 and log.is_file():
+        with log.open("a", encoding="utf-8") as stream:
+            stream.write(last_lines(status, time.monotonic() - begin))
     if status:
-        raise CommandError(f"kaldi-quant {verb} failed, as it says above and in {log}")
+        reason = ", as it says above and in" if status > 0 else "; see"
+        raise CommandError(f"kaldi-quant {verb} {describe_status(status)}{reason} {log}")
+
+
+def reason_of_failure(log: Path) -> str:
+    """What a log says last, and what the logs say that it names, as those of Kaldi's scripts name their jobs'."""
+    said = tail(log, _LAST_LINES) or "it says nothing"
+    named = _NAMED_LOG.search(said)
+    if named is None:
+        return said
+    # The logs of several jobs are named by a star in the place of the number.
+    logs = map(Path, sorted(glob.glob(named[1])))
+    failed = next((path for path in logs if path.is_file() and not ended_well(path)), None)
+    if failed is None:
+        return said
+    lines = [line for line in failed.read_text("utf-8", "replace").splitlines() if line.startswith(ERROR)]
+    return f"{said} / {failed}: {lines[-1] if lines else tail(failed)}"
 
 
 def kaldi_root() -> str | None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 
 from kaldi_quant.cli.options import KaldiCommand, grouped_options
-from kaldi_quant.cli.recipes.kaldi_stages import KaldiFolders, KaldiStages
+from kaldi_quant.cli.recipes.egs_options import more_words
+from kaldi_quant.cli.recipes.kaldi_folders import KaldiFolders, fault_of_examples
+from kaldi_quant.cli.recipes.kaldi_stages import KaldiStages
 from kaldi_quant.cli.recipes.stages import ROOT, STAGES, Stages, run, run_verb
 from kaldi_quant.cli.training_options import TrainingArguments, training_options
 from kaldi_quant.errors import UsageError
@@ -39,18 +42,23 @@ class Defaults(NamedTuple):
     calibration: str
 
 
+# What Kaldi's recipe for LibriSpeech trains on.
+_TRAINING_DATA = "data/train_960_cleaned_sp_hires"
+
 # As in local/experiment.sh.
 _OF_EXAMPLE = Defaults("exp/chain/tdnn1a_sp", "graph_alphadigits", "data/test_hires", "data/train_sub_hires")
-_OF_LIBRISPEECH = Defaults(
-    "exp/chain_cleaned/tdnn_7k_1a_sp", "graph_tgsmall", "data/test_clean_hires", "data/train_960_cleaned_sp_hires"
-)
+_OF_LIBRISPEECH = Defaults("exp/chain_cleaned/tdnn_7k_1a_sp", "graph_tgsmall", "data/test_clean_hires", _TRAINING_DATA)
 
 _OPTIONS = (
     click.option("--stage", type=int, default=0, show_default=True, help=f"Begin with this one: {', '.join(STAGES)}."),
     click.option("--stop-stage", type=int, default=len(STAGES) - 1, show_default=True, help="End with this one."),
     click.option("--kaldi-model-dir", metavar="DIR", help="Of the trained model: final.mdl, tree, den.fst."),
     click.option("--dir", "out_dir", metavar="DIR", help="For the result; by default beside the Kaldi model's."),
-    click.option("--egs-dir", metavar="DIR", help="Chain examples; by default egs in the Kaldi model's folder."),
+    click.option(
+        "--egs-dir",
+        metavar="DIR",
+        help="Chain examples; by default egs in the Kaldi model's folder, or what stage 4 makes in the result's.",
+    ),
     click.option(
         "--frame-subsampling-factor",
         type=click.IntRange(1, LARGEST_FACTOR),
@@ -68,6 +76,9 @@ _OPTIONS = (
     click.option("--train-data-dir", metavar="DIR", help="Training features of the chain model."),
     click.option("--lores-train-data-dir", metavar="DIR", help="Training features of the GMM system."),
     click.option("--train-ivector-dir", default="", metavar="DIR", help="i-vectors of the training data."),
+    click.option(
+        "--egs-opts", default="", metavar="OPTIONS", help="For get_egs.sh, such as '--frames-per-iter 100000'."
+    ),
     click.option("--num-leaves", type=int, default=7000, show_default=True, help="Of a tree that has to be built."),
     click.option("--nj", type=int, default=4, show_default=True, help="Jobs of Kaldi's scripts and of the decoding."),
     click.argument("exp", metavar="[EXP-FOLDER]", required=False),
@@ -96,6 +107,7 @@ class RecipeArguments:
     train_data_dir: str | None
     lores_train_data_dir: str | None
     train_ivector_dir: str
+    egs_opts: str
     num_leaves: int
     nj: int
     exp: str | None
@@ -126,13 +138,26 @@ class Recipe:
         if not (self.model / "final.mdl").is_file():
             raise UsageError(f"{root / self.model / 'final.mdl'} does not exist: see --kaldi-model-dir")
         self.out = Path(arguments.out_dir or f"{self.model}{affix}")
-        self.egs = Path(arguments.egs_dir or self.model / "egs")
+        more_words(arguments.egs_opts)
+        self.egs = Path(arguments.egs_dir) if arguments.egs_dir else self._egs()
         self.log = self.out / "log"
         self.data, self.graph = self._decoded() if self.stages.last >= 7 else (Path(), Path())
         start = self.model / "final.mdl"
         self.subsampling = factor_of(read_model(start), arguments.frame_subsampling_factor)
         if self.stages.last >= 5:
-            self._companions.check(self.out, "0.mdl", _RESULTS)
+            self._companions(self.kaldi_stages(None).made()).check(self.out, "0.mdl", _RESULTS)
+
+    def _egs(self) -> Path:
+        """The examples that no option names: the model's, if they are complete, or else those of stage 4."""
+        own, made = self.model / "egs", self.out / "egs"
+        if made.is_dir():
+            return made
+        if not self.stages.begins(4):
+            return own
+        fault = fault_of_examples(own) if own.is_dir() else None
+        if fault:
+            _log.warning("%s: stage 4 makes others in %s", fault, made)
+        return made if fault or not own.is_dir() else own
 
     def _decoded(self) -> tuple[Path, Path]:
         """The data and the graph of stage 7, looked for before anything is trained."""
@@ -146,17 +171,18 @@ class Recipe:
                 )
         return data, graph
 
-    def make_examples(self, cmd: str | None) -> None:
+    def kaldi_stages(self, cmd: str | None) -> KaldiStages:
         """Stages 0 to 4.
 
         Args:
             cmd: runs the jobs of Kaldi's scripts; by default run.pl.
         """
         given = self.arguments
-        train = given.train_data_dir or "data/train_960_cleaned_sp_hires"
+        train = given.train_data_dir or _TRAINING_DATA
         gmm = Path(given.gmm_dir)
         folders = KaldiFolders(
             self.model,
+            self.out,
             Path(given.lang),
             Path(given.lang_chain),
             gmm,
@@ -168,20 +194,22 @@ class Recipe:
             given.train_ivector_dir,
             self.egs,
         )
-        KaldiStages(folders, self.stages, self.subsampling, given.num_leaves, given.nj, cmd or "run.pl", self.log).run()
+        leaves, jobs, options = given.num_leaves, given.nj, given.egs_opts
+        return KaldiStages(folders, self.stages, self.subsampling, leaves, jobs, cmd or "run.pl", self.log, options)
 
-    @property
-    def _companions(self) -> Companions:
-        """What goes from the Kaldi model's folder to the result's; earlier stages may have made some of it."""
-        return Companions.beside(self.model / "final.mdl", self.subsampling, _FOR_TRAINING)
+    def _companions(self, made: Collection[str] = ()) -> Companions:
+        """What goes from the Kaldi model's folder to the result's, but for what earlier stages have made there."""
+        found = Companions.beside(self.model / "final.mdl", self.subsampling, _FOR_TRAINING)
+        return replace(found, files={name: content for name, content in found.files.items() if name not in made})
 
-    def initialize(self) -> None:
-        """Stage 5: the result's folder begins as a copy of the Kaldi model's."""
+    def initialize(self, cmd: str | None) -> None:
+        """Stage 5: the result's folder begins as a copy of the Kaldi model's; what stage 3 has made stays there."""
         if not self.stages.begins(5):
             return
+        made = self.kaldi_stages(cmd).made()
         self.stages.say(5, f"{self.out / '0.mdl'} is {self.model / 'final.mdl'}")
         self.out.mkdir(parents=True, exist_ok=True)
-        self._companions.write(self.out, "0.mdl", _RESULTS)
+        self._companions(made).write(self.out, "0.mdl", _RESULTS)
         run_verb("copy", [self.model / "final.mdl", self.out / "0.mdl"], self.log / "copy.log")
 
     def decode(self, model: Path, cmd: str | None) -> None:
@@ -243,8 +271,8 @@ def run_tdnn(recipe: RecipeArguments, training: TrainingArguments) -> None:
     --kaldi-model-dir exp/chain_cleaned/tdnn_7k_1a_sp
     """
     steps = Recipe(recipe, "_tuned")
-    steps.make_examples(training.cmd)
-    steps.initialize()
+    steps.kaldi_stages(training.cmd).run()
+    steps.initialize(training.cmd)
     result = steps.out / "final.mdl"
     if steps.stages.begins(6):
         steps.stages.say(6, f"{steps.out / '0.mdl'} on {steps.egs}")
