@@ -8,6 +8,7 @@ anything.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -111,10 +112,12 @@ def set_learning_rate(nnet: Nnet, rate: float, pattern: str = "*") -> Nnet:
     """The network with another learning rate of components whose names match a pattern.
 
     Raises:
-        ValueError: the rate is negative.
+        ValueError: the rate is negative or no number.
     """
     if rate < 0:
         raise ValueError(f"a learning rate cannot be negative, found {rate:g}")
+    if not math.isfinite(rate):
+        raise ValueError(f"a learning rate is a finite number, found {rate:g}")
     return _change(nnet, pattern, is_updatable, lambda part: with_learning_rate(part, rate), "set learning rates:")
 
 
