@@ -9,8 +9,8 @@ import click
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.cli.options import KaldiCommand, kaldi_bool_option
-from kaldi_quant.errors import FormatError, ModelError, UsageError
-from kaldi_quant.kaldi.edits import apply_edits, set_learning_rate
+from kaldi_quant.errors import ModelError, UsageError
+from kaldi_quant.kaldi.edits import apply_edits, read_edits, set_learning_rate
 from kaldi_quant.kaldi.model import AmNnetSimple, Model, read_model
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.kaldi.outputs import OUTPUT, no_output, output_names, with_network
@@ -59,7 +59,7 @@ def command(
         except ValueError as error:
             raise UsageError(f"--learning-rate: {error}") from error
     if edits_config is not None:
-        nnet = apply_edits(nnet, _text(edits_config), f"--edits-config {edits_config}")
+        nnet = apply_edits(nnet, read_edits(edits_config), f"--edits-config {edits_config}")
     if edits is not None:
         nnet = apply_edits(nnet, edits.replace(";", "\n"), "--edits")
     model = model.bare() if raw else model
@@ -69,16 +69,6 @@ def command(
         return
     with atomic_write(model_out) as stream:
         stream.write(content)
-
-
-def _text(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", newline="\n") as stream:
-            return stream.read()
-    except OSError as error:
-        raise FormatError(path, None, f"cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise FormatError(path, error.start, "edits should be text in UTF-8") from error
 
 
 def _with(model: Model, nnet: Nnet) -> Model:
