@@ -88,6 +88,21 @@ def corrupt(data: bytes, seed: int, ways: int = len(_CORRUPTIONS)) -> bytes:
     return way(data[:size], rng) + (b"" if way is cut else data[size:])
 
 
+_CONFIG_WORDS = ["*", "name=", "name=*", "=", "#", "'", '"', "x=1", "rank=3", "bottleneck-dim=2", "\n", "\t", "output"]
+
+
+def reworded(data: bytes, seed: int) -> bytes:
+    """The bytes of a config file, such as one of edits, with one seeded fault: in its words, or anywhere."""
+    rng = np.random.default_rng(seed)
+    if rng.random() < 1 / 3:
+        return corrupt(data, seed)
+    words = data.split(b" ")
+    place, other = (int(rng.integers(len(words))) for _ in range(2))
+    new = _CONFIG_WORDS[int(rng.integers(len(_CONFIG_WORDS)))].encode() if rng.random() < 1 / 2 else words[other]
+    words[place : place + int(rng.integers(2))] = [new] if rng.random() < 3 / 4 else []
+    return b" ".join(words)
+
+
 @contextmanager
 def limits() -> Iterator[None]:
     """Fails when the block takes more than SECONDS, or more than LARGEST_GROWTH of memory."""

@@ -13,7 +13,7 @@ import pytest
 from kaldi_quant import made
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.tables import matrix_writer, read_matrices
-from recipes import Outcome, few_utterances, run
+from tests.recipes import Outcome, few_utterances, run
 
 MODEL, GRAPH = "exp/chain/tdnn1a_sp", "exp/chain/tdnn1a_sp/graph_alphadigits"
 OPTIONS = ["--nj", "1", "--model-dir", MODEL, "--graph-dir", GRAPH, "--data-dir", "data/test", "--out-dir", "out"]

@@ -4,6 +4,7 @@ Some hundred seeds for models, archives, scripts, graphs and symbol tables each;
 ``FUZZ_SEED=1000 FUZZ_CASES=5000 pytest tests/test_fuzz.py``.
 """
 
+import ast
 import os
 import re
 import shutil
@@ -17,8 +18,9 @@ import pytest
 from kaldi_quant.bad_utterances import BadUtterances
 from kaldi_quant.decode.checks import check_graph, check_loglikes
 from kaldi_quant.errors import DataError
+from kaldi_quant.kaldi.edits import apply_edits, read_edits
 from kaldi_quant.kaldi.fst import read_fst
-from kaldi_quant.kaldi.model import read_model
+from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.kaldi.text_tables import read_symbol_table
 from kaldi_quant.kaldi.transition_model import read_transition_model
@@ -27,8 +29,8 @@ from kaldi_quant.kaldi.waves import read_waves
 from kaldi_quant.nnet.chunks import ChunkOptions
 from kaldi_quant.nnet.inference import Inference, InferenceOptions
 from kaldi_quant.nnet.model import AcousticModel
-from tests.fuzzing import answer, corrupt, in_child
-from tests.references import COMPONENTS, MODELS, NNET3, model_file
+from tests.fuzzing import answer, corrupt, in_child, reworded
+from tests.references import COMPONENTS, DATA, MODELS, NNET3, model_file
 from tests.wav_files import chunk, extensible_format, wav_file
 
 pytestmark = [
@@ -92,6 +94,26 @@ def test_models_in_text_form(tmp_path: Path) -> None:
 def test_single_components(tmp_path: Path, form: str) -> None:
     sources = sorted(path for path in COMPONENTS.glob(f"*.{form}") if path.name != "cmd.txt")
     assert "" in _fuzz_models(sources, tmp_path / f"component.{form}", seeds(200))
+
+
+def test_edits(tmp_path: Path) -> None:
+    """An edited network is consistent and can be written and read again."""
+    nnet = read_model(NNET3 / "tdnnf_small" / "final.raw").nnet
+    texts = [path.read_text().splitlines()[0] for path in sorted((DATA / "info").glob("edits.*.txt"))]
+    sources = [ast.literal_eval(text).replace(";", "\n").encode() for text in texts]
+    path, written = tmp_path / "edits", tmp_path / "edited.raw"
+
+    def edit() -> None:
+        edited = apply_edits(nnet, read_edits(str(path)), f"--edits-config {path}")
+        written.write_bytes(Model(edited, None, True, "").getvalue())
+        again = read_model(written).nnet
+        assert again.nodes == edited.nodes and again.components.keys() == edited.components.keys()
+
+    answers = []
+    for seed in seeds(400):
+        path.write_bytes(reworded(sources[seed % len(sources)], seed))
+        answers.append(answer(edit, (str(path),)))
+    assert answers.count("") > len(answers) // 20 and len(set(answers)) > len(answers) // 10
 
 
 def test_archives(example: Path, tmp_path: Path) -> None:

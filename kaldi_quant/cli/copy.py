@@ -10,9 +10,9 @@ import click
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.cli.options import KaldiCommand, kaldi_bool_option
-from kaldi_quant.errors import FormatError, ModelError, UsageError
+from kaldi_quant.errors import ModelError, UsageError
 from kaldi_quant.kaldi.companions import Companions
-from kaldi_quant.kaldi.edits import apply_edits, set_learning_rate
+from kaldi_quant.kaldi.edits import apply_edits, read_edits, set_learning_rate
 from kaldi_quant.kaldi.frame_subsampling import find_factor, folder_of
 from kaldi_quant.kaldi.model import AmNnetSimple, Model, read_model
 from kaldi_quant.kaldi.nnet import Nnet
@@ -69,7 +69,7 @@ def command(
         except ValueError as error:
             raise UsageError(f"--learning-rate: {error}") from error
     if edits_config is not None:
-        nnet = apply_edits(nnet, _text(edits_config), f"--edits-config {edits_config}")
+        nnet = apply_edits(nnet, read_edits(edits_config), f"--edits-config {edits_config}")
     if edits is not None:
         nnet = apply_edits(nnet, edits.replace(";", "\n"), "--edits")
     model = model.bare() if raw else model
@@ -81,16 +81,6 @@ def command(
         companions.write(out.parent, out.name)
     with atomic_write(model_out) as stream:
         stream.write(content)
-
-
-def _text(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", newline="\n") as stream:
-            return stream.read()
-    except OSError as error:
-        raise FormatError(path, None, f"cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise FormatError(path, error.start, "edits should be text in UTF-8") from error
 
 
 def _with(model: Model, nnet: Nnet) -> Model:

@@ -8,10 +8,11 @@ anything.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from kaldi_quant.errors import KaldiQuantError, UsageError
+from kaldi_quant.errors import FormatError, KaldiQuantError, UsageError
 from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.component_edits import (
     AFFINE_TYPES,
@@ -57,6 +58,21 @@ def apply_edits(nnet: Nnet, text: str, source: str) -> Nnet:
         except (ValueError, KaldiQuantError) as error:
             raise UsageError(f"{source}: the edit {line[:100]!r} is impossible: {error}") from error
     return nnet
+
+
+def read_edits(path: str) -> str:
+    """The text of a file of edits.
+
+    Raises:
+        FormatError: it cannot be read, or is no text.
+    """
+    try:
+        with open(path, encoding="utf-8", newline="\n") as stream:
+            return stream.read()
+    except OSError as error:
+        raise FormatError(path, None, f"cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise FormatError(path, error.start, "edits should be text in UTF-8") from error
 
 
 def _with_nodes(nnet: Nnet, nodes: list[Node]) -> Nnet:
@@ -111,10 +127,12 @@ def set_learning_rate(nnet: Nnet, rate: float, pattern: str = "*") -> Nnet:
     """The network with another learning rate of components whose names match a pattern.
 
     Raises:
-        ValueError: the rate is negative.
+        ValueError: the rate is negative or no number.
     """
     if rate < 0:
         raise ValueError(f"a learning rate cannot be negative, found {rate:g}")
+    if not math.isfinite(rate):
+        raise ValueError(f"a learning rate is a finite number, found {rate:g}")
     return _change(nnet, pattern, is_updatable, lambda part: with_learning_rate(part, rate), "set learning rates:")
 
 

@@ -9,7 +9,7 @@ from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.component_info import component_info
 from kaldi_quant.kaldi.model import AmNnetSimple, Model
-from kaldi_quant.kaldi.nnet import ComponentNode, InputNode, Nnet, OutputNode
+from kaldi_quant.kaldi.nnet import ComponentNode, InputNode, Nnet, OutputNode, config_line
 from kaldi_quant.kaldi.outputs import OUTPUT, output_names
 from kaldi_quant.kaldi.summaries import number
 
@@ -61,15 +61,15 @@ def nnet_lines(nnet: Nnet) -> Iterator[str]:
     """One line for each node, with dimensions, and one for each component."""
     yield f"num-parameters: {sum(map(num_parameters, nnet.components.values()))}"
     yield f"modulus: {nnet.modulus()}"
-    for line, node in zip(nnet.config_lines, nnet.nodes.values(), strict=True):
+    for node in nnet.nodes.values():
         match node:
             case ComponentNode():
                 input_dim, output_dim = nnet.component_dims(node)
-                yield f"{line} input-dim={input_dim} output-dim={output_dim}"
+                yield f"{config_line(node)} input-dim={input_dim} output-dim={output_dim}"
             case OutputNode(name, descriptor, objective):
                 yield f"output-node name={name} input={descriptor} dim={nnet.node_dim(name)} objective={objective}"
             case _:
-                yield line
+                yield config_line(node)
     for name, component in nnet.components.items():
         try:
             yield f"component name={name} type={component_info(component)}"

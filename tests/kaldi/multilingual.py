@@ -14,21 +14,20 @@ PDFS = (10, 7)
 
 
 def multilingual() -> Nnet:
-    """The small TDNN-F with the outputs output-0 and output-1, and output-0-xent and output-1-xent."""
+    """A TDNN layer with the outputs output-0 and output-1, and output-0-xent and output-1-xent."""
     nnet = read_model(NNET3 / "tdnnf_small" / "final.raw").nnet
-    components, lines = dict(nnet.components), []
-    affine = components["output.affine"]
-    fields = dict(affine.fields)
-    fields |= {name: fields[name][: PDFS[1]] * np.float32(2) for name in ("LinearParams", "BiasParams")}
-    components["output-1.affine"] = Component(affine.type, list(fields.items()))
-    for line in nnet.config_lines:
-        if line.startswith("output-node name=output"):
-            second = line.replace("input=output.affine", "input=output-1.affine")
-            lines.extend(text.replace("name=output", f"name=output-{i}") for i, text in enumerate((line, second)))
-            continue
-        lines.append(line)
-        if line.startswith("component-node name=output.affine"):
-            lines.append(line.replace("output.affine", "output-1.affine"))
+    lines = [line for line in nnet.config_lines if "name=input " in line or "name=tdnn1." in line]
+    components = {name: part for name, part in nnet.components.items() if name.startswith("tdnn1.")}
+    random = np.random.default_rng(0)
+    for suffix in ("", "-xent"):
+        for language, pdfs in enumerate(PDFS):
+            name = f"output-{language}{suffix}"
+            weight, bias = (random.standard_normal(shape).astype(np.float32) for shape in ((pdfs, 24), (pdfs,)))
+            components[f"{name}.affine"] = Component(
+                "FixedAffineComponent", [("LinearParams", weight), ("BiasParams", bias)]
+            )
+            lines.append(f"component-node name={name}.affine component={name}.affine input=tdnn1.dropout")
+            lines.append(f"output-node name={name} input={name}.affine objective=linear")
     return Nnet(lines, components, "multilingual.raw")
 
 

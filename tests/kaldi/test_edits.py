@@ -52,8 +52,7 @@ def test_an_output_is_renamed_and_the_others_go() -> None:
     )
     nnet = edited(text, multilingual())
     assert output_names(nnet) == ["output"] and nnet.node_dim("output") == 7
-    assert "output.affine" not in nnet.components and "prefinal-xent.affine" not in nnet.components
-    assert "output-1.affine" in nnet.nodes
+    assert [name for name in nnet.components if name.startswith("output")] == ["output-1.affine"]
 
 
 def test_a_renamed_node_is_read_under_its_new_name() -> None:

@@ -221,7 +221,10 @@ def test_the_verb_makes_an_integer_model(example: Path, tmp_path: Path, capsys: 
         (["--teacher=none.mdl"], "none.mdl"),
         (["--egs-dir=none"], "--held-out has no effect with --egs-dir"),
         (["--egs-dir=none", "--held-out="], "none has no examples"),
-        (["--egs-dir=none", "--held-out=", "--distillation=0", "--teacher=a.mdl"], "--teacher a.mdl: it has no effect with --distil"),
+        (
+            ["--egs-dir=none", "--held-out=", "--distillation=0", "--teacher=a.mdl"],
+            "--teacher a.mdl: it has no effect with --distil",
+        ),
         (["--minibatch-size=1:64"], "--minibatch-size 1:64: expected one number"),
         (["--temperature=0"], "--temperature 0"),
         (["--warm-up=-1"], "--warm-up -1: expected a number of steps"),
