@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from kaldi_quant.atomic import atomic_write
-from kaldi_quant.cli.options import KaldiCommand, kaldi_bool_option
+from kaldi_quant.cli.options import KaldiCommand, frame_subsampling_option, kaldi_bool_option
 from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.frame_subsampling import find_factor, folder_of
 from kaldi_quant.kaldi.model import Model, read_model
@@ -15,9 +15,10 @@ from kaldi_quant.kaldi.model import Model, read_model
 @click.command(cls=KaldiCommand)
 @kaldi_bool_option("--binary", default=True, help="Write the binary form; false for text.")
 @kaldi_bool_option("--raw", default=False, help="Write the network alone, without transition model and priors.")
+@frame_subsampling_option()
 @click.argument("model_in", metavar="IN", type=click.Path())
 @click.argument("model_out", metavar="OUT", type=click.Path())
-def command(binary: bool, raw: bool, model_in: str, model_out: str) -> None:
+def command(binary: bool, raw: bool, frame_subsampling_factor: int | None, model_in: str, model_out: str) -> None:
     """Copy the model IN (.mdl or raw nnet3, binary or text) to OUT; - stands for standard input and output.
 
     Beside an OUT whose name ends in .mdl come the files that lie beside IN and belong to the model:
@@ -27,8 +28,9 @@ def command(binary: bool, raw: bool, model_in: str, model_out: str) -> None:
     """
     model = read_model(model_in)
     out = Path(model_out)
-    # A transition model's file without a name of its own kind may be meant for something else than running it.
-    companions = None if raw or model.transition_model is None or out.suffix != ".mdl" else _companions(model)
+    runs = model.transition_model is not None and not raw and out.suffix == ".mdl"
+    folder = folder_of(model.path) if runs else None
+    companions = _companions(model, folder, frame_subsampling_factor) if folder is not None else None
     if companions is not None:
         companions.check(out.parent, out.name)
     content = (model.bare() if raw else model).getvalue(binary)
@@ -41,7 +43,6 @@ def command(binary: bool, raw: bool, model_in: str, model_out: str) -> None:
         stream.write(content)
 
 
-def _companions(model: Model) -> Companions:
-    """What lies beside the model, and its frame-subsampling factor, where that is known."""
-    folder = folder_of(model.path)
-    return Companions.beside(model.path, None if folder is None else find_factor(folder))
+def _companions(model: Model, folder: Path, factor: int | None) -> Companions:
+    """What lies beside the model, and its frame-subsampling factor, where that is known or given."""
+    return Companions.beside(model.path, find_factor(folder) if factor is None else factor)
