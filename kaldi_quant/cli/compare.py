@@ -14,7 +14,7 @@ from kaldi_quant.cli.comparison_options import (
     speed_options,
     write_output,
 )
-from kaldi_quant.cli.options import KaldiCommand, allow_pipes_option
+from kaldi_quant.cli.options import KaldiCommand, allow_pipes_option, frame_subsampling_option
 from kaldi_quant.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--json", metavar="FILE", help="Write all numbers as JSON. - is standard output.")
 @click.option("--html", metavar="FILE", help="Write a self-contained HTML page with plots.")
 @speed_options
-@click.option("--frame-subsampling-factor", type=int, help="For --speed; by default, what each model's folder says.")
+@frame_subsampling_option("each model's folder")
 @allow_pipes_option()
 @click.argument("folders", metavar="[NAME=]DECODE-DIR...", nargs=-1, required=True)
 def command(

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from kaldi_quant.atomic import atomic_write
-from kaldi_quant.cli.options import KaldiCommand, kaldi_bool_option
+from kaldi_quant.cli.options import KaldiCommand, frame_subsampling_option, kaldi_bool_option
 from kaldi_quant.errors import ModelError, UsageError
 from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.edits import apply_edits, read_edits, set_learning_rate
@@ -30,6 +30,7 @@ from kaldi_quant.kaldi.outputs import OUTPUT, no_output, output_names, with_netw
     metavar="EDITS",
     help='Edits with semicolons between them, such as "rename-node old-name=output-0 new-name=output".',
 )
+@frame_subsampling_option()
 @click.argument("model_in", metavar="IN", type=click.Path())
 @click.argument("model_out", metavar="OUT", type=click.Path())
 def command(
@@ -39,6 +40,7 @@ def command(
     learning_rate: float | None,
     edits_config: str | None,
     edits: str | None,
+    frame_subsampling_factor: int | None,
     model_in: str,
     model_out: str,
 ) -> None:
@@ -54,8 +56,9 @@ def command(
     """
     model = read_model(model_in)
     out = Path(model_out)
-    # A transition model's file without a name of its own kind may be meant for something else than running it.
-    companions = None if raw or model.transition_model is None or out.suffix != ".mdl" else _companions(model)
+    runs = model.transition_model is not None and not raw and out.suffix == ".mdl"
+    folder = folder_of(model.path) if runs else None
+    companions = _companions(model, folder, frame_subsampling_factor) if folder is not None else None
     if companions is not None:
         companions.check(out.parent, out.name)
     nnet = model.nnet
@@ -101,7 +104,6 @@ def _with(model: Model, nnet: Nnet) -> Model:
     return replace(changed, network=replace(changed.network, left_context=context.left, right_context=context.right))
 
 
-def _companions(model: Model) -> Companions:
-    """What lies beside the model, and its frame-subsampling factor, where that is known."""
-    folder = folder_of(model.path)
-    return Companions.beside(model.path, None if folder is None else find_factor(folder))
+def _companions(model: Model, folder: Path, factor: int | None) -> Companions:
+    """What lies beside the model, and its frame-subsampling factor, where that is known or given."""
+    return Companions.beside(model.path, find_factor(folder) if factor is None else factor)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kaldi_quant.cli.models import is_artefact
-from kaldi_quant.cli.options import KaldiCommand
+from kaldi_quant.cli.options import KaldiCommand, frame_subsampling_option
 from kaldi_quant.errors import MissingDependencyError, ModelError, UsageError
 from kaldi_quant.kaldi.companions import Companions
 
@@ -47,6 +47,7 @@ FORMATS = ("mdl", "onnx")
     show_default=True,
     help="signed is fastest on most devices; exact is right in onnxruntime on x86 processors without VNNI, too.",
 )
+@frame_subsampling_option("the integer model")
 @click.argument("model", metavar="INTEGER-MODEL")
 @click.argument("out_dir", metavar="OUT-DIR")
 def command(
@@ -55,6 +56,7 @@ def command(
     extra_left_context: int,
     extra_right_context: int,
     onnx_weights: WeightForm,
+    frame_subsampling_factor: int | None,
     model: str,
     out_dir: str,
 ) -> None:
@@ -77,15 +79,16 @@ def command(
     if not is_artefact(model):
         raise UsageError(f"{model} is no integer model: give the quantized.safetensors that 'quantize' wrote")
     artefact, folder = load(model), Path(out_dir)
+    period = subsampling_in(artefact.record, model, frame_subsampling_factor)
     paths = []
     if "mdl" in wanted:
-        companions = Companions.of_record(artefact.record, model, subsampling_in(artefact.record, model))
+        companions = Companions.of_record(artefact.record, model, period)
         companions.write(folder, "dequantized.mdl")
         paths.append(write_dequantized(folder / "dequantized.mdl", artefact))
     if "onnx" in wanted:
         extra = (extra_left_context, extra_right_context)
         try:
-            paths.extend(_onnx_files(artefact, model, folder, frames, extra, onnx_weights))
+            paths.extend(_onnx_files(artefact, folder, period, frames, extra, onnx_weights))
         except (ModelError, MissingDependencyError) as error:
             if formats is not None:
                 raise
@@ -107,12 +110,10 @@ def parse_formats(text: str | None) -> Sequence[str]:
 
 
 def _onnx_files(
-    artefact: Artefact, model: str, folder: Path, frames: int, extra: tuple[int, int], form: WeightForm
+    artefact: Artefact, folder: Path, period: int, frames: int, extra: tuple[int, int], form: WeightForm
 ) -> Iterator[Path]:
     from kaldi_quant.export.onnx_qdq import write_onnx
-    from kaldi_quant.export.record import subsampling_in
 
-    period = subsampling_in(artefact.record, model)
     try:
         yield write_onnx(artefact.network, folder / "quantized.onnx", period, form=form).path
     except ModelError as error:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kaldi_quant.cli.options import allow_pipes_option, grouped_options, max_bad_share_option
+from kaldi_quant.cli.options import allow_pipes_option, frame_subsampling_option, grouped_options, max_bad_share_option
 from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.kaldi.companions import Companions
-from kaldi_quant.kaldi.frame_subsampling import LARGEST_FACTOR
 from kaldi_quant.kaldi.ivector_folder import check_ivectors, folder_of_table
 from kaldi_quant.kaldi.tables import RandomAccessMatrices
 from kaldi_quant.kaldi.text_tables import read_utt2spk
@@ -25,11 +24,7 @@ _OPTIONS = (
     click.option("--online-ivector-period", type=int, default=0, help="Frames per row of --online-ivectors."),
     click.option("--ivectors", metavar="RSPECIFIER", help="i-vectors, a vector for each utterance, or speaker."),
     click.option("--utt2spk", metavar="RSPECIFIER", help="The speaker of each utterance, whose --ivectors it gets."),
-    click.option(
-        "--frame-subsampling-factor",
-        type=click.IntRange(1, LARGEST_FACTOR),
-        help="Frames per output row; by default what the model's folder says.",
-    ),
+    frame_subsampling_option(),
     click.option("--frames-per-chunk", type=int, default=0, help="Cut utterances into pieces; 0 for whole utterances."),
     click.option("--extra-left-context", type=int, default=0, help="Frames before a piece beyond the context."),
     click.option("--extra-right-context", type=int, default=0, help="Frames after a piece beyond the context."),

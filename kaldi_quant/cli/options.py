@@ -85,6 +85,18 @@ def max_bad_share_option() -> Callable[[_Function], _Function]:
     )
 
 
+def frame_subsampling_option(where: str = "the model's folder") -> Callable[[_Function], _Function]:
+    """``--frame-subsampling-factor``: what is said here decides, whatever files say.
+
+    Args:
+        where: it is looked for otherwise, for the help.
+    """
+    from kaldi_quant.kaldi.frame_subsampling import LARGEST_FACTOR
+
+    text = f"Frames per output row; by default what {where} says."
+    return click.option("--frame-subsampling-factor", type=click.IntRange(1, LARGEST_FACTOR), help=text)
+
+
 def backend_option() -> Callable[[_Function], _Function]:
     """``--backend``: which of the two ways decodes and scores."""
     # Imported here, so that the list of verbs comes up without the packages that decoding needs.

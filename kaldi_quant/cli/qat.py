@@ -17,7 +17,7 @@ from kaldi_quant.cli.qat_options import QatArguments, WidthArguments, qat_option
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options, read_utterances
 from kaldi_quant.cli.training_options import TrainingArguments, placed, training_options
 from kaldi_quant.errors import ModelError, UsageError
-from kaldi_quant.kaldi.compatibility import check_examples
+from kaldi_quant.kaldi.compatibility import check_examples, check_same_pdfs
 from kaldi_quant.kaldi.model import Model
 
 if TYPE_CHECKING:
@@ -248,8 +248,10 @@ class _Run:
         from kaldi_quant.train.distillation import Distillation, HiddenFeatures
 
         path, features = self.qat.teacher, None
-        teaching = self.models.read_teacher(path).nnet if path else network.start.nnet
-        teacher = AcousticModel(teaching).to(self.place.device)
+        taught = self.models.read_teacher(path) if path else None
+        if taught is not None and taught.transition_model is not None and self.model.transition_model is not None:
+            check_same_pdfs(taught.transition_model, taught.path, self.model.transition_model, self.path)
+        teacher = AcousticModel(taught.nnet if taught is not None else network.start.nnet).to(self.place.device)
         if teacher.output_dim != network.model.output_dim:
             found, expected = teacher.output_dim, network.model.output_dim
             raise ModelError(

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from kaldi_quant.cli.model_options import ModelArguments, model_options
-from kaldi_quant.cli.options import KaldiCommand, result_folder
+from kaldi_quant.cli.options import KaldiCommand, frame_subsampling_option, result_folder
 from kaldi_quant.cli.training_options import TrainingArguments, placed, training_options
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.compatibility import check_examples
-from kaldi_quant.kaldi.frame_subsampling import LARGEST_FACTOR, factor_of
+from kaldi_quant.kaldi.frame_subsampling import factor_of
 
 if TYPE_CHECKING:
     from kaldi_quant.train.parallel.place import Place
@@ -25,11 +25,7 @@ _log = logging.getLogger(__name__)
 @click.command(cls=KaldiCommand)
 @training_options
 @model_options
-@click.option(
-    "--frame-subsampling-factor",
-    type=click.IntRange(1, LARGEST_FACTOR),
-    help="By default, what the model's folder says.",
-)
+@frame_subsampling_option()
 @click.option(
     "--num-threads", type=int, default=0, show_default=True, help="Number of CPU threads; 0: as torch chooses."
 )

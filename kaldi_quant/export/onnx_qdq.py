@@ -50,7 +50,7 @@ class OnnxFile:
 def write_onnx(
     network: QuantizedNetwork,
     path: str | os.PathLike[str],
-    period: int = 1,
+    period: int,
     outputs: int | None = None,
     form: WeightForm = "signed",
     extra_left_context: int = 0,

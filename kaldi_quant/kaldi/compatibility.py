@@ -90,6 +90,23 @@ def check_tree(tree: Path, model: TransitionModel, model_path: str) -> None:
         )
 
 
+def check_same_pdfs(first: TransitionModel, first_path: str, second: TransitionModel, second_path: str) -> None:
+    """Compares what the pdfs of two models stand for: phones, states of their HMMs, leaves of the tree.
+
+    Raises:
+        DataError: they are of different trees or topologies.
+    """
+    if first.num_pdfs != second.num_pdfs:
+        raise DataError(
+            f"{first_path} has {first.num_pdfs} pdfs, and {second_path} has {second.num_pdfs}: their trees differ"
+        )
+    if not np.array_equal(first.tuples, second.tuples):
+        raise DataError(
+            f"{first_path} and {second_path} have {first.num_pdfs} pdfs, which stand for different states of phones: "
+            "their trees or phones differ"
+        )
+
+
 def check_network(model: Model) -> None:
     """Compares a model's network with its transition model.
 

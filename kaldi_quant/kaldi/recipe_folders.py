@@ -11,6 +11,7 @@ from kaldi_quant.kaldi.compatibility import (
     check_graph_folder,
     check_network,
     check_phones,
+    check_same_pdfs,
     check_tree,
     fitting_features,
 )
@@ -18,6 +19,7 @@ from kaldi_quant.kaldi.ivector_folder import IvectorFolder, check_ivectors, ivec
 from kaldi_quant.kaldi.mfcc_options import MfccOptions, read_mfcc_config
 from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.kaldi.tables import read_matrices
+from kaldi_quant.kaldi.transition_model import read_transition_model
 from kaldi_quant.kaldi.waves import read_waves
 
 # What turns the features of a data folder into the network's input, whose width then is another one.
@@ -32,6 +34,7 @@ class RecipeFolders:
 
     Args:
         model: the file of the model that is decoded or trained, such as ``exp/chain/tdnn1a_sp/final.mdl``.
+        transitions: of the model that decodes the log-likelihoods, if it is another file.
         graph: with ``HCLG.fst``.
         data: data folders whose ``feats.scp`` or ``wav.scp`` the model gets.
         ivectors: their folders of online i-vectors, in the same order.
@@ -43,6 +46,7 @@ class RecipeFolders:
     """
 
     model: Path
+    transitions: Path | None = None
     graph: Path | None = None
     data: tuple[Path, ...] = ()
     ivectors: tuple[Path, ...] = ()
@@ -65,6 +69,9 @@ class RecipeFolders:
             for tree in (folder / "tree", self.tree):
                 if tree is not None:
                     check_tree(tree, model.transition_model, model.path)
+            if self.transitions is not None:
+                decoding = read_transition_model(self.transitions)
+                check_same_pdfs(model.transition_model, model.path, decoding, str(self.transitions))
             if self.graph is not None:
                 check_graph_folder(self.graph, model.transition_model, model.path)
         if self.lang is not None:

@@ -137,7 +137,7 @@ def test_irregular_networks_get_a_file_of_fixed_length(name: str, bits_of_featur
     config = PtqConfig(LayerConfig(method="minmax"), {"@input": {"act_bits": bits_of_features}}, observer="minmax")
     network = quantize(load(found.model).nnet, config, data)
     with pytest.raises(ModelError, match="it has no ONNX form with any number of frames, only with a fixed one"):
-        write_onnx(network, tmp_path / "a.onnx")
+        write_onnx(network, tmp_path / "a.onnx", PERIOD)
     period, outputs, form = 2, 5, trusted_form() or "exact"
     file = write_onnx(network, tmp_path / "a.onnx", period, outputs, form, extra_left_context=4)
     onnx.checker.check_model(onnx.load(file.path), full_check=True)
@@ -151,11 +151,13 @@ def test_irregular_networks_get_a_file_of_fixed_length(name: str, bits_of_featur
 
 def test_extra_context_needs_a_fixed_length(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="extra context is for an ONNX file of fixed length"):
-        write_onnx(random_network(np.random.default_rng(0), 12, 20, 9), tmp_path / "a.onnx", extra_left_context=4)
+        write_onnx(
+            random_network(np.random.default_rng(0), 12, 20, 9), tmp_path / "a.onnx", PERIOD, extra_left_context=4
+        )
 
 
 def test_onnx_is_named_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(MissingDependencyError, match="an ONNX graph needs onnx and onnxruntime: pip install"):
-        write_onnx(random_network(np.random.default_rng(0), 12, 20, 9), tmp_path / "a.onnx")
+        write_onnx(random_network(np.random.default_rng(0), 12, 20, 9), tmp_path / "a.onnx", PERIOD)
     assert not list(tmp_path.iterdir())

@@ -13,6 +13,7 @@ from kaldi_quant.kaldi.compatibility import (
     check_graph_folder,
     check_network,
     check_phones,
+    check_same_pdfs,
     check_tree,
     fitting_features,
 )
@@ -113,6 +114,19 @@ def test_a_tree_of_another_model(folder: Path, transitions: TransitionModel) -> 
     fewer = TransitionModel(transitions.topology, transitions.tuples[:100], transitions.log_probs)
     with pytest.raises(DataError, match=rf"tree has 208 pdfs, and other.mdl has {fewer.num_pdfs}"):
         check_tree(folder / "tree", fewer, "other.mdl")
+
+
+def test_models_of_different_trees(transitions: TransitionModel, tdnnf: Model) -> None:
+    assert tdnnf.transition_model is not None
+    check_same_pdfs(transitions, "0.trans_mdl", tdnnf.transition_model, tdnnf.path)
+    swapped = transitions.tuples.copy()
+    swapped[:, 2:] = swapped[::-1, 2:]
+    other = TransitionModel(transitions.topology, swapped, transitions.log_probs)
+    with pytest.raises(DataError, match=r"a.mdl and b.mdl have 208 pdfs, which stand for different states of phones"):
+        check_same_pdfs(transitions, "a.mdl", other, "b.mdl")
+    fewer = TransitionModel(transitions.topology, transitions.tuples[:100], transitions.log_probs)
+    with pytest.raises(DataError, match=rf"a.mdl has 208 pdfs, and b.mdl has {fewer.num_pdfs}: their trees differ"):
+        check_same_pdfs(transitions, "a.mdl", fewer, "b.mdl")
 
 
 def test_a_network_of_another_model() -> None:

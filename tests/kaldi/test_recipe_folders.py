@@ -29,7 +29,7 @@ def folders(example: Path, tmp_path: Path) -> RecipeFolders:
     data.mkdir()
     with matrix_writer(f"ark,scp:{data}/feats.ark,{data}/feats.scp") as writer:
         writer.write("utt", np.zeros((5, 20), np.float32))
-    return RecipeFolders(model / "final.mdl", graph, (data,), lang=example / "data/lang_chain")
+    return RecipeFolders(model / "final.mdl", None, graph, (data,), lang=example / "data/lang_chain")
 
 
 def _audio(data: Path, rate: int) -> None:
@@ -129,7 +129,7 @@ def test_configurations_of_other_features(tmp_path: Path) -> None:
     first, second = (
         _config(tmp_path / name, option) for name, option in (("a", "--low-freq=20"), ("b", "--low-freq=40"))
     )
-    with pytest.raises(DataError, match="--low-freq is 20.0 and 40.0"):
+    with pytest.raises(DataError, match=r"--low-freq is 20.0 and 40.0"):
         check_mfcc_configs(first, second)
 
 

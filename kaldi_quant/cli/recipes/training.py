@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from kaldi_quant.cli.options import KaldiCommand, grouped_options
+from kaldi_quant.cli.options import KaldiCommand, frame_subsampling_option, grouped_options
 from kaldi_quant.cli.recipes.egs_options import more_words
 from kaldi_quant.cli.recipes.kaldi_folders import KaldiFolders, fault_of_examples
 from kaldi_quant.cli.recipes.kaldi_stages import KaldiStages
@@ -20,7 +20,7 @@ from kaldi_quant.cli.recipes.stages import ROOT, STAGES, Stages, run, run_verb
 from kaldi_quant.cli.training_options import TrainingArguments, training_options
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.companions import Companions
-from kaldi_quant.kaldi.frame_subsampling import LARGEST_FACTOR, factor_of
+from kaldi_quant.kaldi.frame_subsampling import factor_of
 from kaldi_quant.kaldi.model import read_model
 
 _log = logging.getLogger(__name__)
@@ -59,11 +59,7 @@ _OPTIONS = (
         metavar="DIR",
         help="Chain examples; by default egs in the Kaldi model's folder, or what stage 4 makes in the result's.",
     ),
-    click.option(
-        "--frame-subsampling-factor",
-        type=click.IntRange(1, LARGEST_FACTOR),
-        help="Of the Kaldi model; by default what its folder says.",
-    ),
+    frame_subsampling_option("the Kaldi model's folder"),
     click.option("--graph-dir", metavar="DIR", help="With HCLG.fst and words.txt, to decode with."),
     click.option("--data-dir", metavar="DIR", help="What is decoded and scored: feats.scp or wav.scp, and text."),
     click.option("--online-ivector-dir", metavar="DIR", help="i-vectors of it; by default exp/nnet3*/ivectors_<data>."),

@@ -18,9 +18,7 @@ EXECUTIONS: tuple[Execution, ...] = get_args(Execution)
 _log = logging.getLogger(__name__)
 
 
-def executable(
-    network: QuantizedNetwork, period: int = 1, execution: Execution = "auto"
-) -> FastNetwork | AcousticModel:
+def executable(network: QuantizedNetwork, period: int, execution: Execution = "auto") -> FastNetwork | AcousticModel:
     """A quantized network ready to run, in either way with the same result.
 
     Args:
