@@ -13,7 +13,7 @@ from kaldi_quant.cli.inference_options import InferenceArguments, inference_opti
 from kaldi_quant.cli.models import ENGINES, Engine, read_network
 from kaldi_quant.cli.options import KaldiCommand, kaldi_bool_option
 from kaldi_quant.errors import UsageError
-from kaldi_quant.kaldi.tables import matrix_writer, read_matrices
+from kaldi_quant.kaldi.tables import matrix_writer
 from kaldi_quant.progress import progress
 
 _log = logging.getLogger(__name__)
@@ -74,9 +74,10 @@ def command(
     bad = BadUtterances(inference.max_bad_share)
     priors = network.priors if use_priors else None
     runner = Inference(network.model, priors, options, inference.ivector_source(), bad)
+    utterances = inference.read_features(model, features, bad.report)
     begin, frames = time.monotonic(), 0
     with matrix_writer(loglikes, inference.allow_pipes) as writer, progress(None, "forward") as advance:
-        for utterance, rows in runner.compute(read_matrices(features, inference.allow_pipes, on_bad=bad.report)):
+        for utterance, rows in runner.compute(utterances):
             writer.write(utterance, rows)
             frames += len(rows) * options.chunks.frame_subsampling_factor
             advance(1)

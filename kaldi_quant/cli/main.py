@@ -24,6 +24,7 @@ VERBS = {
     "info": "Print a model's structure, dimensions, context and size (as nnet3-am-info).",
     "copy": "Copy a model between the binary and the text form (as nnet3-am-copy).",
     "make-mfcc": "Compute MFCC features from wav files (as compute-mfcc-feats).",
+    "compute-cmvn-stats": "Compute statistics that normalise features (as compute-cmvn-stats).",
     "forward": "Compute log-likelihoods (as nnet3-compute).",
     "calibrate": "Find activation ranges on a calibration set.",
     "quantize": "Make an integer model from a float one, after training.",

@@ -134,14 +134,20 @@ def grouped_options(
     names = [field.name for field in dataclasses.fields(kind)]
 
     def decorator(function: Callable[..., Any]) -> Callable[..., Any]:
+        # Of two groups that have an option in common both get its value.
+        shared = {option.name for option in getattr(function, "__click_params__", ())} & set(names)
+
         @functools.wraps(function)
         def verb(**values: Any) -> Any:
-            grouped = kind(**{name: values.pop(name) for name in names})
+            grouped = kind(**{name: values[name] if name in shared else values.pop(name) for name in names})
             return function(**{argument: grouped}, **values)
 
         decorated: Callable[..., Any] = verb
         for option in reversed(options):
             decorated = option(decorated)
+        if shared:
+            parameters: list[click.Parameter] = decorated.__click_params__  # type: ignore[attr-defined]
+            parameters[:] = list({option.name: option for option in parameters}.values())
         return decorated
 
     return decorator

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kaldi_quant.cli.feature_options import feature_record
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options, subsampling_of
 from kaldi_quant.cli.options import KaldiCommand, result_folder
 from kaldi_quant.cli.qat_options import QatArguments, WidthArguments, qat_options, width_options
@@ -92,6 +93,7 @@ def command(
     if not place.group.is_main:
         return
     more = {"training": {"qat": asdict(options), **run.identity, "optimizer": asdict(loop.optimizer)}}
+    more |= feature_record(model, read.nnet, inference)
     made = write_result(folder, trained, read, config, features, data, subsampling_of(model), preset, more)
     _log.info("%s: %d bytes; KL from float %.5f on calibration data", made.path, made.bytes, made.lost.kl)
 

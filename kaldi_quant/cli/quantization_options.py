@@ -11,7 +11,6 @@ import click
 from kaldi_quant.cli.inference_options import InferenceArguments, subsampling_of
 from kaldi_quant.cli.options import grouped_options
 from kaldi_quant.errors import UsageError
-from kaldi_quant.kaldi.tables import read_matrices
 
 if TYPE_CHECKING:
     from kaldi_quant.quant.calibration import CalibrationSet
@@ -68,7 +67,7 @@ def read_utterances(model: str, features: str, inference: InferenceArguments) ->
 
     inference.set_threads()
     bad = BadUtterances(inference.max_bad_share)
-    utterances = list(read_matrices(features, inference.allow_pipes, on_bad=bad.report))
+    utterances = list(inference.read_features(model, features, bad.report))
     bad.good = len(utterances)
     bad.check()
     options = inference.options(subsampling_of(model))

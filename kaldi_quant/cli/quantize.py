@@ -6,6 +6,7 @@ import logging
 
 import click
 
+from kaldi_quant.cli.feature_options import feature_record
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options, subsampling_of
 from kaldi_quant.cli.options import KaldiCommand, result_folder
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options
@@ -46,7 +47,8 @@ def command(
     read = read_model(model)
     data = quantization.calibration_set(model, features, inference)
     network = quantize(read.nnet, config, data, read_ranges(ranges) if ranges else None)
-    made = write_result(folder, network, read, config, features, data, subsampling_of(model), preset)
+    more = feature_record(model, read.nnet, inference)
+    made = write_result(folder, network, read, config, features, data, subsampling_of(model), preset, more)
     for name, reason in network.float_layers.items():
         _log.info("%s stays in float: %s", name, reason)
     _log.info(

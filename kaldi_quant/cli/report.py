@@ -113,7 +113,8 @@ def _observer(features: str, seconds: float, inference: InferenceArguments) -> O
     speech = read_speech(features, seconds, inference.allow_pipes, "--feature-seconds")
 
     def observe(ranges: ModelRanges, artefact: Artefact) -> ModelRanges:
+        utterances = list(inference.features(artefact.model.path, features).apply(speech.utterances))
         options = inference.options(subsampling_in(artefact.record, artefact.model.path))
-        return with_spreads(ranges, artefact.network, speech.utterances, options, inference.ivector_source())
+        return with_spreads(ranges, artefact.network, utterances, options, inference.ivector_source())
 
     return observe

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kaldi_quant.kaldi.model import Model
 
@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 class Artefacts:
     """Integer models' files: as they will be, and as they are."""
 
-    def __init__(self, model: Model, calibration: str, subsampling: int, data: CalibrationSet) -> None:
+    def __init__(
+        self, model: Model, calibration: str, subsampling: int, data: CalibrationSet, more: dict[str, Any]
+    ) -> None:
         self.model, self.calibration, self.subsampling, self.data = model, calibration, subsampling, data
+        self.more = more
 
     def size(self, network: QuantizedNetwork, config: PtqConfig) -> int:
         """The size of a network's file, which is not kept; its integers may mean nothing."""
@@ -29,10 +32,13 @@ class Artefacts:
         with tempfile.TemporaryDirectory() as folder:
             lost = Divergence(0.0, 0.0, dict.fromkeys(network.layers, 0.0), 0)
             record = make_record(network, config, None, self.calibration, self.subsampling, lost)
+            record |= self.more
             return save(Path(folder) / "measured", network, self.model, record)
 
     def write(self, folder: Path, network: QuantizedNetwork, config: PtqConfig) -> int:
         """Writes a network as ``quantize`` does, and returns the file's size."""
         from kaldi_quant.export.results import write_result
 
-        return write_result(folder, network, self.model, config, self.calibration, self.data, self.subsampling).bytes
+        return write_result(
+            folder, network, self.model, config, self.calibration, self.data, self.subsampling, more=self.more
+        ).bytes
