@@ -118,7 +118,7 @@ def feature_pipeline(model: str, rspecifier: str, arguments: FeatureArguments) -
     )
     settings = feature_settings(model, _options(arguments))
     pipeline = make_pipeline(settings, rspecifier, sources, lambda: input_dim(model))
-    if pipeline.steps:
+    if pipeline.commands:
         _log.info("the features of %s: %s", rspecifier, pipeline.describe())
     return pipeline
 

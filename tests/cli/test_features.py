@@ -197,6 +197,7 @@ def test_speed_is_measured_on_features_of_the_right_kind(model: Path) -> None:
         (["--spk2utt=ark:none", "{feats}", "ark:x"], "none: cannot be read"),
         (["--spk2utt=scp:none", "{feats}", "ark:x"], "expected a text file"),
         (["--spk2utt=ark:{other}", "{feats}", "ark:x"], "there are no utterances"),
+        (["--spk2utt=ark:{other}", "{feats}", "global_cmvn.stats"], "global_cmvn.stats is a file"),
     ],
 )
 def test_statistics_that_cannot_be_made(

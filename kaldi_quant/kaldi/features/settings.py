@@ -83,12 +83,8 @@ class FeatureSettings:
         matrices = {GLOBAL_STATS: self.normalisation.global_stats, LDA: self.lda}
         return found | {name: pack(matrix) for name, matrix in matrices.items() if matrix is not None}
 
-    def write(self, folder: Path) -> list[Path]:
-        """Writes Kaldi's files into a model's folder, and returns their paths.
-
-        Raises:
-            DataError: the folder cannot be written.
-        """
+    def contents(self) -> dict[str, bytes]:
+        """The contents of Kaldi's files in a model's folder, by name."""
         files = {name: f"{text}\n".encode() for name, text in self.as_dict().items() if isinstance(text, str)}
         if isinstance(self.normalisation.options, OnlineCmvnOptions):
             files[ONLINE_CMVN] = b""
@@ -97,10 +93,19 @@ class FeatureSettings:
                 writer = make_writer(binary=True)
                 writer.matrix(matrix)
                 files[name] = writer.getvalue()
-        for name, data in files.items():
+        return files
+
+    def write(self, folder: Path) -> list[Path]:
+        """Writes Kaldi's files into a model's folder, and returns their paths.
+
+        Raises:
+            DataError: the folder cannot be written.
+        """
+        contents = self.contents()
+        for name, data in contents.items():
             with atomic_write(folder / name) as stream:
                 stream.write(data)
-        return [folder / name for name in files]
+        return [folder / name for name in contents]
 
 
 def settings_of_folder(folder: Path, options: NormalisationOptions | None = None) -> FeatureSettings:
