@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from kaldi_quant.cli.options import kaldi_bool_option
+from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.features.kinds import FEATURE_KINDS, FeatureKind
-from kaldi_quant.kaldi.features.normalisation import NormalisationOptions
+from kaldi_quant.kaldi.features.normalisation import CMVN_OPTS, NormalisationOptions
 from kaldi_quant.kaldi.features.pipeline import FeatureSources, Pipeline, make_pipeline
 from kaldi_quant.kaldi.features.settings import FeatureSettings, settings_of_folder, settings_of_record
 
@@ -121,6 +122,40 @@ def feature_pipeline(model: str, rspecifier: str, arguments: FeatureArguments) -
     if pipeline.commands:
         _log.info("the features of %s: %s", rspecifier, pipeline.describe())
     return pipeline
+
+
+def check_teacher(teacher: str, model: str, arguments: FeatureArguments) -> None:
+    """Refuses a teacher that wants other features than its pupil, which gets the same.
+
+    Raises:
+        UsageError: they are normalised in another way.
+    """
+    _check_same(
+        feature_settings(model, _options(arguments)), model, feature_settings(teacher), f"the teacher {teacher}"
+    )
+
+
+def check_examples(egs: str, model: str, arguments: FeatureArguments | None = None) -> None:
+    """Refuses examples whose features are normalised in another way than a model wants; Kaldi's say how they are.
+
+    Args:
+        egs: folder of the examples.
+        model: its file.
+        arguments: the values of the options.
+
+    Raises:
+        UsageError: they are.
+    """
+    if (Path(egs) / CMVN_OPTS).is_file():
+        options = _options(arguments) if arguments is not None else None
+        _check_same(feature_settings(model, options), model, settings_of_folder(Path(egs)), f"the examples in {egs}")
+
+
+def _check_same(settings: FeatureSettings, model: str, others: FeatureSettings, name: str) -> None:
+    if not settings.is_normalised_as(others):
+        ours, theirs = (found.as_dict().get(CMVN_OPTS, "no normalisation") for found in (settings, others))
+        detail = f"{ours} and {theirs}" if ours != theirs else "one of them online, or with other statistics"
+        raise UsageError(f"{model} and {name} want features that are normalised in different ways: {detail}")
 
 
 def without_normalisation(model: str, utterances: Utterances) -> Iterator[tuple[str, np.ndarray]]:

@@ -13,13 +13,18 @@ import kaldi_quant.cli.qat
 import kaldi_quant.cli.quantization_options
 import kaldi_quant.cli.search
 import kaldi_quant.cli.sensitivity
-from kaldi_quant.cli.feature_options import feature_settings, without_normalisation
+from kaldi_quant.cli import feature_options
+from kaldi_quant.cli.feature_options import check_examples, feature_settings, without_normalisation
+from kaldi_quant.cli.inference_options import InferenceArguments
 from kaldi_quant.cli.main import run
+from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.features.online_cmvn import OnlineCmvnOptions, apply_online_cmvn
 from kaldi_quant.kaldi.tables import matrix_writer
 from tests.references import NNET3, largest_difference, read_archive
 
 UTTERANCES = read_archive(NNET3 / "feats20.ark")
+# As if no option were given.
+NO_OPTIONS = InferenceArguments(**dict.fromkeys(InferenceArguments.__dataclass_fields__))  # type: ignore[arg-type]
 UTT2SPK = dict(zip(UTTERANCES, ("anna", "anna", "ben"), strict=True))
 
 
@@ -207,3 +212,31 @@ def test_statistics_that_cannot_be_made(
     places = {"feats": f"ark:{data}/feats.ark", "other": str(tmp_path / "other")}
     assert run(["compute-cmvn-stats", *(word.format(**places) for word in arguments)]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_a_teacher_and_examples_of_other_features(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What goes into two networks, or lies in examples already, is normalised once, and has to suit all."""
+    teacher, egs = tmp_path / "teacher", tmp_path / "egs"
+    shutil.copytree(model.parent, teacher)
+    egs.mkdir()
+    (model.parent / "cmvn_opts").write_text("--norm-means=false --norm-vars=false\n")
+    check_examples(str(egs), str(model))
+    (egs / "cmvn_opts").write_text("\n")
+    for refused in (
+        lambda: check_examples(str(egs), str(model)),
+        lambda: feature_options.check_teacher(str(egs / "final.mdl"), str(model), NO_OPTIONS),
+    ):
+        with pytest.raises(
+            UsageError, match=r"normalised in different ways: --norm-means=false .* and --norm-means=tru"
+        ):
+            refused()
+    feature_options.check_teacher(str(teacher / "final.mdl"), str(model), NO_OPTIONS)
+    (model.parent / "cmvn_opts").write_text("--norm-vars=false")
+    check_examples(str(egs), str(model))
+    assert run(["train", str(model), str(egs), str(tmp_path / "out")]) == 1
+    assert "normalised" not in capsys.readouterr().err
+    (model.parent / "cmvn_opts").write_text("--norm-vars=true")
+    assert run(["train", str(model), str(egs), str(tmp_path / "out")]) == 1
+    assert "normalised in different ways" in capsys.readouterr().err

@@ -61,6 +61,19 @@ class FeatureSettings:
         """Whether normalisation changes anything."""
         return self.normalisation.options is not None and self.normalisation.options.norm_means
 
+    def is_normalised_as(self, other: FeatureSettings) -> bool:
+        """Whether normalisation gives the same features here and there."""
+        if not self.is_normalised or not other.is_normalised:
+            return self.is_normalised == other.is_normalised
+        ours, theirs = self.normalisation, other.normalisation
+        if ours.options != theirs.options or (ours.global_stats is None) != (theirs.global_stats is None):
+            return False
+        if ours.global_stats is None or theirs.global_stats is None:
+            return True
+        same_shape = ours.global_stats.shape == theirs.global_stats.shape
+        # One of them may have been written as text, with seven digits.
+        return same_shape and np.allclose(ours.global_stats, theirs.global_stats, rtol=1e-5)
+
     def for_dim(self, input_dim: int) -> FeatureSettings:
         """Without a transform and without derivatives that cannot give a model's input.
 
