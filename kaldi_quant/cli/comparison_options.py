@@ -106,17 +106,21 @@ class SpeedArguments:
         """
         if self.speed is None:
             return comparison
+        from kaldi_quant.cli.feature_options import without_normalisation
         from kaldi_quant.cli.models import read_network
-        from kaldi_quant.report.runners import models_of, read_speech, runners_of
+        from kaldi_quant.report.runners import Speech, models_of, read_speech, runners_of
         from kaldi_quant.report.speed import measure, one_thread
 
         def load(path: Path) -> RunnableNetwork:
             return read_network(str(path), subsampling=subsampling)
 
+        def prepare(path: Path, speech: Speech) -> Speech:
+            return Speech(list(without_normalisation(str(path), speech.utterances)))
+
         models = models_of(comparison, Path(self.float_model) if self.float_model else None)
         speech = read_speech(self.speed, self.speed_seconds, allow_pipes)
         with one_thread():
-            runners = runners_of(models, load, speech, os.environ.get("KALDI_ROOT"))
+            runners = runners_of(models, load, speech, os.environ.get("KALDI_ROOT"), prepare)
             return dataclasses.replace(comparison, speeds=measure(runners, self.speed_rounds))
 
 

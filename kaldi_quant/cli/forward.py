@@ -15,7 +15,7 @@ from kaldi_quant.cli.models import ENGINES, Engine, read_network
 from kaldi_quant.cli.options import KaldiCommand, kaldi_bool_option
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.compatibility import fitting_features
-from kaldi_quant.kaldi.tables import matrix_writer, read_matrices
+from kaldi_quant.kaldi.tables import matrix_writer
 from kaldi_quant.progress import progress
 
 _log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def command(
     bad = BadUtterances(inference.max_bad_share)
     priors = network.priors if use_priors else None
     runner = Inference(network.model, priors, options, inference.ivector_source(network.companions), bad)
-    table = read_matrices(features, inference.allow_pipes, on_bad=bad.report)
+    table = inference.read_features(model, features, bad.report)
     utterances = fitting_features(table, network.model.input_dim, features, model)
     begin, frames = time.monotonic(), 0
     with matrix_writer(loglikes, inference.allow_pipes) as writer, progress(None, "forward") as advance:

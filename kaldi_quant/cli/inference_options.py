@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
+from kaldi_quant.cli.feature_options import FEATURE_OPTIONS, feature_pipeline
 from kaldi_quant.cli.options import allow_pipes_option, frame_subsampling_option, grouped_options, max_bad_share_option
 from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.ivector_folder import check_ivectors, folder_of_table
-from kaldi_quant.kaldi.tables import RandomAccessMatrices
+from kaldi_quant.kaldi.tables import OnBad, RandomAccessMatrices, read_matrices
 from kaldi_quant.kaldi.text_tables import read_utt2spk
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from kaldi_quant.kaldi.features.kinds import FeatureKind
+    from kaldi_quant.kaldi.features.pipeline import Pipeline
     from kaldi_quant.nnet.inference import InferenceOptions, IvectorSource
 
 _OPTIONS = (
     click.option("--online-ivectors", metavar="RSPECIFIER", help="i-vectors, a matrix for each utterance."),
     click.option("--online-ivector-period", type=int, default=0, help="Frames per row of --online-ivectors."),
     click.option("--ivectors", metavar="RSPECIFIER", help="i-vectors, a vector for each utterance, or speaker."),
-    click.option("--utt2spk", metavar="RSPECIFIER", help="The speaker of each utterance, whose --ivectors it gets."),
+    click.option(
+        "--utt2spk",
+        metavar="RSPECIFIER",
+        help="The speaker of each utterance, for --ivectors and normalisation; for the latter, by default, utt2spk "
+        "beside the features.",
+    ),
     frame_subsampling_option(),
     click.option("--frames-per-chunk", type=int, default=0, help="Cut utterances into pieces; 0 for whole utterances."),
     click.option("--extra-left-context", type=int, default=0, help="Frames before a piece beyond the context."),
@@ -32,6 +41,7 @@ _OPTIONS = (
     click.option("--extra-right-context-final", type=int, default=-1, help="The same where an utterance ends."),
     click.option("--batch-seconds", type=float, default=60.0, help="Speech computed at once."),
     click.option("--num-threads", type=int, default=0, help="CPU threads; 0 for torch's own choice."),
+    *FEATURE_OPTIONS,
     max_bad_share_option(),
     allow_pipes_option(),
 )
@@ -53,6 +63,13 @@ class InferenceArguments:
     extra_right_context_final: int
     batch_seconds: float
     num_threads: int
+    cmvn: str | None
+    cmvn_opts: str | None
+    online_cmvn: bool | None
+    global_cmvn_stats: str | None
+    ignore_cmvn: bool
+    feat_type: FeatureKind | None
+    transforms: str | None
     max_bad_share: float
     allow_pipes: bool
 
@@ -77,6 +94,31 @@ class InferenceArguments:
             self.extra_right_context_final,
         )
         return InferenceOptions(chunks, self.online_ivector_period, acoustic_scale, self.batch_seconds)
+
+    def features(self, model: str, rspecifier: str) -> Pipeline:
+        """What is done to the features of a table before a model takes them; arguments as for ``read_features``."""
+        return feature_pipeline(model, rspecifier, self)
+
+    def read_features(
+        self, model: str, rspecifier: str, on_bad: OnBad | None = None
+    ) -> Iterator[tuple[str, np.ndarray]]:
+        """Reads a table of features and makes them what a model takes: normalised, for example, as its folder says.
+
+        Args:
+            model: its file, whose folder, or whose record, says what it takes.
+            rspecifier: of the features.
+            on_bad: is called for each utterance that cannot be used, which is then left out; None makes it an error.
+
+        Returns:
+            (utterance, features) pairs, features: (frames, dim) float32.
+
+        Raises:
+            UsageError: the model wants something that is missing; at once, before anything is computed.
+            FormatError: a file is malformed.
+            DataError: an utterance cannot be used, when its turn comes.
+        """
+        pipeline = self.features(model, rspecifier)
+        return pipeline.apply(read_matrices(rspecifier, self.allow_pipes, on_bad), on_bad)
 
     def ivector_source(self, model: Companions) -> IvectorSource | None:
         """Tells an utterance's i-vectors, where they are given.

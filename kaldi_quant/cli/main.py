@@ -27,6 +27,7 @@ VERBS = {
     "info": "Print a model's structure, dimensions, context and size (like nnet3-am-info).",
     "copy": "Copy a model, in binary or text form (like nnet3-am-copy).",
     "make-mfcc": "Compute MFCC features from wav files (like compute-mfcc-feats).",
+    "compute-cmvn-stats": "Compute statistics that normalise features (like compute-cmvn-stats).",
     "forward": "Compute log-likelihoods (like nnet3-compute).",
     "calibrate": "Measure activation ranges on calibration data.",
     "quantize": "Make an integer model from a trained float model, without further training.",

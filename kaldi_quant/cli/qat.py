@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kaldi_quant.cli.feature_options import check_features_of_examples, check_teacher, feature_record
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
 from kaldi_quant.cli.model_options import ModelArguments, model_options
 from kaldi_quant.cli.options import KaldiCommand, result_folder
@@ -89,10 +90,13 @@ def command(
     _check(qat, egs_dir, place)
     loop, reading = training.loop(), training.source()
     read = models.read(model)
-    data = quantization.calibration_set(read, features, inference)
-    check_result_folder(folder, read, data)
     if egs_dir is not None:
         check_examples(Path(egs_dir), read)
+        check_features_of_examples(egs_dir, model, inference)
+    if qat.teacher:
+        check_teacher(qat.teacher, model, inference)
+    data = quantization.calibration_set(read, features, inference)
+    check_result_folder(folder, read, data)
     run = _Run(training, reading, inference, models, model, read, data, qat, egs_dir, place)
     if wanted is not None:
         preset, config = None, run.learned(wanted, config, learned.width_epochs, folder)
@@ -103,6 +107,7 @@ def command(
     if not place.group.is_main:
         return
     more = {"training": {"qat": asdict(options), **run.identity, "optimizer": asdict(loop.optimizer)}}
+    more |= feature_record(model, read.nnet, inference)
     made = write_result(folder, trained, read, config, features, data, preset, more)
     _log.info("%s: %d bytes; KL from float %.5f on calibration data", made.path, made.bytes, made.lost.kl)
 

@@ -15,7 +15,6 @@ from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.compatibility import fitting_features
 from kaldi_quant.kaldi.frame_subsampling import factor_of
 from kaldi_quant.kaldi.model import Model
-from kaldi_quant.kaldi.tables import read_matrices
 
 if TYPE_CHECKING:
     from kaldi_quant.quant.calibration import CalibrationSet
@@ -93,7 +92,7 @@ def read_utterances(model: Model, features: str, inference: InferenceArguments) 
     factor = factor_of(model, inference.frame_subsampling_factor)
     ivectors = inference.ivector_source(Companions.beside(model.path, factor))
     bad = BadUtterances(inference.max_bad_share)
-    table = read_matrices(features, inference.allow_pipes, on_bad=bad.report)
+    table = inference.read_features(model.path, features, bad.report)
     utterances = list(fitting_features(table, model.nnet.input_dim("input"), features, model.path))
     bad.good = len(utterances)
     bad.check()

@@ -6,6 +6,7 @@ import logging
 
 import click
 
+from kaldi_quant.cli.feature_options import feature_record
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
 from kaldi_quant.cli.model_options import ModelArguments, model_options
 from kaldi_quant.cli.options import KaldiCommand, result_folder
@@ -49,7 +50,8 @@ def command(
     data = quantization.calibration_set(read, features, inference)
     check_result_folder(folder, read, data)
     network = quantize(read.nnet, config, data, read_ranges(ranges) if ranges else None)
-    made = write_result(folder, network, read, config, features, data, preset)
+    more = feature_record(model, read.nnet, inference)
+    made = write_result(folder, network, read, config, features, data, preset, more)
     for reason in dict.fromkeys(network.float_layers.values()):
         names = [name for name, of_it in network.float_layers.items() if of_it == reason]
         _log.info("in float: %s (%s)", ", ".join(names), reason)

@@ -125,6 +125,7 @@ def _observer(features: str, seconds: float, inference: InferenceArguments) -> O
         factor = subsampling_in(artefact.record, artefact.model.path, inference.frame_subsampling_factor)
         companions = Companions.of_record(artefact.record, artefact.model.path, factor)
         ivectors = inference.ivector_source(companions)
-        return with_spreads(ranges, artefact.network, speech.utterances, inference.options(factor), ivectors)
+        utterances = list(inference.features(artefact.model.path, features).apply(speech.utterances))
+        return with_spreads(ranges, artefact.network, utterances, inference.options(factor), ivectors)
 
     return observe

@@ -13,6 +13,7 @@ import click
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.cli.dev_scoring import ScoringArguments, scoring_options
+from kaldi_quant.cli.feature_options import feature_record
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
 from kaldi_quant.cli.model_options import ModelArguments, model_options
 from kaldi_quant.cli.options import KaldiCommand, result_folder
@@ -128,7 +129,7 @@ def command(
         _log.info("candidates are measured on the data that they are calibrated on: that flatters narrow widths")
     words = Scoring(all_dev, scoring.scorer(model, read)) if scoring.given else None
     about_words = {**scoring.about(), "decoded utterances": data_digest(all_dev.utterances)} if words else None
-    artefacts = Artefacts(read, calibration, calibration_set)
+    artefacts = Artefacts(read, calibration, calibration_set, feature_record(model, read.nnet, inference))
     artefacts.check(folder)
     store = Store(folder / MEASUREMENTS_NAME, about, about_words)
     search = Search(read.nnet, config, calibration_set, dev_set, store, options, artefacts.size)

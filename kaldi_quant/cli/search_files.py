@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kaldi_quant.kaldi.model import Model
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Artefacts:
     """Integer models' files: as they will be, and as they are."""
 
-    def __init__(self, model: Model, calibration: str, data: CalibrationSet) -> None:
-        self.model, self.calibration, self.data = model, calibration, data
+    def __init__(self, model: Model, calibration: str, data: CalibrationSet, more: dict[str, Any]) -> None:
+        self.model, self.calibration, self.data, self.more = model, calibration, data, more
 
     def check(self, folder: Path) -> None:
         """Refuses a folder in which files of other models lie."""
@@ -35,10 +35,11 @@ class Artefacts:
         with tempfile.TemporaryDirectory() as folder:
             lost = Divergence(0.0, 0.0, dict.fromkeys(network.layers, 0.0), 0)
             record = record_of(network, self.model, config, self.calibration, self.data, None, lost)
+            record |= self.more
             return save(Path(folder) / "measured", network, self.model, record)
 
     def write(self, folder: Path, network: QuantizedNetwork, config: PtqConfig) -> int:
         """Writes a network as ``quantize`` does, and returns the file's size."""
         from kaldi_quant.export.results import write_result
 
-        return write_result(folder, network, self.model, config, self.calibration, self.data).bytes
+        return write_result(folder, network, self.model, config, self.calibration, self.data, more=self.more).bytes

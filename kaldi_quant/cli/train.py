@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kaldi_quant.cli.feature_options import check_features_of_examples
 from kaldi_quant.cli.model_options import ModelArguments, model_options
 from kaldi_quant.cli.options import KaldiCommand, frame_subsampling_option, result_folder
 from kaldi_quant.cli.training_options import TrainingArguments, placed, training_options
@@ -62,6 +63,7 @@ def command(
     read = models.read(model)
     factor = factor_of(read, frame_subsampling_factor)
     check_examples(Path(egs), read)
+    check_features_of_examples(egs, model)
     companions = Companions.beside(model, factor)
     companions.check(folder, "final.mdl")
     data = TrainingData(egs, training.denominator(model, egs), factor)

@@ -88,7 +88,7 @@ def read_config(path: str | os.PathLike[str], defaults: Defaults, why: str = "")
     try:
         stream = open_stream(name)
     except FormatError as error:
-        raise FormatError(name, None, f"cannot be read, and {why}: is the folder right?") if why else error from error
+        raise FormatError(name, None, f"{str(error).removeprefix(f'{name}: ')}; {why}") if why else error from error
     try:
         number = 0
         while line := stream.read_line(_LONGEST_LINE):

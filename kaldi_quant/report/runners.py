@@ -124,7 +124,13 @@ def models_of(comparison: Comparison, float_model: Path | None = None) -> dict[s
     return models
 
 
-def runners_of(models: dict[str, Path], load: Load, speech: Speech, kaldi_root: str | None = None) -> dict[str, Runner]:
+def runners_of(
+    models: dict[str, Path],
+    load: Load,
+    speech: Speech,
+    kaldi_root: str | None = None,
+    prepare: Callable[[Path, Speech], Speech] | None = None,
+) -> dict[str, Runner]:
     """A runner for each model, and one for Kaldi with the first of them.
 
     Args:
@@ -132,18 +138,20 @@ def runners_of(models: dict[str, Path], load: Load, speech: Speech, kaldi_root: 
         load: makes a model file ready.
         speech: what is computed.
         kaldi_root: where ``nnet3-compute`` is; None leaves it out.
+        prepare: makes features of the kind that a model file takes; None where they are that already.
 
     Raises:
         KaldiQuantError: a model cannot be read or computed.
     """
     loaded = {name: load(path) for name, path in models.items()}
-    runners = {name: model_runner(models[name], model, speech) for name, model in loaded.items()}
+    prepared = {name: prepare(path, speech) if prepare else speech for name, path in models.items()}
+    runners = {name: model_runner(models[name], model, prepared[name]) for name, model in loaded.items()}
     name, first = next(iter(loaded.items()))
     if kaldi_root and not first.is_integer:
         if first.model.ivector_dim:
             _log.warning("%s is not measured: %s has an i-vector input", KALDI_NAME, models[name])
         else:
-            runners[KALDI_NAME] = kaldi_runner(Path(kaldi_root), models[name], first.subsampling, speech)
+            runners[KALDI_NAME] = kaldi_runner(Path(kaldi_root), models[name], first.subsampling, prepared[name])
     return runners
 
 

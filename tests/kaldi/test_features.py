@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kaldi_quant.cli.main import run
 from kaldi_quant.errors import DataError, FormatError, KaldiQuantError, UsageError
 from kaldi_quant.kaldi.features.cmvn import CmvnOptions, accumulate, apply_cmvn
 from kaldi_quant.kaldi.features.deltas import DeltaOptions, add_deltas
-from kaldi_quant.kaldi.features.matrices import MatrixTable
+from kaldi_quant.kaldi.features.matrices import MatrixTable, read_matrix_file
 from kaldi_quant.kaldi.features.normalisation import NormalisationOptions
 from kaldi_quant.kaldi.features.online_cmvn import OnlineCmvnOptions, apply_online_cmvn
 from kaldi_quant.kaldi.features.pipeline import FeatureSources
 from kaldi_quant.kaldi.features.settings import settings_of_folder, settings_of_record
 from kaldi_quant.kaldi.features.splice import SpliceOptions, splice
-from kaldi_quant.kaldi.tables import read_matrices
 from tests.kaldi.features import FEATS, FEATURES, apply, assert_kaldis, pipeline, read
 
 Write = Callable[..., Path]
@@ -243,7 +243,10 @@ def test_a_transform_that_another_system_left_is_not_recorded(folder: Write) -> 
         ({"cmvn_opts": "norm-means=false"}, "found 'norm-means=false'"),
         ({"cmvn_opts": "--"}, "found '--'"),
         ({"cmvn_opts": "--config conf/x"}, "--config needs a value"),
-        ({"cmvn_opts": "--config=conf/missing.conf"}, r"conf/missing\.conf: cannot be read, and .*cmvn_opts names it"),
+        (
+            {"cmvn_opts": "--config=conf/missing.conf"},
+            r"conf/missing\.conf: cannot be read: No such file or directory; .*cmvn_opts names it",
+        ),
         ({"cmvn_opts": "--config="}, "expected a file"),
         ({"cmvn_opts": "--config=- "}, "expected a file"),
         ({"cmvn_opts": "--skip-dims"}, "--skip-dims needs a value"),
@@ -389,7 +392,16 @@ def test_tables_of_matrices(tmp_path: Path) -> None:
             table.get(key)
 
 
-def test_kaldis_statistics() -> None:
-    expected = MatrixTable(f"ark:{FEATURES}/cmvn_utterances.ark")
-    for name, feats in read_matrices(FEATS):
-        assert np.allclose(accumulate(feats), expected.get(name), rtol=1e-6, atol=0)
+@pytest.mark.parametrize(
+    ("options", "name"), [([], "cmvn_utterances"), ([f"--spk2utt=ark:{FEATURES}/spk2utt"], "cmvn")]
+)
+def test_kaldis_statistics_to_the_last_byte(tmp_path: Path, options: list[str], name: str) -> None:
+    assert run(["compute-cmvn-stats", *options, FEATS, f"ark:{tmp_path}/stats.ark"]) == 0
+    assert (tmp_path / "stats.ark").read_bytes() == (FEATURES / f"{name}.ark").read_bytes()
+
+
+def test_statistics_of_all(tmp_path: Path) -> None:
+    assert run(["compute-cmvn-stats", FEATS, str(tmp_path / "global_cmvn.stats")]) == 0
+    kaldis = read_matrix_file(str(FEATURES / "global_cmvn.stats"))
+    # Kaldi's are in text form, with seven digits.
+    np.testing.assert_allclose(read_matrix_file(str(tmp_path / "global_cmvn.stats")), kaldis, rtol=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 
 import click
 
+from kaldi_quant.cli.inference_options import InferenceArguments
 from kaldi_quant.cli.models import ENGINES, is_artefact
 from kaldi_quant.cli.options import KaldiCommand
 from kaldi_quant.cli.recipes.experiment import Experiment, require_file, require_folder
@@ -101,6 +103,10 @@ class ModelStep(Protocol):
         """Makes the model if it is not there, and returns its path."""
 
     @property
+    def float_model(self) -> Path | None:
+        """The file, if it is a Kaldi model other than ``final.mdl``."""
+
+    @property
     def options(self) -> dict[str, str]:
         """Options of ``forward`` that it needs, such as its engine."""
 
@@ -124,6 +130,10 @@ class ModelFile:
 
     def make(self) -> Path:
         return self.path
+
+    @property
+    def float_model(self) -> Path | None:
+        return None if is_artefact(str(self.path)) else self.path
 
     @property
     def options(self) -> dict[str, str]:
@@ -151,14 +161,16 @@ class ForwardPass:
         """
         self.places.check()
         self.model.check()
-        places, given, ivectors = self.places, self.arguments, self._ivectors
+        places, final = self.places, self.places.model / "final.mdl"
+        computes = self.model.float_model or final
         RecipeFolders(
-            places.model / "final.mdl",
-            places.graph,
-            (places.data,),
-            () if ivectors.folder is None else (ivectors.folder,),
+            computes,
+            transitions=None if computes == final else final,
+            graph=places.graph,
+            data=(places.data,),
+            ivectors=() if self._ivectors.folder is None else (self._ivectors.folder,),
             mfcc_config=None if (places.data / "feats.scp").is_file() else self.mfcc_config,
-            allow_pipes=given.inference.allow_pipes,
+            allow_pipes=self.arguments.inference.allow_pipes,
         ).check()
 
     def run(self, first: int = 0) -> None:
@@ -219,7 +231,9 @@ class ForwardPass:
         ivectors = self._ivectors
         features = table_files(self.features, inference.allow_pipes)
         known, beside = model_sources(model, inference.frame_subsampling_factor)
-        files = {"the model": [model], **beside, "the features": features.files, "the i-vectors": ivectors.files}
+        files: dict[str, Sequence[Path]] = {"the model": [model], **beside, "the features": features.files}
+        files["what normalises the features"] = normalisation_files(inference, model, self.features)
+        files["the i-vectors"] = ivectors.files
         settings = {
             **settings_of(inference, (*WITHOUT_EFFECT, *IVECTOR_OPTIONS)),
             **ivectors.settings,
@@ -312,6 +326,20 @@ def model_sources(model: Path, given: int | None) -> tuple[dict[str, Any], dict[
     if is_artefact(str(model)):
         return {}, beside
     return {"the frame-subsampling factor": factor_of(read_model(model), given)}, beside
+
+
+def normalisation_files(inference: InferenceArguments, model: Path, features: str) -> list[Path]:
+    """The files that decide what is done to features before a model takes them.
+
+    Args:
+        inference: the values of the options.
+        model: its file.
+        features: the rspecifier.
+
+    Raises:
+        KaldiQuantError: one is missing or malformed.
+    """
+    return [Path(name) for name in inference.features(str(model), features).files]
 
 
 @click.command(cls=KaldiCommand)

@@ -23,6 +23,7 @@ from kaldi_quant.cli.recipes.forward_pass import (
     ForwardPass,
     Places,
     model_sources,
+    normalisation_files,
 )
 from kaldi_quant.cli.recipes.forward_pass_options import ForwardPassArguments, forward_pass_options, stage_option
 from kaldi_quant.cli.recipes.ivectors import IVECTOR_OPTIONS, Ivectors
@@ -62,6 +63,10 @@ class QuantizedModel:
         self.method.resolve(self.torch_engine)
 
     @property
+    def float_model(self) -> None:
+        return None
+
+    @property
     def options(self) -> dict[str, str]:
         return {"--engine": self.engine}
 
@@ -76,6 +81,7 @@ class QuantizedModel:
             "the model": [source],
             **beside,
             "the calibration features": features.files,
+            "what normalises them": normalisation_files(inference, source, f"scp:{self.data}/feats.scp"),
             "the calibration i-vectors": ivectors.files,
         }
         settings = {

@@ -41,9 +41,9 @@ class CmvnOptions:
 
 def accumulate(feats: np.ndarray) -> np.ndarray:
     """The statistics of frames: (2, dim + 1) float64, feats: (frames, dim)."""
-    values = feats.astype(np.float64)
-    sums = [[*values.sum(0), len(values)], [*np.square(values).sum(0), 0.0]]
-    return np.array(sums)
+    # Kaldi squares in single precision, and sums in double.
+    sums, squares = (values.astype(np.float64).sum(0) for values in (feats, np.square(feats)))
+    return np.array([[*sums, len(feats)], [*squares, 0.0]])
 
 
 def apply_cmvn(feats: np.ndarray, stats: np.ndarray, options: CmvnOptions) -> np.ndarray:

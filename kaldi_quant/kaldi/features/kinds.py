@@ -6,6 +6,7 @@ network may have that file from the system that its alignments came from, so tha
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -18,6 +19,8 @@ from kaldi_quant.kaldi.features.settings import FeatureSettings
 from kaldi_quant.kaldi.features.splice import SpliceOptions, splice, transform
 from kaldi_quant.kaldi.features.steps import EachUtterance, Utterances
 from kaldi_quant.kaldi.tables import OnBad
+
+_log = logging.getLogger(__name__)
 
 FeatureKind = Literal["raw", "delta", "lda"]
 FEATURE_KINDS: tuple[FeatureKind, ...] = get_args(FeatureKind)
@@ -42,7 +45,10 @@ class KindStep:
         step: EachUtterance | None = None
         for utterance, feats in utterances:
             if step is None and feats.size:
-                step = EachUtterance(self._change(self.wanted or self.kind(feats.shape[1])))
+                kind = self.wanted or self.kind(feats.shape[1])
+                if kind != "raw":
+                    _log.info("features of dimension %d are made into those of kind %s", feats.shape[1], kind)
+                step = EachUtterance(self._change(kind))
             yield from step([(utterance, feats)], on_bad) if step else [(utterance, feats)]
 
     def kind(self, dim: int) -> FeatureKind:

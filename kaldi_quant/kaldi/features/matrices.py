@@ -104,7 +104,9 @@ def _read(stream: ByteStream) -> np.ndarray:
     if (width, width_again) != (4, 4) or rows < 1 or columns < 1:
         stream.fail(f"a matrix of {rows} x {columns} is impossible here", begin)
     data = stream.read_exact(rows * columns * kind.itemsize, f"a matrix of {rows} x {columns}")
-    return np.frombuffer(data, kind).reshape(rows, columns).astype(np.float64)
+    # A signalling NaN is no error here; what cannot normalise is told by its user.
+    with np.errstate(invalid="ignore"):
+        return np.frombuffer(data, kind).reshape(rows, columns).astype(np.float64)
 
 
 def _read_text(stream: ByteStream) -> np.ndarray:

@@ -129,7 +129,7 @@ class Said:
         if self.stats is None:
             raise UsageError(
                 f"{self.place} is missing, and {self.online} asks for online normalisation, which starts from it: give "
-                "--global-cmvn-stats FILE, which 'matrix-sum --binary=false scp:TRAIN-DATA/cmvn.scp FILE' makes"
+                "--global-cmvn-stats FILE, which 'kaldi-quant compute-cmvn-stats scp:TRAIN-DATA/feats.scp FILE' makes"
             )
         stats = read_matrix_file(self.stats) if isinstance(self.stats, str) else self.stats
         return replace(found, global_stats=stats)

@@ -60,7 +60,7 @@ class Pipeline:
 
     Args:
         steps: one after the other.
-        commands: the same as Kaldi's commands.
+        commands: the same as Kaldi's commands, but for the kind of features, which shows when they come.
         files: all that was read for it.
     """
 
@@ -105,7 +105,7 @@ def make_pipeline(
     if settings.is_normalised and not sources.ignore_cmvn:
         maker.normalise(settings)
     if sources.feat_type != "raw" and (settings.lda is not None or settings.deltas is not None or sources.feat_type):
-        maker.add(KindStep(settings, input_dim, sources.feat_type), "add-deltas or splice-feats and transform-feats")
+        maker.steps.append(KindStep(settings, input_dim, sources.feat_type))
     if sources.transforms is not None:
         maker.transform(sources.transforms)
     return Pipeline(tuple(maker.steps), tuple(maker.commands), (*settings.files, *dict.fromkeys(maker.files)))

@@ -61,6 +61,19 @@ class FeatureSettings:
         """Whether normalisation changes anything."""
         return self.normalisation.options is not None and self.normalisation.options.norm_means
 
+    def is_normalised_as(self, other: FeatureSettings) -> bool:
+        """Whether normalisation gives the same features here and there."""
+        if not self.is_normalised or not other.is_normalised:
+            return self.is_normalised == other.is_normalised
+        ours, theirs = self.normalisation, other.normalisation
+        if ours.options != theirs.options or (ours.global_stats is None) != (theirs.global_stats is None):
+            return False
+        if ours.global_stats is None or theirs.global_stats is None:
+            return True
+        same_shape = ours.global_stats.shape == theirs.global_stats.shape
+        # One of them may have been written as text, with seven digits.
+        return same_shape and np.allclose(ours.global_stats, theirs.global_stats, rtol=1e-5)
+
     def for_dim(self, input_dim: int) -> FeatureSettings:
         """Without a transform and without derivatives that cannot give a model's input.
 
@@ -83,12 +96,8 @@ class FeatureSettings:
         matrices = {GLOBAL_STATS: self.normalisation.global_stats, LDA: self.lda}
         return found | {name: pack(matrix) for name, matrix in matrices.items() if matrix is not None}
 
-    def write(self, folder: Path) -> list[Path]:
-        """Writes Kaldi's files into a model's folder, and returns their paths.
-
-        Raises:
-            DataError: the folder cannot be written.
-        """
+    def contents(self) -> dict[str, bytes]:
+        """The contents of Kaldi's files in a model's folder, by name."""
         files = {name: f"{text}\n".encode() for name, text in self.as_dict().items() if isinstance(text, str)}
         if isinstance(self.normalisation.options, OnlineCmvnOptions):
             files[ONLINE_CMVN] = b""
@@ -97,10 +106,19 @@ class FeatureSettings:
                 writer = make_writer(binary=True)
                 writer.matrix(matrix)
                 files[name] = writer.getvalue()
-        for name, data in files.items():
+        return files
+
+    def write(self, folder: Path) -> list[Path]:
+        """Writes Kaldi's files into a model's folder, and returns their paths.
+
+        Raises:
+            DataError: the folder cannot be written.
+        """
+        contents = self.contents()
+        for name, data in contents.items():
             with atomic_write(folder / name) as stream:
                 stream.write(data)
-        return [folder / name for name in files]
+        return [folder / name for name in contents]
 
 
 def settings_of_folder(folder: Path, options: NormalisationOptions | None = None) -> FeatureSettings:

@@ -44,7 +44,9 @@ class EachUtterance:
         for utterance, feats in utterances:
             try:
                 # What becomes of an empty matrix is for the network to say.
-                changed = self.change(utterance, feats) if feats.size else feats
+                with np.errstate(all="ignore"):
+                    changed = self.change(utterance, feats) if feats.size else feats
+                _check_finite(feats, changed)
             except DataError as error:
                 report(utterance, error, on_bad)
                 continue
@@ -131,7 +133,9 @@ class OnlineCmvnStep:
             try:
                 changed = feats
                 if feats.size:
-                    changed = apply_online_cmvn(feats, self.global_stats, speaker.stats, self.options)
+                    with np.errstate(all="ignore"):
+                        changed = apply_online_cmvn(feats, self.global_stats, speaker.stats, self.options)
+                    _check_finite(feats, changed)
                     speaker.stats = with_utterance(speaker.stats, feats)
             except DataError as error:
                 report(utterance, error, on_bad)
@@ -164,6 +168,12 @@ class _Speaker:
         for utterance in self._order[self._next :]:
             if utterance in self.waiting:
                 yield utterance, self.waiting.pop(utterance)
+
+
+def _check_finite(feats: np.ndarray, changed: np.ndarray) -> None:
+    """Raises DataError where numbers have become something else."""
+    if np.isfinite(feats).all() and not np.isfinite(changed).all():
+        raise DataError("statistics or transforms turn its features into numbers that are not finite")
 
 
 def report(utterance: str, error: DataError, on_bad: OnBad | None) -> None:
