@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
-from kaldi_quant.cli.options import KaldiCommand
+from kaldi_quant.cli.options import KaldiCommand, result_file
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options
 from kaldi_quant.kaldi.model import read_model
 
@@ -29,6 +29,7 @@ def command(
     from kaldi_quant.quant.ranges import write_ranges
 
     preset, config = quantization.resolve()
+    result_file(ranges)
     data = quantization.calibration_set(model, features, inference)
     found = calibrate(read_model(model).nnet, config, data)
     write_ranges(ranges, found, {"model": model, "preset": preset, "config": config.as_dict()})

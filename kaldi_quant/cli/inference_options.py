@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kaldi_quant.cli.options import allow_pipes_option, grouped_options, max_bad_share_option
+from kaldi_quant.bad_utterances import check_share
+from kaldi_quant.cli.options import allow_pipes_option, check_threads, grouped_options, max_bad_share_option
 from kaldi_quant.errors import FormatError, UsageError
 from kaldi_quant.kaldi.tables import RandomAccessMatrices
 
@@ -52,6 +53,18 @@ class InferenceArguments:
     max_bad_share: float
     allow_pipes: bool
 
+    def __post_init__(self) -> None:
+        """Refuses impossible values before anything is read.
+
+        Raises:
+            UsageError: there is one.
+        """
+        self.options(1)
+        check_share(self.max_bad_share)
+        check_threads(self.num_threads)
+        if self.ivectors is not None and self.online_ivectors is not None:
+            raise UsageError("--ivectors and --online-ivectors exclude each other")
+
     def set_threads(self) -> None:
         """Sets the number of CPU threads: to be called before a model is read."""
         import torch
@@ -76,8 +89,6 @@ class InferenceArguments:
 
     def ivector_source(self) -> IvectorSource | None:
         """Tells an utterance's i-vectors, where they are given."""
-        if self.ivectors is not None and self.online_ivectors is not None:
-            raise UsageError("--ivectors and --online-ivectors exclude each other")
         specifier = self.ivectors or self.online_ivectors
         if specifier is None:
             return None

@@ -21,6 +21,7 @@ from kaldi_quant.kaldi.model import Model, read_model
 if TYPE_CHECKING:
     import numpy as np
 
+    from kaldi_quant.kaldi.nnet import Nnet
     from kaldi_quant.quant.calibration import CalibrationSet
     from kaldi_quant.quant.config import PtqConfig
     from kaldi_quant.train.distillation import Distillation
@@ -78,11 +79,14 @@ def command(
     folder = result_folder(out_dir)
     if training.num_jobs != 1:
         raise UsageError("--num-jobs: integers are not averaged; start 'qat' by torchrun for more processes")
-    _check(qat, egs_dir, place)
+    _check(qat, egs_dir, place, training.minibatch_size)
+    if wanted is not None and training.optimizer != "adam":
+        raise UsageError(f"--optimizer {training.optimizer}: widths are learned by adam alone")
     loop, reading = training.loop(), training.source()
     read = read_model(model)
     data = quantization.calibration_set(model, features, inference)
     run = _Run(training, reading, inference, model, read, data, qat, egs_dir, place)
+    run.check()
     if wanted is not None:
         preset, config = None, run.learned(wanted, config, learned.width_epochs, folder)
     network = _network(read, config, data, qat)
@@ -96,12 +100,14 @@ def command(
     _log.info("%s: %d bytes; KL from float %.5f on calibration data", made.path, made.bytes, made.lost.kl)
 
 
-def _check(qat: QatArguments, egs_dir: str | None, place: Place) -> None:
+def _check(qat: QatArguments, egs_dir: str | None, place: Place, minibatch_size: str) -> None:
     """Refuses options that contradict each other, before anything is read."""
     if egs_dir is None and qat.distillation not in (None, 1):
         raise UsageError(f"--distillation {qat.distillation:g}: without --egs-dir there is nothing else to train on")
     if egs_dir is not None and qat.held_out:
         raise UsageError("--held-out: examples have held-out ones of their own, valid_diagnostic.cegs")
+    if egs_dir is None and not minibatch_size.isdecimal():
+        raise UsageError(f"--minibatch-size {minibatch_size}: expected one number where there are no examples")
     if qat.distillation == 0 and qat.teacher:
         raise UsageError(f"--teacher {qat.teacher}: with --distillation 0 nothing is learned from it")
     if qat.hard_weight and place.group.size > 1:
@@ -176,6 +182,36 @@ class _Run:
 
         return EgsFolder.find(self.egs_dir) if self.egs_dir is not None else None
 
+    def check(self) -> None:
+        """Reads what training needs beside the features, so that what is missing shows before anything is computed.
+
+        Raises:
+            KaldiQuantError: something is missing, broken or made for another model.
+        """
+        from kaldi_quant.train.chain.den_graph import read_denominator_graph
+
+        pdfs = self.model.nnet.node_dim("output")
+        if self.identity and self._egs is not None:
+            read_denominator_graph(self.training.denominator(self.path), pdfs)
+        found = pdfs if self._teacher is None else self._teacher.node_dim("output")
+        if found != pdfs:
+            raise ModelError(
+                f"{self.qat.teacher}: the teacher has {found} pdfs, and {self.path} has {pdfs}: their trees differ"
+            )
+        self._held_out  # noqa: B018 - is read, and kept
+
+    @cached_property
+    def _teacher(self) -> Nnet | None:
+        """The network whose output is learned, where it is not the model itself."""
+        return read_model(self.qat.teacher).nnet if self.qat.teacher and self.share else None
+
+    @cached_property
+    def _held_out(self) -> list[tuple[str, np.ndarray]]:
+        """The utterances that distillation without examples is validated on."""
+        if not self.qat.held_out:
+            return []
+        return list(read_utterances(self.path, self.qat.held_out, self.inference).utterances)
+
     def source(self, network: Trainable) -> Source:
         """Examples, or pieces of utterances."""
         return self._examples(network, self._egs) if self._egs is not None else self._pieces(network)
@@ -197,14 +233,10 @@ class _Run:
     def _pieces(self, network: Trainable) -> Source:
         from kaldi_quant.train.sources.feature_source import FeatureOptions, FeatureSource
 
-        held_out: list[tuple[str, np.ndarray]] = []
-        if self.qat.held_out:
-            held_out = list(read_utterances(self.path, self.qat.held_out, self.inference).utterances)
         reading = self.reading
-        size = _one_size(reading.minibatch_size)
-        cut = FeatureOptions(reading.num_epochs, size, reading.srand, reading.augmentation)
+        cut = FeatureOptions(reading.num_epochs, int(reading.minibatch_size), reading.srand, reading.augmentation)
         teacher = self._distillation(network)
-        return FeatureSource(self.data.utterances, teacher, cut, self._subsampling, held_out, self.place)
+        return FeatureSource(self.data.utterances, teacher, cut, self._subsampling, self._held_out, self.place)
 
     def learned(self, options: WidthOptions, config: PtqConfig, epochs: int | None, folder: Path) -> PtqConfig:
         """The configuration with learned widths; what was learned comes into the folder of the results."""
@@ -228,23 +260,10 @@ class _Run:
         from kaldi_quant.nnet.model import AcousticModel
         from kaldi_quant.train.distillation import Distillation, HiddenFeatures
 
-        path, features = self.qat.teacher, None
-        teacher = AcousticModel(read_model(path).nnet if path else network.start.nnet).to(self.place.device)
-        if teacher.output_dim != network.model.output_dim:
-            found, expected = teacher.output_dim, network.model.output_dim
-            raise ModelError(
-                f"{path}: the teacher has {found} pdfs, and {self.path} has {expected}: their trees differ"
-            )
+        features = None
+        teacher = AcousticModel(self._teacher or network.start.nnet).to(self.place.device)
         if self.qat.feature_weight:
-            if path:
-                raise UsageError("--feature-weight: hidden layers can be compared with the model's own alone")
             hidden = [name for name in network.activations if name not in ("input", "ivector")]
             features = HiddenFeatures(network.model, teacher, hidden)
         qat = self.qat
         return Distillation(teacher, qat.temperature, self.share, qat.hard_weight, features, qat.feature_weight)
-
-
-def _one_size(text: str) -> int:
-    if not text.isdecimal():
-        raise UsageError(f"--minibatch-size {text}: expected one number where there are no examples")
-    return int(text)

@@ -43,9 +43,10 @@ def command(
 
     preset, config = quantization.resolve()
     folder = result_folder(out_dir)
+    given = read_ranges(ranges) if ranges else None
     read = read_model(model)
     data = quantization.calibration_set(model, features, inference)
-    network = quantize(read.nnet, config, data, read_ranges(ranges) if ranges else None)
+    network = quantize(read.nnet, config, data, given)
     made = write_result(folder, network, read, config, features, data, subsampling_of(model), preset)
     for name, reason in network.float_layers.items():
         _log.info("%s stays in float: %s", name, reason)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Artefacts:
     """Integer models' files: as they will be, and as they are."""
 
-    def __init__(self, model: Model, calibration: str, subsampling: int, data: CalibrationSet) -> None:
-        self.model, self.calibration, self.subsampling, self.data = model, calibration, subsampling, data
+    def __init__(self, model: Model, calibration: str, subsampling: int) -> None:
+        self.model, self.calibration, self.subsampling = model, calibration, subsampling
 
     def size(self, network: QuantizedNetwork, config: PtqConfig) -> int:
         """The size of a network's file, which is not kept; its integers may mean nothing."""
@@ -31,8 +31,8 @@ class Artefacts:
             record = make_record(network, config, None, self.calibration, self.subsampling, lost)
             return save(Path(folder) / "measured", network, self.model, record)
 
-    def write(self, folder: Path, network: QuantizedNetwork, config: PtqConfig) -> int:
+    def write(self, folder: Path, network: QuantizedNetwork, config: PtqConfig, data: CalibrationSet) -> int:
         """Writes a network as ``quantize`` does, and returns the file's size."""
         from kaldi_quant.export.results import write_result
 
-        return write_result(folder, network, self.model, config, self.calibration, self.data, self.subsampling).bytes
+        return write_result(folder, network, self.model, config, self.calibration, data, self.subsampling).bytes

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kaldi_quant.cli.inference_options import subsampling_of
-from kaldi_quant.cli.options import KaldiCommand, result_folder
+from kaldi_quant.cli.options import KaldiCommand, check_threads, result_folder
 from kaldi_quant.cli.training_options import TrainingArguments, placed, training_options
 from kaldi_quant.errors import UsageError
 
@@ -47,6 +47,7 @@ def command(
     from kaldi_quant.kaldi.model import read_model
     from kaldi_quant.train.finetune import TrainingData, finetune, write_model
 
+    check_threads(num_threads)
     if num_threads > 0:
         torch.set_num_threads(num_threads)
     folder = result_folder(out_dir)

@@ -127,6 +127,14 @@ class TrainingArguments:
     num_jobs: int
     cmd: str | None
 
+    def __post_init__(self) -> None:
+        """Refuses impossible values before anything else is read.
+
+        Raises:
+            UsageError: there is one.
+        """
+        self.chain(), self.source(), self.loop(), self.jobs()
+
     def denominator(self, model: str) -> str:
         """The path of the denominator, by default beside the model."""
         return self.den_fst or str(Path(model).parent / "den.fst")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kaldi_quant.nnet.inference import Inference
 from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.progress import progress
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.network import QuantizedNetwork
 
@@ -57,16 +58,18 @@ def divergence(network: QuantizedNetwork, data: CalibrationSet) -> Divergence:
     integer_run = _Recorder(network.model(), set(nodes.values()), data)
     signal, noise = dict.fromkeys(nodes.values(), 0.0), dict.fromkeys(nodes.values(), 0.0)
     kl, same, frames = 0.0, 0, 0
-    for utterance in data.utterances:
-        expected, found = float_run.rows(utterance), integer_run.rows(utterance)
-        if expected is None or found is None:
-            continue
-        one_kl, one_same = output_divergence(expected, found)
-        kl, same, frames = kl + one_kl, same + one_same, frames + len(expected)
-        for name in signal:
-            x, y = float_run.seen[name], integer_run.seen[name]
-            signal[name] += float(x.square().sum())
-            noise[name] += float((y - x).square().sum())
+    with progress(len(data.utterances), "comparing with float", brief=True) as advance:
+        for utterance in data.utterances:
+            expected, found = float_run.rows(utterance), integer_run.rows(utterance)
+            advance(1)
+            if expected is None or found is None:
+                continue
+            one_kl, one_same = output_divergence(expected, found)
+            kl, same, frames = kl + one_kl, same + one_same, frames + len(expected)
+            for name in signal:
+                x, y = float_run.seen[name], integer_run.seen[name]
+                signal[name] += float(x.square().sum())
+                noise[name] += float((y - x).square().sum())
     ratios = {layer: _decibels(signal[node], noise[node]) for layer, node in nodes.items()}
     return Divergence(kl / max(1, frames), same / max(1, frames), ratios, frames)
 

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.quant.calibration import CalibrationSet, input_statistics, observe
+from kaldi_quant.progress import progress
+from kaldi_quant.quant.calibration import CalibrationSet, InputStatistics, input_statistics, observe
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.equalization import equalize
 from kaldi_quant.quant.float_layers import float_reason
@@ -80,22 +81,36 @@ class _Quantizer:
         grids = self.activation_grids() if ranges is None else self._grids_over(ranges)
         result = QuantizedNetwork(self.prepared.float_nnet(), {}, grids, self.float_layers)
         statistics = {} if self.config.sequential else input_statistics(model, self.names, self.data, outer=True)
-        for name in self.names:
-            original = torch.from_numpy(weight_of(self.prepared.nnet.components[name])).double()
-            inputs = self._input_grid(name, result.activations)
-            sample = PairedSample() if needs_rows(self.configs[name]) else None
-            if self.config.sequential:
-                # What the layer really sees: the layers before it in integers, activations on their grids.
-                moments = paired_moments(model, result.model(), name, self.data, sample)
-                target = moments.compensated(original)
-                fit = Fit(target, moments.covariance, moments.mean, moments.float_mean, sample)
-            else:
-                seen = statistics[name]
-                if sample is not None:
-                    see_rows_on_grid(model, name, self.data, on_grid(inputs), sample.add)
-                fit = Fit(original, seen.covariance, seen.mean, seen.mean, sample)
-            result.layers[name] = self._layer(name, original, inputs, fit)
+        with progress(len(self.names), "quantizing", "layers", brief=True) as advance:
+            for name in self.names:
+                advance(0, name)
+                original = torch.from_numpy(weight_of(self.prepared.nnet.components[name])).double()
+                inputs = self._input_grid(name, result.activations)
+                fit = self._fit(name, original, inputs, model, result, statistics)
+                result.layers[name] = self._layer(name, original, inputs, fit)
+                advance(1)
         return result
+
+    def _fit(
+        self,
+        name: str,
+        original: Tensor,
+        inputs: InputGrid | None,
+        model: AcousticModel,
+        quantized: QuantizedNetwork,
+        statistics: dict[str, InputStatistics],
+    ) -> Fit:
+        """What a layer's integers are fitted to, the layers before it being quantized already."""
+        sample = PairedSample() if needs_rows(self.configs[name]) else None
+        if self.config.sequential:
+            # What the layer really sees: the layers before it in integers, activations on their grids.
+            moments = paired_moments(model, quantized.model(), name, self.data, sample)
+            target = moments.compensated(original)
+            return Fit(target, moments.covariance, moments.mean, moments.float_mean, sample)
+        seen = statistics[name]
+        if sample is not None:
+            see_rows_on_grid(model, name, self.data, on_grid(inputs), sample.add)
+        return Fit(original, seen.covariance, seen.mean, seen.mean, sample)
 
     def activation_grids(self) -> dict[str, Grid]:
         """The grid of each node that lies on one, from the calibration set."""
