@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kaldi_quant.kaldi.nnet import Nnet
     from kaldi_quant.quant.calibration import CalibrationSet
     from kaldi_quant.quant.config import PtqConfig
+    from kaldi_quant.quant.kept_layers import Keeping
     from kaldi_quant.train.distillation import Distillation
     from kaldi_quant.train.parallel.place import Place
     from kaldi_quant.train.qat.learned_widths import WidthOptions
@@ -69,7 +70,9 @@ def command(
 
     e.g.: kaldi-quant qat --bits 4 --egs-dir exp/chain/egs exp/chain/final.mdl scp:data/train_sub/feats.scp exp/qat_w4
     """
+    from kaldi_quant.export.record import code_version
     from kaldi_quant.export.results import write_result
+    from kaldi_quant.quant.kept_layers import Keeping
     from kaldi_quant.train.qat.training import QatOptions, train_quantized
 
     wanted = learned.options()
@@ -85,11 +88,12 @@ def command(
     loop, reading = training.loop(), training.source()
     read = read_model(model)
     data = quantization.calibration_set(model, features, inference)
-    run = _Run(training, reading, inference, model, read, data, qat, egs_dir, place)
+    keeping = Keeping(folder, code_version())
+    run = _Run(training, reading, inference, model, read, data, qat, egs_dir, place, keeping)
     run.check()
     if wanted is not None:
         preset, config = None, run.learned(wanted, config, learned.width_epochs, folder)
-    network = _network(read, config, data, qat)
+    network = _network(read, config, data, qat, run.keeping)
     source = run.source(network)
     trained = train_quantized(network, read, source, options, loop, folder, run.identity, place=place)
     assert trained is not None
@@ -97,6 +101,7 @@ def command(
         return
     more = {"training": {"qat": asdict(options), **run.identity, "optimizer": asdict(loop.optimizer)}}
     made = write_result(folder, trained, read, config, features, data, subsampling_of(model), preset, more)
+    keeping.finish()
     _log.info("%s: %d bytes; KL from float %.5f on calibration data", made.path, made.bytes, made.lost.kl)
 
 
@@ -131,7 +136,7 @@ def _with_method(qat: QatArguments, config: PtqConfig) -> QatArguments:
     return replace(qat, method="moving-average")
 
 
-def _network(model: Model, config: PtqConfig, data: CalibrationSet, qat: QatArguments) -> Trainable:
+def _network(model: Model, config: PtqConfig, data: CalibrationSet, qat: QatArguments, keeping: Keeping) -> Trainable:
     """What is trained: it begins where quantization after training ends."""
     from kaldi_quant.quant.ptq import quantize
     from kaldi_quant.train.qat.network import TrainableNetwork
@@ -139,7 +144,7 @@ def _network(model: Model, config: PtqConfig, data: CalibrationSet, qat: QatArgu
 
     if config.backend == "torch":
         return TorchTrainableNetwork.of(model.nnet, config, data)
-    return TrainableNetwork.of(quantize(model.nnet, config, data), learned=qat.method == "lsq")
+    return TrainableNetwork.of(quantize(model.nnet, config, data, keeping=keeping), learned=qat.method == "lsq")
 
 
 @dataclass(frozen=True)
@@ -155,6 +160,7 @@ class _Run:
     qat: QatArguments
     egs_dir: str | None
     place: Place
+    keeping: Keeping
 
     @property
     def share(self) -> float:
@@ -245,7 +251,7 @@ class _Run:
         from kaldi_quant.train.qat.mixed_widths import MixedNetwork
 
         run = replace(self, reading=replace(self.reading, num_epochs=epochs or self.reading.num_epochs))
-        mixed = MixedNetwork.of(self.model.nnet, config, self.data, options.widths, options.budget.amount)
+        mixed = MixedNetwork.of(self.model.nnet, config, self.data, options.widths, options.budget.amount, self.keeping)
         source, loop = run.source(mixed.network), self.training.loop()
         found = learn_widths(
             mixed, self.model, source, options, config, loop, folder / FOLDER_NAME, run.identity, place=self.place

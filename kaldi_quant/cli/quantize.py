@@ -33,11 +33,14 @@ def command(
 
     There come quantized.safetensors, the integer model, which needs no other file, and quantization.json, how it was
     made: the resolved configuration, the command, the version, each layer's signal-to-quantization-noise ratio.
-    Calibrate on training data, never on the data that the result is scored on.
+    Calibrate on training data, never on the data that the result is scored on. A run that was killed goes on with the
+    next layer when it is called again.
 
     e.g.: kaldi-quant quantize --bits 4 final.mdl scp:data/train_sub/feats.scp exp/tdnn1a_w4
     """
+    from kaldi_quant.export.record import code_version
     from kaldi_quant.export.results import write_result
+    from kaldi_quant.quant.kept_layers import Keeping
     from kaldi_quant.quant.ptq import quantize
     from kaldi_quant.quant.ranges import read_ranges
 
@@ -46,8 +49,10 @@ def command(
     given = read_ranges(ranges) if ranges else None
     read = read_model(model)
     data = quantization.calibration_set(model, features, inference)
-    network = quantize(read.nnet, config, data, given)
+    keeping = Keeping(folder, code_version())
+    network = quantize(read.nnet, config, data, given, keeping)
     made = write_result(folder, network, read, config, features, data, subsampling_of(model), preset)
+    keeping.finish()
     for name, reason in network.float_layers.items():
         _log.info("%s stays in float: %s", name, reason)
     _log.info(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,11 @@ from kaldi_quant.export.record import ARTEFACT_NAME, make_record, write_record
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import PtqConfig
-from kaldi_quant.quant.divergence import Divergence, divergence
+from kaldi_quant.quant.divergence import Divergence, divergence, warning_of
+from kaldi_quant.quant.fast.choice import slower_than_float
 from kaldi_quant.quant.network import QuantizedNetwork
+
+_log = logging.getLogger(__name__)
 
 #: A configuration with the widths that were found for a model's layers.
 ALLOCATION_NAME = "allocation.yaml"
@@ -70,6 +74,10 @@ def write_result(
     path = folder / ARTEFACT_NAME
     size = save(path, network, model, record)
     write_record(folder, record, path)
+    if config.backend != "torch" and (slow := slower_than_float(network, subsampling)):
+        _log.info("%s", slow)
+    if far := warning_of(lost):
+        _log.warning("%s", far)
     return Result(path, size, record, lost)
 
 
