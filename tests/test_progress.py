@@ -1,6 +1,7 @@
 """Progress: lines in a log, a bar on a terminal."""
 
 import logging
+import re
 import sys
 
 import pytest
@@ -41,3 +42,33 @@ def test_failed_work_does_not_report_its_end(caplog: pytest.LogCaptureFixture) -
     with caplog.at_level(logging.INFO, "kaldi_quant"), pytest.raises(RuntimeError), progress(4, "decoding"):
         raise RuntimeError
     assert not caplog.records
+
+
+def test_the_unit_at_work_and_the_time_left(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "kaldi_quant"), progress(2, "quantizing", "layers", every=0.0) as advance:
+        advance(0, "tdnn1.affine")
+        advance(1, "tdnn2.affine")
+        advance(1)
+    lines = [record.getMessage() for record in caplog.records]
+    assert re.fullmatch(r"quantizing: 0 of 2 layers \(0%\), now tdnn1\.affine, 0\.\d s", lines[0])
+    assert re.fullmatch(r"quantizing: 1 of 2 layers \(50%\), now tdnn2\.affine, 0\.\d s \(0 s left\)", lines[1])
+    assert re.fullmatch(r"quantizing: 2 of 2 layers \(100%\), 0\.\d s", lines[-1])
+
+
+def test_brief_work_is_done_in_silence(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, "kaldi_quant"), progress(2, "quantizing", brief=True) as advance:
+        advance(2)
+    assert not caplog.records
+
+
+def test_work_within_work_has_no_bar_of_its_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress(2, "search") as outer:
+        with progress(3, "quantizing", "layers") as inner:
+            inner(3, "tdnn1.affine")
+        outer(2)
+    shown = capsys.readouterr().err
+    assert "search" in shown
+    assert "quantizing" not in shown

@@ -6,7 +6,7 @@ import click
 
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
 from kaldi_quant.cli.model_options import ModelArguments, model_options
-from kaldi_quant.cli.options import KaldiCommand
+from kaldi_quant.cli.options import KaldiCommand, result_file
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options
 
 
@@ -35,6 +35,7 @@ def command(
     from kaldi_quant.quant.ranges import write_ranges
 
     preset, config = quantization.resolve()
+    result_file(ranges)
     read = models.read(model)
     data = quantization.calibration_set(read, features, inference)
     found = calibrate(read.nnet, config, data)

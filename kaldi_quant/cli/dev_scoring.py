@@ -41,6 +41,15 @@ class ScoringArguments:
     data_dir: str | None
     nj: int
 
+    def __post_init__(self) -> None:
+        """Refuses impossible values before anything is read.
+
+        Raises:
+            UsageError: there is one.
+        """
+        if self.nj < 1:
+            raise UsageError(f"--nj must be at least 1, found {self.nj}")
+
     @property
     def given(self) -> bool:
         """Whether words are scored.

@@ -76,6 +76,9 @@ def command(
     wanted = parse_formats(formats)
     if frames < 1:
         raise UsageError(f"--frames must be at least 1, found {frames}")
+    for option, value in (("left", extra_left_context), ("right", extra_right_context)):
+        if value < 0:
+            raise UsageError(f"--extra-{option}-context cannot be negative, found {value}")
     if not is_artefact(model):
         raise UsageError(f"{model} is no integer model: give the quantized.safetensors that 'quantize' wrote")
     artefact, folder = load(model), Path(out_dir)

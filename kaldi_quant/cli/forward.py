@@ -74,12 +74,15 @@ def command(
 
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: torch finds no CUDA device here; use --device cpu")
+    inference.options(1, acoustic_scale)
     inference.set_threads()
     network = read_network(model, engine, models, inference.frame_subsampling_factor)
     options = inference.options(network.subsampling, acoustic_scale)
     if network.is_integer and (float64 or device != "cpu"):
         raise UsageError(f"--float64 and --device cuda are for float models; {model} computes in integers on the CPU")
     if not network.is_integer:
+        if engine != "auto":
+            raise UsageError(f"--engine {engine} is for integer models, and {model} is a float model")
         network.model.to(torch.device(device), torch.float64 if float64 else torch.float32)
     bad = BadUtterances(inference.max_bad_share)
     priors = network.priors if use_priors else None

@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kaldi_quant.bad_utterances import check_share
 from kaldi_quant.cli.feature_options import FEATURE_OPTIONS, feature_pipeline
-from kaldi_quant.cli.options import allow_pipes_option, frame_subsampling_option, grouped_options, max_bad_share_option
+from kaldi_quant.cli.options import (
+    allow_pipes_option,
+    check_threads,
+    frame_subsampling_option,
+    grouped_options,
+    max_bad_share_option,
+)
 from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.ivector_folder import check_ivectors, folder_of_table
@@ -73,6 +80,18 @@ class InferenceArguments:
     max_bad_share: float
     allow_pipes: bool
 
+    def __post_init__(self) -> None:
+        """Refuses impossible values before anything is read.
+
+        Raises:
+            UsageError: there is one.
+        """
+        self.options(1)
+        check_share(self.max_bad_share)
+        check_threads(self.num_threads)
+        if self.ivectors is not None and self.online_ivectors is not None:
+            raise UsageError("--ivectors and --online-ivectors exclude each other")
+
     def set_threads(self) -> None:
         """Sets the number of CPU threads: to be called before a model is read."""
         import torch
@@ -127,11 +146,8 @@ class InferenceArguments:
             model: what lies beside the model, for the extractor that it was trained with.
 
         Raises:
-            UsageError: two kinds of i-vectors are given.
             DataError: they are of another extractor.
         """
-        if self.ivectors is not None and self.online_ivectors is not None:
-            raise UsageError("--ivectors and --online-ivectors exclude each other")
         specifier = self.ivectors or self.online_ivectors
         if specifier is None:
             return None

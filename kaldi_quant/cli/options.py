@@ -18,6 +18,8 @@ from kaldi_quant.errors import UsageError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _SLASHES = re.compile(r"(?<!:)//+")
+# More threads than any machine has processors: torch would try to start them.
+_MOST_THREADS = 1024
 _BOOLEANS = ("true", "false", "t", "f", "1", "0", "yes", "no")
 
 
@@ -31,6 +33,41 @@ def result_folder(path: str) -> Path:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{path} is a file: give a folder for the results")
     return folder
+
+
+def result_file(path: str) -> Path:
+    """A file for a result, which need not be there yet.
+
+    Raises:
+        UsageError: a folder stands there, or a file where its folder should be.
+    """
+    file = Path(path)
+    if file.is_dir():
+        raise UsageError(f"{path} is a folder: give a file for the result")
+    above = next((folder for folder in file.parents if folder.exists()), None)
+    if above is not None and not above.is_dir():
+        raise UsageError(f"{path} cannot be written: {above} is a file")
+    return file
+
+
+def check_threads(number: int) -> None:
+    """Refuses a number of CPU threads that cannot be.
+
+    Raises:
+        UsageError: it is negative, or more than torch can start.
+    """
+    if not 0 <= number <= _MOST_THREADS:
+        raise UsageError(f"--num-threads must be from 0 to {_MOST_THREADS}, found {number}")
+
+
+def check_number_of_utterances(option: str, number: int) -> None:
+    """Refuses a number of utterances that cannot be.
+
+    Raises:
+        UsageError: it is negative.
+    """
+    if number < 0:
+        raise UsageError(f"{option} cannot be negative, found {number}: give 0 for all")
 
 
 class KaldiCommand(click.Command):

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     import numpy as np
 
     from kaldi_quant.kaldi.egs_folder import EgsFolder
+    from kaldi_quant.kaldi.nnet import Nnet
     from kaldi_quant.quant.calibration import CalibrationSet
     from kaldi_quant.quant.config import PtqConfig
+    from kaldi_quant.quant.kept_layers import Keeping
     from kaldi_quant.train.distillation import Distillation
     from kaldi_quant.train.parallel.place import Place
     from kaldi_quant.train.qat.learned_widths import WidthOptions
@@ -75,7 +77,9 @@ def command(
 
     e.g.: kaldi-quant qat --bits 4 --egs-dir exp/chain/egs exp/chain/final.mdl scp:data/train_sub/feats.scp exp/qat_w4
     """
+    from kaldi_quant.export.record import code_version
     from kaldi_quant.export.results import check_result_folder, write_result
+    from kaldi_quant.quant.kept_layers import Keeping
     from kaldi_quant.train.qat.training import QatOptions, train_quantized
 
     wanted = learned.options()
@@ -87,7 +91,9 @@ def command(
         raise UsageError(
             "--num-jobs: integer models cannot be averaged; run 'qat' under torchrun for several processes"
         )
-    _check(qat, egs_dir, place)
+    _check(qat, egs_dir, place, training.minibatch_size)
+    if wanted is not None and training.optimizer != "adam":
+        raise UsageError(f"--optimizer {training.optimizer}: widths are learned by adam alone")
     loop, reading = training.loop(), training.source()
     read = models.read(model)
     if egs_dir is not None:
@@ -96,11 +102,13 @@ def command(
     if qat.teacher:
         check_teacher(qat.teacher, model, inference)
     data = quantization.calibration_set(read, features, inference)
-    check_result_folder(folder, read, data)
-    run = _Run(training, reading, inference, models, model, read, data, qat, egs_dir, place)
+    check_result_folder(folder, read, data.options.chunks.frame_subsampling_factor)
+    keeping = Keeping(folder, code_version())
+    run = _Run(training, reading, inference, models, model, read, data, qat, egs_dir, place, keeping)
+    run.check()
     if wanted is not None:
         preset, config = None, run.learned(wanted, config, learned.width_epochs, folder)
-    network = _network(read, config, data, qat)
+    network = _network(read, config, data, qat, run.keeping)
     source = run.source(network)
     trained = train_quantized(network, read, source, options, loop, folder, run.identity, place=place)
     assert trained is not None
@@ -109,10 +117,11 @@ def command(
     more = {"training": {"qat": asdict(options), **run.identity, "optimizer": asdict(loop.optimizer)}}
     more |= feature_record(model, read.nnet, inference)
     made = write_result(folder, trained, read, config, features, data, preset, more)
+    keeping.finish()
     _log.info("%s: %d bytes; KL from float %.5f on calibration data", made.path, made.bytes, made.lost.kl)
 
 
-def _check(qat: QatArguments, egs_dir: str | None, place: Place) -> None:
+def _check(qat: QatArguments, egs_dir: str | None, place: Place, minibatch_size: str) -> None:
     """Refuses options that contradict each other, before anything is read."""
     if egs_dir is None and qat.distillation not in (None, 1):
         raise UsageError(
@@ -120,6 +129,8 @@ def _check(qat: QatArguments, egs_dir: str | None, place: Place) -> None:
         )
     if egs_dir is not None and qat.held_out:
         raise UsageError("--held-out has no effect with --egs-dir, whose valid_diagnostic.cegs is used")
+    if egs_dir is None and not minibatch_size.isdecimal():
+        raise UsageError(f"--minibatch-size {minibatch_size}: expected a single number when there is no --egs-dir")
     if qat.distillation == 0 and qat.teacher:
         raise UsageError(f"--teacher {qat.teacher}: it has no effect with --distillation 0")
     if qat.hard_weight and place.group.size > 1:
@@ -143,7 +154,7 @@ def _with_method(qat: QatArguments, config: PtqConfig) -> QatArguments:
     return replace(qat, method="moving-average")
 
 
-def _network(model: Model, config: PtqConfig, data: CalibrationSet, qat: QatArguments) -> Trainable:
+def _network(model: Model, config: PtqConfig, data: CalibrationSet, qat: QatArguments, keeping: Keeping) -> Trainable:
     """What is trained: it begins where quantization after training ends."""
     from kaldi_quant.quant.ptq import quantize
     from kaldi_quant.train.qat.network import TrainableNetwork
@@ -151,7 +162,7 @@ def _network(model: Model, config: PtqConfig, data: CalibrationSet, qat: QatArgu
 
     if config.backend == "torch":
         return TorchTrainableNetwork.of(model.nnet, config, data)
-    return TrainableNetwork.of(quantize(model.nnet, config, data), learned=qat.method == "lsq")
+    return TrainableNetwork.of(quantize(model.nnet, config, data, keeping=keeping), learned=qat.method == "lsq")
 
 
 @dataclass(frozen=True)
@@ -168,6 +179,7 @@ class _Run:
     qat: QatArguments
     egs_dir: str | None
     place: Place
+    keeping: Keeping
 
     @property
     def share(self) -> float:
@@ -200,6 +212,41 @@ class _Run:
         assert self.egs_dir is not None
         return self.training.denominator(self.path, self.egs_dir)
 
+    def check(self) -> None:
+        """Reads what training needs beside the features, so that what is missing shows before anything is computed.
+
+        Raises:
+            KaldiQuantError: something is missing, broken or made for another model.
+        """
+        from kaldi_quant.train.chain.den_graph import read_denominator_graph
+
+        pdfs = self.model.nnet.node_dim("output")
+        if self.identity and self._egs is not None:
+            read_denominator_graph(self._denominator, pdfs)
+        found = pdfs if self._teacher is None else self._teacher.node_dim("output")
+        if found != pdfs:
+            raise ModelError(
+                f"{self.qat.teacher}: the teacher has {found} pdfs, and {self.path} has {pdfs}: their trees differ"
+            )
+        self._held_out  # noqa: B018 - is read, and kept
+
+    @cached_property
+    def _teacher(self) -> Nnet | None:
+        """The network whose output is learned, where it is not the model itself."""
+        if not self.qat.teacher or not self.share:
+            return None
+        taught = self.models.read_teacher(self.qat.teacher)
+        if taught.transition_model is not None and self.model.transition_model is not None:
+            check_same_pdfs(taught.transition_model, taught.path, self.model.transition_model, self.path)
+        return taught.nnet
+
+    @cached_property
+    def _held_out(self) -> list[tuple[str, np.ndarray]]:
+        """The utterances that distillation without examples is validated on."""
+        if not self.qat.held_out:
+            return []
+        return list(read_utterances(self.model, self.qat.held_out, self.inference).utterances)
+
     def source(self, network: Trainable) -> Source:
         """Examples, or pieces of utterances."""
         return self._examples(network, self._egs) if self._egs is not None else self._pieces(network)
@@ -221,14 +268,10 @@ class _Run:
     def _pieces(self, network: Trainable) -> Source:
         from kaldi_quant.train.sources.feature_source import FeatureOptions, FeatureSource
 
-        held_out: list[tuple[str, np.ndarray]] = []
-        if self.qat.held_out:
-            held_out = list(read_utterances(self.model, self.qat.held_out, self.inference).utterances)
         reading = self.reading
-        size = _one_size(reading.minibatch_size)
-        cut = FeatureOptions(reading.num_epochs, size, reading.srand, reading.augmentation)
+        cut = FeatureOptions(reading.num_epochs, int(reading.minibatch_size), reading.srand, reading.augmentation)
         teacher = self._distillation(network)
-        return FeatureSource(self.data.utterances, teacher, cut, self._subsampling, held_out, self.place)
+        return FeatureSource(self.data.utterances, teacher, cut, self._subsampling, self._held_out, self.place)
 
     def learned(self, options: WidthOptions, config: PtqConfig, epochs: int | None, folder: Path) -> PtqConfig:
         """The configuration with learned widths; what was learned comes into the folder of the results."""
@@ -237,7 +280,7 @@ class _Run:
         from kaldi_quant.train.qat.mixed_widths import MixedNetwork
 
         run = replace(self, reading=replace(self.reading, num_epochs=epochs or self.reading.num_epochs))
-        mixed = MixedNetwork.of(self.model.nnet, config, self.data, options.widths, options.budget.amount)
+        mixed = MixedNetwork.of(self.model.nnet, config, self.data, options.widths, options.budget.amount, self.keeping)
         source, loop = run.source(mixed.network), self.training.loop()
         found = learn_widths(
             mixed, self.model, source, options, config, loop, folder / FOLDER_NAME, run.identity, place=self.place
@@ -252,28 +295,10 @@ class _Run:
         from kaldi_quant.nnet.model import AcousticModel
         from kaldi_quant.train.distillation import Distillation, HiddenFeatures
 
-        path, features = self.qat.teacher, None
-        taught = self.models.read_teacher(path) if path else None
-        if taught is not None and taught.transition_model is not None and self.model.transition_model is not None:
-            check_same_pdfs(taught.transition_model, taught.path, self.model.transition_model, self.path)
-        teacher = AcousticModel(taught.nnet if taught is not None else network.start.nnet).to(self.place.device)
-        if teacher.output_dim != network.model.output_dim:
-            found, expected = teacher.output_dim, network.model.output_dim
-            raise ModelError(
-                f"{path}: the teacher has {found} pdfs, and {self.path} has {expected}: their trees differ"
-            )
+        features = None
+        teacher = AcousticModel(self._teacher or network.start.nnet).to(self.place.device)
         if self.qat.feature_weight:
-            if path:
-                raise UsageError(
-                    "--feature-weight compares hidden layers with those of MODEL: it does not go with --teacher"
-                )
             hidden = [name for name in network.activations if name not in ("input", "ivector")]
             features = HiddenFeatures(network.model, teacher, hidden)
         qat = self.qat
         return Distillation(teacher, qat.temperature, self.share, qat.hard_weight, features, qat.feature_weight)
-
-
-def _one_size(text: str) -> int:
-    if not text.isdecimal():
-        raise UsageError(f"--minibatch-size {text}: expected a single number when there is no --egs-dir")
-    return int(text)

@@ -85,6 +85,20 @@ class QatArguments:
     method: str
     freeze_after: float
 
+    def __post_init__(self) -> None:
+        """Refuses impossible values before anything is read.
+
+        Raises:
+            UsageError: there is one.
+        """
+        from kaldi_quant.train.distillation import check_weights
+        from kaldi_quant.train.qat.training import QatOptions
+
+        check_weights(self.temperature, self.distillation or 0.0, self.hard_weight, self.feature_weight)
+        QatOptions(self.method, self.freeze_after)
+        if self.feature_weight and self.teacher:
+            raise UsageError("--feature-weight: hidden layers can be compared with the model's own alone")
+
 
 #: Decorator: the verb gets these options, and their values as its argument ``qat``.
 qat_options = grouped_options("qat", QatArguments, _OPTIONS)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kaldi_quant.cli.inference_options import InferenceArguments
-from kaldi_quant.cli.options import grouped_options, kaldi_bool_option
-from kaldi_quant.errors import UsageError
+from kaldi_quant.cli.options import check_number_of_utterances, grouped_options, kaldi_bool_option
 from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.compatibility import fitting_features
 from kaldi_quant.kaldi.frame_subsampling import factor_of
@@ -68,12 +67,19 @@ class QuantizationArguments:
     config: str | None
     max_utterances: int
 
+    def __post_init__(self) -> None:
+        """Refuses impossible values before anything else is read.
+
+        Raises:
+            UsageError: there is one.
+        """
+        self.resolve()
+
     def resolve(self) -> tuple[str | None, PtqConfig]:
         """The preset's name, if any, and the configuration."""
         from kaldi_quant.quant.presets import resolve
 
-        if self.max_utterances < 0:
-            raise UsageError(f"--max-utterances cannot be negative, found {self.max_utterances}")
+        check_number_of_utterances("--max-utterances", self.max_utterances)
         widths = (self.bits, self.act_bits)
         return resolve(self.preset, self.config, *widths, self.observer, self.per_channel, self.engine)
 

@@ -36,22 +36,28 @@ def command(
 
     OUT-DIR gets quantized.safetensors, the self-contained integer model, and quantization.json, which says how it was
     made: configuration, command, version, and each layer's signal-to-quantization-noise ratio.
-    Calibrate on training data, never on the data that the result is scored on.
+    Calibrate on training data, never on the data that the result is scored on. A run that was killed goes on with the
+    next layer when it is called again.
 
     e.g.: kaldi-quant quantize --bits 4 final.mdl scp:data/train_sub/feats.scp exp/tdnn1a_w4
     """
+    from kaldi_quant.export.record import code_version
     from kaldi_quant.export.results import check_result_folder, write_result
+    from kaldi_quant.quant.kept_layers import Keeping
     from kaldi_quant.quant.ptq import quantize
     from kaldi_quant.quant.ranges import read_ranges
 
     preset, config = quantization.resolve()
     folder = result_folder(out_dir)
+    given = read_ranges(ranges) if ranges else None
     read = models.read(model)
     data = quantization.calibration_set(read, features, inference)
-    check_result_folder(folder, read, data)
-    network = quantize(read.nnet, config, data, read_ranges(ranges) if ranges else None)
+    check_result_folder(folder, read, data.options.chunks.frame_subsampling_factor)
+    keeping = Keeping(folder, code_version())
+    network = quantize(read.nnet, config, data, given, keeping)
     more = feature_record(model, read.nnet, inference)
     made = write_result(folder, network, read, config, features, data, preset, more)
+    keeping.finish()
     for reason in dict.fromkeys(network.float_layers.values()):
         names = [name for name, of_it in network.float_layers.items() if of_it == reason]
         _log.info("in float: %s (%s)", ", ".join(names), reason)

@@ -16,11 +16,11 @@ from kaldi_quant.cli.dev_scoring import ScoringArguments, scoring_options
 from kaldi_quant.cli.feature_options import feature_record
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
 from kaldi_quant.cli.model_options import ModelArguments, model_options
-from kaldi_quant.cli.options import KaldiCommand, result_folder
+from kaldi_quant.cli.options import KaldiCommand, check_number_of_utterances, result_folder
 from kaldi_quant.cli.quantization_options import read_utterances
 from kaldi_quant.cli.search_files import Artefacts
 from kaldi_quant.cli.search_options import SearchArguments, search_options
-from kaldi_quant.errors import UsageError
+from kaldi_quant.kaldi.frame_subsampling import factor_of
 from kaldi_quant.progress import progress
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ def command(
     e.g.: kaldi-quant search --budget "3 bits" final.mdl scp:data/train_sub/feats.scp scp:data/dev/feats.scp exp/search
     """
     from kaldi_quant.quant.search.budget import parse_budget
+    from kaldi_quant.quant.search.least_size import check_size
     from kaldi_quant.quant.search.measurements import data_digest
     from kaldi_quant.quant.search.models import Models, Scoring
     from kaldi_quant.quant.search.outcome import check_refinement, find
@@ -117,20 +118,26 @@ def command(
     from kaldi_quant.quant.search.store import Store
 
     wanted = parse_budget(budget)
+    check_number_of_utterances("--max-utterances", max_utterances)
+    check_number_of_utterances("--max-dev-utterances", max_dev_utterances)
     check_refinement(wanted, refine, front, scoring.given)
     options, config = searched.options(), searched.resolved()
+    options.check(wanted)
+    options.measuring(config)
     folder = result_folder(out_dir)
     read = models.read(model)
-    calibration_set = _some(read_utterances(read, calibration, inference), max_utterances, "--max-utterances")
+    factor = factor_of(read, inference.frame_subsampling_factor)
+    artefacts = Artefacts(read, calibration, factor, feature_record(model, read.nnet, inference))
+    artefacts.check(folder)
+    check_size(wanted, options, config, read.nnet, artefacts.size)
+    calibration_set = _some(read_utterances(read, calibration, inference), max_utterances)
     all_dev = read_utterances(read, dev, inference)
-    dev_set = _some(all_dev, max_dev_utterances, "--max-dev-utterances")
+    dev_set = _some(all_dev, max_dev_utterances)
     about = _about(read, options.measuring(config), options.base, inference, calibration_set, dev_set)
     if calibration == dev:
         _log.info("candidates are measured on the data that they are calibrated on: that flatters narrow widths")
     words = Scoring(all_dev, scoring.scorer(model, read)) if scoring.given else None
     about_words = {**scoring.about(), "decoded utterances": data_digest(all_dev.utterances)} if words else None
-    artefacts = Artefacts(read, calibration, calibration_set, feature_record(model, read.nnet, inference))
-    artefacts.check(folder)
     store = Store(folder / MEASUREMENTS_NAME, about, about_words)
     search = Search(read.nnet, config, calibration_set, dev_set, store, options, artefacts.size)
     found_models = Models(search, words)
@@ -139,7 +146,9 @@ def command(
     with progress(len(search.measuring.choices()), "search", unit="candidates") as advance:
         for _ in search.measure():
             advance(1)
-    outcome = find(found_models, wanted, lambda network, found: artefacts.write(folder, network, found), refine)
+    outcome = find(
+        found_models, wanted, lambda network, found: artefacts.write(folder, network, found, calibration_set), refine
+    )
     points = [(point, found_models.measured(point)) for point in search.front(front, budget)] if front else []
     click.echo(_written(folder, found_models, wanted, outcome, points), nl=False)
 
@@ -157,10 +166,10 @@ def check_budget(params: dict[str, Any]) -> None:
     from kaldi_quant.quant.search.outcome import check_refinement
 
     searched = SearchArguments(**{field.name: params[field.name] for field in dataclasses.fields(SearchArguments)})
-    searched.options()
-    searched.resolved()
-    scored = params["graph_dir"] is not None
-    check_refinement(parse_budget(params["budget"]), params["refine"], params["front"], scored)
+    wanted, options = parse_budget(params["budget"]), searched.options()
+    options.check(wanted)
+    options.measuring(searched.resolved())
+    check_refinement(wanted, params["refine"], params["front"], params["graph_dir"] is not None)
 
 
 def _written(
@@ -179,9 +188,7 @@ def _written(
     return as_text(result)
 
 
-def _some(data: CalibrationSet, most: int, option: str) -> CalibrationSet:
-    if most < 0:
-        raise UsageError(f"{option} cannot be negative, found {most}")
+def _some(data: CalibrationSet, most: int) -> CalibrationSet:
     return data.some(most) if most else data
 
 

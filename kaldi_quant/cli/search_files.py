@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 class Artefacts:
     """Integer models' files: as they will be, and as they are."""
 
-    def __init__(self, model: Model, calibration: str, data: CalibrationSet, more: dict[str, Any]) -> None:
-        self.model, self.calibration, self.data, self.more = model, calibration, data, more
+    def __init__(self, model: Model, calibration: str, subsampling: int, more: dict[str, Any]) -> None:
+        self.model, self.calibration, self.subsampling, self.more = model, calibration, subsampling, more
 
     def check(self, folder: Path) -> None:
         """Refuses a folder in which files of other models lie."""
         from kaldi_quant.export.results import check_result_folder
 
-        check_result_folder(folder, self.model, self.data)
+        check_result_folder(folder, self.model, self.subsampling)
 
     def size(self, network: QuantizedNetwork, config: PtqConfig) -> int:
         """The size of a network's file, which is not kept; its integers may mean nothing."""
@@ -34,12 +34,12 @@ class Artefacts:
 
         with tempfile.TemporaryDirectory() as folder:
             lost = Divergence(0.0, 0.0, dict.fromkeys(network.layers, 0.0), 0)
-            record = record_of(network, self.model, config, self.calibration, self.data, None, lost)
+            record = record_of(network, self.model, config, self.calibration, self.subsampling, None, lost)
             record |= self.more
             return save(Path(folder) / "measured", network, self.model, record)
 
-    def write(self, folder: Path, network: QuantizedNetwork, config: PtqConfig) -> int:
+    def write(self, folder: Path, network: QuantizedNetwork, config: PtqConfig, data: CalibrationSet) -> int:
         """Writes a network as ``quantize`` does, and returns the file's size."""
         from kaldi_quant.export.results import write_result
 
-        return write_result(folder, network, self.model, config, self.calibration, self.data, more=self.more).bytes
+        return write_result(folder, network, self.model, config, self.calibration, data, more=self.more).bytes

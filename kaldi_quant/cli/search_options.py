@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kaldi_quant.cli.options import grouped_options
+from kaldi_quant.errors import UsageError
 
 if TYPE_CHECKING:
     from kaldi_quant.quant.config import PtqConfig
@@ -85,7 +86,10 @@ class SearchArguments:
         """How networks are quantized, but for the widths."""
         from kaldi_quant.quant.presets import resolve
 
-        return resolve(self.preset if self.preset or self.config else _PRESET, self.config, None, None)[1]
+        config = resolve(self.preset if self.preset or self.config else _PRESET, self.config, None, None)[1]
+        if config.backend == "torch":
+            raise UsageError("PyTorch's own quantization knows 8 bits alone: there are no widths to choose")
+        return config
 
 
 #: Decorator: the verb gets these options, and their values as its argument ``searched``.

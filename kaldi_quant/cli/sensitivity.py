@@ -11,7 +11,7 @@ import click
 from kaldi_quant.cli.dev_scoring import ScoringArguments, scoring_options
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
 from kaldi_quant.cli.model_options import ModelArguments, model_options
-from kaldi_quant.cli.options import KaldiCommand
+from kaldi_quant.cli.options import KaldiCommand, result_file, result_folder
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options, read_utterances
 from kaldi_quant.progress import progress
 
@@ -57,11 +57,15 @@ def command(
     """
     from kaldi_quant.quant.ptq import quantize
     from kaldi_quant.quant.sensitivity import sensitivity
+    from kaldi_quant.report.pages.plot_style import require_matplotlib
     from kaldi_quant.report.sensitivity import as_text, write_plot
 
     scored = scoring.given
     preset, config = quantization.resolve()
-    folder = Path(out_dir)
+    folder = result_folder(out_dir)
+    if plot is not None:
+        result_file(plot)
+        require_matplotlib()
     read = models.read(model)
     network = quantize(read.nnet, config, quantization.calibration_set(read, calibration, inference))
     data = read_utterances(read, held_out, inference)

@@ -10,7 +10,7 @@ import click
 
 from kaldi_quant.cli.feature_options import check_features_of_examples
 from kaldi_quant.cli.model_options import ModelArguments, model_options
-from kaldi_quant.cli.options import KaldiCommand, frame_subsampling_option, result_folder
+from kaldi_quant.cli.options import KaldiCommand, check_threads, frame_subsampling_option, result_folder
 from kaldi_quant.cli.training_options import TrainingArguments, placed, training_options
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.companions import Companions
@@ -55,6 +55,7 @@ def command(
 
     from kaldi_quant.train.finetune import TrainingData, finetune, write_model
 
+    check_threads(num_threads)
     if num_threads > 0:
         torch.set_num_threads(num_threads)
     folder = result_folder(out_dir)

@@ -165,6 +165,14 @@ class TrainingArguments:
     num_jobs: int
     cmd: str | None
 
+    def __post_init__(self) -> None:
+        """Refuses impossible values before anything else is read.
+
+        Raises:
+            UsageError: there is one.
+        """
+        self.chain(), self.source(), self.loop(), self.jobs()
+
     def denominator(self, model: str, egs: str) -> str:
         """The path of the denominator, by default beside the model, or else where chain2's examples have it."""
         from kaldi_quant.kaldi.egs_folder import EgsInfo

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,11 @@ from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import PtqConfig
-from kaldi_quant.quant.divergence import Divergence, divergence
+from kaldi_quant.quant.divergence import Divergence, divergence, warning_of
+from kaldi_quant.quant.fast.choice import slower_than_float
 from kaldi_quant.quant.network import QuantizedNetwork
+
+_log = logging.getLogger(__name__)
 
 #: A configuration with the widths that were found for a model's layers.
 ALLOCATION_NAME = "allocation.yaml"
@@ -67,11 +71,16 @@ def write_result(
         DataError: the folder cannot be written, or no utterance can be used.
     """
     lost = divergence(network, data.some())
-    record = {**record_of(network, model, config, calibration, data, preset, lost), **(more or {})}
+    subsampling = data.options.chunks.frame_subsampling_factor
+    record = {**record_of(network, model, config, calibration, subsampling, preset, lost), **(more or {})}
     path = folder / ARTEFACT_NAME
-    _companions(model, data).write(folder, ARTEFACT_NAME, _OUTDATED)
+    Companions.beside(model.path, subsampling).write(folder, ARTEFACT_NAME, _OUTDATED)
     size = save(path, network, model, record)
     write_record(folder, record, path)
+    if config.backend != "torch" and (slow := slower_than_float(network, subsampling)):
+        _log.info("%s", slow)
+    if far := warning_of(lost):
+        _log.warning("%s", far)
     return Result(path, size, record, lost)
 
 
@@ -80,27 +89,22 @@ def record_of(
     model: Model,
     config: PtqConfig,
     calibration: str,
-    data: CalibrationSet,
+    subsampling: int,
     preset: str | None,
     lost: Divergence,
 ) -> dict[str, Any]:
     """The record of a quantization; arguments as for ``write_result``, and the divergence from the float network."""
-    companions = _companions(model, data)
-    assert companions.factor is not None
-    return make_record(network, config, preset, calibration, companions.factor, companions.as_record(), lost)
+    companions = Companions.beside(model.path, subsampling)
+    return make_record(network, config, preset, calibration, subsampling, companions.as_record(), lost)
 
 
-def check_result_folder(folder: Path, model: Model, data: CalibrationSet) -> None:
+def check_result_folder(folder: Path, model: Model, subsampling: int) -> None:
     """Refuses a folder in which files lie that belong to other models, before any work.
 
     Raises:
         DataError: names the file.
     """
-    _companions(model, data).check(folder, ARTEFACT_NAME, _OUTDATED)
-
-
-def _companions(model: Model, data: CalibrationSet) -> Companions:
-    return Companions.beside(model.path, data.options.chunks.frame_subsampling_factor)
+    Companions.beside(model.path, subsampling).check(folder, ARTEFACT_NAME, _OUTDATED)
 
 
 def write_config(path: Path, config: PtqConfig) -> None:

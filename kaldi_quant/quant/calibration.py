@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from kaldi_quant.bad_utterances import DEFAULT_MAX_BAD_SHARE, BadUtterances
 from kaldi_quant.nnet.inference import Inference, InferenceOptions, IvectorSource
 from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.progress import progress
 from kaldi_quant.quant.linear_modules import linear_module
 from kaldi_quant.quant.observers import Observer
 
@@ -43,15 +45,24 @@ class CalibrationSet:
         chosen = range(count) if count <= number else [i * count // number for i in range(number)]
         return CalibrationSet([self.utterances[i] for i in chosen], self.options, self.ivectors, self.max_bad_share)
 
-    def run(self, model: AcousticModel) -> None:
+    def run(self, model: AcousticModel, what: str = "") -> None:
         """Computes all utterances, for what the model's taps and hooks see.
+
+        Args:
+            model: the network.
+            what: what this is for, for the report of progress; empty where other work is reported that it is part of.
 
         Raises:
             DataError: too many utterances cannot be used.
         """
         bad = BadUtterances(self.max_bad_share)
         inference = Inference(model, None, self.options, self.ivectors, bad)
-        usable = {name for name, _ in inference.compute(self.utterances)}
+        usable = set()
+        with progress(len(self.utterances), what, brief=True) if what else nullcontext() as advance:
+            for name, _ in inference.compute(self.utterances):
+                usable.add(name)
+                if advance is not None:
+                    advance(1)
         bad.check()
         # Said once is enough: further runs do without the bad ones.
         self.utterances = [(name, feats) for name, feats in self.utterances if name in usable]
@@ -76,7 +87,7 @@ def observe(model: AcousticModel, observers: Mapping[str, Observer], data: Calib
     before = dict(model.taps)
     model.taps.update({name: tap(observer) for name, observer in observers.items()})
     try:
-        data.run(model)
+        data.run(model, "finding activation ranges")
     finally:
         model.taps = before
 
@@ -140,7 +151,7 @@ def input_statistics(
         module.product = found[name]
     model.forget_programs()
     try:
-        data.run(model)
+        data.run(model, "collecting what layers read")
     finally:
         for name, module in modules.items():
             module.product = found[name].module

@@ -84,7 +84,7 @@ class PtqConfig:
             other speech goes beyond its least and its greatest values.
         fold: what becomes of normalizations and of fixed transforms of features, such as LDA: backwards, they are
             multiplied into layers; none, they stay as they are, in float; auto, backwards unless weights with one
-            scale for a matrix would suffer from it, which equalization by cle prevents.
+            scale for a matrix would suffer from it, which equalization prevents.
         equalization: how channels are rescaled beforehand: none, cle, smoothquant or awq.
         bias_correction: whether biases take up the mean error on the calibration set; of adaround, what it has learned.
         description: what it is for, in a sentence.
@@ -123,7 +123,7 @@ class PtqConfig:
         if self.fold != "auto":
             return self.fold == "backwards"
         given = [changes.get("per_channel", self.default.per_channel) for changes in self.layers.values()]
-        return all([self.default.per_channel, *given]) or self.equalization == "cle"
+        return all([self.default.per_channel, *given]) or self.equalization != "none"
 
     def for_layers(self, kinds: Mapping[str, Collection[str]]) -> dict[str, LayerConfig]:
         """The configuration of each layer.

@@ -67,5 +67,5 @@ def observe_inputs(model: AcousticModel, layers: Iterable[str], data: Calibratio
         module = linear_module(model, name)
         found[name] = LayerInputs(module.product, module.weight.shape[1])
         module.product = found[name]
-    data.run(model)
+    data.run(model, "collecting what layers read")
     return found

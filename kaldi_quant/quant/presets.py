@@ -77,9 +77,14 @@ def resolve(
     )
     if engine is not None and chosen.backend != "torch":
         raise UsageError(f"--engine {engine} is for models that PyTorch quantizes, as the presets torch-* do")
-    return preset, replace(
+    resolved = replace(
         chosen,
         default=default,
         observer=chosen.observer if observer is None else observer,
         engine=chosen.engine if engine is None else engine,
     )
+    if resolved.backend == "torch":
+        from kaldi_quant.quant.torch_native import check_config
+
+        check_config(resolved)
+    return preset, resolved

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from torch import Tensor
 
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.quant.calibration import CalibrationSet, input_statistics, observe
+from kaldi_quant.progress import progress
+from kaldi_quant.quant.calibration import CalibrationSet, InputStatistics, input_statistics, observe
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.equalization import equalize
 from kaldi_quant.quant.float_layers import float_reason
@@ -15,6 +18,7 @@ from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.input_grids import input_grid
 from kaldi_quant.quant.integer_graph import IntegerGraph, linear_layers
 from kaldi_quant.quant.integer_linear import DynamicLinear, InputGrid, IntegerLinear, least_scale
+from kaldi_quant.quant.kept_layers import Keeping, KeptLayers
 from kaldi_quant.quant.layer_kinds import layer_kinds
 from kaldi_quant.quant.linear_components import weight_of
 from kaldi_quant.quant.network import QuantizedNetwork
@@ -25,11 +29,19 @@ from kaldi_quant.quant.ranges import Ranges, grid_over, ranges_of
 from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.quant.weight_rounding import Fit, is_rectified, learn_rounding, needs_rows, on_grid, round_weight
 
+_log = logging.getLogger(__name__)
+
 # Terms of a sum lie on grids of at least this width: they are not stored, and their rounding adds to that of the sum.
 _LEAST_TERM_BITS = 8
 
 
-def quantize(nnet: Nnet, config: PtqConfig, data: CalibrationSet, ranges: Ranges | None = None) -> QuantizedNetwork:
+def quantize(
+    nnet: Nnet,
+    config: PtqConfig,
+    data: CalibrationSet,
+    ranges: Ranges | None = None,
+    keeping: Keeping | None = None,
+) -> QuantizedNetwork:
     """Quantizes a network after training.
 
     Args:
@@ -37,6 +49,8 @@ def quantize(nnet: Nnet, config: PtqConfig, data: CalibrationSet, ranges: Ranges
         config: widths and methods.
         data: the calibration set; never test data.
         ranges: of activations, from ``calibrate``; by default they are found here.
+        keeping: where what was made is kept, so that a run that was killed goes on; what PyTorch makes is not, which
+            takes no long time.
 
     Raises:
         UsageError: the configuration names layers that do not exist, or widths that overflow.
@@ -47,7 +61,8 @@ def quantize(nnet: Nnet, config: PtqConfig, data: CalibrationSet, ranges: Ranges
         from kaldi_quant.quant import torch_native
 
         return torch_native.quantize(nnet, config, data, ranges)
-    return _Quantizer(nnet, config, data).run(ranges)
+    kept = keeping.of(nnet, config, data, ranges) if keeping is not None else None
+    return _Quantizer(nnet, config, data).run(ranges, kept)
 
 
 def calibrate(nnet: Nnet, config: PtqConfig, data: CalibrationSet) -> Ranges:
@@ -74,28 +89,61 @@ class _Quantizer:
         static = [name for name in self.names if self.configs[name].ranges == "static"]
         self.graph = IntegerGraph(self.prepared.nnet, static)
 
-    def run(self, ranges: Ranges | None) -> QuantizedNetwork:
-        """Grids first, then the layers in the order of the graph."""
+    def run(self, ranges: Ranges | None, kept: KeptLayers | None = None) -> QuantizedNetwork:
+        """Grids first, then the layers in the order of the graph.
+
+        Args:
+            ranges: of activations; by default they are found.
+            kept: what was made before, and is not made again.
+        """
         model = AcousticModel(self.prepared.float_nnet())
-        grids = self.activation_grids() if ranges is None else self._grids_over(ranges)
+        grids = kept.grids(self.data) if kept else None
+        if grids is None:
+            grids = self.activation_grids() if ranges is None else self._grids_over(ranges)
+            if kept:
+                kept.keep_grids(grids, self.data)
         result = QuantizedNetwork(self.prepared.float_nnet(), {}, grids, self.float_layers)
-        statistics = {} if self.config.sequential else input_statistics(model, self.names, self.data, outer=True)
-        for name in self.names:
-            original = torch.from_numpy(weight_of(self.prepared.nnet.components[name])).double()
-            inputs = self._input_grid(name, result.activations)
-            sample = PairedSample() if needs_rows(self.configs[name]) else None
-            if self.config.sequential:
-                # What the layer really sees: the layers before it in integers, activations on their grids.
-                moments = paired_moments(model, result.model(), name, self.data, sample)
-                target = moments.compensated(original)
-                fit = Fit(target, moments.covariance, moments.mean, moments.float_mean, sample)
-            else:
-                seen = statistics[name]
-                if sample is not None:
-                    see_rows_on_grid(model, name, self.data, on_grid(inputs), sample.add)
-                fit = Fit(original, seen.covariance, seen.mean, seen.mean, sample)
-            result.layers[name] = self._layer(name, original, inputs, fit)
+        for number, name in enumerate(self.names):
+            before = kept.layer(number, self._input_grid(name, grids)) if kept else None
+            if before is None:
+                break
+            result.layers[name] = before
+        if result.layers:
+            _log.info("%d of %d layers were quantized before and are kept", len(result.layers), len(self.names))
+        missing = self.names[len(result.layers) :]
+        statistics = {} if self.config.sequential else input_statistics(model, missing, self.data, outer=True)
+        with progress(len(missing), "quantizing", "layers", brief=True) as advance:
+            for name in missing:
+                advance(0, name)
+                original = torch.from_numpy(weight_of(self.prepared.nnet.components[name])).double()
+                inputs = self._input_grid(name, result.activations)
+                fit = self._fit(name, original, inputs, model, result, statistics)
+                result.layers[name] = self._layer(name, original, inputs, fit)
+                if kept:
+                    kept.keep_layer(len(result.layers) - 1, result.layers[name])
+                advance(1)
         return result
+
+    def _fit(
+        self,
+        name: str,
+        original: Tensor,
+        inputs: InputGrid | None,
+        model: AcousticModel,
+        quantized: QuantizedNetwork,
+        statistics: dict[str, InputStatistics],
+    ) -> Fit:
+        """What a layer's integers are fitted to, the layers before it being quantized already."""
+        sample = PairedSample() if needs_rows(self.configs[name]) else None
+        if self.config.sequential:
+            # What the layer really sees: the layers before it in integers, activations on their grids.
+            moments = paired_moments(model, quantized.model(), name, self.data, sample)
+            target = moments.compensated(original)
+            return Fit(target, moments.covariance, moments.mean, moments.float_mean, sample)
+        seen = statistics[name]
+        if sample is not None:
+            see_rows_on_grid(model, name, self.data, on_grid(inputs), sample.add)
+        return Fit(original, seen.covariance, seen.mean, seen.mean, sample)
 
     def activation_grids(self) -> dict[str, Grid]:
         """The grid of each node that lies on one, from the calibration set."""

@@ -37,6 +37,21 @@ class Taught:
     kl: float
 
 
+def check_weights(temperature: float, share: float, hard_weight: float, feature_weight: float) -> None:
+    """Refuses impossible values; arguments are those of ``Distillation``.
+
+    Raises:
+        UsageError: there is one.
+    """
+    if not 0 < temperature < float("inf"):
+        raise UsageError(f"--temperature {temperature:g}: expected a number above 0")
+    if not 0 <= share <= 1:
+        raise UsageError(f"--distillation {share:g}: expected a share from 0 to 1")
+    for option, value in (("--hard-weight", hard_weight), ("--feature-weight", feature_weight)):
+        if not 0 <= value < float("inf"):
+            raise UsageError(f"{option} {value:g}: expected 0 or more")
+
+
 @dataclass
 class Distillation:
     """A teacher.
@@ -63,13 +78,7 @@ class Distillation:
     feature_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.temperature < float("inf"):
-            raise UsageError(f"--temperature {self.temperature:g}: expected a number above 0")
-        if not 0 <= self.share <= 1:
-            raise UsageError(f"--distillation {self.share:g}: expected a share from 0 to 1")
-        for option, value in (("--hard-weight", self.hard_weight), ("--feature-weight", self.feature_weight)):
-            if not 0 <= value < float("inf"):
-                raise UsageError(f"{option} {value:g}: expected 0 or more")
+        check_weights(self.temperature, self.share, self.hard_weight, self.feature_weight)
 
     @torch.no_grad()
     def target(self, feats: Tensor, span: Span, output_times: Times, ivectors: Tensor | None) -> Tensor:

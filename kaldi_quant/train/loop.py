@@ -153,7 +153,7 @@ class Loop:
     def _progress(self, total: int) -> AbstractContextManager[Advance]:
         if self.group.is_main:
             return progress(total, "training", "iterations")
-        return nullcontext(lambda _: None)
+        return nullcontext(lambda number, current="": None)
 
     def _iterate(self, iteration: int) -> None:
         entry = self.passes.begin(iteration)

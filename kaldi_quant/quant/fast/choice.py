@@ -9,7 +9,9 @@ from kaldi_quant.errors import MissingDependencyError, ModelError
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.quant.fast.network import FastNetwork
 from kaldi_quant.quant.fast.self_test import trusted_form
+from kaldi_quant.quant.linear_components import HEIGHT_TYPES
 from kaldi_quant.quant.network import QuantizedNetwork
+from kaldi_quant.quant.onnx_graph.builder import GraphOptions, build_graph
 
 #: ``auto`` is onnxruntime where it gives the reference's integers, and the reference where it does not.
 Execution = Literal["auto", "onnxruntime", "reference"]
@@ -36,9 +38,36 @@ def executable(network: QuantizedNetwork, period: int, execution: Execution = "a
         form = trusted_form()
         if form is None:
             raise ModelError("onnxruntime's integer kernels give wrong integers on this processor")
-        return FastNetwork(network, period, form)
+        fast = FastNetwork(network, period, form)
+        if slow := _convolutions(network):
+            _log.info("%s", slow)
+        return fast
     except (ModelError, MissingDependencyError) as error:
         if execution == "onnxruntime":
             raise
-        _log.warning("the slow reference runs the quantized network: %s", error)
+        _log.warning("the reference runs the quantized network, several times slower than in float: %s", error)
         return network.model()
+
+
+def slower_than_float(network: QuantizedNetwork, period: int = 1) -> str:
+    """What there is to say of a quantized network that runs slower than the float one; empty for others.
+
+    Args:
+        network: the quantized network.
+        period: frames between outputs.
+    """
+    try:
+        build_graph(network, GraphOptions(period))
+    except ModelError as error:
+        return (
+            "in integers the network runs several times slower than in float, because the reference alone can run it: "
+            f"{error}"
+        )
+    except MissingDependencyError:
+        return ""
+    return _convolutions(network)
+
+
+def _convolutions(network: QuantizedNetwork) -> str:
+    names = [name for name in network.layers if network.nnet.components[name].type in HEIGHT_TYPES]
+    return f"convolutions take about twice as long in integers as in float: {', '.join(names)}" if names else ""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.quant.config import PtqConfig
+from kaldi_quant.quant.search.budget import Budget
 from kaldi_quant.quant.search.measurements import Estimate
 from kaldi_quant.quant.search.widths import DEFAULT_WIDTHS, FLOAT_BITS, Widths
 from kaldi_quant.quant.spec import Bits, QSpec
@@ -37,10 +39,22 @@ class SearchOptions:
 
     def __post_init__(self) -> None:
         QSpec(self.base_bits)
-        if self.max_bit_operations is not None and not self.max_bit_operations > 0:
-            raise UsageError(f"--max-bit-operations must be positive, found {self.max_bit_operations / 1e6:g}")
+        if self.max_bit_operations is not None and not 0 < self.max_bit_operations < math.inf:
+            raise UsageError(f"--max-bit-operations must be a positive number, found {self.max_bit_operations / 1e6:g}")
         if len(self.widths) < 2 and len(self.act_widths) < 2:
             raise UsageError(f"{listed(self.widths)} alone leaves nothing to choose: give two widths or more")
+
+    def check(self, budget: Budget) -> None:
+        """Refuses a budget that no widths can meet, whatever the network.
+
+        Raises:
+            UsageError: it is below the least width.
+        """
+        if budget.kind == "bits" and budget.amount < self.widths[0]:
+            raise UsageError(
+                f"no allocation of {listed(self.widths)} meets the budget of {budget.text}: the least width is "
+                f"{self.widths[0]}"
+            )
 
     @property
     def base(self) -> Widths:

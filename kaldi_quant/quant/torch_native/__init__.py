@@ -16,6 +16,6 @@ PyTorch is replacing what is used here, so all of it stays behind this package's
 from kaldi_quant.quant.torch_native.engines import ENGINES, Engine
 from kaldi_quant.quant.torch_native.execution import executable
 from kaldi_quant.quant.torch_native.network import TorchNetwork
-from kaldi_quant.quant.torch_native.quantization import calibrate, quantize
+from kaldi_quant.quant.torch_native.quantization import calibrate, check_config, quantize
 
-__all__ = ["ENGINES", "Engine", "TorchNetwork", "calibrate", "executable", "quantize"]
+__all__ = ["ENGINES", "Engine", "TorchNetwork", "calibrate", "check_config", "executable", "quantize"]

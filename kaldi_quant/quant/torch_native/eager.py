@@ -66,7 +66,8 @@ def _observe(standins: Standins, data: CalibrationSet) -> dict[str, Grid]:
     """Runs the calibration set; the grids of all nodes."""
     observers = standins.prepare(_prepare)
     if observers:
-        data.run(with_modules(standins.plan.prepared.float_nnet(), standins.layers, standins.stubs))
+        model = with_modules(standins.plan.prepared.float_nnet(), standins.layers, standins.stubs)
+        data.run(model, "finding activation ranges")
     return {name: observed_grid(observer, standins.specs[name]) for name, observer in observers.items()}
 
 

@@ -148,7 +148,7 @@ def make_plan(nnet: Nnet, config: PtqConfig, data: CalibrationSet) -> Plan:
     Raises:
         UsageError: the configuration asks for what PyTorch does not do, or names layers that do not exist.
     """
-    _check_methods(config)
+    check_methods(config)
     prepared = prepare(nnet, fold=config.folds)
     configs = config.for_layers(layer_kinds(prepared.nnet))
     if config.equalization != "none":
@@ -160,12 +160,17 @@ def make_plan(nnet: Nnet, config: PtqConfig, data: CalibrationSet) -> Plan:
         if reason := float_reason(prepared, name, layer):
             float_layers[name] = reason
         else:
-            _check_layer(name, layer)
+            _check_layer(f"the layer {name}", layer)
             layers[name] = layer
     return Plan(config, prepared, layers, float_layers)
 
 
-def _check_methods(config: PtqConfig) -> None:
+def check_methods(config: PtqConfig) -> None:
+    """Refuses what PyTorch does not do, as far as a configuration tells without a network.
+
+    Raises:
+        UsageError: it asks for that.
+    """
     asked = {
         "bias_correction": (config.bias_correction, False),
         "sequential": (config.sequential, False),
@@ -176,14 +181,16 @@ def _check_methods(config: PtqConfig) -> None:
             raise UsageError(
                 f"with backend torch, {name} must be {only!r}, found {value!r}: PyTorch has no such method"
             )
+    if not config.default.float_reason:
+        _check_layer("layers", config.default)
 
 
-def _check_layer(name: str, layer: LayerConfig) -> None:
+def _check_layer(what: str, layer: LayerConfig) -> None:
     asked = {"method": (layer.method, "minmax"), "symmetric": (layer.symmetric, True)}
     for key, (value, only) in asked.items():
         if value != only:
-            raise UsageError(f"with backend torch, {key} must be {only!r}, found {value!r} for the layer {name}")
+            raise UsageError(f"with backend torch, {key} must be {only!r}, found {value!r} for {what}")
     for key in ("bits", "act_bits"):
         width = getattr(layer, key)
         if width > _WIDEST:
-            raise UsageError(f"with backend torch, {key} must be at most {_WIDEST}, found {width} for the layer {name}")
+            raise UsageError(f"with backend torch, {key} must be at most {_WIDEST}, found {width} for {what}")

@@ -116,7 +116,7 @@ class _Quantizer:
         if names:
             model = AcousticModel(self.plan.prepared.float_nnet())
             model.taps.update(observers)
-            self.data.run(model)
+            self.data.run(model, "finding the features' ranges")
         return {name: observed_grid(observer, self.specs[name]) for name, observer in observers.items()}
 
     def _calibrated(self, products: dict[str, Product]) -> dict[str, Any]:
@@ -130,7 +130,7 @@ class _Quantizer:
         options = dataclasses.replace(self.data.options, chunks=self._chunks())
         data = CalibrationSet(self.data.utterances, options, self.data.ivectors, self.data.max_bad_share)
         # Not as a module, which would be switched to test mode: exported graphs refuse that.
-        data.run(Windows(nnet, chunk, graph.__call__))
+        data.run(Windows(nnet, chunk, graph.__call__), "finding activation ranges")
         return self.library.converted(graph)
 
     def _chunks(self) -> ChunkOptions:

@@ -8,7 +8,7 @@ from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.ranges import Ranges, ranges_of
 from kaldi_quant.quant.torch_native.engines import engine_in_use, engine_named
-from kaldi_quant.quant.torch_native.plan import make_plan
+from kaldi_quant.quant.torch_native.plan import check_methods, make_plan
 from kaldi_quant.quant.torch_native.silence import without_notes
 
 
@@ -37,6 +37,21 @@ def quantize(nnet: Nnet, config: PtqConfig, data: CalibrationSet, ranges: Ranges
         from kaldi_quant.quant.torch_native.eager import quantize_eager
 
         return quantize_eager(plan, data, ranges)
+
+
+def check_config(config: PtqConfig) -> None:
+    """Refuses what PyTorch does not do here, as far as that can be told without a network.
+
+    Raises:
+        UsageError: the configuration asks for another method or width, or for an engine that this machine lacks.
+        MissingDependencyError: the route pt2e needs torchao.
+    """
+    check_methods(config)
+    engine_named(config.engine)
+    if config.route == "pt2e":
+        from kaldi_quant.quant.torch_native.pt2e import torchao_library
+
+        torchao_library()
 
 
 def calibrate(nnet: Nnet, config: PtqConfig, data: CalibrationSet) -> Ranges:

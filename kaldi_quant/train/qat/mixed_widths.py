@@ -19,6 +19,7 @@ from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import PtqConfig
+from kaldi_quant.quant.kept_layers import Keeping
 from kaldi_quant.quant.layer_kinds import layer_kinds
 from kaldi_quant.quant.linear_components import weight_of
 from kaldi_quant.quant.linear_modules import linear_module
@@ -150,7 +151,15 @@ class MixedNetwork:
     float_weights: int
 
     @classmethod
-    def of(cls, nnet: Nnet, config: PtqConfig, data: CalibrationSet, widths: Sequence[Bits], mean: float) -> Self:
+    def of(
+        cls,
+        nnet: Nnet,
+        config: PtqConfig,
+        data: CalibrationSet,
+        widths: Sequence[Bits],
+        mean: float,
+        keeping: Keeping | None = None,
+    ) -> Self:
         """Quantizes a network after training in every width, each layer for itself, and mixes what comes out.
 
         Args:
@@ -159,6 +168,7 @@ class MixedNetwork:
             data: the calibration set.
             widths: of weights, ascending.
             mean: of a weight's width to begin with; layers in float are included, with 32 bits.
+            keeping: as of ``quantize``.
 
         Raises:
             UsageError: the configuration is one of PyTorch's, a layer has dynamic ranges, no layer can be quantized,
@@ -174,7 +184,7 @@ class MixedNetwork:
             chosen = {name: Widths(bits, act_bits[name]) for name in kinds}
             return with_widths(replace(config, sequential=False), kinds, chosen)
 
-        widest = quantize(nnet, in_width(widths[-1]), data)
+        widest = quantize(nnet, in_width(widths[-1]), data, keeping=keeping)
         if not widest.layers:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in widest.float_layers.items())
             raise UsageError(f"no layer can be quantized, so that there are no widths to learn ({reasons or 'none'})")
@@ -184,7 +194,7 @@ class MixedNetwork:
         shares = WidthShares(widths, weights, _mean_of_integers(widths, sum(weights.values()), in_float, mean))
         # Rescaled channels stay as they are in the first one: layers of different widths must fit together.
         narrower = (replace(in_width(bits), equalization="none") for bits in widths[:-1])
-        _mix(network, shares, [*(quantize(widest.nnet, config, data) for config in narrower), widest])
+        _mix(network, shares, [*(quantize(widest.nnet, config, data, keeping=keeping) for config in narrower), widest])
         return cls(network, shares, kinds, act_bits, in_float)
 
     def components(self) -> list[TrainedComponent]:

@@ -1,0 +1,139 @@
+"""Layers as soon as they are quantized, in files: a run that was killed goes on with the next one."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from kaldi_quant.atomic import atomic_write
+from kaldi_quant.kaldi.nnet import Nnet
+from kaldi_quant.kaldi.writer import BinaryWriter
+from kaldi_quant.quant.calibration import CalibrationSet
+from kaldi_quant.quant.config import PtqConfig
+from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.integer_linear import DynamicLinear, InputGrid, IntegerLinear
+from kaldi_quant.quant.quantized_weight import QuantizedWeight
+from kaldi_quant.quant.ranges import Ranges
+from kaldi_quant.quant.spec import QSpec
+
+#: In the folder of the results, until these are there.
+FOLDER_NAME = "unfinished"
+
+
+class KeptLayers:
+    """What one quantization has made so far: in a folder that only it reads, named by all that decides the result.
+
+    Args:
+        folder: for the folders of several quantizations.
+        key: from ``key_of``.
+    """
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self.folder = folder / key[:32]
+
+    def grids(self, data: CalibrationSet) -> dict[str, Grid] | None:
+        """The grids of activations; None where they are not known yet.
+
+        Args:
+            data: the calibration set; utterances that could not be used are taken out, as calibration did.
+        """
+        content = self._read("grids")
+        if content is None:
+            return None
+        usable = set(content["utterances"])
+        data.utterances = [entry for entry in data.utterances if entry[0] in usable]
+        return {name: Grid(QSpec(**spec), scale, zero) for name, (spec, scale, zero) in content["grids"].items()}
+
+    def keep_grids(self, grids: dict[str, Grid], data: CalibrationSet) -> None:
+        """Keeps the grids of activations, and which utterances could be used."""
+        described = {name: (dataclasses.asdict(grid.spec), grid.scale, grid.zero_point) for name, grid in grids.items()}
+        self._write("grids", {"grids": described, "utterances": [name for name, _ in data.utterances]})
+
+    def layer(self, number: int, inputs: InputGrid | None) -> IntegerLinear | DynamicLinear | None:
+        """A layer; None where it is not known yet.
+
+        Args:
+            number: its place among the quantized layers.
+            inputs: the grids of its input, where the ranges are static.
+        """
+        content = self._read(f"layer{number}")
+        if content is None:
+            return None
+        spec, integers, scale, zero = content["weight"]
+        weight = QuantizedWeight(QSpec(**spec), integers.to(torch.int32), scale, zero)
+        if inputs is not None:
+            return IntegerLinear(weight, content["bias"], inputs)
+        return DynamicLinear(weight, content["bias"], QSpec(**content["dynamic"]))
+
+    def keep_layer(self, number: int, layer: IntegerLinear | DynamicLinear) -> None:
+        """Keeps a layer."""
+        weight = layer.weight
+        # Integers have at most 16 bits.
+        integers = weight.integers.to(torch.int16)
+        content = {
+            "weight": (dataclasses.asdict(weight.spec), integers, weight.scale, weight.zero_point),
+            "bias": layer.bias,
+        }
+        if isinstance(layer, DynamicLinear):
+            content["dynamic"] = dataclasses.asdict(layer.spec)
+        self._write(f"layer{number}", content)
+
+    def _write(self, name: str, content: Any) -> None:
+        with atomic_write(self.folder / f"{name}.pt") as stream:
+            torch.save(content, stream)
+
+    def _read(self, name: str) -> Any:
+        """What was written; None where nothing was, or where it is damaged: then it is made again."""
+        try:
+            content = (self.folder / f"{name}.pt").read_bytes()
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        except (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, pickle.UnpicklingError):
+            return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Keeping:
+    """Where quantizations keep what they have made.
+
+    Args:
+        folder: of the results; there is a folder within it until ``finish``.
+        code: what tells the code's version.
+    """
+
+    folder: Path
+    code: str
+
+    def of(self, nnet: Nnet, config: PtqConfig, data: CalibrationSet, ranges: Ranges | None = None) -> KeptLayers:
+        """What the quantization with these arguments has made so far."""
+        return KeptLayers(self.folder / FOLDER_NAME, key_of(nnet, config, data, ranges, self.code))
+
+    def finish(self) -> None:
+        """Removes it all: the results are there."""
+        shutil.rmtree(self.folder / FOLDER_NAME, ignore_errors=True)
+
+
+def key_of(nnet: Nnet, config: PtqConfig, data: CalibrationSet, ranges: Ranges | None, code: str) -> str:
+    """What tells a quantization from all others: a digest of everything that decides its result."""
+    found = hashlib.sha256()
+    writer = BinaryWriter()
+    nnet.write(writer)
+    found.update(writer.getvalue())
+    about = [{**config.as_dict(), "description": ""}, dataclasses.asdict(data.options), code, data.max_bad_share]
+    found.update(json.dumps(about, sort_keys=True).encode())
+    for name, feats in data.utterances:
+        found.update(f"{name} {feats.shape} ".encode() + np.ascontiguousarray(feats).tobytes())
+        ivectors = data.ivectors(name) if data.ivectors is not None else None
+        if ivectors is not None:
+            found.update(f"{ivectors.shape} ".encode() + np.ascontiguousarray(ivectors).tobytes())
+    for name, bounds in (ranges or {}).items():
+        found.update(name.encode() + b"".join(bound.numpy().tobytes() for bound in bounds))
+    return found.hexdigest()
