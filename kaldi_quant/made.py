@@ -131,7 +131,8 @@ class Made:
             DataError: an output is not there, or the folder cannot be written.
         """
         known, folder = _Digests(()), self.output.parent
-        outputs = [known.describe(path, os.path.relpath(path, folder)) for path in (self.output, *others)]
+        paths = dict.fromkeys((self.output, *others))
+        outputs = [known.describe(path, os.path.relpath(path, folder)) for path in paths]
         self._write({**self._now, "outputs": outputs})
 
     def _write(self, content: dict[str, Any]) -> None:

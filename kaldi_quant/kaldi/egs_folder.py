@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kaldi_quant.errors import FormatError, UsageError
+from kaldi_quant.kaldi.table_files import table_files
 
 _log = logging.getLogger(__name__)
 
@@ -157,6 +158,12 @@ class EgsFolder:
         """The archive of an iteration, counted from 0, and the shift of its features: another one at each pass."""
         count = len(self.archives)
         return self.archives[number % count], shifts[(number % count + 1 + number // count) % len(shifts)]
+
+    def files(self) -> Iterator[Path]:
+        """All that the examples are read from."""
+        for path in (*self.archives, self.validation, self.combination):
+            if path is not None:
+                yield from table_files(examples_in(path)).files
 
 
 @dataclass(frozen=True)

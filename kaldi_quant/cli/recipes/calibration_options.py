@@ -96,18 +96,13 @@ class CalibrationArguments:
     formats: str | None
     fixed_frames: int
 
-    @property
-    def exports(self) -> bool:
-        """Whether anything is exported."""
-        return self.formats != "none"
-
     def check(self) -> None:
         """Refuses impossible values before any work.
 
         Raises:
             UsageError: there is one.
         """
-        if self.exports:
+        if self.formats != "none":
             parse_formats(self.formats)
 
     def folder(self, defaults: Defaults, scored: Path) -> Path:

@@ -62,11 +62,23 @@ class Ivectors:
                 [path for table in tables for path in table.files],
                 all(table.repeatable for table in tables),
             )
+        return cls.in_folder(model, data, folder, option, inference.allow_pipes)
+
+    @classmethod
+    def in_folder(cls, model: Path, data: Path, folder: str | None, option: str, allow_pipes: bool) -> Ivectors:
+        """The i-vectors of a data folder that Kaldi's recipes leave.
+
+        Args:
+            model, data, folder, option: as for ``of``.
+            allow_pipes: whether commands in scp files run.
+        """
+        if not read_model(model).nnet.input_dim("ivector"):
+            return cls()
         try:
             found = IvectorFolder.read(Path(folder)) if folder else find_ivectors(Path(), data.name, model.parent)
         except UsageError as error:
             raise UsageError(f"{model} has an i-vector input, and {error} with {option}") from error
-        table = table_files(found.rspecifier, inference.allow_pipes)
+        table = table_files(found.rspecifier, allow_pipes)
         words = [f"--online-ivectors={found.rspecifier}", f"--online-ivector-period={found.period}"]
         settings = {"--online-ivector-period": found.period}
         return cls(words, settings, (*found.files, *table.files), table.repeatable, found.path)

@@ -22,6 +22,7 @@ from kaldi_quant.cli.recipes.calibration_options import (
 from kaldi_quant.cli.recipes.experiment import EXAMPLE, Experiment, require_file
 from kaldi_quant.cli.recipes.forward_pass import ForwardPass, ModelFile, Places
 from kaldi_quant.cli.recipes.forward_pass_options import ForwardPassArguments, forward_pass_options, stage_option
+from kaldi_quant.cli.recipes.ivectors import IVECTOR_OPTIONS
 from kaldi_quant.cli.recipes.passed_options import parsed, passed_options, words_for
 from kaldi_quant.cli.recipes.quantization import QuantizedModel
 from kaldi_quant.cli.recipes.quantized_training import run_tdnn_qat
@@ -139,8 +140,10 @@ class QatRun:
             "calibration_ivector_dir": self.calibration.calibration_ivector_dir,
             "max_utterances": self.calibration.calibration_utterances,
             "formats": self.calibration.formats,
+            "fixed_frames": self.calibration.fixed_frames,
             "cmd": folders.cmd,
             **values_of(self.method),
+            **values_of(self.arguments.inference, IVECTOR_OPTIONS),
         }
         return [*words_for({**chosen, **others}), *(["--distil"] if distil else []), self.experiment.root]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from kaldi_quant.cli.export import parse_formats
 from kaldi_quant.cli.models import ENGINES
 from kaldi_quant.cli.options import KaldiCommand
 from kaldi_quant.cli.recipes.calibration_options import (
@@ -103,34 +104,33 @@ class QuantizedModel:
             return [out / RECORD_NAME]
 
         make(Made(path, sources, f"the integer model {path}"), work, _say)
-        export(path, self.calibration, out / "log")
+        export(path, self.calibration.formats, self.calibration.fixed_frames, out / "log")
         return path
 
 
-def export(model: Path, arguments: CalibrationArguments, log: Path) -> None:
+def export(model: Path, formats: str | None, frames: int, log: Path) -> None:
     """Writes an integer model in other forms, into its own folder, unless they are there.
 
     Args:
         model: the artefact.
-        arguments: say which.
+        formats: which; "none" for nothing, None for all that it has.
+        frames: of the ONNX model of fixed length.
         log: the folder of log files.
     """
-    names = {"mdl": "dequantized.mdl", "onnx": f"quantized.{arguments.fixed_frames}.onnx"}
-    others = "quantized.onnx"
-    if not arguments.exports:
+    if formats == "none":
         return
-    wanted = list(names) if arguments.formats is None else [name for name in names if name in arguments.formats]
-    first = model.parent / names[wanted[0]]
+    folder = model.parent
+    names = {"mdl": "dequantized.mdl", "onnx": f"quantized.{frames}.onnx"}
+    first = folder / names[parse_formats(formats)[0]]
 
     def work() -> list[Path]:
-        for stale in (*names.values(), others):
-            (model.parent / stale).unlink(missing_ok=True)
-        words = [] if arguments.formats is None else [f"--formats={arguments.formats}"]
-        call_verb("export", [*words, f"--frames={arguments.fixed_frames}", model, model.parent], log / "export.log")
-        made = (model.parent / name for name in (*names.values(), others))
-        return [path for path in made if path.exists() and path != first]
+        for stale in (*names.values(), "quantized.onnx"):
+            (folder / stale).unlink(missing_ok=True)
+        words = [] if formats is None else [f"--formats={formats}"]
+        call_verb("export", [*words, f"--frames={frames}", model, folder], log / "export.log")
+        return [path for name in (*names.values(), "quantized.onnx") if (path := folder / name).exists()]
 
-    settings = {"--formats": arguments.formats, "--fixed-frames": arguments.fixed_frames}
+    settings = {"--formats": formats, "--fixed-frames": frames}
     make(Made(first, Sources(settings, {"the integer model": [model]}), f"the export of {model}"), work, _say)
 
 

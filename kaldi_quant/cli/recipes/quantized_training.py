@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import click
 
+from kaldi_quant.cli.export import parse_formats
+from kaldi_quant.cli.inference_options import InferenceArguments
 from kaldi_quant.cli.options import KaldiCommand
+from kaldi_quant.cli.qat import command as qat_verb
 from kaldi_quant.cli.qat_options import QatArguments, WidthArguments, qat_options, width_options
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options
-from kaldi_quant.cli.recipes.kaldi_folders import first_line
-from kaldi_quant.cli.recipes.stages import run_verb
-from kaldi_quant.cli.recipes.training import Recipe, RecipeArguments, recipe_options, words_of
+from kaldi_quant.cli.recipes.forward_pass import WITHOUT_EFFECT, normalisation_files
+from kaldi_quant.cli.recipes.ivectors import IVECTOR_OPTIONS, Ivectors
+from kaldi_quant.cli.recipes.passed_options import parsed, passed_options, words_for
+from kaldi_quant.cli.recipes.quantization import export
+from kaldi_quant.cli.recipes.training import TRAINING_WITHOUT_EFFECT, factor_words, training_files
+from kaldi_quant.cli.recipes.training_options import RecipeArguments, recipe_options
+from kaldi_quant.cli.recipes.training_stages import Recipe, train_unless_done
+from kaldi_quant.cli.recipes.verbs import call_verb, settings_of, words_of
 from kaldi_quant.cli.training_options import TrainingArguments, training_options
 from kaldi_quant.errors import UsageError
+from kaldi_quant.export.record import ARTEFACT_NAME, RECORD_NAME
+from kaldi_quant.kaldi.table_files import table_files
+from kaldi_quant.made import Made
 
-ARTEFACT_NAME = "quantized.safetensors"
+# How features become what the network takes, and how it computes them.
+_COMPUTING = [
+    field.name
+    for field in dataclasses.fields(InferenceArguments)
+    if field.name not in (*IVECTOR_OPTIONS, "frame_subsampling_factor")
+]
 
 
 @click.command(cls=KaldiCommand)
@@ -24,51 +42,104 @@ ARTEFACT_NAME = "quantized.safetensors"
 @training_options
 @qat_options
 @width_options
-@click.option("--calibration-dir", metavar="DIR", help="Data folder that activation ranges are found on; not test.")
+@passed_options("computing", qat_verb, _COMPUTING)
+@click.option(
+    "--calibration-dir",
+    metavar="DIR",
+    help="Data folder that activation ranges are measured on, never test data; by default, the training data.",
+)
 @click.option("--calibration-ivector-dir", metavar="DIR", help="Its i-vectors, for models that need them.")
 @click.option(
     "--distil",
     is_flag=True,
     help="Learn from the float model's outputs on the calibration data alone, without examples and labels.",
 )
-@click.option("--formats", default="mdl,onnx", show_default=True, help="What is exported: mdl, onnx.")
+@click.option(
+    "--formats", metavar="LIST", help="What is exported: mdl,onnx; none for nothing; by default, all that it has."
+)
+@click.option(
+    "--fixed-frames",
+    type=click.IntRange(min=1),
+    default=150,
+    show_default=True,
+    help="Frames of the ONNX model of fixed length.",
+)
 def run_tdnn_qat(
     recipe: RecipeArguments,
     quantization: QuantizationArguments,
     training: TrainingArguments,
     qat: QatArguments,
     learned: WidthArguments,
+    computing: dict[str, Any],
     calibration_dir: str | None,
     calibration_ivector_dir: str | None,
     distil: bool,
-    formats: str,
+    formats: str | None,
+    fixed_frames: int,
 ) -> None:
     """Train the model of a Kaldi recipe quantization-aware, export, decode and score it.
 
-    EXP-FOLDER is the root of the recipe: by default the current folder, or the embedded example.
+    EXP-FOLDER is the root of the recipe: by default the current folder, or the embedded example. What is there and was
+    made from the same files with the same options is kept; a training that was interrupted goes on.
 
     e.g.: local/run_tdnn_qat.py --stage 5 --lr-initial 1e-5 --lr-final 5e-6 --graph-dir exp/chain/tree_sp/graph_tgsmall
     --kaldi-model-dir exp/chain_cleaned/tdnn_7k_1a_sp
     """
+    if formats != "none":
+        parse_formats(formats)
+    learned.options()
+    config = learned.without_bits(quantization).resolve()[1]
     weights = learned.learn_widths.replace(" ", "") + "_" if learned.learn_widths else str(quantization.bits or 8)
     widths = f"w{weights}a{quantization.act_bits or 8}"
     steps = Recipe(recipe, f"_qat_{widths}{'_distilled' if distil else ''}")
-    data, ivectors = Path(), list[str]()
+    data, ivectors = Path(), Ivectors()
     if steps.stages.begins(6):
         data = calibration_data(steps, calibration_dir)
-        ivectors = _ivector_options(steps, data, calibration_ivector_dir)
+        ivectors = _ivectors(steps, data, calibration_ivector_dir, computing.get("allow_pipes", False))
     if not distil:
         steps.kaldi_stages(training.cmd).run()
     steps.initialize(training.cmd)
+    artefact = steps.out / ARTEFACT_NAME
     if steps.stages.begins(6):
-        source = [] if distil else [f"--egs-dir={steps.egs}"]
-        steps.stages.say(6, f"{steps.out / '0.mdl'} on {data if distil else steps.egs}, {widths}")
-        options = [*words_of(quantization), *words_of(training), *words_of(qat), *words_of(learned), *source, *ivectors]
-        places: list[str | Path] = [steps.out / "0.mdl", f"scp:{data}/feats.scp", steps.out]
-        run_verb("qat", [*options, *places], steps.log / "qat.log")
-        export: list[str | Path] = [f"--formats={formats}", steps.out / ARTEFACT_NAME, steps.out]
-        run_verb("export", export, steps.log / "export.log")
-    steps.decode(steps.out / ARTEFACT_NAME, training.cmd)
+        features = f"scp:{data}/feats.scp"
+        options = [*words_of(quantization), *words_of(training), *words_of(qat), *words_of(learned)]
+        options += [*words_for(computing), *factor_words(recipe), *ivectors.words]
+        words: list[str | Path] = [
+            *options,
+            *([] if distil else [f"--egs-dir={steps.egs}"]),
+            steps.out / "0.mdl",
+            features,
+            steps.out,
+        ]
+        params = parsed(qat_verb, words)
+        inference = InferenceArguments(
+            **{field.name: params[field.name] for field in dataclasses.fields(InferenceArguments)}
+        )
+        settings = {
+            **settings_of(training, TRAINING_WITHOUT_EFFECT),
+            **settings_of(qat, ["teacher"]),
+            **settings_of(learned),
+            **settings_of(inference, (*WITHOUT_EFFECT, "online_ivectors")),
+            "the configuration": config.as_dict(),
+            "--max-utterances": quantization.max_utterances,
+        }
+        files = {
+            "the calibration features": table_files(features, inference.allow_pipes).files,
+            "what normalises them": normalisation_files(inference, steps.out / "0.mdl", features),
+            "the calibration i-vectors": ivectors.files,
+            "the teacher": [Path(qat.teacher)] if qat.teacher else [],
+            **({} if distil else training_files(training, steps)),
+        }
+
+        def train() -> list[Path]:
+            steps.stages.say(6, f"{steps.out / '0.mdl'} on {data if distil else steps.egs}, {widths}")
+            call_verb("qat", words, steps.log / "qat.log")
+            return [steps.out / RECORD_NAME]
+
+        made = Made(artefact, steps.sources(settings, files), f"the integer model {artefact}")
+        train_unless_done(made, train, lambda text: steps.stages.say(6, text))
+        export(artefact, formats, fixed_frames, steps.log)
+    steps.decode(artefact, training.cmd)
 
 
 def calibration_data(steps: Recipe, given: str | None) -> Path:
@@ -90,14 +161,8 @@ def calibration_data(steps: Recipe, given: str | None) -> Path:
     return data
 
 
-def _ivector_options(steps: Recipe, data: Path, given: str | None) -> list[str]:
-    """Options of 'qat' for the i-vectors of the calibration data: those of the training data, if it is these."""
+def _ivectors(steps: Recipe, data: Path, given: str | None, allow_pipes: bool) -> Ivectors:
+    """The i-vectors of the calibration data: those of the training data, if it is these."""
     training = steps.arguments.train_data_dir
     folder = given or (steps.arguments.train_ivector_dir if training and data == Path(training) else "")
-    if not folder:
-        return []
-    for name in ("ivector_online.scp", "ivector_period"):
-        if not Path(folder, name).is_file():
-            raise UsageError(f"{folder}/{name} does not exist: see --calibration-ivector-dir")
-    period = first_line(Path(folder, "ivector_period"))
-    return [f"--online-ivectors=scp:{folder}/ivector_online.scp", f"--online-ivector-period={period}"]
+    return Ivectors.in_folder(steps.model / "final.mdl", data, folder or None, "--calibration-ivector-dir", allow_pipes)
