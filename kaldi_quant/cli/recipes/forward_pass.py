@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol
 
 import click
 
-from kaldi_quant.cli.inference_options import InferenceArguments
-from kaldi_quant.cli.models import ENGINES, is_artefact
+from kaldi_quant.cli.models import ENGINES
 from kaldi_quant.cli.options import KaldiCommand
-from kaldi_quant.cli.recipes.experiment import Experiment, require_file, require_folder
-from kaldi_quant.cli.recipes.forward_pass_options import (
-    FolderArguments,
-    ForwardPassArguments,
-    forward_pass_options,
-    stage_option,
-)
+from kaldi_quant.cli.recipes.experiment import Experiment, require_file
+from kaldi_quant.cli.recipes.forward_pass_options import ForwardPassArguments, forward_pass_options, stage_option
 from kaldi_quant.cli.recipes.ivectors import IVECTOR_OPTIONS, Ivectors
+from kaldi_quant.cli.recipes.model_step import (
+    WITHOUT_EFFECT,
+    ModelFile,
+    ModelStep,
+    Work,
+    model_sources,
+    normalisation_files,
+)
+from kaldi_quant.cli.recipes.places import Places
 from kaldi_quant.cli.recipes.verbs import call_verb, settings_of, words_of
 from kaldi_quant.decode.choice import choose_backend
 from kaldi_quant.decode.error_rate import remove_scores
-from kaldi_quant.errors import DataError, UsageError
+from kaldi_quant.errors import DataError
 from kaldi_quant.folder_lock import folder_lock
-from kaldi_quant.kaldi.companions import DECISIVE_NAMES
-from kaldi_quant.kaldi.frame_subsampling import factor_of
-from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.recipe_folders import RecipeFolders
 from kaldi_quant.kaldi.table_files import table_files
 from kaldi_quant.made import Made, Sources, make
@@ -37,107 +35,6 @@ from kaldi_quant.made import Made, Sources, make
 _log = logging.getLogger(__name__)
 
 STAGES = ("checks", "features", "log-likelihoods", "lattices", "scores")
-
-#: Options that log-likelihoods and integer models do not depend on.
-WITHOUT_EFFECT = ("batch_seconds", "num_threads", "max_bad_share", "allow_pipes")
-
-
-@dataclass(frozen=True)
-class Places:
-    """The folders of a run, from the recipe's root.
-
-    Args:
-        model: of ``final.mdl``, whose transition model decodes.
-        graph: of ``HCLG.fst``.
-        data: what is scored.
-        out: for the results, absolute.
-    """
-
-    model: Path
-    graph: Path
-    data: Path
-    out: Path
-
-    @classmethod
-    def of(cls, given: FolderArguments, experiment: Experiment, here: Path, model_name: str = "") -> Places:
-        """The folders that were named, and the others by default.
-
-        Args:
-            given: the values of the options.
-            experiment: the recipe.
-            here: where the user called it.
-            model_name: what is appended to the output folder's name.
-        """
-        defaults = experiment.defaults
-        model = Path(given.model_dir or defaults.model)
-        data = Path(given.data_dir or defaults.data)
-        name = f"decode_{data.name}{model_name and '_'}{model_name}{given.affix}"
-        out = here / given.out_dir if given.out_dir else experiment.root / model / name
-        return cls(model, Path(given.graph_dir) if given.graph_dir else model / defaults.graph, data, out)
-
-    def check(self) -> None:
-        """Looks for what is read, before any work.
-
-        Raises:
-            UsageError: something is missing.
-        """
-        for folder, option in ((self.model, "--model-dir"), (self.graph, "--graph-dir"), (self.data, "--data-dir")):
-            require_folder(folder, option)
-        for path in (self.model / "final.mdl", self.graph / "HCLG.fst", self.graph / "words.txt", self.data / "text"):
-            require_file(path)
-        if not any((self.data / name).is_file() for name in ("feats.scp", "wav.scp")):
-            raise UsageError(f"{Path.cwd() / self.data} has neither feats.scp nor wav.scp")
-
-
-class ModelStep(Protocol):
-    """Where the model that computes comes from."""
-
-    def check(self) -> None:
-        """Refuses impossible options, before any work.
-
-        Raises:
-            UsageError: there is one.
-        """
-
-    def make(self) -> Path:
-        """Makes the model if it is not there, and returns its path."""
-
-    @property
-    def float_model(self) -> Path | None:
-        """The file, if it is a Kaldi model other than ``final.mdl``."""
-
-    @property
-    def options(self) -> dict[str, str]:
-        """Options of ``forward`` that it needs, such as its engine."""
-
-
-@dataclass(frozen=True)
-class ModelFile:
-    """A model that is there.
-
-    Args:
-        path: of the file.
-        device: that computes it.
-        engine: that runs it, if it is an integer model.
-    """
-
-    path: Path
-    device: str = "cpu"
-    engine: str = "auto"
-
-    def check(self) -> None:
-        require_file(self.path)
-
-    def make(self) -> Path:
-        return self.path
-
-    @property
-    def float_model(self) -> Path | None:
-        return None if is_artefact(str(self.path)) else self.path
-
-    @property
-    def options(self) -> dict[str, str]:
-        return {"--device": self.device, "--engine": self.engine}
 
 
 class ForwardPass:
@@ -227,7 +124,7 @@ class ForwardPass:
 
     def _loglikes(self, first: int) -> None:
         inference, out = self.arguments.inference, self.places.out
-        model = self.model.make()
+        model = self.model.make(partial(self._stage, 2, first))
         ivectors = self._ivectors
         features = table_files(self.features, inference.allow_pipes)
         known, beside = model_sources(model, inference.frame_subsampling_factor)
@@ -286,7 +183,8 @@ class ForwardPass:
         words += [] if options.cmd is None else [f"--cmd={options.cmd}"]
         call_verb("score", [*words, places.data, places.graph, places.out], self.log / "score.log")
 
-    def _stage(self, number: int, first: int, made: Made, work: Any, what: str) -> None:
+    @staticmethod
+    def _stage(number: int, first: int, made: Made, work: Work, what: str) -> None:
         """Runs a stage unless its result can be kept. One that is skipped must have a result that fits.
 
         Raises:
@@ -303,43 +201,13 @@ class ForwardPass:
         make(made, lambda: _announced(number, what, work), lambda text: _say(number, text))
 
 
-def _announced(number: int, what: str, work: Any) -> Any:
+def _announced(number: int, what: str, work: Work) -> Sequence[Path] | None:
     _say(number, what)
     return work()
 
 
 def _say(number: int, text: str) -> None:
     _log.info("stage %d, %s: %s", number, STAGES[number], text)
-
-
-def model_sources(model: Path, given: int | None) -> tuple[dict[str, Any], dict[str, list[Path]]]:
-    """What log-likelihoods depend on beside a model's own file: settings, and files that lie beside it.
-
-    Args:
-        model: its file.
-        given: the frame-subsampling factor of an option.
-
-    Raises:
-        KaldiQuantError: the model is broken, or nothing states its factor.
-    """
-    beside = {name: [model.parent / name] for name in DECISIVE_NAMES if (model.parent / name).is_file()}
-    if is_artefact(str(model)):
-        return {}, beside
-    return {"the frame-subsampling factor": factor_of(read_model(model), given)}, beside
-
-
-def normalisation_files(inference: InferenceArguments, model: Path, features: str) -> list[Path]:
-    """The files that decide what is done to features before a model takes them.
-
-    Args:
-        inference: the values of the options.
-        model: its file.
-        features: the rspecifier.
-
-    Raises:
-        KaldiQuantError: one is missing or malformed.
-    """
-    return [Path(name) for name in inference.features(str(model), features).files]
 
 
 @click.command(cls=KaldiCommand)

@@ -20,10 +20,12 @@ from kaldi_quant.cli.recipes.calibration_options import (
     method_options,
 )
 from kaldi_quant.cli.recipes.experiment import EXAMPLE, Experiment, require_file
-from kaldi_quant.cli.recipes.forward_pass import ForwardPass, ModelFile, Places
+from kaldi_quant.cli.recipes.forward_pass import ForwardPass
 from kaldi_quant.cli.recipes.forward_pass_options import ForwardPassArguments, forward_pass_options, stage_option
 from kaldi_quant.cli.recipes.ivectors import IVECTOR_OPTIONS
+from kaldi_quant.cli.recipes.model_step import ModelFile
 from kaldi_quant.cli.recipes.passed_options import parsed, passed_options, words_for
+from kaldi_quant.cli.recipes.places import Places
 from kaldi_quant.cli.recipes.quantization import QuantizedModel
 from kaldi_quant.cli.recipes.quantized_training import run_tdnn_qat
 from kaldi_quant.cli.recipes.verbs import call_verb, values_of

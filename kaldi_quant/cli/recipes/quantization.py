@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,23 +17,16 @@ from kaldi_quant.cli.recipes.calibration_options import (
     method_options,
 )
 from kaldi_quant.cli.recipes.experiment import Experiment
-from kaldi_quant.cli.recipes.forward_pass import (
-    STAGES,
-    WITHOUT_EFFECT,
-    ForwardPass,
-    Places,
-    model_sources,
-    normalisation_files,
-)
+from kaldi_quant.cli.recipes.forward_pass import STAGES, ForwardPass
 from kaldi_quant.cli.recipes.forward_pass_options import ForwardPassArguments, forward_pass_options, stage_option
 from kaldi_quant.cli.recipes.ivectors import IVECTOR_OPTIONS, Ivectors
+from kaldi_quant.cli.recipes.model_step import WITHOUT_EFFECT, RunStep, model_sources, normalisation_files
+from kaldi_quant.cli.recipes.places import Places
 from kaldi_quant.cli.recipes.verbs import call_verb, settings_of, words_of
 from kaldi_quant.errors import UsageError
 from kaldi_quant.export.record import ARTEFACT_NAME, RECORD_NAME
 from kaldi_quant.kaldi.table_files import table_files
-from kaldi_quant.made import Made, Sources, make
-
-_log = logging.getLogger(__name__)
+from kaldi_quant.made import Made, Sources
 
 
 @dataclass(frozen=True)
@@ -71,7 +63,7 @@ class QuantizedModel:
     def options(self) -> dict[str, str]:
         return {"--engine": self.engine}
 
-    def make(self) -> Path:
+    def make(self, run: RunStep) -> Path:
         inference, out = self.arguments.inference, self.places.out
         source, path = self.places.model / "final.mdl", out / ARTEFACT_NAME
         folder = self.calibration.calibration_ivector_dir
@@ -95,7 +87,6 @@ class QuantizedModel:
         sources = Sources(settings, files, features.repeatable and ivectors.repeatable)
 
         def work() -> list[Path]:
-            _log.info("stage 2, quantization of %s, calibrated on %s", source, self.data)
             words = [*words_of(inference, IVECTOR_OPTIONS), *ivectors.words, *words_of(self.method)]
             words += [] if self.torch_engine is None else [f"--engine={self.torch_engine}"]
             words += [f"--max-utterances={self.calibration.calibration_utterances}"]
@@ -103,12 +94,13 @@ class QuantizedModel:
             call_verb("quantize", [*words, *places], out / "log" / "quantize.log")
             return [out / RECORD_NAME]
 
-        make(Made(path, sources, f"the integer model {path}"), work, _say)
-        export(path, self.calibration.formats, self.calibration.fixed_frames, out / "log")
+        what = f"quantization of {source}, calibrated on {self.data}"
+        run(Made(path, sources, f"the integer model {path}"), work, what)
+        export(path, self.calibration.formats, self.calibration.fixed_frames, out / "log", run)
         return path
 
 
-def export(model: Path, formats: str | None, frames: int, log: Path) -> None:
+def export(model: Path, formats: str | None, frames: int, log: Path, run: RunStep) -> None:
     """Writes an integer model in other forms, into its own folder, unless they are there.
 
     Args:
@@ -116,6 +108,7 @@ def export(model: Path, formats: str | None, frames: int, log: Path) -> None:
         formats: which; "none" for nothing, None for all that it has.
         frames: of the ONNX model of fixed length.
         log: the folder of log files.
+        run: runs the step, unless its result is there.
     """
     if formats == "none":
         return
@@ -131,11 +124,7 @@ def export(model: Path, formats: str | None, frames: int, log: Path) -> None:
         return [path for name in (*names.values(), "quantized.onnx") if (path := folder / name).exists()]
 
     settings = {"--formats": formats, "--fixed-frames": frames}
-    make(Made(first, Sources(settings, {"the integer model": [model]}), f"the export of {model}"), work, _say)
-
-
-def _say(text: str) -> None:
-    _log.info("stage 2, %s", text)
+    run(Made(first, Sources(settings, {"the integer model": [model]}), f"the export of {model}"), work, "other forms")
 
 
 def _run(

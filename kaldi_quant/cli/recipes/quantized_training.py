@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from kaldi_quant.cli.options import KaldiCommand
 from kaldi_quant.cli.qat import command as qat_verb
 from kaldi_quant.cli.qat_options import QatArguments, WidthArguments, qat_options, width_options
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options
-from kaldi_quant.cli.recipes.forward_pass import WITHOUT_EFFECT, normalisation_files
 from kaldi_quant.cli.recipes.ivectors import IVECTOR_OPTIONS, Ivectors
+from kaldi_quant.cli.recipes.model_step import WITHOUT_EFFECT, normalisation_files
 from kaldi_quant.cli.recipes.passed_options import parsed, passed_options, words_for
 from kaldi_quant.cli.recipes.quantization import export
 from kaldi_quant.cli.recipes.training import TRAINING_WITHOUT_EFFECT, factor_words, training_files
@@ -26,7 +27,7 @@ from kaldi_quant.cli.training_options import TrainingArguments, training_options
 from kaldi_quant.errors import UsageError
 from kaldi_quant.export.record import ARTEFACT_NAME, RECORD_NAME
 from kaldi_quant.kaldi.table_files import table_files
-from kaldi_quant.made import Made
+from kaldi_quant.made import Made, make
 
 # How features become what the network takes, and how it computes them.
 _COMPUTING = [
@@ -137,8 +138,9 @@ def run_tdnn_qat(
             return [steps.out / RECORD_NAME]
 
         made = Made(artefact, steps.sources(settings, files), f"the integer model {artefact}")
-        train_unless_done(made, train, lambda text: steps.stages.say(6, text))
-        export(artefact, formats, fixed_frames, steps.log)
+        say = partial(steps.stages.say, 6)
+        train_unless_done(made, train, say)
+        export(artefact, formats, fixed_frames, steps.log, lambda made, work, _: make(made, work, say))
     steps.decode(artefact, training.cmd)
 
 

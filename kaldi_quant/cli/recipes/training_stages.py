@@ -10,9 +10,10 @@ from typing import Any
 
 from kaldi_quant.cli.recipes.egs_options import more_words
 from kaldi_quant.cli.recipes.experiment import Experiment
-from kaldi_quant.cli.recipes.forward_pass import model_sources, run_forward_pass
+from kaldi_quant.cli.recipes.forward_pass import run_forward_pass
 from kaldi_quant.cli.recipes.kaldi_folders import KaldiFolders, fault_of_examples
 from kaldi_quant.cli.recipes.kaldi_stages import KaldiStages
+from kaldi_quant.cli.recipes.model_step import model_sources
 from kaldi_quant.cli.recipes.passed_options import words_for
 from kaldi_quant.cli.recipes.stages import Stages
 from kaldi_quant.cli.recipes.training_options import RecipeArguments

@@ -1,0 +1,105 @@
+"""Where the model that computes log-likelihoods comes from, and what these depend on beside its own file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from kaldi_quant.cli.inference_options import InferenceArguments
+from kaldi_quant.cli.models import is_artefact
+from kaldi_quant.cli.recipes.experiment import require_file
+from kaldi_quant.kaldi.companions import DECISIVE_NAMES
+from kaldi_quant.kaldi.frame_subsampling import factor_of
+from kaldi_quant.kaldi.model import read_model
+from kaldi_quant.made import Made
+
+#: Options that log-likelihoods and integer models do not depend on.
+WITHOUT_EFFECT = ("batch_seconds", "num_threads", "max_bad_share", "allow_pipes")
+
+#: Does a step's work and returns the outputs beside the first.
+Work = Callable[[], Sequence[Path] | None]
+#: Runs a step, keeps its result, or refuses one that does not fit: (result, work, what it is).
+RunStep = Callable[[Made, Work, str], object]
+
+
+class ModelStep(Protocol):
+    """Where the model that computes comes from."""
+
+    def check(self) -> None:
+        """Refuses impossible options, before any work.
+
+        Raises:
+            UsageError: there is one.
+        """
+
+    def make(self, run: RunStep) -> Path:
+        """Makes the model if it is not there, and returns its path."""
+
+    @property
+    def float_model(self) -> Path | None:
+        """The file, if it is a Kaldi model other than ``final.mdl``."""
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Options of ``forward`` that it needs, such as its engine."""
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model that is there.
+
+    Args:
+        path: of the file.
+        device: that computes it.
+        engine: that runs it, if it is an integer model.
+    """
+
+    path: Path
+    device: str = "cpu"
+    engine: str = "auto"
+
+    def check(self) -> None:
+        require_file(self.path)
+
+    def make(self, run: RunStep) -> Path:
+        return self.path
+
+    @property
+    def float_model(self) -> Path | None:
+        return None if is_artefact(str(self.path)) else self.path
+
+    @property
+    def options(self) -> dict[str, str]:
+        return {"--device": self.device, "--engine": self.engine}
+
+
+def model_sources(model: Path, given: int | None) -> tuple[dict[str, Any], dict[str, list[Path]]]:
+    """What log-likelihoods depend on beside a model's own file: settings, and files that lie beside it.
+
+    Args:
+        model: its file.
+        given: the frame-subsampling factor of an option.
+
+    Raises:
+        KaldiQuantError: the model is broken, or nothing states its factor.
+    """
+    beside = {name: [model.parent / name] for name in DECISIVE_NAMES if (model.parent / name).is_file()}
+    if is_artefact(str(model)):
+        return {}, beside
+    return {"the frame-subsampling factor": factor_of(read_model(model), given)}, beside
+
+
+def normalisation_files(inference: InferenceArguments, model: Path, features: str) -> list[Path]:
+    """The files that decide what is done to features before a model takes them.
+
+    Args:
+        inference: the values of the options.
+        model: its file.
+        features: the rspecifier.
+
+    Raises:
+        KaldiQuantError: one is missing or malformed.
+    """
+    return [Path(name) for name in inference.features(str(model), features).files]
