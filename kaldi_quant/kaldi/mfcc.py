@@ -121,7 +121,6 @@ def _native_options(options: MfccOptions) -> "kaldi_native_fbank.MfccOptions":
     native.mel_opts.num_bins = options.num_mel_bins
     native.mel_opts.low_freq = options.low_freq
     native.mel_opts.high_freq = options.high_freq
-    native.mel_opts.htk_mode = options.htk_compat
     native.num_ceps = options.num_ceps
     native.use_energy = options.use_energy
     native.energy_floor = options.energy_floor

@@ -43,6 +43,7 @@ def write_wave(path: Path, samples: np.ndarray, rate: int = 16000, width: int = 
         ("mfcc13", {}),
         ("mfcc13_no_snip", {"snip_edges": False}),
         ("mfcc13_energy", {"raw_energy": False, "energy_floor": 0.1}),
+        ("mfcc13_htk", {"htk_compat": True, "use_energy": False}),
         ("mfcc13_downsampled", {"sample_frequency": 8000.0, "allow_downsample": True}),
         ("mfcc13_upsampled", {"sample_frequency": 22050.0, "high_freq": 7600.0, "allow_upsample": True}),
         ("mfcc_8k_band", {"low_freq": 64.0, "high_freq": 3800.0, "frame_length": 20.0, "frame_shift": 8.0}),
