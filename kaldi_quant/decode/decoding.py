@@ -99,7 +99,7 @@ class _Jobs:
             _remove_scores(self.task.out_dir)
         if len(waiting) < len(self.numbers):
             _log.info(
-                "%d of %d jobs were done before and are kept", len(self.numbers) - len(waiting), len(self.numbers)
+                "%d of %d jobs are already done and are kept", len(self.numbers) - len(waiting), len(self.numbers)
             )
         if not waiting:
             return
@@ -140,7 +140,7 @@ class _Jobs:
             report = self.backend.report(self.task, job)
             if report is None:
                 raise DataError(
-                    f"decode job {job}: its log does not say how many utterances it decoded: {self.task.log(job)}"
+                    f"decode job {job}: the log {self.task.log(job)} does not say how many utterances were decoded"
                 )
             bad.good += report.decoded
             for utterance, reason in report.left_out.items():
@@ -185,7 +185,7 @@ def _remove_scores(folder: Path) -> None:
     stale = [rate.best_file(folder) for rate in ERROR_RATES if rate.best_file(folder).exists()]
     stale += [folder / name for name in os.listdir(folder) if any(rate.point_of(name) for rate in ERROR_RATES)]
     if stale:
-        _log.info("the scores in %s are of other lattices and are removed: score them again", folder)
+        _log.info("removing the scores in %s, which belong to the old lattices: score the folder again", folder)
     for path in stale:
         path.unlink(missing_ok=True)
 

@@ -24,7 +24,7 @@ def parse_transcripts(text: str, name: str) -> Transcripts:
         if not words and not text:
             continue
         if not words or words[0] in transcripts:
-            problem = f"the utterance {words[0]} stands here again" if words else "a blank line"
+            problem = f"the utterance {words[0]} appears again" if words else "a blank line"
             raise FormatError(f"{name}, line {number}", None, problem)
         transcripts[words[0]] = words[1:]
     return transcripts
