@@ -93,7 +93,7 @@ def write(name: str, text: str):
         (write("wer_9_0.5", "%WER 16.67 [ 1 / 6, 0 ins"), "wer_9_0.5: expected the output of compute-wer, found '%WER"),
         (write("wer_9_0.5", NOTHING_SCORED), "wer_9_0.5: no words were scored"),
         (write("scoring_kaldi/best_wer", "%WER 1.0 [ 1 / 6 ] wer_99_0.5\n"), "best_wer names wer_99_0.5, which is"),
-        (write("scoring_kaldi/best_wer", ""), "best_wer names nothing, which is none"),
+        (write("scoring_kaldi/best_wer", ""), "best_wer names nothing, which is not one"),
         (write("quantization.json", "{"), "quantization.json: cannot be read as JSON"),
     ],
 )  # fmt: skip

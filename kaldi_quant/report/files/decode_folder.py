@@ -182,7 +182,9 @@ def _named_by_best(path: Path, points: list[SweepPoint], rate: ErrorRate) -> Swe
     point = rate.point_of(Path(words[-1]).name) if words else None
     if point not in points:
         named = words[-1][-80:] if words else "nothing"
-        raise DataError(f"{file} names {named}, which is none of the folder's {rate.prefix}_LMWT_WIP: score it again")
+        raise DataError(
+            f"{file} names {named}, which is not one of the folder's {rate.prefix}_LMWT_WIP: score it again"
+        )
     return point
 
 
