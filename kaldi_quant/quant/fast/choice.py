@@ -42,5 +42,5 @@ def executable(
     except (ModelError, MissingDependencyError) as error:
         if execution == "onnxruntime":
             raise
-        _log.warning("the slow reference runs the quantized network: %s", error)
+        _log.warning("using the slow reference implementation for the quantized network: %s", error)
         return network.model()
