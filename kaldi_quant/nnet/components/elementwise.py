@@ -93,7 +93,7 @@ class BatchNorm(FrameComponent):
     def __init__(self, component: Component) -> None:
         super().__init__(component)
         if len(component["StatsMean"]) == 0 or component["Count"] == 0:
-            raise ValueError("BatchNormComponent has no statistics, so that it cannot be used in test mode")
+            raise ValueError("BatchNormComponent has no statistics, so it cannot be used in test mode")
         self.epsilon = float(component["Epsilon"])
         self.target_rms = float(component["TargetRms"])
         self.register_buffer("mean", constant(component["StatsMean"]))
