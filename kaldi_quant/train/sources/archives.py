@@ -54,7 +54,7 @@ class EgsFolder:
         archives = [numbered[number] for number in sorted(numbered)]
         diagnostic = folder / _TRAINING
         if not archives and diagnostic.exists():
-            _log.warning("%s has no cegs.*.ark: the examples in %s are trained on instead", folder, _TRAINING)
+            _log.warning("%s has no cegs.*.ark: training on the examples in %s instead", folder, _TRAINING)
             archives = [diagnostic]
         if not archives:
             raise UsageError(
