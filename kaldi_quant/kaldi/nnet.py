@@ -110,7 +110,7 @@ class Nnet:
             position = reader.position
             name = reader.token()
             if name in components:
-                reader.fail(f"the component {name[:80]!r} is there twice", position)
+                reader.fail(f"the component {name[:80]!r} is defined twice", position)
             components[name] = Component.read(reader)
         reader.expect("</Nnet3>")
         return cls(lines, components, reader.path)
@@ -142,7 +142,7 @@ class Nnet:
             except ValueError as error:
                 raise ModelError(f"{self.path}: the config line {line[:100]!r} is wrong: {error}") from error
             if node.name in nodes:
-                raise ModelError(f"{self.path}: the node {node.name} is there twice")
+                raise ModelError(f"{self.path}: the node {node.name} is defined twice")
             nodes[node.name] = node
         return nodes
 
@@ -208,7 +208,7 @@ class Nnet:
         """
         component = self.components.get(node.component)
         if component is None:
-            raise ModelError(f"{self.path}: the node {node.name} uses {node.component!r}, which is no component")
+            raise ModelError(f"{self.path}: the node {node.name} uses {node.component!r}, which is not defined")
         try:
             return dims_of(component)
         except ValueError as error:
@@ -222,7 +222,9 @@ class Nnet:
 
     def _source_dim(self, name: str) -> int:
         if isinstance(self.nodes.get(name), OutputNode):
-            raise ModelError(f"{self.path}: a descriptor names the output node {name}, which only the outside may read")
+            raise ModelError(
+                f"{self.path}: a descriptor names the output node {name}, but other nodes cannot read output nodes"
+            )
         return self.node_dim(name)
 
 
@@ -243,7 +245,7 @@ def _parse_node(line: str) -> Node:
     """Parses one config line; raises ValueError in one sentence."""
     kind, _, rest = line.strip().partition(" ")
     if kind not in _NODE_KINDS:
-        raise ValueError(f"{kind[:40]!r} is none of {', '.join(_NODE_KINDS)}")
+        raise ValueError(f"{kind[:40]!r} is not one of {', '.join(_NODE_KINDS)}")
     keys = list(_KEY.finditer(rest))
     ends = [key.start() for key in keys[1:]] + [len(rest)]
     values = {key[1]: rest[key.end() : end].strip() for key, end in zip(keys, ends, strict=True)}
@@ -256,12 +258,12 @@ def _parse_node(line: str) -> Node:
     def take_int(name: str) -> int:
         text = take(name)
         if not re.fullmatch(r"-?\d{1,10}", text):
-            raise ValueError(f"{name}={text[:40]} is no integer")
+            raise ValueError(f"{name}={text[:40]} is not an integer")
         return int(text)
 
     name = take("name")
     if not _NAME.fullmatch(name):
-        raise ValueError(f"name={name[:40]} is no name of a node")
+        raise ValueError(f"name={name[:40]} is not a valid node name")
     node: Node
     match kind:
         case "input-node":

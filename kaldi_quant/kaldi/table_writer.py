@@ -43,7 +43,7 @@ class TableWriter:
         if len(key.split()) != 1 or key != key.strip():
             raise DataError(f"{key!r} cannot name an utterance: it must be one word")
         if key in self._keys:
-            raise DataError(f"utterance {key}: comes twice, and an archive holds it once")
+            raise DataError(f"utterance {key} appears twice; an archive can hold it only once")
         self._keys.add(key)
         head = key.encode() + b" "
         self._archive.write(head + data)

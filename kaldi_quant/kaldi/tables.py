@@ -100,7 +100,7 @@ class RandomAccessMatrices:
         if key in self._entries:
             return self._reader.read(self._entries[key])
         if not self._read_up_to(key):
-            raise DataError(f"utterance {key}: not found in {self.rspecifier}")
+            raise DataError(f"utterance {key} is not in {self.rspecifier}")
         return self._values.pop(key) if self._parsed.once else self._values[key]
 
     def _read_up_to(self, key: str) -> bool:
@@ -108,7 +108,7 @@ class RandomAccessMatrices:
             return True
         for found, values in self._archive:
             if found in self._values:
-                raise DataError(f"utterance {found}: stands twice in {self.rspecifier}")
+                raise DataError(f"utterance {found} appears twice in {self.rspecifier}")
             self._values[found] = values
             if found == key:
                 return True
@@ -193,7 +193,7 @@ def _read_archive(rspecifier: Rspecifier, allow_pipes: bool) -> Iterator[tuple[s
     except (DataError, FormatError) as error:
         if not rspecifier.permissive:
             raise
-        _log.warning("%s; the rest of the archive is left out", error)
+        _log.warning("%s; the rest of the archive is skipped", error)
     finally:
         stream.close()
 
