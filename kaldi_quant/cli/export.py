@@ -69,11 +69,11 @@ def command(
 
     wanted = FORMATS if formats is None else [name for name in formats.split(",") if name]
     if not wanted or set(wanted) - set(FORMATS):
-        raise UsageError(f"--formats {formats}: expected some of {', '.join(FORMATS)}")
+        raise UsageError(f"--formats {formats}: expected a list from {', '.join(FORMATS)}")
     if frames < 1:
         raise UsageError(f"--frames must be at least 1, found {frames}")
     if not is_artefact(model):
-        raise UsageError(f"{model} is no integer model: give the quantized.safetensors that 'quantize' wrote")
+        raise UsageError(f"{model} is not an integer model: give the quantized.safetensors written by 'quantize'")
     artefact, folder = load(model), Path(out_dir)
     paths = [write_dequantized(folder / "dequantized.mdl", artefact)] if "mdl" in wanted else []
     if "onnx" in wanted:
@@ -98,6 +98,6 @@ def _onnx_files(
     try:
         yield write_onnx(artefact.network, folder / "quantized.onnx", period, form=form).path
     except ModelError as error:
-        _log.warning("no ONNX file of any length: %s", error)
+        _log.warning("no ONNX file for any number of frames: %s", error)
     fixed = folder / f"quantized.{frames}.onnx"
     yield write_onnx(artefact.network, fixed, period, -(-frames // period), form, *extra).path

@@ -79,7 +79,7 @@ def test_speed(folders: list[str], capsys: pytest.CaptureFixture[str], monkeypat
 def test_speed_needs_a_first_model(folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     (Path(folders[0]) / "quantization.json").unlink()
     assert cli.run(["compare", *QUICK, "--speed", FEATS, *folders]) == 1
-    assert "name a float model with --float-model" in capsys.readouterr().err
+    assert "give a float model with --float-model" in capsys.readouterr().err
     assert cli.run(["compare", *QUICK, "--speed", FEATS, "--float-model", "missing.mdl", *folders]) == 1
     assert capsys.readouterr().err == "kaldi-quant compare: --float-model missing.mdl does not exist\n"
 
