@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kaldi_quant.cli.options import grouped_options, kaldi_bool_option
+from kaldi_quant.errors import UsageError
 
 if TYPE_CHECKING:
     from kaldi_quant.cli.models import RunnableNetwork
@@ -95,6 +96,12 @@ class SpeedArguments:
     speed_rounds: int
     speed_seconds: float
     float_model: str | None
+
+    def __post_init__(self) -> None:
+        if self.speed_rounds < 1:
+            raise UsageError(f"--speed-rounds must be at least 1, found {self.speed_rounds}")
+        if not self.speed_seconds > 0:
+            raise UsageError(f"--speed-seconds must be positive, found {self.speed_seconds:g}")
 
     def measured(self, comparison: Comparison, subsampling: int | None, allow_pipes: bool) -> Comparison:
         """The comparison with the speed of its models, if that is wanted.

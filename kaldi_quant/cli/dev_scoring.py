@@ -99,7 +99,7 @@ class ScoringArguments:
         from kaldi_quant.kaldi.tables import matrix_writer
 
         if len(model.priors):
-            raise UsageError(f"{path} has priors: word errors are measured here for chain models alone")
+            raise UsageError(f"{path} has priors: word errors can only be measured for chain models")
         graph, data = self._folders()
         if model.transition_model is not None:
             check_graph_folder(graph, model.transition_model, path)

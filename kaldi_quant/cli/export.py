@@ -80,7 +80,7 @@ def command(
         if value < 0:
             raise UsageError(f"--extra-{option}-context cannot be negative, found {value}")
     if not is_artefact(model):
-        raise UsageError(f"{model} is no integer model: give the quantized.safetensors that 'quantize' wrote")
+        raise UsageError(f"{model} is not an integer model: give the quantized.safetensors written by 'quantize'")
     artefact, folder = load(model), Path(out_dir)
     period = subsampling_in(artefact.record, model, frame_subsampling_factor)
     paths = []
@@ -120,6 +120,6 @@ def _onnx_files(
     try:
         yield write_onnx(artefact.network, folder / "quantized.onnx", period, form=form).path
     except ModelError as error:
-        _log.warning("no ONNX file of any length: %s", error)
+        _log.warning("no ONNX file for any number of frames: %s", error)
     fixed = folder / f"quantized.{frames}.onnx"
     yield write_onnx(artefact.network, fixed, period, -(-frames // period), form, *extra).path

@@ -73,13 +73,15 @@ def command(
     from kaldi_quant.nnet.inference import FRAMES_PER_SECOND, Inference
 
     if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch finds no CUDA device here; use --device cpu")
+        raise UsageError("--device cuda: torch finds no CUDA device; use --device cpu")
     inference.options(1, acoustic_scale)
     inference.set_threads()
     network = read_network(model, engine, models, inference.frame_subsampling_factor)
     options = inference.options(network.subsampling, acoustic_scale)
     if network.is_integer and (float64 or device != "cpu"):
-        raise UsageError(f"--float64 and --device cuda are for float models; {model} computes in integers on the CPU")
+        raise UsageError(
+            f"--float64 and --device cuda are for float models; {model} is an integer model, which runs on the CPU"
+        )
     if not network.is_integer:
         if engine != "auto":
             raise UsageError(f"--engine {engine} is for integer models, and {model} is a float model")

@@ -102,15 +102,15 @@ def _check(html: str, json: str | None, text: str | None, has_found: bool, has_f
         UsageError: there is nothing to show, or two files are one.
     """
     if not has_folders and not has_found:
-        raise UsageError("there is nothing to report: name decode folders, or a --search or --sensitivity")
+        raise UsageError("there is nothing to report: give decode folders, --search or --sensitivity")
     if not has_folders and (runs or text is not None):
-        raise UsageError("--speed, --features and --text are about the models of decode folders: name some")
+        raise UsageError("--speed, --features and --text need decode folders: give some")
     if html == STANDARD_OUTPUT or Path(html).is_dir():
-        raise UsageError(f"the page needs a file of its own such as report.html, found {html}")
+        raise UsageError(f"the page needs a file name such as report.html, found {html}")
     outputs = [str(Path(html)), str(Path(json)) if json else str(Path(html).with_suffix(".json"))]
     outputs += [str(Path(text))] if text is not None else []
     if len(set(outputs)) < len(outputs):
-        raise UsageError(f"the page, its --json and --text need files of their own, found {' and '.join(outputs)}")
+        raise UsageError(f"the page, --json and --text need different files, found {' and '.join(outputs)}")
 
 
 def _observer(features: str, seconds: float, inference: InferenceArguments) -> Observe:

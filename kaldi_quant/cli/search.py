@@ -135,7 +135,9 @@ def command(
     dev_set = _some(all_dev, max_dev_utterances)
     about = _about(read, options.measuring(config), options.base, inference, calibration_set, dev_set)
     if calibration == dev:
-        _log.info("candidates are measured on the data that they are calibrated on: that flatters narrow widths")
+        _log.info(
+            "the calibration data is also the development data: this makes narrow widths look better than they are"
+        )
     words = Scoring(all_dev, scoring.scorer(model, read)) if scoring.given else None
     about_words = {**scoring.about(), "decoded utterances": data_digest(all_dev.utterances)} if words else None
     store = Store(folder / MEASUREMENTS_NAME, about, about_words)

@@ -25,13 +25,13 @@ def check_graph(
     largest = int(graph.ilabel.max(initial=0))
     if largest > model.num_transition_ids:
         raise DataError(
-            f"{path}: has the transition-id {largest}, but {model_path} has {model.num_transition_ids}: "
+            f"{path}: has the transition-id {largest}, but {model_path} has only {model.num_transition_ids}: "
             "this graph was made for another model"
         )
     unknown = [word for word in np.unique(graph.olabel).tolist() if word not in words and word != 0]
     if unknown:
         raise DataError(
-            f"{path}: has the word-id {unknown[0]}, which {words_path} does not have "
+            f"{path}: has the word-id {unknown[0]}, which is not in {words_path} "
             f"({len(words)} words): this graph was made with another words.txt"
         )
     for costs in (graph.weight, graph.final):

@@ -19,7 +19,7 @@ def choose_backend(name: str) -> Backend:
         return EmbeddedBackend()
     root = os.environ.get("KALDI_ROOT")
     if not root:
-        raise MissingDependencyError("--backend kaldi: KALDI_ROOT is not set; set it to a Kaldi that is built")
+        raise MissingDependencyError("--backend kaldi: KALDI_ROOT is not set; set it to a compiled Kaldi")
     missing = missing_programs(root)
     if missing:
         raise MissingDependencyError(f"--backend kaldi: KALDI_ROOT ({root}) lacks {', '.join(missing)}")

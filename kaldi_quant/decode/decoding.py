@@ -139,7 +139,7 @@ class _Jobs:
             report = self.backend.report(self.task, job)
             if report is None:
                 raise DataError(
-                    f"decode job {job}: its log does not say how many utterances it decoded: {self.task.log(job)}"
+                    f"decode job {job}: the log {self.task.log(job)} does not say how many utterances were decoded"
                 )
             bad.good += report.decoded
             for utterance, reason in report.left_out.items():

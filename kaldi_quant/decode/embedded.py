@@ -80,7 +80,7 @@ class EmbeddedBackend(Backend):
             for path in task.lattices:
                 for utterance, lattice in read_lattices(path):
                     if utterance in hypotheses[points[0]]:
-                        raise DataError(f"{path}: the utterance {utterance} has a lattice in an earlier file, too")
+                        raise DataError(f"{path}: the utterance {utterance} already has a lattice in an earlier file")
                     try:
                         paths = best_paths(lattice, points)
                     except DataError as error:
@@ -118,5 +118,5 @@ def _symbols(words: tuple[int, ...], task: ScoreTask, utterance: str) -> list[st
         return [task.symbols[word] for word in words]
     except KeyError as error:
         raise DataError(
-            f"utterance {utterance}: its lattice has the word-id {error}, which {task.words} does not have"
+            f"utterance {utterance}: its lattice has the word-id {error}, which is not in {task.words}"
         ) from error

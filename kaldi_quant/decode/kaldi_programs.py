@@ -151,7 +151,7 @@ class KaldiBackend(Backend):
                 for utterance, words in read_transcripts(numbers).items()
             }
         except (KeyError, ValueError) as error:
-            raise DataError(f"{numbers}: has the word-id {error}, which {task.words} does not have") from error
+            raise DataError(f"{numbers}: the word-id {error} is not in {task.words}") from error
         with atomic_write(task.hypotheses_file(point), "w") as stream:
             stream.write(filter_hypotheses(format_transcripts(hypotheses)))
         numbers.unlink()

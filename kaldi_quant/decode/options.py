@@ -86,7 +86,7 @@ class ScoreOptions:
         if self.max_lmwt < self.min_lmwt:
             raise UsageError(f"--max-lmwt ({self.max_lmwt}) must not be below --min-lmwt ({self.min_lmwt})")
         if not self.word_ins_penalty or len(set(self.word_ins_penalty)) < len(self.word_ins_penalty):
-            raise UsageError("--word-ins-penalty needs a list of different numbers, such as 0.0,0.5,1.0")
+            raise UsageError("--word-ins-penalty expects a list of different numbers, such as 0.0,0.5,1.0")
         for penalty in self.word_ins_penalty:
             if not _PENALTY.fullmatch(penalty):
                 raise UsageError(f"--word-ins-penalty expects numbers such as 0.0,0.5,1.0, found {penalty!r}")
@@ -121,4 +121,4 @@ def _check_common(backend: str, cmd: str | None) -> None:
     except ValueError as error:
         raise UsageError(f"--cmd {cmd!r}: {error}") from error
     if cmd is not None and cmd and not words:
-        raise UsageError(f"--cmd {cmd!r} names no program")
+        raise UsageError(f"--cmd {cmd!r} does not name a program")

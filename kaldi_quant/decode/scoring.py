@@ -67,7 +67,7 @@ def score(data_dir: str, graph_dir: str, decode_dir: str, options: ScoreOptions)
         _log.warning("%d of %d references have no hypothesis and are not scored", len(absent), len(references))
     utt2spk = Path(data_dir) / "utt2spk"
     if options.stats and not utt2spk.exists():
-        _log.warning("%s does not exist: no table of speakers is made", utt2spk)
+        _log.warning("%s does not exist: per_spk is not written", utt2spk)
     lines = [_score(task, backend, utt2spk)]
     if options.cer:
         lines.insert(0, _score(_in_characters(task), backend, utt2spk))
@@ -108,7 +108,7 @@ def find_lattices(folder: Path) -> list[Path]:
         raise DataError(f"the decode folder {folder} does not exist")
     found = {int(match[1]): folder / match[0] for name in os.listdir(folder) if (match := _LATTICES.fullmatch(name))}
     if not found:
-        raise DataError(f"{folder}: has no lat.JOB.gz; decode first")
+        raise DataError(f"{folder} has no lat.JOB.gz: decode first")
     count = folder / "num_jobs"
     jobs = strip(read_text(count)) if count.exists() else ""
     if jobs.isascii() and jobs.isdecimal() and set(found) != set(range(1, int(jobs) + 1)):

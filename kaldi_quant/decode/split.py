@@ -59,7 +59,9 @@ def split_table(rspecifier: str, jobs: int, folder: Path, allow_pipes: bool) -> 
         files = [parsed.filename.replace(JOB, str(job)) for job in range(1, jobs + 1)]
         missing = [name for name in files if not is_pipe(name) and not Path(name).exists()]
         if missing:
-            raise UsageError(f"{rspecifier}: {missing[0]} does not exist; --nj {jobs} must be the number of parts")
+            raise UsageError(
+                f"{rspecifier}: {missing[0]} does not exist; --nj must be the number of parts, and is {jobs}"
+            )
         if is_pipe(parsed.filename):
             require_pipes(parsed.filename, allow_pipes)
         return SplitTable(rspecifier, jobs, files=files, repeatable=not is_pipe(parsed.filename))
@@ -129,7 +131,7 @@ def _index_archive(filename: str) -> dict[str, str]:
     try:
         while (key := read_key(stream)) is not None:
             if key in places:
-                raise DataError(f"utterance {key}: stands twice in {filename}")
+                raise DataError(f"utterance {key} appears twice in {filename}")
             places[key] = f"{filename}:{stream.position}"
             read_entry(stream, key)
         if not places:

@@ -22,7 +22,7 @@ def parse_transcripts(text: str, name: str) -> Transcripts:
     for number, line in enumerate(split_lines(text), 1):
         words = split_words(line)
         if not words or words[0] in transcripts:
-            problem = f"the utterance {words[0]} stands here again" if words else "a blank line"
+            problem = f"the utterance {words[0]} appears again" if words else "a blank line"
             raise FormatError(f"{name}, line {number}", None, problem)
         transcripts[words[0]] = words[1:]
     return transcripts

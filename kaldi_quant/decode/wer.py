@@ -106,7 +106,7 @@ def compute_wer(
     if not words:
         raise DataError(
             f"nothing to score: {sentences} of {len(references)} reference utterances have a hypothesis, "
-            f"and these hold no words ({len(hypotheses)} hypotheses; are the utterance names the same?)"
+            f"and they contain no words ({len(hypotheses)} hypotheses; are the utterance names the same?)"
         )
     return WerResult(edits, words, wrong, sentences, len(references) - sentences)
 

@@ -52,9 +52,7 @@ def align(references: Transcripts, hypotheses: Transcripts) -> list[AlignedUtter
         if utterance not in hypotheses:
             continue
         if NO_WORD in reference or NO_WORD in hypotheses[utterance]:
-            raise DataError(
-                f"utterance {utterance}: the word {NO_WORD} stands for no word in alignments and cannot be scored"
-            )
+            raise DataError(f"utterance {utterance}: the word {NO_WORD} cannot be scored: it marks gaps in alignments")
         aligned.append(AlignedUtterance(utterance, _align_words(reference, hypotheses[utterance])))
     return aligned
 
@@ -126,7 +124,7 @@ def per_speaker(aligned: list[AlignedUtterance], speaker_of: dict[str, str]) -> 
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for item in aligned:
         if item.utterance not in speaker_of:
-            raise DataError(f"utterance {item.utterance}: not found in utt2spk")
+            raise DataError(f"utterance {item.utterance} is not in utt2spk")
         here = Counter(item.operations)
         wrong = here["S"] + here["I"] + here["D"] > 0
         counts[speaker_of[item.utterance]] += here + Counter(sentences=1, wrong=int(wrong))

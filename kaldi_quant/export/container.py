@@ -72,7 +72,7 @@ class Container:
     def finish(self) -> None:
         """Raises FormatError where a tensor is left that nothing asked for."""
         if self.tensors:
-            self.fail(f"it holds the tensor {min(self.tensors)[:80]!r}, which belongs to nothing")
+            self.fail(f"it has the tensor {min(self.tensors)[:80]!r}, which does not belong to any layer")
 
 
 def write_container(path: str | os.PathLike[str], tensors: dict[str, np.ndarray], content: dict[str, Any]) -> int:
@@ -113,7 +113,7 @@ def read_container(path: str | os.PathLike[str]) -> Container:
         found = safetensors.deserialize(data)
     except safetensors.SafetensorError as error:
         reason = " ".join(str(error).split())[:200]
-        container.fail(f"it is no whole safetensors file ({reason}): it was truncated, or is something else")
+        container.fail(f"it is not a complete safetensors file ({reason}): it is truncated or something else")
     text = _text(container, data)
     container.content = _content(container, text)
     container.tensors = _tensors(container, found)
@@ -150,7 +150,7 @@ def _text(container: Container, data: bytes) -> str:
     header = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + length])
     text = (header.get("__metadata__") or {}).get(_KEY)
     if not isinstance(text, str):
-        container.fail("it is a safetensors file, but no quantized network that was written by this project")
+        container.fail("it is a safetensors file, but not a quantized network written by this project")
     return text
 
 
@@ -160,7 +160,7 @@ def _content(container: Container, text: str) -> dict[str, Any]:
         # Half a pair of surrogates would be an error wherever it is printed.
         json.dumps(content, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        container.fail(f"its description is no JSON: {str(error)[:100] or 'nested too deep'}")
+        container.fail(f"its description is not JSON: {str(error)[:100] or 'nested too deep'}")
     version = content.pop("version", None) if isinstance(content, dict) else None
     if type(version) is not int or version < 1:
         container.fail(f"its description should be a JSON object with a version, found {text[:40]!r}")

@@ -80,7 +80,7 @@ class Supervision:
     def _checked(self, reader: Reader, fst: SupervisionFst, begin: int) -> SupervisionFst:
         """The FST without arcs that take no frame."""
         if np.any(fst.ilabel < 0) or np.any(fst.ilabel > self.label_dim):
-            reader.fail(f"a label of the supervision's FST is none of the {self.label_dim} pdfs", begin)
+            reader.fail(f"a label of the supervision's FST is not one of the {self.label_dim} pdfs", begin)
         try:
             fst = without_epsilons(fst)
         except ValueError as error:

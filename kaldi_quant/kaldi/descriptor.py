@@ -184,7 +184,7 @@ class _Parser:
 
     def __init__(self, text: str) -> None:
         if len(text) > _LONGEST:
-            raise ValueError(f"a descriptor of {len(text)} characters is not believable")
+            raise ValueError(f"a descriptor of {len(text)} characters is not plausible")
         self.text = text
         self.tokens = _TOKEN.findall(text)
         self.next = 0
@@ -229,7 +229,7 @@ class _Parser:
 
     def _inside(self, kind: str, depth: int) -> Descriptor:
         if kind not in _KINDS:
-            raise ValueError(f"{kind[:40]!r} is none of Kaldi's descriptors")
+            raise ValueError(f"{kind[:40]!r} is not one of Kaldi's descriptors")
         if kind in _MANY:
             parts = [self.parse(depth)]
             while self.more():

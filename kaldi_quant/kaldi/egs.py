@@ -158,7 +158,7 @@ def _read_archive(filename: str, allow_pipes: bool, permissive: bool) -> Iterato
     except (DataError, FormatError) as error:
         if not (permissive and number):
             raise
-        _log.warning("%s; the rest of the archive is left out", error)
+        _log.warning("%s; the rest of the archive is skipped", error)
     finally:
         stream.close()
 

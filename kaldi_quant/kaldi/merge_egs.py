@@ -58,10 +58,10 @@ class MinibatchSizes:
                 first, _, last = piece.partition(":")
                 ranges.append((int(first), int(last or first)))
                 if not 0 < ranges[-1][0] <= ranges[-1][1]:
-                    raise UsageError(f"--minibatch-size={text}: {piece} is no range of sizes from 1 on")
+                    raise UsageError(f"--minibatch-size={text}: {piece} is not a range of sizes of at least 1")
             rules.append((int(match["size"] or 0), tuple(ranges)))
         if len({size for size, _ in rules}) < len(rules):
-            raise UsageError(f"--minibatch-size={text}: a size of examples stands there twice")
+            raise UsageError(f"--minibatch-size={text}: an example size is given twice")
         return cls(tuple(rules))
 
     def choose(self, example_size: int, available: int, input_ended: bool) -> int:

@@ -110,7 +110,7 @@ class Nnet:
             position = reader.position
             name = reader.token()
             if name in components:
-                reader.fail(f"the component {name[:80]!r} is there twice", position)
+                reader.fail(f"the component {name[:80]!r} is defined twice", position)
             components[name] = Component.read(reader)
         reader.expect("</Nnet3>")
         return cls(lines, components, reader.path)
@@ -142,7 +142,7 @@ class Nnet:
             except ValueError as error:
                 raise ModelError(f"{self.path}: the config line {line[:100]!r} is wrong: {error}") from error
             if node.name in nodes:
-                raise ModelError(f"{self.path}: the node {node.name} is there twice")
+                raise ModelError(f"{self.path}: the node {node.name} is defined twice")
             nodes[node.name] = node
         return nodes
 
@@ -208,7 +208,7 @@ class Nnet:
         """
         component = self.components.get(node.component)
         if component is None:
-            raise ModelError(f"{self.path}: the node {node.name} uses {node.component!r}, which is no component")
+            raise ModelError(f"{self.path}: the node {node.name} uses {node.component!r}, which is not defined")
         try:
             return dims_of(component)
         except ValueError as error:
@@ -222,7 +222,9 @@ class Nnet:
 
     def _source_dim(self, name: str) -> int:
         if isinstance(self.nodes.get(name), OutputNode):
-            raise ModelError(f"{self.path}: a descriptor names the output node {name}, which only the outside may read")
+            raise ModelError(
+                f"{self.path}: a descriptor names the output node {name}, but other nodes cannot read output nodes"
+            )
         return self.node_dim(name)
 
 
@@ -243,10 +245,10 @@ def _parse_node(text: str) -> Node:
     """Parses one config line; raises ValueError in one sentence."""
     line = ConfigLine.parse(text)
     if line.first not in _NODE_KINDS:
-        raise ValueError(f"{line.first[:40]!r} is none of {', '.join(_NODE_KINDS)}")
+        raise ValueError(f"{line.first[:40]!r} is not one of {', '.join(_NODE_KINDS)}")
     name = line.take("name")
     if not is_valid_name(name):
-        raise ValueError(f"name={name[:40]} is no name of a node")
+        raise ValueError(f"name={name[:40]} is not a valid node name")
     node: Node
     match line.first:
         case "input-node":

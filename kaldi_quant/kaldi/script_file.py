@@ -59,7 +59,7 @@ class ScriptEntry:
         match = _RANGE.fullmatch(self.range.replace(" ", ""))
         if match is None or (values.ndim == 1 and "," in self.range):
             raise DataError(
-                f"{self.where}: [{self.range}] is no range: expected [first:last] or [first:last,first:last]"
+                f"{self.where}: [{self.range}] is not a range: expected [first:last] or [first:last,first:last]"
             )
         ends = [None if end is None else int(end) for end in match.groups()]
         for axis, (first, last) in enumerate((ends[:2], ends[2:])[: values.ndim]):
@@ -97,7 +97,7 @@ def read_script(filename: str, allow_pipes: bool = False) -> dict[str, ScriptEnt
             raise FormatError(where, None, f"expected an utterance and a place, found {line[:80]!r}")
         key, rest = words.groups()
         if key in entries:
-            raise FormatError(where, None, f"the utterance {key} stands here again, after {entries[key].where}")
+            raise FormatError(where, None, f"the utterance {key} appears again, after {entries[key].where}")
         entries[key] = _parse_entry(key, rest, where, filename, places)
     return entries
 

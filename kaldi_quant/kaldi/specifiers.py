@@ -59,7 +59,7 @@ def parse_rspecifier(text: str) -> Rspecifier:
     if len(kinds) != 1:
         raise UsageError(f"{text!r} must begin with one of ark and scp, such as scp:feats.scp or ark:feats.ark")
     if filename.startswith("|"):
-        raise UsageError(f"{text!r} is read from, so that a command ends in | and does not begin with it")
+        raise UsageError(f"{text!r} is for reading: a command must end with |, not begin with it")
     return Rspecifier(
         script=kinds == ["scp"],
         filename=filename or "-",
@@ -79,7 +79,7 @@ def parse_wspecifier(text: str) -> Wspecifier:
     if sorted(set(kinds)) != sorted(kinds) or "ark" not in kinds:
         raise UsageError(f"{text!r} must name one archive: expected {example}")
     if filename.endswith("|"):
-        raise UsageError(f"{text!r} is written to, so that a command begins with | and does not end in it")
+        raise UsageError(f"{text!r} is for writing: a command must begin with |, not end with it")
     binary = not _switch(options, "t", "b")
     if len(kinds) == 1:
         return Wspecifier(filename or "-", binary=binary)

@@ -143,7 +143,7 @@ class ByteStream:
     def seek(self, offset: int) -> None:
         """Goes to a byte offset of a file."""
         if self._size is not None and offset >= self._size:
-            self.fail(f"the file has {self._size} bytes, so that nothing begins at byte {offset}", offset)
+            self.fail(f"the file has {self._size} bytes, so nothing can begin at byte {offset}", offset)
         try:
             self._source.seek(offset)
         except (OSError, EOFError, zlib.error, ValueError) as error:
@@ -196,8 +196,7 @@ def require_pipes(command: str, allow_pipes: bool, origin: str = "") -> None:
     """Raises UsageError unless commands may run; ``origin`` says where the command was found."""
     if not allow_pipes:
         raise UsageError(
-            f"{origin}the command {command.strip(SPACE)!r} is not run: give --allow-pipes if you trust where it "
-            "comes from"
+            f"{origin}the command {command.strip(SPACE)!r} is not run: give --allow-pipes true if you trust its source"
         )
 
 

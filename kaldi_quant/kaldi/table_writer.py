@@ -44,7 +44,7 @@ class TableWriter:
         if split_words(key) != [key]:
             raise DataError(f"{key!r} cannot name an utterance: it must be one word")
         if key in self._keys:
-            raise DataError(f"utterance {key}: comes twice, and an archive holds it once")
+            raise DataError(f"utterance {key} appears twice; an archive can hold it only once")
         self._keys.add(key)
         head = encode(key) + b" "
         self._archive.write(head + data)

@@ -113,7 +113,7 @@ class RandomAccessMatrices:
             entry = self._entries[key]
             return _read_either(self._streams.open(entry), key, entry)
         if not self._read_up_to(key):
-            raise DataError(f"utterance {key}: not found in {self.rspecifier}")
+            raise DataError(f"utterance {key} is not in {self.rspecifier}")
         return self._values.pop(key) if self._parsed.once else self._values[key]
 
     def _read_up_to(self, key: str) -> bool:
@@ -121,7 +121,7 @@ class RandomAccessMatrices:
             return True
         for found, values in self._archive:
             if found in self._values:
-                raise DataError(f"utterance {found}: stands twice in {self.rspecifier}")
+                raise DataError(f"utterance {found} appears twice in {self.rspecifier}")
             self._values[found] = values
             if found == key:
                 return True
@@ -186,7 +186,7 @@ def _read_archive(rspecifier: Rspecifier, allow_pipes: bool, read: ReadEntry[Val
     except (DataError, FormatError) as error:
         if not rspecifier.permissive:
             raise
-        _log.warning("%s; the rest of the archive is left out", error)
+        _log.warning("%s; the rest of the archive is skipped", error)
     finally:
         stream.close()
 

@@ -57,7 +57,7 @@ class ContextDependency:
         position = reader.position
         width, central = reader.int32(), reader.int32()
         if not 0 < width <= _LARGEST_CONTEXT or not 0 <= central < width:
-            reader.fail(f"a context of {width} phones with the central one at {central} makes no sense", position)
+            reader.fail(f"a context of {width} phones cannot have its central phone at {central}", position)
         lengths = None
         if reader.expect("ToPdf", "ToLength") == "ToLength":
             lengths = EventMap.read(reader, width)

@@ -42,7 +42,9 @@ def compute_context(graph: Graph) -> Context:
     """
     modulus = graph.nnet.modulus()
     if modulus > _LARGEST_MODULUS:
-        raise ModelError(f"{graph.nnet.path}: Round and Switch add up to a modulus of {modulus} frames, not believable")
+        raise ModelError(
+            f"{graph.nnet.path}: Round and Switch have a common modulus of {modulus} frames, which is not plausible"
+        )
     window = _FIRST_WINDOW
     while window <= _LONGEST_WINDOW:
         contexts = [_context_for_shift(graph, start, window, modulus) for start in range(modulus + 1)]

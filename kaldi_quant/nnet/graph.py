@@ -102,7 +102,7 @@ class Graph:
         """Frames around the inputs' and outputs' span within which every node's times lie."""
         reach = 1 + sum(_reach(self.node(name), self.access(name)) for name in self.names)
         if reach > _LONGEST_REACH:
-            raise ModelError(f"{self.nnet.path}: the time offsets sum up to {reach} frames, which is not believable")
+            raise ModelError(f"{self.nnet.path}: the time offsets add up to {reach} frames, which is not plausible")
         return reach
 
     @cached_property

@@ -194,7 +194,9 @@ class Inference:
             return None
         found = self.ivectors(name) if self.ivectors is not None else None
         if found is None or found.size == 0:
-            raise DataError(f"the model needs i-vectors of dimension {self.model.ivector_dim}, and it has none")
+            raise DataError(
+                f"the model needs i-vectors of dimension {self.model.ivector_dim}, and there are none for it"
+            )
         if found.shape[-1] != self.model.ivector_dim:
             raise DataError(f"its i-vectors have {found.shape[-1]} columns, the model needs {self.model.ivector_dim}")
         if not np.isfinite(found).all():

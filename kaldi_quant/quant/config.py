@@ -30,7 +30,7 @@ _MOST_HEADROOM = 4.0
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise UsageError(f"{name} {value!r} is none of {', '.join(choices)}")
+        raise UsageError(f"{name} {value!r} is not one of {', '.join(choices)}")
 
 
 @dataclass(frozen=True)
@@ -185,5 +185,5 @@ def _changed(base: Any, changes: Any, where: str) -> Any:
             allowed = ", ".join(f"{name} ({default})" for name, default in known.items())
             raise UsageError(f"{where}: there is no key {key!r}; keys and defaults are {allowed}")
         if type(value) is not type(known[key]):
-            raise UsageError(f"{where}: {key} must be like {known[key]!r}, found {value!r}")
+            raise UsageError(f"{where}: {key} must be a value like {known[key]!r}, found {value!r}")
     return dataclasses.replace(base, **changes)

@@ -57,7 +57,7 @@ def equalize(
         DataError: the calibration set cannot be used.
     """
     if method not in METHODS:
-        raise UsageError(f"the equalization {method!r} is none of {', '.join(METHODS)}")
+        raise UsageError(f"the equalization {method!r} is not one of {', '.join(METHODS)}")
     if alpha is not None and not 0.0 <= alpha <= 1.0:
         raise UsageError(f"the exponent of {method} is {alpha:g}, which is not between 0 and 1")
     if method == "cle":

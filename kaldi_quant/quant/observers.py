@@ -34,7 +34,7 @@ class Observer(ABC):
         if x.numel() == 0:
             return
         if not torch.isfinite(x).all():
-            raise DataError("the calibration data makes activations that are not finite (NaN or infinity)")
+            raise DataError("the calibration data gives activations that are not finite (NaN or infinity)")
         self.count += x.numel()
         self._see(x.detach().float())
 
@@ -45,7 +45,7 @@ class Observer(ABC):
             DataError: nothing was seen.
         """
         if self.count == 0:
-            raise DataError("the calibration set is empty: an activation was never computed")
+            raise DataError("the calibration set is empty: there are no activations to observe")
         return self._fit(spec)
 
     @property

@@ -38,7 +38,9 @@ def grid_over(name: str, ranges: Ranges, spec: QSpec, dim: int) -> Grid:
         DataError: there is no range for the node, or it does not fit.
     """
     if name not in ranges:
-        raise DataError(f"the ranges have none for the node {name}: they are of another model, or of other options")
+        raise DataError(
+            f"the activation ranges have no entry for the node {name}: they were made with another model or options"
+        )
     low, high = ranges[name]
     columns = {low.numel(), high.numel()} - {dim if spec.per_channel else 1}
     if columns:
@@ -67,7 +69,7 @@ def read_ranges(path: str | Path) -> Ranges:
         nodes = content["nodes"]
         return {name: (_bound(entry["low"]), _bound(entry["high"])) for name, entry in nodes.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DataError(f"{path}: no file of activation ranges as calibrate writes it ({error})") from error
+        raise DataError(f"{path} is not a file of activation ranges as written by calibrate ({error})") from error
 
 
 def _bound(value: Any) -> Tensor:

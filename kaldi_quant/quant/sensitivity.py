@@ -97,7 +97,7 @@ def _chosen(network: QuantizedNetwork, mode: str, layer: str) -> QuantizedNetwor
 def _rows(model: AcousticModel, data: CalibrationSet) -> LogLikelihoods:
     rows = dict(Inference(model, None, data.options, data.ivectors).compute(data.utterances))
     if not rows:
-        raise DataError("none of the utterances to measure on could be used")
+        raise DataError("none of the development utterances could be used")
     return rows
 
 
@@ -121,9 +121,11 @@ class _Store:
             content = json.loads(self.path.read_text("utf-8"))
             key, found = content["key"], [Measurement(**entry) for entry in content["measurements"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{self.path}: holds no measurements of sensitivity ({error}): move it away") from error
+            raise DataError(f"{self.path} is not a file of sensitivity measurements ({error}): move it away") from error
         if key != self.key:
-            raise DataError(f"{self.path}: holds measurements with another model, options or data: move it away")
+            raise DataError(
+                f"{self.path}: the measurements were made with another model, options or data: move it away"
+            )
         return found
 
     def find(self, mode: str, layer: str, with_wer: bool) -> Measurement | None:

@@ -90,7 +90,7 @@ def _units(utterances: list[str], utt2spk: str | None) -> np.ndarray:
     numbers: dict[str, int] = defaultdict(lambda: len(numbers))
     for utterance in utterances:
         if utterance not in speakers:
-            raise DataError(f"{utt2spk}: has no speaker for the utterance {utterance}")
+            raise DataError(f"{utt2spk} has no speaker for the utterance {utterance}")
     return np.array([numbers[speakers[utterance]] for utterance in utterances])
 
 

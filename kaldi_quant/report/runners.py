@@ -89,7 +89,7 @@ def read_speech(
         if frames >= seconds * _FRAMES_PER_SECOND:
             break
     if not frames:
-        raise DataError(f"{rspecifier}: has no frames to measure on")
+        raise DataError(f"{rspecifier}: there are no frames to measure on")
     return Speech(utterances)
 
 
@@ -107,7 +107,9 @@ def models_of(comparison: Comparison, float_model: Path | None = None) -> dict[s
     models: dict[str, Path] = {}
     for row in comparison.rows:
         if row.name in (FLOAT_NAME, KALDI_NAME):
-            raise UsageError(f"the name {row.name} is that of a row of speed: give {row.folder.path} another")
+            raise UsageError(
+                f"the name {row.name} is reserved for a row of the speed table: give {row.folder.path} another name"
+            )
         if row.folder.record and row.folder.record.model_file:
             models[row.name] = row.folder.record.model_file
     if float_model is not None:
@@ -119,7 +121,7 @@ def models_of(comparison: Comparison, float_model: Path | None = None) -> dict[s
     if first.name not in models:
         raise UsageError(
             f"--speed is relative to the model of the first folder, {first.folder.path}, whose quantization.json is "
-            "missing, or names no model that is there: name a float model with --float-model"
+            "missing or does not name an existing model: give a float model with --float-model"
         )
     return models
 

@@ -101,12 +101,12 @@ def _named(arguments: Sequence[str]) -> dict[str, list[Path]]:
         name, _, folders = argument.partition("=")
         paths = [Path(folder) for folder in folders.split(",") if folder]
         if not name or not paths:
-            raise UsageError(f"expected NAME=folder,folder,… found {argument!r}")
+            raise UsageError(f"expected NAME=folder,folder,…, found {argument!r}")
         if name in found:
-            raise UsageError(f"two ways of training are called {name}")
+            raise UsageError(f"two training methods are called {name}")
         for path in paths:
             if path.resolve() in seen:
-                raise UsageError(f"{path} is named twice: one model tells nothing of chance in training")
+                raise UsageError(f"{path} is given twice: only different models show the randomness of training")
             seen.add(path.resolve())
         found[name] = paths
     return found

@@ -71,7 +71,9 @@ class ChainProb:
         if any(not total.weight for total in self.sums.values()):
             raise DataError("the weights of all examples are 0")
         if self.num_failed:
-            _log.warning("%d minibatches have no finite objective and count -10 per frame", self.num_failed)
+            _log.warning(
+                "the objective of %d minibatches is not finite and is counted as -10 per frame", self.num_failed
+            )
         return self.sums
 
     def _minibatches(self, examples: Iterable[tuple[str, NnetChainExample]]) -> Iterator[NnetChainExample]:

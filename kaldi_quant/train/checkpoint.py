@@ -75,8 +75,8 @@ def parse_checkpoint(content: bytes, path: str | os.PathLike[str]) -> dict[str, 
     ) as error:
         reason = " ".join(str(error).split())[:120]
         raise FormatError(
-            str(path), None, f"is no checkpoint of training ({reason}): delete it to start anew"
+            str(path), None, f"is not a training checkpoint ({reason}): delete it to start again"
         ) from error
     if not isinstance(state, dict) or state.pop("format", None) != _FORMAT:
-        raise FormatError(str(path), None, "is no checkpoint of this version: delete it to start anew")
+        raise FormatError(str(path), None, "is a checkpoint of another version: delete it to start again")
     return state

@@ -81,7 +81,7 @@ def finetune(
     iterations = None
     if jobs is not None:
         if place.group.size > 1:
-            raise UsageError("--num-jobs and torchrun are two ways of one thing: use one of them")
+            raise UsageError("--num-jobs cannot be combined with torchrun: use one of them")
         start = write_model(folder / "jobs" / "start.mdl", model)
         specification = {
             "model": str(start),

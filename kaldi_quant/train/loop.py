@@ -200,7 +200,7 @@ class Loop:
         self.trainer.load_observed(state.get("observed", {}))
         self.last = state["last"]
         self.iterations = [IterationRecord(**entry) for entry in state["iterations"]]
-        _log.info("going on after iteration %d of %d", len(self.iterations) - 1, len(self.passes))
+        _log.info("continuing after iteration %d of %d", len(self.iterations) - 1, len(self.passes))
 
     def _read(self) -> dict[str, Any] | None:
         """The checkpoint, which the first process reads."""
@@ -208,7 +208,7 @@ class Loop:
         state = read_checkpoint(path) if self.group.is_main else None
         if state is not None and state["fingerprint"] != self._fingerprint:
             raise UsageError(
-                f"{path} is of a training with other options or another model: delete it, or choose another folder"
+                f"{path} belongs to a training with other options or another model: delete it, or choose another folder"
             )
         if self.group.size == 1:
             return state

@@ -47,7 +47,7 @@ class OptimizerOptions:
 
     def __post_init__(self) -> None:
         if self.name not in OPTIMIZERS:
-            raise UsageError(f"--optimizer {self.name!r} is none of {', '.join(OPTIMIZERS)}")
+            raise UsageError(f"--optimizer {self.name!r} is not one of {', '.join(OPTIMIZERS)}")
         if not 0 < self.lr_final <= self.lr_initial < float("inf"):
             raise UsageError(
                 f"--lr-initial {self.lr_initial:g} and --lr-final {self.lr_final:g}: expected 0 < final <= initial"
@@ -55,7 +55,7 @@ class OptimizerOptions:
         if not 0 <= self.momentum < 1:
             raise UsageError(f"--momentum {self.momentum:g}: expected a number from 0 to below 1")
         if self.momentum and self.name != "sgd":
-            raise UsageError(f"--momentum {self.momentum:g} is of --optimizer sgd: {self.name} has its own")
+            raise UsageError(f"--momentum {self.momentum:g} has an effect only with --optimizer sgd")
         for option, limit in (("--clip-norm", self.clip_norm), ("--max-param-change", self.max_param_change)):
             if not 0 <= limit < float("inf"):
                 raise UsageError(f"{option} {limit:g}: expected a number above 0, or 0 for no limit")

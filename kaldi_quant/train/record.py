@@ -58,7 +58,7 @@ def plot_progress(folder: Path, iterations: list[IterationRecord]) -> None:
     try:
         import matplotlib
     except ModuleNotFoundError:
-        _log.info("no %s: matplotlib is not installed", PLOT_NAME)
+        _log.info("%s is not written: matplotlib is not installed", PLOT_NAME)
         return
     matplotlib.use("Agg")
     from matplotlib import pyplot

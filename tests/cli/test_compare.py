@@ -76,10 +76,26 @@ def test_speed(folders: list[str], capsys: pytest.CaptureFixture[str], monkeypat
     assert [line.split()[-1] for line in lines if line.startswith("%WER")] == ["1.00", ratio]
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--speed-rounds=0", "--speed-rounds must be at least 1, found 0"),
+        ("--speed-seconds=nan", "--speed-seconds must be positive, found nan"),
+        ("--replications=1", "--replications must be at least"),
+        ("--seed=-1", "--seed cannot be negative, found -1"),
+        ("--wip=nan", "--wip expects a number such as 0.5, found 'nan'"),
+    ],
+)
+def test_values_that_make_no_sense(option: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    # Before any folder is looked at.
+    assert cli.run(["compare", option, "nosuch"]) == 1
+    assert message in capsys.readouterr().err
+
+
 def test_speed_needs_a_first_model(folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     (Path(folders[0]) / "quantization.json").unlink()
     assert cli.run(["compare", *QUICK, "--speed", FEATS, *folders]) == 1
-    assert "name a float model with --float-model" in capsys.readouterr().err
+    assert "give a float model with --float-model" in capsys.readouterr().err
     assert cli.run(["compare", *QUICK, "--speed", FEATS, "--float-model", "missing.mdl", *folders]) == 1
     assert capsys.readouterr().err == "kaldi-quant compare: --float-model missing.mdl does not exist\n"
 

@@ -186,7 +186,7 @@ def test_errors(
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 def test_cuda_without_a_device(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["forward", "--device=cuda", str(MODEL), f"ark:{FEATS}", f"ark:{tmp_path}/out.ark"]) == 1
-    assert "--device cuda: torch finds no CUDA device here; use --device cpu" in capsys.readouterr().err
+    assert "--device cuda: torch finds no CUDA device; use --device cpu" in capsys.readouterr().err
 
 
 def test_missing_arguments(capsys: pytest.CaptureFixture[str]) -> None:

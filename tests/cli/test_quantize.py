@@ -68,10 +68,10 @@ def test_ranges_can_be_found_before(model: str, feats: str, tmp_path: Path) -> N
         (["quantize", "none.mdl", "{feats}", "{out}"], "none.mdl"),
         (["quantize", "{model}", "ark:none.ark", "{out}"], "none.ark"),
         (["quantize", "{model}", "{feats}", "{model}"], "is a file: give a folder for the results"),
-        (["quantize", "--ranges", "none.json", "{model}", "{feats}", "{out}"], "none.json: no file of activation"),
+        (["quantize", "--ranges", "none.json", "{model}", "{feats}", "{out}"], "none.json is not a file of activation"),
         (["quantize", "--max-utterances", "-1", "{model}", "{feats}", "{out}"], "--max-utterances cannot be negative"),
-        (["export", "{model}", "{out}"], "is no integer model: give the quantized.safetensors"),
-        (["export", "--formats", "tflite", "{model}", "{out}"], "--formats tflite: expected some of mdl, onnx"),
+        (["export", "{model}", "{out}"], "is not an integer model: give the quantized.safetensors"),
+        (["export", "--formats", "tflite", "{model}", "{out}"], "--formats tflite: expected a list from mdl, onnx"),
     ],
 )
 def test_wrong_arguments_are_one_sentence(
@@ -122,4 +122,4 @@ def test_integer_models_run_on_the_cpu_alone(
     assert run(["quantize", model, feats, str(tmp_path / "w8")]) == 0
     artefact = str(tmp_path / "w8/quantized.safetensors")
     assert run(["forward", "--float64", artefact, feats, f"ark:{tmp_path}/out.ark"]) == 1
-    assert "computes in integers on the CPU" in capsys.readouterr().err
+    assert "is an integer model, which runs on the CPU" in capsys.readouterr().err

@@ -82,7 +82,7 @@ def test_another_budget_measures_nothing_again(
     command = ["search", "--config", str(tmp_path / "fast.yaml"), "--widths", "3,8", "--estimate", "second-order"]
     assert run([*command, "--budget", "7 bits", model, tables[0], tables[0], str(out)]) == 0
     said = capsys.readouterr()
-    assert "candidates are measured on the data that they are calibrated on" in said.err
+    assert "the calibration data is also the development data" in said.err
     before = json.loads((out / "measurements.json").read_text())
     assert run([*command, "--budget", "600 kB", model, tables[0], tables[0], str(out)]) == 0
     after = json.loads((out / "measurements.json").read_text())
@@ -157,22 +157,22 @@ def test_words_are_scored_as_score_does(model: str, tables: list[str], tmp_path:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--budget", "small"], "the budget 'small' is none: give a size"),
-        (["--budget", "3 bits", "--widths", "8"], "8 bits alone leaves nothing to choose"),
+        (["--budget", "small"], "the budget 'small' is not understood: give a size"),
+        (["--budget", "3 bits", "--widths", "8"], "with only 8 bits there is nothing to choose"),
         (["--budget", "3 bits", "--widths", "two"], "--widths two: expected widths from 2 to 16"),
         (["--budget", "3 bits", "--act-widths", "float"], "--act-widths float: expected widths from 2 to 16"),
         (["--budget", "3 bits", "--base-bits", "1"], "a width of 1 bits is not possible"),
         (["--budget", "3 bits", "--preset", "best"], "there is no preset 'best'"),
         (["--budget", "3 bits", "--preset", "torch-static"], "there are no widths to choose"),
-        (["--budget", "3 bits", "--method", "guess"], "method 'guess' is none of"),
+        (["--budget", "3 bits", "--method", "guess"], "method 'guess' is not one of"),
         (["--budget", "3 bits", "--max-dev-utterances", "-1"], "--max-dev-utterances cannot be negative"),
         (["--budget", "3 bits", "--max-bit-operations", "-1"], "--max-bit-operations must be positive"),
         (["--budget", "3 bits", "--refine", "2"], "--refine needs --graph-dir and --data-dir"),
         (["--budget", "1 %WER"], "a budget of 1 %WER needs --graph-dir and --data-dir"),
         (["--budget", "3 bits", "--refine", "-1"], "--refine and --front cannot be negative"),
-        (["--budget", "3 bits", "--front", "1"], "--front 1 is no front: give two points or more"),
+        (["--budget", "3 bits", "--front", "1"], "--front needs at least two points, found 1"),
         (["--budget", "3 bits", "--graph-dir", "graph"], "give both --graph-dir and --data-dir"),
-        (["--budget", "1 %WER", "--refine", "2"], "--refine is of no use with a budget of 1 %WER"),
+        (["--budget", "1 %WER", "--refine", "2"], "--refine has no effect with a budget of 1 %WER"),
         (
             ["--budget", "3 bits", "--graph-dir", "none", "--data-dir", "none", "--nj", "0"],
             "--nj must be positive, found 0",

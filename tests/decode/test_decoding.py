@@ -258,7 +258,7 @@ def test_log_likelihoods_of_another_model(job: Job, matrices: dict, save_table: 
     ("text", "expected"),
     [
         ("0 1 900 5\n1\n", "transition-id 900, but .*0.trans_mdl has 852: this graph was made for another model"),
-        ("0 1 5 41\n0 1 5 77\n1\n", "word-id 77, which .*words.txt does not have"),
+        ("0 1 5 41\n0 1 5 77\n1\n", "word-id 77, which is not in .*words.txt"),
         ("0 1 0 5 -1\n1 0 0 0 0.5\n0\n", "cycle of epsilon arcs with a negative cost"),
         ("0 0 0 0 -0.1\n0\n", "cycle of epsilon arcs with a negative cost"),
         ("0 1 5 5 1e20\n1\n", "cost beyond"),
@@ -431,7 +431,7 @@ def test_scoring_says_what_is_missing(job: Job, decoded: Path, tmp_path: Path) -
         scored(job, decoded, data=empty)
     with pytest.raises(FormatError, match=r"empty/words.txt: cannot be read: No such file"):
         scored(job, decoded, graph=empty)
-    with pytest.raises(DataError, match=r"empty: has no lat.JOB.gz; decode first"):
+    with pytest.raises(DataError, match=r"empty has no lat.JOB.gz: decode first"):
         scored(job, empty)
     with pytest.raises(DataError, match=r"decode folder .*absent does not exist"):
         scored(job, tmp_path / "absent")

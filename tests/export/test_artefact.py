@@ -172,7 +172,7 @@ def test_cut_and_changed_files_are_refused(tmp_path: Path) -> None:
     data = path.read_bytes()
     for cut in (0, 5, 100, len(data) // 2, len(data) - 1):
         path.write_bytes(data[:cut])
-        with pytest.raises(FormatError, match=rf"{path}: it is no whole safetensors file .*truncated"):
+        with pytest.raises(FormatError, match=rf"{path}: it is not a complete safetensors file .*truncated"):
             load(path)
     rng = np.random.default_rng(0)
     for place in rng.integers(0, len(data), 300):
@@ -197,13 +197,13 @@ def test_other_files_are_refused(tmp_path: Path, example: Path) -> None:
         load(tmp_path / "nothing")
     with pytest.raises(FormatError, match="cannot be read: Is a directory"):
         load(tmp_path)
-    with pytest.raises(FormatError, match=r"final.mdl: it is no whole safetensors file"):
+    with pytest.raises(FormatError, match=r"final.mdl: it is not a complete safetensors file"):
         load(example / "exp/chain/tdnn1a_sp/final.mdl")
     import safetensors.numpy
 
     path = tmp_path / "other.safetensors"
     path.write_bytes(safetensors.numpy.save({"x": np.zeros(3)}, {"format": "pt"}))
-    with pytest.raises(FormatError, match=r"other.safetensors: .* no quantized network"):
+    with pytest.raises(FormatError, match=r"other.safetensors: .* not a quantized network"):
         load(path)
 
 

@@ -109,8 +109,8 @@ def test_modulus(text: str, modulus: int) -> None:
         (")", r"needs a node's name where it has '\)'"),
         ("a b", "goes on after its end with 'b'"),
         ("a)", r"goes on after its end with '\)'"),
-        ("Splice(a, b)", "'Splice' is none of Kaldi's descriptors"),
-        ("append(a, b)", "'append' is none of Kaldi's descriptors"),
+        ("Splice(a, b)", "'Splice' is not one of Kaldi's descriptors"),
+        ("append(a, b)", "'append' is not one of Kaldi's descriptors"),
         ("Offset(a)", "needs , where it has"),
         ("Offset(a, x)", "needs an integer where it has 'x'"),
         ("Offset(a, 1.5)", "needs an integer where it has '1.5'"),
@@ -126,7 +126,7 @@ def test_modulus(text: str, modulus: int) -> None:
         ("ReplaceIndex(a, n, 0)", "replaces t or x, not 'n'"),
         ("IfDefined(a, b)", r"needs \) where it has ','"),
         ("IfDefined(" * 200 + "a" + ")" * 200, "nested more than 100 deep"),
-        ("a" * 200_000, "a descriptor of 200000 characters is not believable"),
+        ("a" * 200_000, "a descriptor of 200000 characters is not plausible"),
     ],
 )
 def test_one_sentence_for_what_is_no_descriptor(text: str, sentence: str) -> None:

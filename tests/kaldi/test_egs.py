@@ -319,7 +319,7 @@ def test_truncated_archives(few: bytes, tmp_path: Path, cut: int) -> None:
     ("old", "new", "sentence"),
     [
         (b"<NumInputs> \x04\x01", b"<NumInputs> \x04\x00", "an example cannot have 0 inputs"),
-        (b"<LabelDim> \x04\xd0", b"<LabelDim> \x04\x05", "a label of the supervision's FST is none of the 5 pdfs"),
+        (b"<LabelDim> \x04\xd0", b"<LabelDim> \x04\x05", "a label of the supervision's FST is not one of the 5 pdfs"),
         (b"<FramesPerSeq> \x04\x2f", b"<FramesPerSeq> \x04\x30", "paths of 47 frames, expected 48"),
         (b"compact_acceptor", b"compact_acceptoX", "expected a compact_acceptor FST of standard arcs"),
         (b"<DW2> FV \x04\x2f", b"<DW2> FV \x04\x2e", "expected </NnetChainSup>"),

@@ -162,7 +162,7 @@ def test_the_current_directory_comes_first(folder: Path) -> None:
         ("", "is empty"),
         ("utt-a a.ark:6\n\nutt-b a.ark:75\n", "line 2.*blank"),
         ("utt-a\n", "line 1: expected an utterance and a place"),
-        ("utt-a a.ark:6\nutt-a a.ark:6\n", "line 2.*utt-a stands here again.*line 1"),
+        ("utt-a a.ark:6\nutt-a a.ark:6\n", "line 2.*utt-a appears again.*line 1"),
         ("utt-a missing.ark:6\n", "utt-a.*missing.ark.*No such file"),
         ("utt-a a.ark:7\n", "utterance utt-a: a.ark, byte 7: expected a matrix"),
         ("utt-a a.ark:100000\n", "the file has .* bytes"),

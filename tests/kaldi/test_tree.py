@@ -84,8 +84,8 @@ def test_a_deep_tree_does_not_overflow_the_stack() -> None:
         (b"[ 0 ]", b"[ 0 0 ]", "not in increasing order"),
         (b"{ CE 0", b"{ NULL", "NULL below"),
         (b"} \n", b") \n", "expected }"),
-        (b"3 1 ToPdf", b"3 3 ToPdf", "makes no sense"),
-        (b"3 1 ToPdf", b"300 1 ToPdf", "makes no sense"),
+        (b"3 1 ToPdf", b"3 3 ToPdf", "cannot have its central phone at"),
+        (b"3 1 ToPdf", b"300 1 ToPdf", "cannot have its central phone at"),
         (TABLE[len(b"ContextDependency 3 1 ToPdf ") :], b"NULL EndContextDependency ", "found NULL"),
     ],
 )

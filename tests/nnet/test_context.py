@@ -44,8 +44,8 @@ def test_a_second_of_offset_is_context(tmp_path: Path) -> None:
     ("now", "then", "sentence"),
     [
         ("Offset(input, -1)", "Offset(input, -20000)", "no output is computable from 6400 frames of input"),
-        ("Offset(input, -1)", "Offset(input, -2000000000)", "time offsets sum up to .* not believable"),
-        ("Round(b, 3)", "Round(b, 30000)", "a modulus of 30000 frames, not believable"),
+        ("Offset(input, -1)", "Offset(input, -2000000000)", "time offsets add up to .* not plausible"),
+        ("Round(b, 3)", "Round(b, 30000)", "a common modulus of 30000 frames, which is not plausible"),
         ("ReplaceIndex(ivector, t, 0)", "ReplaceIndex(ivector, x, 0)", "uses the index x"),
         ("Offset(b, -9)", "Offset(b, -9, 1)", "uses the index x"),
     ],

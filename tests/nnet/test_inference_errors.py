@@ -58,8 +58,8 @@ def test_bad_features(caplog: pytest.LogCaptureFixture, feats: np.ndarray, reaso
 @pytest.mark.parametrize(
     ("name", "ivectors", "period", "reason"),
     [
-        ("ivector_online", None, 10, "the model needs i-vectors of dimension 10, and it has none"),
-        ("ivector_online", np.zeros((0, 10), np.float32), 10, "and it has none"),
+        ("ivector_online", None, 10, "the model needs i-vectors of dimension 10, and there are none for it"),
+        ("ivector_online", np.zeros((0, 10), np.float32), 10, "and there are none for it"),
         ("ivector_online", np.zeros((7, 9), np.float32), 10, "its i-vectors have 9 columns, the model needs 10"),
         ("ivector_utterance", np.zeros(11, np.float32), 10, "its i-vectors have 11 columns, the model needs 10"),
         ("ivector_online", np.zeros((1, 10), np.float32), 0, "online i-vectors need --online-ivector-period"),

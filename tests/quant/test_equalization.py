@@ -208,7 +208,7 @@ def test_inputs_are_seen_whole_and_kept_in_part() -> None:
 @pytest.mark.parametrize(
     ("method", "alpha", "sentence"),
     [
-        ("magic", None, "the equalization 'magic' is none of cle, smoothquant, awq"),
+        ("magic", None, "the equalization 'magic' is not one of cle, smoothquant, awq"),
         ("awq", 1.5, "the exponent of awq is 1.5, which is not between 0 and 1"),
     ],
 )

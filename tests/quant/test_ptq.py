@@ -93,11 +93,11 @@ def test_a_pattern_that_matches_nothing_is_an_error() -> None:
     ("content", "sentence"),
     [
         ({"bit": 4}, "there is no key 'bit'; keys and defaults are default"),
-        ({"default": {"bits": "four"}}, "bits must be like 8, found 'four'"),
+        ({"default": {"bits": "four"}}, "bits must be a value like 8, found 'four'"),
         ({"feature_headroom": 0.9}, "feature_headroom must be from 1 to 4, found 0.9"),
         ({"default": {"bits": 17}}, "17 bits is not possible"),
-        ({"default": {"method": "guess"}}, "method 'guess' is none of minmax, mse, gptq"),
-        ({"observer": "eye"}, "observer 'eye' is none of minmax"),
+        ({"default": {"method": "guess"}}, "method 'guess' is not one of minmax, mse, gptq"),
+        ({"observer": "eye"}, "observer 'eye' is not one of minmax"),
         ([1], "expected keys and values, found list"),
     ],
 )
@@ -199,7 +199,7 @@ def test_ranges_from_a_file_give_the_same_network(
 def test_malformed_ranges_are_one_sentence(text: str, tmp_path: Path) -> None:
     path = tmp_path / "ranges.json"
     path.write_text(text)
-    with pytest.raises(DataError, match="no file of activation ranges"):
+    with pytest.raises(DataError, match="not a file of activation ranges"):
         read_ranges(path)
 
 
@@ -209,7 +209,7 @@ def test_ranges_of_another_model_are_refused(nnet: Nnet, utterances: list[tuple[
     with pytest.raises(DataError, match="the range of the node input has 7 columns where it needs 40"):
         quantize(nnet, PtqConfig(), data, ranges | {"input": (torch.zeros(7), torch.ones(7))})
     del ranges["tdnn1.relu"]
-    with pytest.raises(DataError, match=r"the ranges have none for the node tdnn1\.relu"):
+    with pytest.raises(DataError, match=r"the activation ranges have no entry for the node tdnn1\.relu"):
         quantize(nnet, PtqConfig(), data, ranges)
 
 

@@ -114,7 +114,7 @@ def test_lists_of_widths() -> None:
             parse_widths(wrong, "--widths")
     with pytest.raises(UsageError, match="a width of 17 bits is not possible"):
         parse_widths("17", "--widths")
-    with pytest.raises(UsageError, match="8 bits alone leaves nothing to choose"):
+    with pytest.raises(UsageError, match="with only 8 bits there is nothing to choose"):
         SearchOptions((8,))
 
 
@@ -327,7 +327,7 @@ def test_measurements_of_something_else_are_not_taken(tmp_path: Path) -> None:
         Store(path, {"model": "a", "calibration set": "c"})
     for text in ("{", "[]", '{"format": 3, "about": {}, "measurements": []}', '{"measurements": [{}], "about": {}}'):
         path.write_text(text)
-        with pytest.raises(DataError, match="holds no measurements of widths"):
+        with pytest.raises(DataError, match="is not a file of width measurements"):
             Store(path, {"model": "a"})
 
 

@@ -63,10 +63,10 @@ def test_measurements_of_something_else_are_not_taken(
 ) -> None:
     data, path = CalibrationSet(utterances[4:], OPTIONS), tmp_path / "sensitivity.json"
     next(sensitivity(with_layers(network, set()), data, path, {"bits": 4}))
-    with pytest.raises(DataError, match="holds measurements with another model, options or data"):
+    with pytest.raises(DataError, match="were made with another model, options or data"):
         next(sensitivity(with_layers(network, set()), data, path, {"bits": 5}))
     path.write_text("{")
-    with pytest.raises(DataError, match="holds no measurements of sensitivity"):
+    with pytest.raises(DataError, match="is not a file of sensitivity measurements"):
         next(sensitivity(with_layers(network, set()), data, path, {"bits": 4}))
 
 

@@ -229,7 +229,7 @@ def test_observers_find_different_ranges(model: Model, utterances: Utterances) -
     }
     assert found["minmax"] > found["moving-average"]
     assert found["minmax"] > found["histogram"]
-    with pytest.raises(UsageError, match="observer 'mse' is none of minmax, moving-average, histogram"):
+    with pytest.raises(UsageError, match="observer 'mse' is not one of minmax, moving-average, histogram"):
         replace(STATIC, observer="mse")
 
 
@@ -298,7 +298,7 @@ def test_narrower_activations_keep_ranges_and_integer_weights(static: QuantizedN
 def test_an_engine_that_is_missing_lists_those_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "supported_engines", lambda: ("fbgemm", "x86"))
     assert engine_named() == "fbgemm"
-    with pytest.raises(UsageError, match="this machine's PyTorch has no engine qnnpack: it has fbgemm, x86"):
+    with pytest.raises(UsageError, match="PyTorch on this machine has no engine qnnpack; it has fbgemm, x86"):
         engine_named("qnnpack")
     with pytest.raises(UsageError, match="no engine mkl: it has"):
         engine_named("mkl")
@@ -400,7 +400,7 @@ def test_the_recipe_says_in_one_sentence_what_is_wrong(tmp_path: Path, example: 
     assert done.returncode != 0
     there = ", ".join(supported_engines())
     assert done.stderr.splitlines() == [
-        f"kaldi-quant quantize: this machine's PyTorch has no engine mkl: it has {there}"
+        f"kaldi-quant quantize: PyTorch on this machine has no engine mkl; it has {there}"
     ]
 
 

@@ -75,7 +75,7 @@ def test_errors_of_utt2spk(folders: Path, tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="missing: cannot be read"):
         compared(folders, "float", utt2spk=str(tmp_path / "missing"))
     (tmp_path / "utt2spk").write_text("test000-000 test000\n")
-    with pytest.raises(DataError, match="utt2spk: has no speaker for the utterance test000-001"):
+    with pytest.raises(DataError, match="utt2spk has no speaker for the utterance test000-001"):
         compared(folders, "float", utt2spk=str(tmp_path / "utt2spk"))
 
 

@@ -1,5 +1,6 @@
 """Which point of a decode folder is taken, and what is said of folders that cannot be used."""
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -8,7 +9,9 @@ import pytest
 
 from kaldi_quant.decode.sweep import SweepPoint
 from kaldi_quant.errors import DataError, KaldiQuantError, UsageError
+from kaldi_quant.report.comparison import ComparisonOptions, compare
 from kaldi_quant.report.files.decode_folder import FixedPoint, read_folder, read_folders
+from kaldi_quant.report.notes import notes
 from tests.report.decode_folders import write_folder
 
 REFERENCES = {"u1": ["a", "b", "c"], "u2": ["d", "e"], "u3": ["f"]}
@@ -93,7 +96,11 @@ def write(name: str, text: str):
         (write("wer_9_0.5", "%WER 16.67 [ 1 / 6, 0 ins"), "wer_9_0.5: expected the output of compute-wer, found '%WER"),
         (write("wer_9_0.5", NOTHING_SCORED), "wer_9_0.5: no words were scored"),
         (write("scoring_kaldi/best_wer", "%WER 1.0 [ 1 / 6 ] wer_99_0.5\n"), "best_wer names wer_99_0.5, which is"),
-        (write("scoring_kaldi/best_wer", ""), "best_wer names nothing, which is none"),
+        (
+            write("scoring_kaldi/best_wer", "%WER 50.00 [ 3 / 6, 1 ins, 1 del, 1 sub ] x/wer_9_0.5\n"),
+            r"best_wer says %WER 50.00 \[ 3 / 6.* but wer_9_0.5 has 1 errors in 6 words .* one of them is older",
+        ),
+        (write("scoring_kaldi/best_wer", ""), "best_wer names nothing, which is not one"),
         (write("quantization.json", "{"), "quantization.json: cannot be read as JSON"),
     ],
 )  # fmt: skip
@@ -114,3 +121,24 @@ def test_points_that_are_not_there(folder: Path) -> None:
         FixedPoint(None, "0,5")
     with pytest.raises(UsageError, match="--lmwt expects a whole number above 0, found 0"):
         FixedPoint(0)
+
+
+@pytest.mark.parametrize("name", ["wer_10", "score_10", "score_10_0.0"])
+def test_scores_of_an_old_form(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("%WER 16.67 [ 1 / 6, 0 ins, 0 del, 1 sub ]\n")
+    expected = (
+        "has no scores" if name.endswith("_0.0") else "has scores of an old form .* score it again, with kaldi-quant"
+    )
+    with pytest.raises(DataError, match=expected):
+        read_folder(tmp_path, "x")
+
+
+def test_lattices_that_are_newer_than_the_scores_are_noted(folder: Path) -> None:
+    lattice = folder / "lat.1.gz"
+    lattice.write_bytes(b"")
+    scored = (folder / "wer_9_0.5").stat().st_mtime
+    os.utime(lattice, (scored - 10, scored - 10))
+    comparison = compare([f"x={folder}"], ComparisonOptions(replications=100))
+    assert not any("newer" in note for note in notes(comparison))
+    os.utime(lattice, (scored + 10, scored + 10))
+    assert f"x: the lattices in {folder} are newer than its scores: score it again" in notes(comparison)

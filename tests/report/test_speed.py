@@ -94,7 +94,7 @@ def test_errors_of_speech(tmp_path: Path) -> None:
         read_speech(f"ark:{tmp_path}/missing", 1)
     with matrix_writer(f"ark:{tmp_path}/empty.ark") as writer:
         writer.write("a", np.zeros((0, 0), np.float32))
-    with pytest.raises(DataError, match="has no frames to measure on"):
+    with pytest.raises(DataError, match="there are no frames to measure on"):
         read_speech(f"ark:{tmp_path}/empty.ark", 1)
 
 
@@ -131,7 +131,7 @@ def test_something_must_be_the_first(tmp_path: Path) -> None:
     ):
         models_of(comparison)
     assert list(models_of(comparison, MODEL)) == ["second"]
-    with pytest.raises(UsageError, match="the name nnet3-compute is that of a row of speed"):
+    with pytest.raises(UsageError, match="the name nnet3-compute is reserved for a row of the speed table"):
         models_of(compare([f"nnet3-compute={tmp_path}/second"]))
 
 

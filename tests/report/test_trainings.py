@@ -68,8 +68,8 @@ def test_chance_in_training_widens_the_interval() -> None:
 @pytest.mark.parametrize(
     ("groups", "error", "message"),
     [
-        ({"a": "a0 a0"}, UsageError, "a0 is named twice: one model tells nothing of chance"),
-        ({"a": "a0", "b": "a0"}, UsageError, "a0 is named twice"),
+        ({"a": "a0 a0"}, UsageError, "a0 is given twice: only different models show"),
+        ({"a": "a0", "b": "a0"}, UsageError, "a0 is given twice"),
         ({"a": "a0", "b": "missing"}, DataError, "missing does not exist"),
         ({"a": "a0 other"}, DataError, "different test sets"),
     ],
@@ -86,7 +86,7 @@ def test_arguments_need_names_and_folders(arguments: list[str]) -> None:
 
 
 def test_a_name_stands_for_one_way(folders: Path) -> None:
-    with pytest.raises(UsageError, match="two ways of training are called a"):
+    with pytest.raises(UsageError, match="two training methods are called a"):
         compare_trainings([f"a={folders}/a0", f"a={folders}/a1"])
 
 
@@ -103,4 +103,4 @@ def test_the_verb(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert first.split()[:2] == ["a", "2"] and first.split()[-1].count(",") == 1
     assert second.split()[:2] == ["b", "1"] and second.split()[3] == "-" and second.split()[5].startswith("+")
     assert cli.run(["compare-trainings", "a"]) == 1
-    assert "expected NAME=folder,folder,… found 'a'" in capsys.readouterr().err
+    assert "expected NAME=folder,folder,…, found 'a'" in capsys.readouterr().err

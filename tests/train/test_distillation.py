@@ -202,7 +202,7 @@ def test_hidden_layers_teach_too(model: Model, utterances: list[tuple[str, np.nd
 @pytest.mark.parametrize(
     ("utterances", "message"),
     [
-        ([], "no utterances to distil on"),
+        ([], "no utterances to train on"),
         ([("a", np.zeros((50, 13), np.float32))], "utterance a: the features have dimension 13"),
     ],
 )

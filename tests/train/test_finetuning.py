@@ -64,7 +64,7 @@ def test_a_checkpoint_of_other_examples_is_refused(example: Path, egs: Path, tmp
     assert train(example, egs, tmp_path / "out", stop_after=1) is None
     (tmp_path / "other").mkdir()
     other = small_egs(example, tmp_path / "other", 8)
-    with pytest.raises(UsageError, match="is of a training with other options or another model"):
+    with pytest.raises(UsageError, match="belongs to a training with other options or another model"):
         train(example, other, tmp_path / "out")
 
 
@@ -219,7 +219,7 @@ def test_momentum_spreads_a_gradient_over_steps(momentum: float) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"momentum": 0.5}, "--momentum 0.5 is of --optimizer sgd: adam has its own"),
+        ({"momentum": 0.5}, "--momentum 0.5 has an effect only with --optimizer sgd"),
         ({"clip_norm": -1.0}, "--clip-norm -1: expected a number above 0, or 0 for no limit"),
         ({"max_param_change": float("nan")}, "--max-param-change nan: expected a number above 0, or 0 for no limit"),
         ({"warm_up": -1}, "--warm-up -1: expected a number of steps"),

@@ -303,16 +303,16 @@ def test_what_cannot_be_learned(small: tuple[Model, Utterances], mixed: MixedNet
     model, utterances = small
     data = CalibrationSet(utterances[:1], OPTIONS)
     for text in ("300 kB", "0.1 nats"):
-        with pytest.raises(UsageError, match=f"the budget '{text}' cannot be learned under: give mean bits per weight"):
+        with pytest.raises(UsageError, match=f"the budget '{text}': the budget must be mean bits per weight"):
             WidthOptions(parse_budget(text))
-    with pytest.raises(UsageError, match="4 bits alone leave nothing to choose"):
+    with pytest.raises(UsageError, match="with only 4 bits there is nothing to choose"):
         WidthOptions(parse_budget("4 bits"), (4,))
-    with pytest.raises(UsageError, match="PyTorch's own quantization knows 8 bits alone"):
+    with pytest.raises(UsageError, match=r"the presets torch-\* have 8 bits only"):
         MixedNetwork.of(model.nnet, PtqConfig(backend="torch", observer="minmax"), data, WIDTHS, 3.0)
     dynamic = PtqConfig(FAST.default, {"tdnn1.affine": {"ranges": "dynamic"}}, observer="minmax")
     with pytest.raises(UsageError, match=r"the layer tdnn1\.affine has dynamic ranges"):
         MixedNetwork.of(model.nnet, dynamic, data, WIDTHS, 3.0)
-    with pytest.raises(UsageError, match="--optimizer sgd: widths are learned by adam alone"):
+    with pytest.raises(UsageError, match="--optimizer sgd: widths can only be learned with adam"):
         learn(mixed, model, teaching(model, utterances[:1], 1), tmp_path, optimizer="sgd")
 
 
@@ -350,9 +350,9 @@ def test_the_verb_learns_widths_and_goes_on_with_them(
     capsys.readouterr()
     for options, message in (
         ([*learning, "--bits=4"], "--bits 4 cannot be combined with --learn-widths"),
-        ([*learning, "--preset=torch-static"], "PyTorch's own quantization knows 8 bits alone"),
-        (["--learn-widths=3"], "the budget '3' is none"),
-        (["--learn-widths=300 kB"], "the budget '300 kB' cannot be learned under"),
+        ([*learning, "--preset=torch-static"], "the presets torch-* have 8 bits only"),
+        (["--learn-widths=3"], "the budget '3' is not understood"),
+        (["--learn-widths=300 kB"], "--learn-widths '300 kB': the budget must be mean bits"),
         ([*learning, "--width-epochs=0"], "--width-epochs 0: expected 1 or more"),
         ([*learning, "--num-epochs=-1"], "--num-epochs -1: expected 0 or more"),
         (["--widths=2,3"], "--widths 2,3 has an effect only with --learn-widths"),

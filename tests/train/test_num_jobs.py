@@ -204,7 +204,7 @@ def test_what_cannot_be(example: Path, egs: Path, tmp_path: Path, capsys: pytest
         averaged(0, tmp_path)
     warm, together = replace(options("sgd"), warm_up=5), Place(group=Group(0, 2))
     for optimizer, place, sentence in (
-        (warm, None, "^--warm-up 5: with --num-jobs each job would begin it anew$"),
+        (warm, None, "^--warm-up 5: cannot be combined with --num-jobs, whose jobs would each start it again$"),
         (options("sgd"), together, "torchrun"),
     ):
         with pytest.raises(UsageError, match=sentence):

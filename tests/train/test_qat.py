@@ -217,7 +217,7 @@ def test_the_verb_makes_an_integer_model(example: Path, tmp_path: Path, capsys: 
     capsys.readouterr()
     for options, message in (
         (["--distillation=0.5"], "--distillation 0.5: without --egs-dir, distillation is all there is to train on"),
-        (["--method=sgd"], "--method 'sgd' is none of lsq, fixed"),
+        (["--method=sgd"], "--method 'sgd' is not one of lsq, fixed"),
         (["--teacher=none.mdl"], "none.mdl"),
         (["--egs-dir=none"], "--held-out has no effect with --egs-dir"),
         (["--egs-dir=none", "--held-out="], "none has no examples"),
@@ -225,7 +225,7 @@ def test_the_verb_makes_an_integer_model(example: Path, tmp_path: Path, capsys: 
             ["--egs-dir=none", "--held-out=", "--distillation=0", "--teacher=a.mdl"],
             "--teacher a.mdl: it has no effect with --distil",
         ),
-        (["--minibatch-size=1:64"], "--minibatch-size 1:64: expected one number"),
+        (["--minibatch-size=1:64"], "--minibatch-size 1:64: expected a single number"),
         (["--temperature=0"], "--temperature 0"),
         (["--warm-up=-1"], "--warm-up -1: expected a number of steps"),
         (["--lr-initial=1e-9"], "--lr-initial 1e-09 and --lr-final"),

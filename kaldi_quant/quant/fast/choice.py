@@ -45,7 +45,7 @@ def executable(network: QuantizedNetwork, period: int, execution: Execution = "a
     except (ModelError, MissingDependencyError) as error:
         if execution == "onnxruntime":
             raise
-        _log.warning("the reference runs the quantized network, several times slower than in float: %s", error)
+        _log.warning("using the slow reference implementation for the quantized network: %s", error)
         return network.model()
 
 

@@ -63,7 +63,7 @@ def parse_budget(text: str) -> Budget:
     found = _FORM.fullmatch(text)
     unit = _UNITS.get(found[2].lower()) if found else None
     if found is None or unit is None:
-        raise UsageError(f"the budget {text!r} is none: give {_ALLOWED}")
+        raise UsageError(f"the budget {text!r} is not understood: give {_ALLOWED}")
     amount = float(found[1]) * unit[1]
     if not 0 < amount < math.inf and not (unit[0] == "wer" and amount == 0):
         raise UsageError(f"the budget {text!r} is not positive: give {_ALLOWED}")

@@ -36,14 +36,14 @@ class Candidates:
 
     def __init__(self, nnet: Nnet, config: PtqConfig, calibration: CalibrationSet, base: Widths) -> None:
         if config.backend != "kaldi_quant":
-            raise UsageError("PyTorch's own quantization knows 8 bits alone: there are no widths to choose")
+            raise UsageError("the presets torch-* have 8 bits only: there are no widths to choose from")
         self.config = replace(config, sequential=False)
         self.calibration, self.base_widths = calibration, base
         self.kinds = layer_kinds(prepare(nnet, fold=config.folds).nnet)
         self.base = quantize(nnet, self._uniform(base), calibration)
         if not self.base.layers:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in self.base.float_layers.items())
-            raise UsageError(f"no layer can be quantized, so that there are no widths to choose ({reasons or 'none'})")
+            raise UsageError(f"no layer can be quantized, so there are no widths to choose from ({reasons or 'none'})")
         self._latest = (base, self.base)
         #: The layers that read the same grids, so that their inputs have one width.
         self.input_groups = input_groups(self.base)

@@ -42,7 +42,7 @@ class SearchOptions:
         if self.max_bit_operations is not None and not 0 < self.max_bit_operations < math.inf:
             raise UsageError(f"--max-bit-operations must be a positive number, found {self.max_bit_operations / 1e6:g}")
         if len(self.widths) < 2 and len(self.act_widths) < 2:
-            raise UsageError(f"{listed(self.widths)} alone leaves nothing to choose: give two widths or more")
+            raise UsageError(f"with only {listed(self.widths)} there is nothing to choose: give at least two widths")
 
     def check(self, budget: Budget) -> None:
         """Refuses a budget that no widths can meet, whatever the network.

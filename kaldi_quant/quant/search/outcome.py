@@ -92,9 +92,11 @@ def check_refinement(budget: Budget, refine: int, front: int, scored: bool) -> N
     if refine < 0 or front < 0:
         raise UsageError("--refine and --front cannot be negative")
     if front == 1:
-        raise UsageError("--front 1 is no front: give two points or more")
+        raise UsageError("--front needs at least two points, found 1")
     if refine and budget.kind == "wer":
-        raise UsageError(f"--refine is of no use with a budget of {budget.text}, which is kept by measuring already")
+        raise UsageError(
+            f"--refine has no effect with a budget of {budget.text}, for which candidates are decoded anyway"
+        )
     if (refine or budget.kind == "wer") and not scored:
         what = "--refine" if refine else f"a budget of {budget.text}"
         raise UsageError(f"{what} needs --graph-dir and --data-dir, to measure word error rates")

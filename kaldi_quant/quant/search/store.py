@@ -48,7 +48,7 @@ class Store:
             if content["format"] != _FORMAT or not isinstance(about, dict) or not isinstance(scoring, dict | None):
                 raise ValueError(f"its format is not {_FORMAT}")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"{self.path}: holds no measurements of widths ({error}): move it away") from error
+            raise DataError(f"{self.path} is not a file of width measurements ({error}): move it away") from error
         self.models = {model.configuration: model for model in models}
         self._check("measurements", about, self.about)
         if scoring is not None and self.scoring is not None:

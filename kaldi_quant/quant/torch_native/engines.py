@@ -33,7 +33,7 @@ def engine_named(name: str = "auto") -> Engine:
         if engine == name:
             return engine
     there = ", ".join(supported) or "none"
-    raise UsageError(f"this machine's PyTorch has no engine {name}: it has {there}")
+    raise UsageError(f"PyTorch on this machine has no engine {name}; it has {there}")
 
 
 @contextlib.contextmanager

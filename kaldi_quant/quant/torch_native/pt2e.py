@@ -59,7 +59,7 @@ def torchao_library() -> ModuleType:
     except ImportError as error:
         raise MissingDependencyError(
             f"the route pt2e needs the package torchao: pip install 'kaldi_quant[torchao]', "
-            f"or take the route eager, which does without ({error})"
+            f"or use the route eager, which does not need it ({error})"
         ) from error
     return x86_quantizer
 

@@ -12,11 +12,13 @@ from kaldi_quant.decode.error_rate import CHARACTERS, WORDS, ErrorRate
 from kaldi_quant.decode.kaldi_programs import parse_wer
 from kaldi_quant.decode.sweep import SweepPoint
 from kaldi_quant.decode.transcripts import read_transcripts
-from kaldi_quant.decode.wer import Transcripts, WerResult, compute_wer
+from kaldi_quant.decode.wer import WER_LINE, Transcripts, WerResult, compute_wer
 from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.report.files.record import QuantizationRecord, read_record
 
 _PENALTY = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
+# What Kaldi's scripts for sclite, and those before score_kaldi_wer.sh, leave.
+_OLD_SCORE = re.compile(r"(wer|cer|score)_\d+(\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -165,11 +167,17 @@ def _choose_point(path: Path, fixed: FixedPoint | None, rate: ErrorRate) -> tupl
 
 def _points(path: Path, rate: ErrorRate) -> list[SweepPoint]:
     """The points of the sweep, in the order in which Kaldi looks for the best."""
-    points = [point for name in os.listdir(path) if (point := rate.point_of(name))]
+    names = os.listdir(path)
+    points = [point for name in names if (point := rate.point_of(name))]
     if not points:
         how = "kaldi-quant score or Kaldi's score.sh"
         if rate is CHARACTERS:
             how = "kaldi-quant score --cer true or Kaldi's score_kaldi_cer.sh"
+        if any(_OLD_SCORE.fullmatch(name) for name in names):
+            raise DataError(
+                f"{path} has scores of an old form (wer_LMWT, score_LMWT), without the words in scoring_kaldi: score "
+                f"it again, with {how}"
+            )
         raise DataError(f"{path} has no scores ({rate.prefix}_LMWT_WIP): score it first, with {how}")
     return sorted(points, key=lambda point: (float(point.penalty), point.lm_weight))
 
@@ -178,11 +186,20 @@ def _named_by_best(path: Path, points: list[SweepPoint], rate: ErrorRate) -> Swe
     file = rate.best_file(path)
     if not file.exists():
         return None
-    words = file.read_text("utf-8", "replace").split()
+    text = file.read_text("utf-8", "replace")
+    words = text.split()
     point = rate.point_of(Path(words[-1]).name) if words else None
-    if point not in points:
+    if point is None or point not in points:
         named = words[-1][-80:] if words else "nothing"
-        raise DataError(f"{file} names {named}, which is none of the folder's {rate.prefix}_LMWT_WIP: score it again")
+        raise DataError(
+            f"{file} names {named}, which is not one of the folder's {rate.prefix}_LMWT_WIP: score it again"
+        )
+    said, counted = WER_LINE.search(text), parse_wer(rate.score_file(path, point))
+    if said is not None and counted.num_words and tuple(map(int, said.groups()[:2])) != _counts(counted)[:2]:
+        raise DataError(
+            f"{file} says {said.group()}, but {rate.score_file(path, point).name} has {_describe(counted, rate)}: one of "
+            "them is older; score the folder again"
+        )
     return point
 
 

@@ -136,7 +136,7 @@ def require_matplotlib() -> None:
     except ImportError as error:
         raise MissingDependencyError(
             "plots need the package matplotlib: pip install 'kaldi_quant[report]' "
-            "(tables as text, Markdown and JSON do without)"
+            "(text, Markdown and JSON do not need it)"
         ) from error
 
 

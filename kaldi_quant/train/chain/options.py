@@ -32,7 +32,7 @@ class ChainOptions:
     def __post_init__(self) -> None:
         if not 0 < self.leaky_hmm_coefficient < 1:
             value = self.leaky_hmm_coefficient
-            raise UsageError(f"--leaky-hmm-coefficient={value:g}: expected a number between 0 and 1, without both")
+            raise UsageError(f"--leaky-hmm-coefficient={value:g}: expected a number between 0 and 1, both excluded")
         for name in ("xent_regularize", "l2_regularize", "out_of_range_regularize"):
             value = getattr(self, name)
             if not 0 <= value < float("inf"):

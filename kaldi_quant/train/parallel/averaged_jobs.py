@@ -78,9 +78,13 @@ class AveragedJobs:
                 f"--num-jobs {jobs.number} is more than archives times --num-epochs, which are {len(source)}"
             )
         if options.warm_up:
-            raise UsageError(f"--warm-up {options.warm_up}: with --num-jobs each job would begin it anew")
+            raise UsageError(
+                f"--warm-up {options.warm_up}: cannot be combined with --num-jobs, whose jobs would each start it again"
+            )
         if JOB in str(folder):
-            raise UsageError(f"{folder}: {JOB} in it would be taken for the number of a job; choose another folder")
+            raise UsageError(
+                f"{folder}: the name contains {JOB}, which stands for the number of a job; choose another folder"
+            )
         self.source, self.options, self.jobs = source, options, jobs
         self.folder, self.specification = folder, specification
 
@@ -160,7 +164,7 @@ def _successful(states: tuple[State, ...], records: tuple[IterationRecord, ...])
         if max(objectives) - objective <= _LARGEST_DIFFERENCE
     ]
     if len(found) < len(states):
-        _log.warning("only %d of %d models are averaged: the others' objective is too low", len(found), len(states))
+        _log.warning("averaging only %d of %d models: the objective of the others is too low", len(found), len(states))
     return found
 
 

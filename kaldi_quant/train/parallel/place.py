@@ -59,7 +59,7 @@ def find_device(name: str, index: int | None = None) -> torch.device:
     index = int(os.environ.get("LOCAL_RANK", "0")) if index is None else index
     number = torch.cuda.device_count()
     if index >= number:
-        raise UsageError(f"--device cuda: GPU number {index} is needed, counted from 0, and this machine has {number}")
+        raise UsageError(f"--device cuda: GPU number {index} (counted from 0) is needed, but this machine has {number}")
     device = torch.device("cuda", index)
     torch.cuda.set_device(device)
     return device

@@ -55,13 +55,11 @@ class WidthOptions:
 
     def __post_init__(self) -> None:
         if self.budget.kind != "bits":
-            raise UsageError(
-                f"the budget {self.budget.text!r} cannot be learned under: give mean bits per weight (3.2 bits)"
-            )
+            raise UsageError(f"--learn-widths {self.budget.text!r}: the budget must be mean bits per weight (3.2 bits)")
         for bits in self.widths:
             QSpec(bits)
         if len(self.widths) < 2:
-            raise UsageError(f"{self.widths[0]} bits alone leave nothing to choose: give two widths or more")
+            raise UsageError(f"with only {self.widths[0]} bits there is nothing to choose: give at least two widths")
         if self.budget.amount < self.widths[0]:
             raise UsageError(
                 f"no allocation of {listed(self.widths)} meets the budget of {self.budget.text}: the least width is "
@@ -120,7 +118,7 @@ def learn_widths(
         UsageError: the optimizer is not Adam, or a checkpoint is of other options.
     """
     if loop.optimizer.name != "adam":
-        raise UsageError(f"--optimizer {loop.optimizer.name}: widths are learned by adam alone")
+        raise UsageError(f"--optimizer {loop.optimizer.name}: widths can only be learned with adam")
     place = place or Place()
     identity = {
         "model": digest(model),

@@ -176,7 +176,7 @@ class MixedNetwork:
             DataError: the calibration set cannot be used.
         """
         if config.backend != "kaldi_quant":
-            raise UsageError("PyTorch's own quantization knows 8 bits alone: there are no widths to learn")
+            raise UsageError("the presets torch-* have 8 bits only: there are no widths to learn")
         kinds = layer_kinds(prepare(nnet, fold=config.folds).nnet)
         act_bits = {name: layer.act_bits for name, layer in config.for_layers(kinds).items()}
 
@@ -187,7 +187,7 @@ class MixedNetwork:
         widest = quantize(nnet, in_width(widths[-1]), data, keeping=keeping)
         if not widest.layers:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in widest.float_layers.items())
-            raise UsageError(f"no layer can be quantized, so that there are no widths to learn ({reasons or 'none'})")
+            raise UsageError(f"no layer can be quantized, so there are no widths to learn ({reasons or 'none'})")
         network = TrainableNetwork.of(widest, learned=False)
         weights = {name: layer.weight.integers.numel() for name, layer in widest.layers.items()}
         in_float = sum(weight_of(widest.nnet.components[name]).size for name in widest.float_layers)

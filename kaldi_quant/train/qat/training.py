@@ -39,7 +39,7 @@ class QatOptions:
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
-            raise UsageError(f"--method {self.method!r} is none of {', '.join(METHODS)}")
+            raise UsageError(f"--method {self.method!r} is not one of {', '.join(METHODS)}")
         if not 0 <= self.freeze_after <= 1:
             raise UsageError(f"--freeze-after {self.freeze_after:g}: expected a share from 0 to 1")
 

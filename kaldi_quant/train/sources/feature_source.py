@@ -76,7 +76,7 @@ class FeatureSource:
         self.utterances, self.held_out = list(utterances), list(held_out)
         teacher = distillation.teacher
         if teacher.ivector_dim:
-            raise DataError(f"{teacher.nnet.path} needs i-vectors: distil it on examples, which have them")
+            raise DataError(f"{teacher.nnet.path} needs i-vectors: train with --egs-dir, whose examples have them")
         for name, feats in [*self.utterances, *self.held_out]:
             if feats.ndim != 2 or feats.shape[1] != teacher.input_dim:
                 raise DataError(
@@ -84,7 +84,7 @@ class FeatureSource:
                     f"{teacher.input_dim}"
                 )
         if not self.utterances:
-            raise DataError("there are no utterances to distil on")
+            raise DataError("there are no utterances to train on")
         wanted = options.augmentation
         self._validated: list[tuple[Tensor, Tensor | None]] | None = None
         self._augmentation = None if wanted is None else Augmentation(wanted, teacher.input_dim)
@@ -166,7 +166,7 @@ class FeatureSource:
                 rows = np.arange(begin + start, begin + end).clip(0, len(feats) - 1)
                 found.append(feats[rows])
         if not found:
-            raise DataError(f"no utterance has {self.subsampling} frames, the least that there is an output for")
+            raise DataError(f"no utterance has the {self.subsampling} frames that one output needs")
         return np.stack(found).astype(np.float32)
 
     def _begins(self, length: int, shift: int) -> list[int]:
