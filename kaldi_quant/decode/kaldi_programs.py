@@ -162,7 +162,11 @@ class KaldiBackend(Backend):
                 *(f"ark:{task.scoring_dir}/test_filt.txt", f"ark,p:{folder}/{_LMWT}.txt", ">", temporary),
                 *("&&", "mv", "-f", temporary, f"{task.decode_dir}/wer_{_LMWT}_{penalty}"),
             ]
-            self._run_points(task, f"{folder}/log/score.{_LMWT}.log", command)
+            try:
+                self._run_points(task, f"{folder}/log/score.{_LMWT}.log", command)
+            finally:
+                for weight in task.options.lm_weights:
+                    Path(temporary.replace(_LMWT, str(weight))).unlink(missing_ok=True)
         return {point: parse_wer(task.wer_file(point)) for point in task.options.points}
 
     def bootstrap(self, task: ScoreTask, point: SweepPoint) -> str:

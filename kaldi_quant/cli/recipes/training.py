@@ -53,6 +53,7 @@ _TRAINING_DATA = "data/train_960_cleaned_sp_hires"
 _OF_EXAMPLE = Defaults("exp/chain/tdnn1a_sp", "graph_alphadigits", "data/test_hires", "data/train_sub_hires")
 _OF_LIBRISPEECH = Defaults("exp/chain_cleaned/tdnn_7k_1a_sp", "graph_tgsmall", "data/test_clean_hires", _TRAINING_DATA)
 
+_COUNT = click.IntRange(min=1)
 _OPTIONS = (
     click.option("--stage", type=int, default=0, show_default=True, help=f"Begin with this one: {', '.join(STAGES)}."),
     click.option("--stop-stage", type=int, default=len(STAGES) - 1, show_default=True, help="End with this one."),
@@ -78,8 +79,8 @@ _OPTIONS = (
     click.option(
         "--egs-opts", default="", metavar="OPTIONS", help="For get_egs.sh, such as '--frames-per-iter 100000'."
     ),
-    click.option("--num-leaves", type=int, default=7000, show_default=True, help="Of a tree that has to be built."),
-    click.option("--nj", type=int, default=4, show_default=True, help="Jobs of Kaldi's scripts and of the decoding."),
+    click.option("--num-leaves", type=_COUNT, default=7000, show_default=True, help="Of a tree that has to be built."),
+    click.option("--nj", type=_COUNT, default=4, show_default=True, help="Jobs of Kaldi's scripts and of decoding."),
     click.argument("exp", metavar="[EXP-FOLDER]", required=False),
 )
 
@@ -138,6 +139,8 @@ class Recipe:
         self.out = Path(arguments.out_dir or f"{self.model}{affix}")
         more_words(arguments.egs_opts)
         self.egs = Path(arguments.egs_dir) if arguments.egs_dir else self._egs()
+        if self.out.resolve() == self.model.resolve():
+            raise UsageError(f"--dir {self.out} is the model's own folder: give another one for the result")
         self.log = self.out / "log"
         self.data, self.graph = self._decoded() if self.stages.last >= 7 else (Path(), Path())
         self.subsampling = subsampling_of(str(self.model / "final.mdl"))
@@ -227,7 +230,7 @@ class Recipe:
             "cmd": cmd,
         }
         words = [str(word) for name, value in options.items() if value is not None for word in (f"--{name}", value)]
-        run(["bash", ROOT / "run_forward_pass.sh", *words, Path.cwd()])
+        run(["bash", ROOT / "run_forward_pass.sh", *words, Path.cwd()], name="run_forward_pass.sh")
 
 
 def _root_of(exp: str | None) -> Path:
