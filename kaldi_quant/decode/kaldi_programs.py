@@ -158,17 +158,24 @@ class KaldiBackend(Backend):
 
     def score(self, task: ScoreTask) -> dict[SweepPoint, WerResult]:
         """``compute-wer`` for every point."""
-        for penalty in task.options.word_ins_penalty:
-            folder = task.scoring_dir / f"penalty_{penalty}"
-            hypotheses = f"ark,p:{folder}/{_LMWT}{task.rate.suffix}"
-            command = [
-                *(self._program("compute-wer"), "--text", "--mode=present"),
-                *(f"ark:{task.rate.references_file(task.decode_dir)}", hypotheses),
-                *(">", f"{task.decode_dir}/{_counts(task, _LMWT, penalty)}"),
-            ]
-            log = "score" if task.rate is WORDS else f"score.{task.rate.prefix}"
-            self._run_points(task, f"{folder}/log/{log}.{_LMWT}.log", command)
-        return {point: _name_command(task, point) for point in task.options.points}
+        try:
+            for penalty in task.options.word_ins_penalty:
+                self._count(task, penalty)
+            return {point: _name_command(task, point) for point in task.options.points}
+        finally:
+            for point in task.options.points:
+                _printed(task, point.lm_weight, point.penalty).unlink(missing_ok=True)
+
+    def _count(self, task: ScoreTask, penalty: str) -> None:
+        folder = task.scoring_dir / f"penalty_{penalty}"
+        hypotheses = f"ark,p:{folder}/{_LMWT}{task.rate.suffix}"
+        command = [
+            *(self._program("compute-wer"), "--text", "--mode=present"),
+            *(f"ark:{task.rate.references_file(task.decode_dir)}", hypotheses),
+            *(">", str(_printed(task, _LMWT, penalty))),
+        ]
+        log = "score" if task.rate is WORDS else f"score.{task.rate.prefix}"
+        self._run_points(task, f"{folder}/log/{log}.{_LMWT}.log", command)
 
     def bootstrap(self, task: ScoreTask, point: SweepPoint) -> str:
         """``compute-wer-bootci``."""
@@ -194,17 +201,16 @@ class KaldiBackend(Backend):
             raise DataError(f"{tail(log) or failures[0].reason}; see {log}")
 
 
-def _counts(task: ScoreTask, lm_weight: int | str, penalty: str) -> str:
-    """The temporary name of what ``compute-wer`` prints."""
-    return f".{task.rate.prefix}_{lm_weight}_{penalty}.tmp"
+def _printed(task: ScoreTask, lm_weight: int | str, penalty: str) -> Path:
+    """The temporary file of what ``compute-wer`` prints."""
+    return task.decode_dir / f".{task.rate.prefix}_{lm_weight}_{penalty}.tmp"
 
 
 def _name_command(task: ScoreTask, point: SweepPoint) -> WerResult:
     """Makes a score file of what ``compute-wer`` printed."""
-    printed = task.decode_dir / _counts(task, point.lm_weight, point.penalty)
+    printed = _printed(task, point.lm_weight, point.penalty).read_text("utf-8")
     with atomic_write(task.score_file(point), "w") as stream:
-        stream.write(task.score_text(printed.read_text("utf-8")))
-    printed.unlink()
+        stream.write(task.score_text(printed))
     return parse_wer(task.score_file(point))
 
 

@@ -94,10 +94,12 @@ def finetune(
         iterations = AveragedJobs(minibatches, loop.optimizer, jobs, folder, specification)
         identity["num_jobs"] = jobs.number
     trained = Loop(network, components, minibatches, loop, folder, identity, None, place.group, iterations)
-    if not trained.run(stop_after) and stop_after is not None:
-        return None
-    if jobs is not None:
-        shutil.rmtree(folder / "jobs", ignore_errors=True)
+    try:
+        if not trained.run(stop_after) and stop_after is not None:
+            return None
+    finally:
+        if jobs is not None:
+            shutil.rmtree(folder / "jobs", ignore_errors=True)
     return with_nnet(model, trained_nnet(network, model.nnet))
 
 

@@ -16,6 +16,7 @@ from kaldi_quant.cli.recipes.quantized_training import run_tdnn_qat
 from kaldi_quant.cli.recipes.training import run_tdnn
 from kaldi_quant.kaldi.egs_folder import EgsFolder
 from kaldi_quant.kaldi.fst import read_fst
+from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.transition_model import read_transition_model
 from kaldi_quant.kaldi.tree import read_context_dependency
 
@@ -311,6 +312,34 @@ def test_other_input(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--lat-dir" in said
 
 
+def test_another_model_with_the_same_result_folder(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run()
+    before = content(_OUT / "egs")
+    path = _MODEL / "final.mdl"
+    model = read_model(path)
+    # Other parameters change neither tree nor transitions, and examples are dear.
+    path.write_bytes(path.read_bytes()[:-5000] + bytes(4) + path.read_bytes()[-4996:])
+    run()
+    assert sorted(names()) == sorted(_ALL) and content(_OUT / "egs") == before
+    assert model.transition_model is not None
+    model.transition_model.log_probs[1] -= 0.5
+    path.write_bytes(model.getvalue(binary=True))
+    number = len(calls())
+    run()
+    assert [call.split()[0] for call in calls()[number:]][-2:] == ["chain-make-den-fst", "get_egs.sh"]
+    said = capsys.readouterr().err
+    assert said.count("again: the model's transitions changed") == 2
+
+
+def test_only_what_is_asked_for_is_looked_at(recipe: Path) -> None:
+    (_MODEL / "egs/info").mkdir(parents=True)
+    (_MODEL / "egs/info/num_archives").write_text("4")
+    (_MODEL / "egs/cegs.1.ark").write_text("x")
+    with_alignments(Path("made/tree").read_bytes())
+    run(stages=(3, 3))
+    assert names() and (_OUT / "den.fst").exists()
+
+
 def test_small_corpora_have_small_subsets(recipe: Path) -> None:
     utt2spk = Path("data/train_hires/utt2spk")
     for number, expected in ((4, 2), (30, 10), (5000, 300)):
@@ -326,6 +355,13 @@ def test_small_corpora_have_small_subsets(recipe: Path) -> None:
 def test_options_of_examples_are_checked_first(text: str, recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("--egs-opts", text, expected=1)
     assert "--egs-opts" in capsys.readouterr().err and names() == []
+
+
+def test_the_model_s_folder_is_not_the_result_s(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = content(_MODEL)
+    run("--dir", f"{_MODEL}/", expected=1)
+    assert "is the model's own folder: give another one" in capsys.readouterr().err
+    assert names() == [] and content(_MODEL) == before
 
 
 def test_an_error_tells_what_the_logs_say(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:

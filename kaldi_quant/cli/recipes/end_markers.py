@@ -74,7 +74,7 @@ class EndMarker:
 
 def contents(*paths: Path) -> dict[str, str | None]:
     """Facts about files: what they hold."""
-    return {str(path): _digest(path) for path in paths}
+    return {str(path): digest(path) for path in paths}
 
 
 def sizes(name: str, *paths: Path) -> dict[str, str | None]:
@@ -83,7 +83,8 @@ def sizes(name: str, *paths: Path) -> dict[str, str | None]:
     return {name: text or None}
 
 
-def _digest(path: Path) -> str | None:
+def digest(path: Path) -> str | None:
+    """A short form of what a file holds; None where there is none."""
     if not path.is_file():
         return None
     with path.open("rb") as stream:

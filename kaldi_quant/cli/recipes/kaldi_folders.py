@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from kaldi_quant.atomic import atomic_write
-from kaldi_quant.cli.recipes.end_markers import EndMarker
+from kaldi_quant.cli.recipes.end_markers import EndMarker, digest
 from kaldi_quant.errors import DataError, KaldiQuantError, UsageError
 from kaldi_quant.job_log import ERROR, ended_well, has_ended
 from kaldi_quant.kaldi.egs_folder import EgsFolder, EgsInfo
@@ -67,6 +68,19 @@ class KaldiFolders:
         folders = [self.model, *([] if EndMarker.of(self.out, 3).is_open() else [self.out])]
         return next((folder for folder in folders if all((folder / name).is_file() for name in names)), None)
 
+    def identity(self) -> dict[str, str | None]:
+        """Facts about the model, as far as denominators and examples depend on them: its tree and its transitions."""
+        tree = self.tree_file()
+        return {
+            "the tree": digest(tree) if tree else None,
+            "the model's transitions": hashlib.sha256(self._transitions_file().getvalue()).hexdigest(),
+        }
+
+    def _transitions_file(self) -> BinaryWriter:
+        writer = BinaryWriter()
+        self.transitions.write(writer)
+        return writer
+
     def take(self, name: str) -> None:
         """Copies one of the model's files to the result's folder, where the model has it."""
         if (self.model / name).is_file():
@@ -74,9 +88,7 @@ class KaldiFolders:
 
     def take_transitions(self) -> None:
         """Writes the model's transition model to the result's folder, as ``copy-transition-model`` does."""
-        writer = BinaryWriter()
-        self.transitions.write(writer)
-        writer.save(self.out / "0.trans_mdl")
+        self._transitions_file().save(self.out / "0.trans_mdl")
 
     def check_tree(self, path: Path) -> None:
         """Refuses a tree of another model.
@@ -116,12 +128,12 @@ class KaldiFolders:
         """
         if (tree := self.tree_file()) is not None:
             self.check_tree(tree)
-        for path in (self.model / "0.trans_mdl", self.out / "0.trans_mdl"):
-            if path.is_file():
-                self._check_transitions(path)
-        if (folder := self.denominator(needs_normalization=False)) is not None:
-            self.check_denominator(folder / "den.fst")
-        pdfs = EgsInfo.read(self.egs).num_pdfs
+        if (self.model / "0.trans_mdl").is_file():
+            self._check_transitions(self.model / "0.trans_mdl")
+        if (self.model / "den.fst").is_file():
+            self.check_denominator(self.model / "den.fst")
+        # What these stages have made themselves is made again where it does not fit.
+        pdfs = None if EndMarker.of(self.egs, 4).exists() else EgsInfo.read(self.egs).num_pdfs
         if pdfs not in (None, self.transitions.num_pdfs):
             raise UsageError(
                 f"{self.egs} has examples for {pdfs} pdfs, and {self.model / 'final.mdl'} has "

@@ -85,6 +85,13 @@ class _Stage:
         fault = self.fault()
         return f"making {self.product} again: {fault}" if fault else None
 
+    def is_complete(self) -> bool:
+        """Whether what is there can be used."""
+        try:
+            return self.reason() is None
+        except UsageError:
+            return False
+
     def _refusal(self, fault: str, what: str) -> str:
         if self.option is None:
             return f"{fault}; {self.product} {what}: remove it"
@@ -128,10 +135,15 @@ class KaldiStages:
         self.folders.check()
         # Complete examples spare the stages before them.
         examples = self._examples()
-        have = f"not needed, the examples in {self.folders.egs} are there" if examples.reason() is None else None
-        for stage in (self._lang(have), self._lattices(have), self._tree(have), self._denominator(have), examples):
-            if self.stages.begins(stage.number):
-                self._run(stage)
+        have = f"not needed, the examples in {self.folders.egs} are there" if examples.is_complete() else None
+        work = (self._lang(have), self._lattices(have), self._tree(have), self._denominator(have), examples)
+        wanted = [stage for stage in work if self.stages.begins(stage.number)]
+        # What is to be refused is refused before anything is made.
+        for stage in wanted:
+            if not stage.spared:
+                stage.reason()
+        for stage in wanted:
+            self._run(stage)
 
     def made(self) -> set[str]:
         """The files in the result's folder that stage 3 has made, and that no others are to replace.
@@ -140,7 +152,7 @@ class KaldiStages:
             UsageError: it has not ended, or has made them for another model.
         """
         stage = self._denominator(None)
-        if not stage.marker.exists():
+        if stage.spared or not stage.marker.exists():
             return set()
         if stage.reason() is not None:
             raise UsageError(f"{stage.product} is not complete, or is another model's: begin with --stage 3")
@@ -216,7 +228,8 @@ class KaldiStages:
         folders = self.folders
         spared = have_egs if folders.denominator(needs_normalization=False) else None
         tree = folders.tree_file()
-        options = f"{self.leaves} leaves, {_CONTEXT}, frame-subsampling factor {self.subsampling}"
+        # Not the number of leaves: a tree with the model's pdfs is the right one, whatever was asked for.
+        options = f"{_CONTEXT}, frame-subsampling factor {self.subsampling}"
         inputs = [folders.lores_data / "feats.scp", folders.alignments / "final.mdl", folders.lang_chain / "topo"]
         return _Stage(
             2,
@@ -264,7 +277,8 @@ class KaldiStages:
             None,
             lambda: {
                 "options": _LM_OPTIONS,
-                **contents(folders.model / "final.mdl", folders.tree / "tree", folders.tree / "final.mdl"),
+                **folders.identity(),
+                **contents(folders.tree / "final.mdl"),
                 **sizes(f"{folders.tree}/ali.*.gz", *sorted(folders.tree.glob("ali.*.gz"))),
             },
             self._make_denominator,
@@ -291,14 +305,16 @@ class KaldiStages:
 
     def _examples(self) -> _Stage:
         folders = self.folders
-        egs, names = folders.egs, ("tree", "0.trans_mdl", "normalization.fst")
+        egs = folders.egs
         options = EgsScriptOptions(folders, self.subsampling, self.egs_opts)
 
         def facts() -> Facts:
             lattices = sorted(folders.lattices.glob("lat.*.gz"))
+            denominator = folders.denominator(needs_normalization=True) or folders.out
             return {
                 "options": shlex.join(options.fixed()),
-                **{name: value for name in names for value in contents(folders.out / name).values()},
+                **folders.identity(),
+                **contents(denominator / "normalization.fst"),
                 **contents(folders.train_data / "feats.scp", folders.train_data / "utt2spk"),
                 **sizes(f"{folders.lattices}/lat.*.gz", *lattices),
             }

@@ -9,6 +9,7 @@ import click
 from kaldi_quant.cli.options import frame_subsampling_option, grouped_options
 from kaldi_quant.cli.recipes.stages import STAGES
 
+_COUNT = click.IntRange(min=1)
 _OPTIONS = (
     click.option("--stage", type=int, default=0, show_default=True, help=f"Begin with this one: {', '.join(STAGES)}."),
     click.option("--stop-stage", type=int, default=len(STAGES) - 1, show_default=True, help="End with this one."),
@@ -35,8 +36,8 @@ _OPTIONS = (
     click.option(
         "--egs-opts", default="", metavar="OPTIONS", help="For get_egs.sh, such as '--frames-per-iter 100000'."
     ),
-    click.option("--num-leaves", type=int, default=7000, show_default=True, help="Of a tree that has to be built."),
-    click.option("--nj", type=int, default=4, show_default=True, help="Jobs of Kaldi's scripts and of the decoding."),
+    click.option("--num-leaves", type=_COUNT, default=7000, show_default=True, help="Of a tree that has to be built."),
+    click.option("--nj", type=_COUNT, default=4, show_default=True, help="Jobs of Kaldi's scripts and of decoding."),
     click.argument("exp", metavar="[EXP-FOLDER]", required=False),
 )
 

@@ -58,6 +58,8 @@ class Recipe:
         self.out = Path(arguments.out_dir or f"{self.model}{affix}")
         more_words(arguments.egs_opts)
         self.egs = Path(arguments.egs_dir) if arguments.egs_dir else self._egs()
+        if self.out.resolve() == self.model.resolve():
+            raise UsageError(f"--dir {self.out} is the model's own folder: give another one for the result")
         self.log = self.out / "log"
         self.data, self.graph = self._decoded() if self.stages.last >= 7 else (Path(), Path())
         start = self.model / "final.mdl"
