@@ -17,8 +17,10 @@ import numpy as np
 
 from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.component import Component
+from kaldi_quant.kaldi.component_dims import WITHOUT_INPUT
 from kaldi_quant.kaldi.descriptor import (
     Append,
+    Const,
     Descriptor,
     NodeName,
     Offset,
@@ -32,7 +34,7 @@ from kaldi_quant.kaldi.descriptor import (
 from kaldi_quant.kaldi.inference_values import check_values
 from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, Nnet, Node, OutputNode, config_line
 from kaldi_quant.kaldi.training_statistics import without_statistics
-from kaldi_quant.nnet.graph import reachable_nodes
+from kaldi_quant.nnet.graph import check_inputs, reachable_nodes
 from kaldi_quant.quant.channelwise import scale_and_offset
 from kaldi_quant.quant.graph_nodes import readers, recurrent_nodes, sources
 from kaldi_quant.quant.linear_components import (
@@ -104,6 +106,7 @@ class _Draft:
     def __init__(self, nnet: Nnet, output: str) -> None:
         names = reachable_nodes(nnet, output)
         check_values(nnet, names)
+        check_inputs(nnet, names)
         self.nodes: dict[str, Node] = {}
         self.components: dict[str, Component] = {}
         for name in names:
@@ -111,6 +114,9 @@ class _Draft:
             if isinstance(node, ComponentNode):
                 self.components[name] = without_statistics(nnet.components[node.component])
                 node = replace(node, component=name)
+                if self.components[name].type in WITHOUT_INPUT and not {*sources(node)} <= {*names}:
+                    # What it is given and does not read may be nothing that the output needs.
+                    node = replace(node, input=Const(0.0, nnet.component_dims(node)[0]))
             self.nodes[name] = node
         #: What a node's values lack: (dim,) float64.
         self.offsets: dict[str, np.ndarray] = {}
