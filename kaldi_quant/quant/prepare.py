@@ -134,10 +134,17 @@ class _Draft:
         """Lets the consumers of one node read another."""
         for consumer in self.consumers(name):
             if isinstance(consumer, DimRangeNode):
-                self.nodes[consumer.name] = replace(consumer, input_node=source)
+                self.nodes[consumer.name] = self._columns_of(consumer, source)
             else:
                 assert isinstance(consumer, ComponentNode | OutputNode)
                 self.nodes[consumer.name] = replace(consumer, input=substitute(consumer.input, name, NodeName(source)))
+
+    def _columns_of(self, consumer: DimRangeNode, source: str) -> DimRangeNode:
+        """Some columns of another node; of a DimRangeNode those of what that reads, since Kaldi nests none."""
+        node = self.nodes.get(source)
+        if isinstance(node, DimRangeNode):
+            return replace(consumer, input_node=node.input_node, dim_offset=consumer.dim_offset + node.dim_offset)
+        return replace(consumer, input_node=source)
 
     def bypass(self, name: str, source: str) -> None:
         """Takes a node out, its consumers reading ``source`` instead."""
