@@ -20,6 +20,7 @@ from kaldi_quant.decode.checks import check_graph, check_loglikes
 from kaldi_quant.errors import DataError
 from kaldi_quant.kaldi.edits import apply_edits, read_edits
 from kaldi_quant.kaldi.fst import read_fst
+from kaldi_quant.kaldi.info import model_lines, nnet_lines
 from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.kaldi.text_tables import read_symbol_table
@@ -49,8 +50,9 @@ def seeds(number: int) -> range:
 
 
 def _execute(path: Path) -> None:
-    """Reads a model, computes one short utterance, and writes the model back."""
+    """Reads a model, describes it, computes one short utterance, and writes the model back."""
     model = read_model(path)
+    assert all("\n" not in line for line in (*model_lines(model), *nnet_lines(model.nnet)))
     network = AcousticModel(model.nnet)
     feats = np.random.default_rng(0).standard_normal((20, network.input_dim)).astype(np.float32)
     ivector = np.zeros(network.ivector_dim, np.float32)

@@ -316,6 +316,9 @@ def _lstm(component: Component) -> str:
     text = f"{_updatable(component)}, cell-dim={rows.shape[1]}, use-dropout={use_dropout}"
     text += "".join(parameter_summary(f"w_{gate}c", row) for gate, row in zip("ifo", rows, strict=True))
     counted = component["Count"] != 0
+    sizes = [len(component[name]) for name in ("SelfRepairProb", "ValueAvg", "DerivAvg")]
+    if len(config) != 10 or (counted and min(sizes) < len(_LSTM_NONLINEARITIES)):
+        raise ValueError(f"{component.type} has statistics of the wrong size")
     text += f", count={number(component['Count'], 3)}" if component["Count"] > 0 else ""
     for i, name in enumerate(_LSTM_NONLINEARITIES):
         text += (

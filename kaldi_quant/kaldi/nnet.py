@@ -193,6 +193,8 @@ class Nnet:
                     self._require(expected == found, node, f"has input of {found} columns, needs {expected}")
                 case DimRangeNode():
                     whole = self.node_dim(node.input_node)
+                    read = self.nodes[node.input_node]
+                    self._require(isinstance(read, InputNode | ComponentNode), node, f"cannot read {read.name}")
                     inside = node.dim > 0 and 0 <= node.dim_offset <= whole - node.dim
                     self._require(inside, node, f"takes {node.dim} columns from {node.dim_offset} of {whole}")
 

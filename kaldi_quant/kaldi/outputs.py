@@ -62,7 +62,9 @@ def with_output(nnet: Nnet, name: str) -> Nnet:
             nodes.append(replace(node, name=renamed[node.name]))
     taken = {OUTPUT, XENT} & {node.name for node in nodes if not isinstance(node, OutputNode)}
     if taken:
-        raise ModelError(f"{nnet.path}: the node {min(taken)} is no output, so that {name} cannot take its name")
+        taken_name = min(taken)
+        rename = f"kaldi-quant copy --edits='rename-node old-name={taken_name} new-name=NEW'"
+        raise ModelError(f"{nnet.path}: a hidden node has the name {taken_name}, which {name} needs: {rename} frees it")
     chosen = Nnet([config_line(node) for node in nodes], nnet.components, nnet.path)
     return without_orphans(chosen)
 

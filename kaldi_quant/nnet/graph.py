@@ -161,6 +161,18 @@ def reachable_nodes(nnet: Nnet, *outputs: str) -> list[str]:
     return [name for name in nnet.nodes if name in seen]
 
 
+def check_inputs(nnet: Nnet, names: Sequence[str]) -> None:
+    """Checks that some nodes read what can be given to a network: features, and perhaps an i-vector.
+
+    Raises:
+        ModelError: they read other inputs, or no features.
+    """
+    inputs = [name for name in names if isinstance(nnet.nodes[name], InputNode)]
+    if "input" not in inputs or set(inputs) - {"input", "ivector"}:
+        found = ", ".join(inputs) or "none"
+        raise ModelError(f"{nnet.path}: a network needs the input input, and may have ivector; this one has {found}")
+
+
 def sources_of(nnet: Nnet, name: str) -> list[str]:
     """The nodes that a node reads."""
     return [leaf for leaf, _ in shifted_leaves(nnet, name)]

@@ -15,7 +15,7 @@ from kaldi_quant.kaldi.nnet import ComponentNode, Nnet
 from kaldi_quant.nnet.components import ComponentModule, Registry
 from kaldi_quant.nnet.context import Context, compute_context
 from kaldi_quant.nnet.expression import Tap
-from kaldi_quant.nnet.graph import Graph, reachable_nodes
+from kaldi_quant.nnet.graph import Graph, check_inputs, reachable_nodes
 from kaldi_quant.nnet.program import Program
 from kaldi_quant.nnet.schedule import Request, Span
 from kaldi_quant.nnet.time_access import Times
@@ -65,13 +65,11 @@ class AcousticModel(nn.Module):
         self.nnet = nnet
         used = reachable_nodes(nnet, output, *more_outputs)
         check_values(nnet, used)
+        check_inputs(nnet, used)
         modules = _modules(nnet, used)
         self._names = list(modules)
         self.components = nn.ModuleList(modules.values())
         self.graph = Graph(nnet, output, {name: module.access for name, module in modules.items()}, more_outputs)
-        unknown = [name for name in self.graph.inputs if name not in ("input", "ivector")]
-        if unknown or "input" not in self.graph.inputs:
-            raise ModelError(f"{nnet.path}: a network needs the inputs input and ivector, this one {self.graph.inputs}")
         self.context: Context = compute_context(self.graph)
         #: For some nodes a function that is given the output, (N, times, dim), and whose result takes its place.
         self.taps: dict[str, Tap] = {}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from kaldi_quant.errors import DataError
 from kaldi_quant.nnet.inference import Inference
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.progress import progress
@@ -67,6 +68,25 @@ def output_divergence(reference: np.ndarray, rows: np.ndarray) -> tuple[float, i
     return float((p.exp() * (p - q)).sum()), int((p.argmax(1) == q.argmax(1)).sum())
 
 
+def mean_divergence(reference: Mapping[str, np.ndarray], rows: Mapping[str, np.ndarray]) -> float:
+    """The divergence of a quantized network's distributions over pdfs from the float ones, in nats per frame.
+
+    Args:
+        reference: log-likelihoods by utterance, (frames, pdfs).
+        rows: the same of the quantized network.
+
+    Raises:
+        DataError: it has none for an utterance, because they are not finite.
+    """
+    lost = reference.keys() - rows.keys()
+    if lost:
+        raise DataError(
+            f"the quantized network's log-likelihoods of {min(lost)} are not finite, and the float ones are"
+        )
+    total = sum(output_divergence(expected, rows[name])[0] for name, expected in reference.items())
+    return total / sum(map(len, reference.values()))
+
+
 def divergence(network: QuantizedNetwork, data: CalibrationSet) -> Divergence:
     """Compares a quantized network with the float network that it was made from.
 
@@ -90,8 +110,10 @@ def divergence(network: QuantizedNetwork, data: CalibrationSet) -> Divergence:
                 x, y = float_run.seen[name], integer_run.seen[name]
                 signal[name] += float(x.square().sum())
                 noise[name] += float((y - x).square().sum())
+    if not frames:
+        raise DataError(f"none of the {len(data.utterances)} utterances to compare with the float model could be used")
     ratios = {layer: _decibels(signal[node], noise[node]) for layer, node in nodes.items()}
-    return Divergence(kl / max(1, frames), same / max(1, frames), ratios, frames)
+    return Divergence(kl / frames, same / frames, ratios, frames)
 
 
 def _result_nodes(network: QuantizedNetwork) -> dict[str, str]:

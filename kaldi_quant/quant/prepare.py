@@ -22,8 +22,10 @@ import numpy as np
 
 from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.component import Component
+from kaldi_quant.kaldi.component_dims import WITHOUT_INPUT
 from kaldi_quant.kaldi.descriptor import (
     Append,
+    Const,
     Descriptor,
     NodeName,
     Offset,
@@ -37,7 +39,7 @@ from kaldi_quant.kaldi.descriptor import (
 from kaldi_quant.kaldi.inference_values import check_values
 from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet, Node, OutputNode, config_line
 from kaldi_quant.kaldi.training_statistics import without_statistics
-from kaldi_quant.nnet.graph import reachable_nodes
+from kaldi_quant.nnet.graph import check_inputs, reachable_nodes
 from kaldi_quant.quant.channelwise import scale_and_offset
 from kaldi_quant.quant.graph_nodes import readers, recurrent_nodes, sources
 from kaldi_quant.quant.linear_components import (
@@ -120,6 +122,7 @@ class _Draft:
     def __init__(self, nnet: Nnet, output: str) -> None:
         names = reachable_nodes(nnet, output)
         check_values(nnet, names)
+        check_inputs(nnet, names)
         self.nodes: dict[str, Node] = {}
         self.components: dict[str, Component] = {}
         for name in names:
@@ -127,6 +130,9 @@ class _Draft:
             if isinstance(node, ComponentNode):
                 self.components[name] = without_statistics(nnet.components[node.component])
                 node = replace(node, component=name)
+                if self.components[name].type in WITHOUT_INPUT and not {*sources(node)} <= {*names}:
+                    # What it is given and does not read may be nothing that the output needs.
+                    node = replace(node, input=Const(0.0, nnet.component_dims(node)[0]))
             self.nodes[name] = node
         #: What a node's values lack: (dim,) float64.
         self.offsets: dict[str, np.ndarray] = {}
@@ -152,10 +158,17 @@ class _Draft:
         """Lets the consumers of one node read another."""
         for consumer in self.consumers(name):
             if isinstance(consumer, DimRangeNode):
-                self.nodes[consumer.name] = replace(consumer, input_node=source)
+                self.nodes[consumer.name] = self._columns_of(consumer, source)
             else:
                 assert isinstance(consumer, ComponentNode | OutputNode)
                 self.nodes[consumer.name] = replace(consumer, input=substitute(consumer.input, name, NodeName(source)))
+
+    def _columns_of(self, consumer: DimRangeNode, source: str) -> DimRangeNode:
+        """Some columns of another node; of a DimRangeNode those of what that reads, since Kaldi nests none."""
+        node = self.nodes.get(source)
+        if isinstance(node, DimRangeNode):
+            return replace(consumer, input_node=node.input_node, dim_offset=consumer.dim_offset + node.dim_offset)
+        return replace(consumer, input_node=source)
 
     def bypass(self, name: str, source: str) -> None:
         """Takes a node out, its consumers reading ``source`` instead."""

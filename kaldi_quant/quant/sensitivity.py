@@ -19,7 +19,7 @@ from kaldi_quant.errors import DataError
 from kaldi_quant.nnet.inference import Inference
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet
-from kaldi_quant.quant.divergence import output_divergence
+from kaldi_quant.quant.divergence import mean_divergence
 from kaldi_quant.quant.network import QuantizedNetwork
 
 _FORMAT = 1
@@ -84,7 +84,7 @@ def sensitivity(
         if known is None:
             reference = _rows(_chosen(network, "float", "").model(), data) if reference is None else reference
             rows = reference if mode == "float" else _rows(_chosen(network, mode, layer).model(), data)
-            known = Measurement(mode, layer, _divergence(reference, rows), wer(rows) if wer else None)
+            known = Measurement(mode, layer, mean_divergence(reference, rows), wer(rows) if wer else None)
             store.add(known)
         yield known
 
@@ -99,11 +99,6 @@ def _rows(model: AcousticModel, data: CalibrationSet) -> LogLikelihoods:
     if not rows:
         raise DataError("none of the development utterances could be used")
     return rows
-
-
-def _divergence(reference: LogLikelihoods, rows: LogLikelihoods) -> float:
-    total = sum(output_divergence(expected, rows[name])[0] for name, expected in reference.items())
-    return total / sum(map(len, reference.values()))
 
 
 class _Store:

@@ -4,9 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kaldi_quant.cli.main import run
+from kaldi_quant.kaldi.model import read_model
 from tests.references import NNET3
 
 PRIORS = NNET3 / "priors_mdl" / "final.mdl"
@@ -31,10 +33,27 @@ def test_a_network_that_cannot_be_executed_is_described_all_the_same(capsys: pyt
     assert "left-context" not in printed and "component-node name=d component=d" in printed
 
 
+def test_a_network_without_statistics_has_a_context(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As Kaldi's first models of a training, which cannot be executed yet."""
+    model = read_model(PRIORS)
+    norm = model.nnet.components["tdnn1.batchnorm"]
+    norm.replace("Count", np.float32(0))
+    (tmp_path / "0.mdl").write_bytes(model.getvalue())
+    assert run(["info", str(tmp_path / "0.mdl")]) == 0
+    printed = capsys.readouterr().out
+    assert "\nleft-context: 1\nright-context: 1\n" in printed and "count=0, test-mode=" in printed
+    assert "# this network cannot be executed: " in printed and "has no statistics" in printed.splitlines()[-1]
+
+
 def test_in_a_process_of_its_own() -> None:
     command = [sys.executable, "-m", "kaldi_quant", "info", str(PRIORS)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0 and done.stdout.startswith("input-dim: 20\n") and done.stderr == ""
+    piped = subprocess.run(
+        [*command[:-1], "-"], input=PRIORS.read_bytes(), capture_output=True, check=False, timeout=60
+    )
+    without_size = [line for line in done.stdout.splitlines() if not line.startswith("file-bytes")]
+    assert piped.stdout.decode().splitlines() == without_size and piped.stderr == b""
 
 
 @pytest.mark.parametrize(

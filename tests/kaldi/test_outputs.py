@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from kaldi_quant.errors import ModelError, UsageError
 from kaldi_quant.kaldi.component import Component
@@ -133,3 +134,46 @@ def test_a_network_without_layers() -> None:
     assert AcousticModel(Nnet(lines, {})).output_dim == 20
     with pytest.raises(ModelError, match=r"bare\.raw: output depends on no layer that can be quantized"):
         prepare(Nnet(lines, {}, "bare.raw"))
+
+
+@pytest.mark.parametrize(
+    ("lines", "found"),
+    [
+        (["input-node name=mfcc dim=6", "output-node name=output input=mfcc"], "mfcc"),
+        (["input-node name=ivector dim=6", "output-node name=output input=ReplaceIndex(ivector, t, 0)"], "ivector"),
+        (
+            [
+                "input-node name=input dim=6",
+                "input-node name=more dim=6",
+                "output-node name=output input=Sum(input, more)",
+            ],
+            "input, more",
+        ),
+    ],
+)
+def test_inputs_that_nobody_can_give(lines: list[str], found: str) -> None:
+    for make_ready in (AcousticModel, prepare):
+        with pytest.raises(ModelError, match=f"needs the input input, and may have ivector; this one has {found}$"):
+            make_ready(Nnet(lines, {}))
+
+
+def test_what_a_constant_is_given_and_does_not_read() -> None:
+    """A constant whose formal input is nothing else's, as scripts make them, in both ways of execution."""
+    constant = load(COMPONENTS / "ConstantComponent.raw").nnet.components["it"]
+    affine = load(COMPONENTS / "FixedAffineComponent.raw").nnet.components["it"]
+    columns = affine["LinearParams"].shape[1]
+    dim = columns - len(constant["Output"])
+    lines = [
+        f"input-node name=input dim={dim}",
+        f"input-node name=unread dim={len(constant['Output'])}",
+        "component-node name=constant component=constant input=unread",
+        "component-node name=affine component=affine input=Append(input, constant)",
+        "output-node name=output input=affine",
+    ]
+    nnet = Nnet(lines, {"constant": constant, "affine": affine})
+    feats = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 5, dim)).astype(np.float32))
+    rows = [AcousticModel(network)(feats, [(0, 5)], np.arange(5)) for network in (nnet, prepare(nnet).float_nnet())]
+    whole = np.hstack([feats[0].numpy(), np.tile(constant["Output"], (5, 1))])
+    expected = whole @ affine["LinearParams"].T + affine["BiasParams"]
+    for found in rows:
+        assert np.allclose(found[0].detach().numpy(), expected, atol=1e-5)

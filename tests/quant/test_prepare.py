@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from kaldi_quant.errors import ModelError
+from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.model import read_model
-from kaldi_quant.kaldi.nnet import Nnet
+from kaldi_quant.kaldi.nnet import DimRangeNode, Nnet
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.quant.linear_components import is_linear, weight_of
 from kaldi_quant.quant.prepare import prepare
-from tests.references import MODELS, NNET3, load, model_file
+from tests.references import COMPONENTS, MODELS, NNET3, load, model_file
 
 
 def outputs(nnet: Nnet, frames: int = 60) -> torch.Tensor:
@@ -74,3 +76,26 @@ def test_biases_follow_the_weights_that_are_used(example: Path) -> None:
     offset = prepared.input_offsets[name]
     changed = prepared.bias(name, 2 * weight) - prepared.bias(name, weight)
     np.testing.assert_allclose(changed, weight.astype(np.float64) @ offset, rtol=1e-9, atol=1e-9)
+
+
+def test_columns_of_columns_are_columns_of_the_node_itself() -> None:
+    """What is taken out between two dim-range nodes leaves none that Kaldi does not read."""
+    affine = load(COMPONENTS / "FixedAffineComponent.raw").nnet.components["it"]
+    out, dim = affine["LinearParams"].shape
+    assert out >= 3
+    lines = [
+        f"input-node name=input dim={dim}",
+        "component-node name=affine component=affine input=input",
+        f"dim-range-node name=first input-node=affine dim-offset=1 dim={out - 1}",
+        "component-node name=nothing component=nothing input=first",
+        f"dim-range-node name=second input-node=nothing dim-offset=1 dim={out - 2}",
+        "output-node name=output input=second",
+    ]
+    nothing = Component("NoOpComponent", [("Dim", out - 1), ("BackpropScale", np.float32(1))])
+    nnet = Nnet(lines, {"affine": affine, "nothing": nothing})
+    nnet.check()
+    second = prepare(nnet).nnet.nodes["second"]
+    assert second == DimRangeNode("second", "affine", 2, out - 2)
+    nested = Nnet([lines[0], lines[1], lines[2], lines[4].replace("nothing", "first"), lines[5]], {"affine": affine})
+    with pytest.raises(ModelError, match="the node second cannot read first"):
+        nested.check()

@@ -20,7 +20,7 @@ from kaldi_quant.kaldi.text import encode
 from kaldi_quant.nnet.inference import Inference
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet
-from kaldi_quant.quant.divergence import output_divergence
+from kaldi_quant.quant.divergence import mean_divergence
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.spec import Bits
 
@@ -86,8 +86,7 @@ class Meter:
             DataError: too many utterances cannot be used.
         """
         expected = self._reference
-        rows = self._rows(network.model(), BadUtterances(1.0))
-        return sum(output_divergence(expected[name], rows[name])[0] for name in rows) / sum(map(len, rows.values()))
+        return mean_divergence(expected, self._rows(network.model(), BadUtterances(1.0)))
 
     @cached_property
     def _reference(self) -> dict[str, np.ndarray]:
