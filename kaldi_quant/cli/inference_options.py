@@ -19,7 +19,7 @@ from kaldi_quant.cli.options import (
 )
 from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.kaldi.companions import Companions
-from kaldi_quant.kaldi.ivector_folder import check_ivectors, folder_of_table
+from kaldi_quant.kaldi.ivector_folder import check_ivector_table
 from kaldi_quant.kaldi.tables import OnBad, RandomAccessMatrices, read_matrices
 from kaldi_quant.kaldi.text_tables import read_utt2spk
 
@@ -151,9 +151,7 @@ class InferenceArguments:
         specifier = self.ivectors or self.online_ivectors
         if specifier is None:
             return None
-        folder = folder_of_table(specifier)
-        if folder is not None:
-            check_ivectors(model.ivector_id, model.source, folder)
+        check_ivector_table(model.ivector_id, model.source, specifier)
         table = RandomAccessMatrices(specifier, self.allow_pipes)
         # As in Kaldi, online i-vectors belong to utterances in any case.
         speakers = self.speakers() if self.ivectors is not None else None

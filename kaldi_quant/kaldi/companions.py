@@ -14,7 +14,7 @@ import json
 import logging
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +54,13 @@ class Companions:
         files: contents by name.
         factor: the frame-subsampling factor; None where it is not known.
         source: where they come from, for messages.
+        missing: names of what an integer model's record tells of, and what can no longer be found.
     """
 
     files: Mapping[str, bytes]
     factor: int | None
     source: str
+    missing: tuple[str, ...] = ()
 
     @classmethod
     def beside(cls, model: str | os.PathLike[str], factor: int | None, more: Collection[str] = ()) -> Companions:
@@ -99,13 +101,7 @@ class Companions:
                 missing.append(name)
             else:
                 files[name] = content
-        if missing:
-            _log.warning(
-                "%s was made from a model with %s beside it, which no longer lies beside it: it is not written",
-                artefact,
-                " and ".join(missing),
-            )
-        return cls(files, factor, os.fspath(artefact))
+        return cls(files, factor, os.fspath(artefact), tuple(missing))
 
     def as_record(self) -> dict[str, Any]:
         """What an integer model's record keeps: small files whole, of the others what tells them from others."""
@@ -123,10 +119,6 @@ class Companions:
         """The extractor of the model's i-vectors, where it is known."""
         content = self.files.get(IVECTOR_ID_NAME)
         return content.decode("utf-8", "replace").strip() or None if content is not None else None
-
-    def with_factor(self, factor: int | None) -> Companions:
-        """The same with another frame-subsampling factor."""
-        return replace(self, factor=factor)
 
     def check(self, folder: Path, model: str, outdated: Collection[str] = ()) -> None:
         """Refuses a folder in which another model's companions lie; arguments as for ``write``.
@@ -151,6 +143,11 @@ class Companions:
             DataError: a file there contradicts these, or cannot be written.
         """
         changes = self._changes(folder, model, outdated)
+        if self.missing:
+            _log.warning(
+                "not written beside %s, since no longer beside %s: %s of the float model",
+                *(folder / model, self.source, " and ".join(self.missing)),
+            )
         manifest = _Manifest.read(folder)
         for name, content in changes.items():
             if content is None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from kaldi_quant.errors import DataError, FormatError, ModelError
 from kaldi_quant.kaldi.frame_subsampling import folder_of
+from kaldi_quant.kaldi.ivector_folder import check_ivectors, ivector_id
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.kaldi.text_tables import read_symbol_table
 from kaldi_quant.kaldi.transition_model import TransitionModel
@@ -141,6 +142,9 @@ def check_examples(egs: Path, model: Model) -> None:
             raise DataError(
                 f"{path} says {found[0]}, and {model.path} needs {dim}: the examples were made for another model"
             )
+    folder, extractor = folder_of(model.path), ivector_id(egs / "info")
+    if nnet.input_dim("ivector") and folder is not None and extractor is not None:
+        check_ivectors(ivector_id(folder), str(folder), egs / "info")
 
 
 def fitting_features(

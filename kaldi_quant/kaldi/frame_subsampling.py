@@ -14,9 +14,12 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kaldi_quant.errors import DataError, FormatError, UsageError
-from kaldi_quant.kaldi.model import Model
+
+if TYPE_CHECKING:
+    from kaldi_quant.kaldi.model import Model
 
 _log = logging.getLogger(__name__)
 

@@ -5,6 +5,7 @@ Source: ``steps/nnet2/get_ivector_id.sh`` and ``check_ivectors_compatible.sh``.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import logging
 from collections.abc import Sequence
@@ -100,10 +101,14 @@ def check_ivectors(model_id: str | None, model: str, folder: Path) -> None:
         )
 
 
-def folder_of_table(rspecifier: str) -> Path | None:
-    """The folder that a table of i-vectors lies in; None for pipes and standard input."""
+def check_ivector_table(model_id: str | None, model: str, rspecifier: str) -> None:
+    """Compares a table of i-vectors with a model, where it lies in a folder of i-vectors; otherwise as above."""
     filename = parse_rspecifier(rspecifier).filename
-    return None if filename == "-" or filename.endswith("|") else Path(filename).parent
+    if filename == "-" or filename.endswith("|"):
+        return
+    folder = Path(filename).parent
+    if (folder / _PERIOD_NAME).is_file() or ivector_id(folder) is not None:
+        check_ivectors(model_id, model, folder)
 
 
 def find_ivectors(root: Path, data: str, model_dir: Path) -> IvectorFolder:
@@ -118,7 +123,7 @@ def find_ivectors(root: Path, data: str, model_dir: Path) -> IvectorFolder:
         UsageError: there are none, or several among which nothing decides.
         DataError: all are of other extractors.
     """
-    pattern = f"exp/nnet3*/ivectors_{data}"
+    pattern = f"exp/nnet3*/ivectors_{glob.escape(data)}"
     found = [path for path in sorted(root.glob(pattern)) if (path / _SCRIPT_NAME).is_file()]
     if not found:
         raise UsageError(f"there are no i-vectors of {data}, {root / pattern}/{_SCRIPT_NAME}: name their folder")

@@ -80,9 +80,6 @@ class RecipeFolders:
                 check_phones(self.graph / "phones.txt", self.lang / "phones.txt")
         if self.egs is not None:
             check_examples(self.egs, model)
-            identity = ivector_id(self.egs / "info")
-            if model.nnet.input_dim("ivector") and identity is not None:
-                check_ivectors(ivector_id(folder), str(folder), self.egs / "info")
         for path in self.ivectors:
             self._check_ivectors(IvectorFolder.read(path), model)
         for data in self.data:

@@ -120,10 +120,11 @@ def test_a_record_brings_them_along(source: Path, tmp_path: Path, caplog: pytest
     artefact = tmp_path / "w8/quantized.safetensors"
     assert Companions.of_record(record, artefact, 3).files == made.files
     assert Companions.of_record(record, artefact, 3).ivector_id == "abc"
-    assert not caplog.records
     moved = Companions.of_record(record, tmp_path / "moved.safetensors", 3)
     assert set(made.files) - set(moved.files) == {"tree", "phones.txt"}
-    assert "with tree and phones.txt beside it" in caplog.text
+    assert not caplog.records
+    moved.write(tmp_path / "exported", "dequantized.mdl")
+    assert "no longer beside" in caplog.text and "tree and phones.txt of the float model" in caplog.text
     (tmp_path / "w8/tree").write_text("of another model")
     assert "tree" not in Companions.of_record(record, artefact, 3).files
 

@@ -147,6 +147,18 @@ def test_examples_of_another_model(folder: Path, tmp_path: Path, name: str, mode
         check_examples(tmp_path, model)
 
 
+def test_examples_with_ivectors_of_another_extractor(tmp_path: Path) -> None:
+    shutil.copy(NNET3 / "ivector_utterance/final.raw", tmp_path)
+    (tmp_path / "egs/info").mkdir(parents=True)
+    for path, text in ((tmp_path, "one"), (tmp_path / "egs/info", "one")):
+        (path / "final.ie.id").write_text(text)
+    model = read_model(tmp_path / "final.raw")
+    check_examples(tmp_path / "egs", model)
+    (tmp_path / "egs/info/final.ie.id").write_text("two")
+    with pytest.raises(DataError, match=r"egs/info are of the extractor 'two', and .* 'one'"):
+        check_examples(tmp_path / "egs", model)
+
+
 def _table(*widths: int) -> list[tuple[str, np.ndarray]]:
     return [(f"utt{n}", np.zeros((0 if width == 0 else 3, width), np.float32)) for n, width in enumerate(widths)]
 

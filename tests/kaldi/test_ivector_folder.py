@@ -8,9 +8,9 @@ import pytest
 from kaldi_quant.errors import DataError, FormatError, KaldiQuantError, UsageError
 from kaldi_quant.kaldi.ivector_folder import (
     IvectorFolder,
+    check_ivector_table,
     check_ivectors,
     find_ivectors,
-    folder_of_table,
     ivector_id,
 )
 
@@ -121,14 +121,14 @@ def test_what_is_no_folder_of_ivectors(tmp_path: Path) -> None:
         IvectorFolder.read(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("rspecifier", "folder"),
-    [
-        ("scp:exp/nnet3/ivectors_test/ivector_online.scp", Path("exp/nnet3/ivectors_test")),
-        ("ark,s,cs:ivectors.ark", Path()),
-        ("ark:-", None),
-        ("ark:copy-feats ark:a.ark ark:- |", None),
-    ],
-)
-def test_folders_of_tables(rspecifier: str, folder: Path | None) -> None:
-    assert folder_of_table(rspecifier) == folder
+def test_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    _ivectors(tmp_path, "nnet3", "one")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="extractor 'one'"):
+        check_ivector_table("two", "exp/model", "scp:exp/nnet3/ivectors_test/ivector_online.scp")
+    monkeypatch.chdir(tmp_path / "exp/nnet3/ivectors_test")
+    with pytest.raises(DataError, match="extractor 'one'"):
+        check_ivector_table("two", "exp/model", "ark,s,cs:ivectors.ark")
+    for rspecifier in ("ark:-", "ark:copy-feats ark:a.ark ark:- |", "ark:/elsewhere/ivectors.ark"):
+        check_ivector_table("two", "exp/model", rspecifier)
+    assert not caplog.records
