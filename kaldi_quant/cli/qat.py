@@ -87,6 +87,7 @@ def command(
         raise UsageError(f"--optimizer {training.optimizer}: widths are learned by adam alone")
     loop, reading = training.loop(), training.source()
     read = read_model(model)
+    _check_ranges(read, config)
     data = quantization.calibration_set(model, features, inference)
     keeping = Keeping(folder, code_version())
     run = _Run(training, reading, inference, model, read, data, qat, egs_dir, place, keeping)
@@ -117,6 +118,15 @@ def _check(qat: QatArguments, egs_dir: str | None, place: Place, minibatch_size:
         raise UsageError(f"--teacher {qat.teacher}: with --distillation 0 nothing is learned from it")
     if qat.hard_weight and place.group.size > 1:
         raise UsageError("--hard-weight compares the utterances of a whole minibatch, which torchrun's processes share")
+
+
+def _check_ranges(model: Model, config: PtqConfig) -> None:
+    """Refuses layers whose ranges are found anew at every call, before anything is computed."""
+    from kaldi_quant.quant.ptq import layer_configs
+
+    for name, layer in layer_configs(model.nnet, config).items():
+        if layer.ranges == "dynamic" and not layer.float_reason:
+            raise UsageError(f"the layer {name} has dynamic ranges: only static ranges can be trained")
 
 
 def _with_method(qat: QatArguments, config: PtqConfig) -> QatArguments:

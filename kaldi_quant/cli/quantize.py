@@ -41,13 +41,14 @@ def command(
     from kaldi_quant.export.record import code_version
     from kaldi_quant.export.results import write_result
     from kaldi_quant.quant.kept_layers import Keeping
-    from kaldi_quant.quant.ptq import quantize
+    from kaldi_quant.quant.ptq import layer_configs, quantize
     from kaldi_quant.quant.ranges import read_ranges
 
     preset, config = quantization.resolve()
     folder = result_folder(out_dir)
     given = read_ranges(ranges) if ranges else None
     read = read_model(model)
+    layer_configs(read.nnet, config)
     data = quantization.calibration_set(model, features, inference)
     keeping = Keeping(folder, code_version())
     network = quantize(read.nnet, config, data, given, keeping)

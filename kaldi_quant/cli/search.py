@@ -92,6 +92,7 @@ def command(
 
     e.g.: kaldi-quant search --budget "3 bits" final.mdl scp:data/train_sub/feats.scp scp:data/dev/feats.scp exp/search
     """
+    from kaldi_quant.quant.ptq import layer_configs
     from kaldi_quant.quant.search.budget import parse_budget
     from kaldi_quant.quant.search.least_size import check_size
     from kaldi_quant.quant.search.measurements import data_digest
@@ -109,6 +110,7 @@ def command(
     options.measuring(config)
     folder = result_folder(out_dir)
     read = read_model(model)
+    layer_configs(read.nnet, config)
     artefacts = Artefacts(read, calibration, subsampling_of(model))
     check_size(wanted, options, config, read.nnet, artefacts.size)
     calibration_set = _some(read_utterances(model, calibration, inference), max_utterances)

@@ -48,7 +48,7 @@ def command(
 
     e.g.: kaldi-quant sensitivity --bits 4 final.mdl scp:data/train_sub/feats.scp scp:data/dev/feats.scp exp/sensitivity
     """
-    from kaldi_quant.quant.ptq import quantize
+    from kaldi_quant.quant.ptq import layer_configs, quantize
     from kaldi_quant.quant.sensitivity import sensitivity
     from kaldi_quant.report.pages.plot_style import require_matplotlib
     from kaldi_quant.report.sensitivity import as_text, write_plot
@@ -60,6 +60,7 @@ def command(
         result_file(plot)
         require_matplotlib()
     read = read_model(model)
+    layer_configs(read.nnet, config)
     network = quantize(read.nnet, config, quantization.calibration_set(model, calibration, inference))
     data = read_utterances(model, held_out, inference)
     about: dict[str, Any] = {"model": model, "preset": preset, "config": config.as_dict(), "calibration": calibration}
