@@ -31,12 +31,13 @@ def command(
 
     e.g.: kaldi-quant calibrate --act-bits 8 final.mdl scp:data/train_sub/feats.scp ranges.json
     """
-    from kaldi_quant.quant.ptq import calibrate
+    from kaldi_quant.quant.ptq import calibrate, layer_configs
     from kaldi_quant.quant.ranges import write_ranges
 
     preset, config = quantization.resolve()
     result_file(ranges)
     read = models.read(model)
+    layer_configs(read.nnet, config)
     data = quantization.calibration_set(read, features, inference)
     found = calibrate(read.nnet, config, data)
     write_ranges(ranges, found, {"model": model, "preset": preset, "config": config.as_dict()})

@@ -96,6 +96,7 @@ def command(
         raise UsageError(f"--optimizer {training.optimizer}: widths are learned by adam alone")
     loop, reading = training.loop(), training.source()
     read = models.read(model)
+    _check_ranges(read, config)
     if egs_dir is not None:
         check_examples(Path(egs_dir), read)
         check_features_of_examples(egs_dir, model, inference)
@@ -135,6 +136,15 @@ def _check(qat: QatArguments, egs_dir: str | None, place: Place, minibatch_size:
         raise UsageError(f"--teacher {qat.teacher}: it has no effect with --distillation 0")
     if qat.hard_weight and place.group.size > 1:
         raise UsageError("--hard-weight needs a whole minibatch in one process: it cannot be used under torchrun")
+
+
+def _check_ranges(model: Model, config: PtqConfig) -> None:
+    """Refuses layers whose ranges are found anew at every call, before anything is computed."""
+    from kaldi_quant.quant.ptq import layer_configs
+
+    for name, layer in layer_configs(model.nnet, config).items():
+        if layer.ranges == "dynamic" and not layer.float_reason:
+            raise UsageError(f"the layer {name} has dynamic ranges: only static ranges can be trained")
 
 
 def _with_method(qat: QatArguments, config: PtqConfig) -> QatArguments:

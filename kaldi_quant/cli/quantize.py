@@ -44,13 +44,14 @@ def command(
     from kaldi_quant.export.record import code_version
     from kaldi_quant.export.results import check_result_folder, write_result
     from kaldi_quant.quant.kept_layers import Keeping
-    from kaldi_quant.quant.ptq import quantize
+    from kaldi_quant.quant.ptq import layer_configs, quantize
     from kaldi_quant.quant.ranges import read_ranges
 
     preset, config = quantization.resolve()
     folder = result_folder(out_dir)
     given = read_ranges(ranges) if ranges else None
     read = models.read(model)
+    layer_configs(read.nnet, config)
     data = quantization.calibration_set(read, features, inference)
     check_result_folder(folder, read, data.options.chunks.frame_subsampling_factor)
     keeping = Keeping(folder, code_version())

@@ -109,6 +109,7 @@ def command(
 
     e.g.: kaldi-quant search --budget "3 bits" final.mdl scp:data/train_sub/feats.scp scp:data/dev/feats.scp exp/search
     """
+    from kaldi_quant.quant.ptq import layer_configs
     from kaldi_quant.quant.search.budget import parse_budget
     from kaldi_quant.quant.search.least_size import check_size
     from kaldi_quant.quant.search.measurements import data_digest
@@ -126,6 +127,7 @@ def command(
     options.measuring(config)
     folder = result_folder(out_dir)
     read = models.read(model)
+    layer_configs(read.nnet, config)
     factor = factor_of(read, inference.frame_subsampling_factor)
     artefacts = Artefacts(read, calibration, factor, feature_record(model, read.nnet, inference))
     artefacts.check(folder)

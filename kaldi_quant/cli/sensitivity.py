@@ -55,7 +55,7 @@ def command(
 
     e.g.: kaldi-quant sensitivity --bits 4 final.mdl scp:data/train_sub/feats.scp scp:data/dev/feats.scp exp/sensitivity
     """
-    from kaldi_quant.quant.ptq import quantize
+    from kaldi_quant.quant.ptq import layer_configs, quantize
     from kaldi_quant.quant.sensitivity import sensitivity
     from kaldi_quant.report.pages.plot_style import require_matplotlib
     from kaldi_quant.report.sensitivity import as_text, write_plot
@@ -67,6 +67,7 @@ def command(
         result_file(plot)
         require_matplotlib()
     read = models.read(model)
+    layer_configs(read.nnet, config)
     network = quantize(read.nnet, config, quantization.calibration_set(read, calibration, inference))
     data = read_utterances(read, held_out, inference)
     about: dict[str, Any] = {"model": model, "model_sha256": hashlib.sha256(read.getvalue()).hexdigest()}

@@ -65,6 +65,16 @@ def quantize(
     return _Quantizer(nnet, config, data).run(ranges, kept)
 
 
+def layer_configs(nnet: Nnet, config: PtqConfig) -> dict[str, LayerConfig]:
+    """How each linear layer of a network is to be quantized; no data are needed.
+
+    Raises:
+        UsageError: the configuration names layers that do not exist.
+        ModelError: the network cannot be prepared.
+    """
+    return config.for_layers(layer_kinds(prepare(nnet, fold=config.folds).nnet))
+
+
 def calibrate(nnet: Nnet, config: PtqConfig, data: CalibrationSet) -> Ranges:
     """The activation ranges that ``quantize`` finds with the same arguments."""
     if config.backend == "torch":

@@ -204,7 +204,7 @@ def test_the_verb_makes_an_integer_model(example: Path, tmp_path: Path, capsys: 
     chain = example / "exp/chain/tdnn1a_sp"
     command = ["qat", "--bits=4", "--num-epochs=2", "--minibatch-size=8", f"--held-out=scp:{tmp_path}/feats.scp"]
     places = [str(chain / "final.mdl"), f"scp:{tmp_path}/feats.scp", str(tmp_path / "out")]
-    assert run([*command, "--preset=baseline", *places]) == 1
+    assert run([*command, "--preset=folded-per-tensor", *places]) == 1
     assert "has dynamic ranges: only static ranges can be trained" in capsys.readouterr().err
     config = tmp_path / "plain.yaml"
     config.write_text("default: {bits: 4, method: mse}\n")
