@@ -77,7 +77,6 @@ def command(
 
     e.g.: kaldi-quant qat --bits 4 --egs-dir exp/chain/egs exp/chain/final.mdl scp:data/train_sub/feats.scp exp/qat_w4
     """
-    from kaldi_quant.export.record import code_version
     from kaldi_quant.export.results import check_result_folder, write_result
     from kaldi_quant.quant.kept_layers import Keeping
     from kaldi_quant.train.qat.training import QatOptions, train_quantized
@@ -102,10 +101,11 @@ def command(
         check_features_of_examples(egs_dir, model, inference)
     if qat.teacher:
         check_teacher(qat.teacher, model, inference)
-    data = quantization.calibration_set(read, features, inference)
+    utterances = read_utterances(read, features, inference)
+    data = quantization.some(utterances)
     check_result_folder(folder, read, data.options.chunks.frame_subsampling_factor)
-    keeping = Keeping(folder, code_version())
-    run = _Run(training, reading, inference, models, model, read, data, qat, egs_dir, place, keeping)
+    keeping = Keeping(folder)
+    run = _Run(training, reading, inference, models, model, read, utterances, data, qat, egs_dir, place, keeping)
     run.check()
     if wanted is not None:
         preset, config = None, run.learned(wanted, config, learned.width_epochs, folder)
@@ -185,6 +185,7 @@ class _Run:
     models: ModelArguments
     path: str
     model: Model
+    utterances: CalibrationSet
     data: CalibrationSet
     qat: QatArguments
     egs_dir: str | None
@@ -207,8 +208,13 @@ class _Run:
             "teaching": {**asdict(self.qat), "egs_dir": self.egs_dir, "distillation": self.share},
             "chain": asdict(self.training.chain()),
             "source": asdict(self.reading),
-            **({"data": data_digest(self._egs, self._denominator)} if self._egs else {}),
+            "data": data_digest(self._egs, self._denominator) if self._egs else self._digest_of_utterances(),
         }
+
+    def _digest_of_utterances(self) -> str:
+        from kaldi_quant.quant.search.measurements import data_digest
+
+        return data_digest([*self.utterances.utterances, *self._held_out])
 
     @cached_property
     def _egs(self) -> EgsFolder | None:
@@ -281,7 +287,7 @@ class _Run:
         reading = self.reading
         cut = FeatureOptions(reading.num_epochs, int(reading.minibatch_size), reading.srand, reading.augmentation)
         teacher = self._distillation(network)
-        return FeatureSource(self.data.utterances, teacher, cut, self._subsampling, self._held_out, self.place)
+        return FeatureSource(self.utterances.utterances, teacher, cut, self._subsampling, self._held_out, self.place)
 
     def learned(self, options: WidthOptions, config: PtqConfig, epochs: int | None, folder: Path) -> PtqConfig:
         """The configuration with learned widths; what was learned comes into the folder of the results."""

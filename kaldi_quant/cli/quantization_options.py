@@ -85,8 +85,11 @@ class QuantizationArguments:
 
     def calibration_set(self, model: Model, features: str, inference: InferenceArguments) -> CalibrationSet:
         """The utterances to calibrate on."""
-        data = read_utterances(model, features, inference)
-        return data.some(self.max_utterances) if self.max_utterances else data
+        return self.some(read_utterances(model, features, inference))
+
+    def some(self, utterances: CalibrationSet) -> CalibrationSet:
+        """As many of the utterances as are wanted for calibration."""
+        return utterances.some(self.max_utterances) if self.max_utterances else utterances
 
 
 def read_utterances(model: Model, features: str, inference: InferenceArguments) -> CalibrationSet:

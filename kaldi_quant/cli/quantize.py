@@ -41,7 +41,6 @@ def command(
 
     e.g.: kaldi-quant quantize --bits 4 final.mdl scp:data/train_sub/feats.scp exp/tdnn1a_w4
     """
-    from kaldi_quant.export.record import code_version
     from kaldi_quant.export.results import check_result_folder, write_result
     from kaldi_quant.quant.kept_layers import Keeping
     from kaldi_quant.quant.ptq import layer_configs, quantize
@@ -54,7 +53,7 @@ def command(
     layer_configs(read.nnet, config)
     data = quantization.calibration_set(read, features, inference)
     check_result_folder(folder, read, data.options.chunks.frame_subsampling_factor)
-    keeping = Keeping(folder, code_version())
+    keeping = Keeping(folder)
     network = quantize(read.nnet, config, data, given, keeping)
     more = feature_record(model, read.nnet, inference)
     made = write_result(folder, network, read, config, features, data, preset, more)

@@ -16,7 +16,9 @@ import torch
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.kaldi.nnet import Nnet
+from kaldi_quant.kaldi.text import encode
 from kaldi_quant.kaldi.writer import BinaryWriter
+from kaldi_quant.made import program_digest
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.grid import Grid
@@ -106,31 +108,30 @@ class Keeping:
 
     Args:
         folder: of the results; there is a folder within it until ``finish``.
-        code: what tells the code's version.
     """
 
     folder: Path
-    code: str
 
     def of(self, nnet: Nnet, config: PtqConfig, data: CalibrationSet, ranges: Ranges | None = None) -> KeptLayers:
         """What the quantization with these arguments has made so far."""
-        return KeptLayers(self.folder / FOLDER_NAME, key_of(nnet, config, data, ranges, self.code))
+        return KeptLayers(self.folder / FOLDER_NAME, key_of(nnet, config, data, ranges))
 
     def finish(self) -> None:
         """Removes it all: the results are there."""
         shutil.rmtree(self.folder / FOLDER_NAME, ignore_errors=True)
 
 
-def key_of(nnet: Nnet, config: PtqConfig, data: CalibrationSet, ranges: Ranges | None, code: str) -> str:
+def key_of(nnet: Nnet, config: PtqConfig, data: CalibrationSet, ranges: Ranges | None) -> str:
     """What tells a quantization from all others: a digest of everything that decides its result."""
     found = hashlib.sha256()
     writer = BinaryWriter()
     nnet.write(writer)
     found.update(writer.getvalue())
-    about = [{**config.as_dict(), "description": ""}, dataclasses.asdict(data.options), code, data.max_bad_share]
+    about: list[Any] = [{**config.as_dict(), "description": ""}, dataclasses.asdict(data.options), program_digest()]
+    about.append(data.max_bad_share)
     found.update(json.dumps(about, sort_keys=True).encode())
     for name, feats in data.utterances:
-        found.update(f"{name} {feats.shape} ".encode() + np.ascontiguousarray(feats).tobytes())
+        found.update(encode(f"{name} {feats.shape} ") + np.ascontiguousarray(feats).tobytes())
         ivectors = data.ivectors(name) if data.ivectors is not None else None
         if ivectors is not None:
             found.update(f"{ivectors.shape} ".encode() + np.ascontiguousarray(ivectors).tobytes())

@@ -13,6 +13,7 @@ from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.egs_folder import EgsFolder
 from kaldi_quant.kaldi.model import AmNnetSimple, Model
 from kaldi_quant.kaldi.nnet import Nnet
+from kaldi_quant.made import digest_of_file
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.train.chain.den_graph import read_denominator_graph
 from kaldi_quant.train.chain.options import ChainOptions
@@ -134,13 +135,10 @@ def digest(model: Model) -> str:
 
 
 def data_digest(egs: EgsFolder, den_fst: str) -> str:
-    """What tells examples and denominators from others: the archives' names and sizes, scp files, and the FST."""
-    found = hashlib.sha256(Path(den_fst).read_bytes())
-    for path in (*egs.archives, egs.validation, egs.combination):
-        if path is not None:
-            found.update(f"{path.name} {path.stat().st_size}\n".encode())
-            if path.suffix == ".scp":
-                found.update(path.read_bytes())
+    """What tells examples and denominators from others: their content."""
+    found = hashlib.sha256()
+    for path in (Path(den_fst), *egs.files()):
+        found.update(f"{path.name} {digest_of_file(path)}\n".encode())
     return found.hexdigest()
 
 

@@ -70,7 +70,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(
 ) -> None:
     expected = quantize(nnet, config, data(nnet))
     layers = list(fitted)
-    keeping = Keeping(tmp_path, "1")
+    keeping = Keeping(tmp_path)
     fitted[:] = ["kill"]
     with pytest.raises(KilledError):
         quantize(nnet, config, data(nnet), keeping=keeping)
@@ -88,12 +88,12 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(
 
 
 def test_what_is_damaged_is_made_again(nnet: Nnet, fitted: list[str], tmp_path: Path) -> None:
-    expected = quantize(nnet, CONFIG, data(nnet), keeping=Keeping(tmp_path, "1"))
+    expected = quantize(nnet, CONFIG, data(nnet), keeping=Keeping(tmp_path))
     layers = list(fitted)
     for kept in (tmp_path / FOLDER_NAME).glob("*/layer1.pt"):
         kept.write_bytes(kept.read_bytes()[:100])
     fitted[:] = []
-    assert same(quantize(nnet, CONFIG, data(nnet), keeping=Keeping(tmp_path, "1")), expected)
+    assert same(quantize(nnet, CONFIG, data(nnet), keeping=Keeping(tmp_path)), expected)
     assert fitted == layers[1:]
 
 
