@@ -10,7 +10,7 @@ import torch
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet.chunks import ChunkOptions
 from kaldi_quant.nnet.inference import InferenceOptions
-from kaldi_quant.quant import ptq
+from kaldi_quant.quant import kept_layers, ptq
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.kept_layers import FOLDER_NAME, Keeping, key_of
@@ -97,20 +97,21 @@ def test_what_is_damaged_is_made_again(nnet: Nnet, fitted: list[str], tmp_path: 
     assert fitted == layers[1:]
 
 
-def test_everything_that_decides_the_result_is_in_the_key(nnet: Nnet) -> None:
+def test_everything_that_decides_the_result_is_in_the_key(nnet: Nnet, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = data(nnet)
-    key = key_of(nnet, CONFIG, whole, None, "1")
-    assert key_of(nnet, CONFIG, data(nnet), None, "1") == key
+    key = key_of(nnet, CONFIG, whole, None)
+    assert key_of(nnet, CONFIG, data(nnet), None) == key
     fewer = CalibrationSet(whole.utterances[:2], OPTIONS)
     louder = CalibrationSet([(name, 2 * feats) for name, feats in whole.utterances], OPTIONS, None, 0.5)
     speakers = CalibrationSet(whole.utterances, OPTIONS, lambda name: np.ones(3, np.float32), 0.5)
     chunks = CalibrationSet(whole.utterances, InferenceOptions(ChunkOptions(3, 150)), None, 0.5)
     other = load(model_file(NNET3 / "tdnn_lda")).nnet
     others = [
-        key_of(other, CONFIG, whole, None, "1"),
-        key_of(nnet, replace(CONFIG, bias_correction=False), whole, None, "1"),
-        *(key_of(nnet, CONFIG, one, None, "1") for one in (fewer, louder, speakers, chunks)),
-        key_of(nnet, CONFIG, whole, {"input": (torch.zeros(1), torch.ones(1))}, "1"),
-        key_of(nnet, CONFIG, whole, None, "2"),
+        key_of(other, CONFIG, whole, None),
+        key_of(nnet, replace(CONFIG, bias_correction=False), whole, None),
+        *(key_of(nnet, CONFIG, one, None) for one in (fewer, louder, speakers, chunks)),
+        key_of(nnet, CONFIG, whole, {"input": (torch.zeros(1), torch.ones(1))}),
     ]
     assert len({key, *others}) == 1 + len(others)
+    monkeypatch.setattr(kept_layers, "program_digest", lambda: "another program")
+    assert key_of(nnet, CONFIG, whole, None) != key
