@@ -163,6 +163,12 @@ def _samples_by_python(path: Path) -> np.ndarray | None:
 
 
 def test_wav_headers(tmp_path: Path) -> None:
+    """Up to features, of whatever sampling frequency the header claims."""
+    pytest.importorskip("kaldi_native_fbank")
+    from kaldi_quant.kaldi.mfcc import Mfcc
+    from kaldi_quant.kaldi.mfcc_options import MfccOptions
+
+    extractor = Mfcc(MfccOptions(allow_downsample=True, allow_upsample=True, use_energy=False))
     samples = np.random.default_rng(0).integers(-(2**15), 2**15, (600, 2)).astype(np.int16)
     sources = [
         wav_file(samples),
@@ -181,6 +187,10 @@ def test_wav_headers(tmp_path: Path) -> None:
                 assert audio.samples.dtype == np.int16 and audio.rate > 0
                 assert 0 < audio.samples.nbytes <= len(data) + len(sources[0])
                 found.append(audio)
+                try:
+                    assert np.isfinite(extractor.compute("utt", audio)).all()
+                except DataError as error:
+                    assert str(error).startswith("utterance utt: ")
 
     answers, compared = [], 0
     for seed in seeds(700):

@@ -16,16 +16,30 @@ from kaldi_quant.kaldi.tables import TableWriter, matrix_writer
 from kaldi_quant.kaldi.waves import read_waves
 from kaldi_quant.progress import progress
 
+_UNSUPPORTED = ("debug_mel", "output_format", "utt2spk", "vtln_map", "vtln_warp", "write_utt2dur")
+_WITHOUT_VTLN = ("vtln_low", "vtln_high")
+_HELP = {
+    "allow_downsample": "Resample audio of a higher sampling frequency.",
+    "allow_upsample": "Resample audio of a lower sampling frequency.",
+    "channel": "Counted from 0; -1 takes the first.",
+    "max_feature_vectors": "Without effect, as in compute-mfcc-feats.",
+    **dict.fromkeys(_WITHOUT_VTLN, "Without effect, as in compute-mfcc-feats without VTLN."),
+    **dict.fromkeys(_UNSUPPORTED, "Not supported."),
+}
+
 
 def _mfcc_options(function: Callable[..., None]) -> Callable[..., None]:
     """One command-line option for each field of MfccOptions; None where it is not given."""
     for field in reversed(fields(MfccOptions)):
         name = f"--{field.name.replace('_', '-')}"
+        about = _HELP.get(field.name, "")
         shown = str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
         if isinstance(field.default, bool):
-            function = kaldi_bool_option(name, default=None, help="", show_default=shown)(function)
+            function = kaldi_bool_option(name, default=None, help=about, show_default=shown)(function)
         else:
-            function = click.option(name, type=type(field.default), default=None, show_default=shown)(function)
+            function = click.option(name, type=type(field.default), default=None, help=about, show_default=shown)(
+                function
+            )
     return function
 
 

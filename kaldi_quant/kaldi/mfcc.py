@@ -8,7 +8,7 @@ import logging
 import numpy as np
 
 from kaldi_quant.errors import DataError, MissingDependencyError
-from kaldi_quant.kaldi.mfcc_options import HIGHEST_FREQUENCY, LOWEST_FREQUENCY, MfccOptions
+from kaldi_quant.kaldi.mfcc_options import HIGHEST_FREQUENCY, MfccOptions
 from kaldi_quant.kaldi.resample import resample
 from kaldi_quant.kaldi.wave_reader import WaveData
 
@@ -20,6 +20,9 @@ except ImportError as error:
     ) from error
 
 _log = logging.getLogger(__name__)
+
+# Audio that claims a lower rate is none, and would grow beyond bounds when it is resampled.
+_LOWEST_RATE = 1000
 
 
 class Mfcc:
@@ -94,10 +97,10 @@ class Mfcc:
                 f"utterance {utterance}: sampled at {rate} Hz and not at --sample-frequency={wanted:g}: "
                 f"{option}=true resamples it"
             )
-        if wanted != int(wanted) or not LOWEST_FREQUENCY <= rate <= HIGHEST_FREQUENCY:
+        if wanted != int(wanted) or not _LOWEST_RATE <= rate <= HIGHEST_FREQUENCY:
             raise DataError(
-                f"utterance {utterance}: from {rate} to {wanted:g} Hz cannot be resampled: expected whole numbers from "
-                f"{LOWEST_FREQUENCY} to {HIGHEST_FREQUENCY}"
+                f"utterance {utterance}: from {rate} to {wanted:g} Hz cannot be resampled: expected whole numbers, and "
+                f"audio of {_LOWEST_RATE} to {HIGHEST_FREQUENCY} Hz"
             )
         return resample(samples, rate, int(wanted))
 
@@ -118,7 +121,6 @@ def _native_options(options: MfccOptions) -> "kaldi_native_fbank.MfccOptions":
     native.mel_opts.num_bins = options.num_mel_bins
     native.mel_opts.low_freq = options.low_freq
     native.mel_opts.high_freq = options.high_freq
-    native.mel_opts.htk_mode = options.htk_compat
     native.num_ceps = options.num_ceps
     native.use_energy = options.use_energy
     native.energy_floor = options.energy_floor
