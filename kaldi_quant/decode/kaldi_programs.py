@@ -203,7 +203,7 @@ def _name_command(task: ScoreTask, point: SweepPoint) -> WerResult:
     """Makes a score file of what ``compute-wer`` printed."""
     printed = task.decode_dir / _counts(task, point.lm_weight, point.penalty)
     with atomic_write(task.score_file(point), "w") as stream:
-        stream.write(task.score_text(printed.read_text("utf-8")))
+        stream.write(task.score_text(read_text(printed)))
     printed.unlink()
     return parse_wer(task.score_file(point))
 
