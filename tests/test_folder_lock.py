@@ -23,9 +23,9 @@ def test_the_other_process_is_named_and_a_killed_one_holds_nothing(tmp_path: Pat
     command = [sys.executable, "-c", _HOLD, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None and other.stdout.readline() == "held\n"
-        with pytest.raises(DataError, match=rf"is in use by process {other.pid} on .*: wait for it to end"):
-            with folder_lock(tmp_path):
-                pass
+        message = rf"is in use by process {other.pid} on .*: wait for it to end"
+        with pytest.raises(DataError, match=message), folder_lock(tmp_path):
+            pass
         other.kill()
         other.wait()
     with folder_lock(tmp_path):

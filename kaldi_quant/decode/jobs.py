@@ -16,6 +16,7 @@ from pathlib import Path
 
 from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.job_log import OPERATORS, command_line, ended_well, first_lines, last_lines
+from kaldi_quant.kaldi.text import encode
 from kaldi_quant.processes import describe_status, end_group, signals_wait, start_group
 
 # What run.pl and its like can carry: they put words without spaces into a shell command as they are, others in quotes.
@@ -124,7 +125,7 @@ def _start(array: JobArray, number: int) -> _Running:
     words = [word.replace(array.variable, str(number)) for word in array.command]
     line, path = command_line(words), array.log_of(number)
     with path.open("ab") as log:
-        log.write(first_lines(line).encode())
+        log.write(encode(first_lines(line)))
         log.flush()
         shell = ["bash", "-c", f"set -o pipefail; {line}"]
         # One word after another without an operator needs no shell, whose status would hide the signal that ends it.

@@ -208,7 +208,7 @@ def _printed(task: ScoreTask, lm_weight: int | str, penalty: str) -> Path:
 
 def _name_command(task: ScoreTask, point: SweepPoint) -> WerResult:
     """Makes a score file of what ``compute-wer`` printed."""
-    printed = _printed(task, point.lm_weight, point.penalty).read_text("utf-8")
+    printed = read_text(_printed(task, point.lm_weight, point.penalty))
     with atomic_write(task.score_file(point), "w") as stream:
         stream.write(task.score_text(printed))
     return parse_wer(task.score_file(point))

@@ -46,7 +46,7 @@ class Wspecifier:
 
 def is_rspecifier(text: str) -> bool:
     """Whether a text is meant as an rspecifier, and not as the name of a file."""
-    return bool({"ark", "scp"} & {word.strip() for word in text.partition(":")[0].split(",")}) and ":" in text
+    return bool({"ark", "scp"} & {strip(word) for word in text.partition(":")[0].split(",")}) and ":" in text
 
 
 def parse_rspecifier(text: str) -> Rspecifier:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kaldi_quant.decode.backend import DecodeTask
+from kaldi_quant.decode.jobs import JobArray, run_jobs
 from kaldi_quant.decode.kaldi_programs import KaldiBackend
 from kaldi_quant.decode.options import DecodeOptions, ScoreOptions
 from kaldi_quant.decode.scoring import score
@@ -106,6 +107,15 @@ def test_utterances_in_kaldis_logs(tmp_path: Path) -> None:
     task = DecodeTask("m", "g", "w", SplitTable("ark:x", 1), tmp_path, DecodeOptions())
     report = KaldiBackend(tmp_path).report(task, 1)
     assert report is not None and [encode(key) for key in report.left_out] == [b"t\xe4st-\xc2\xa01"]
+
+
+def test_jobs_in_a_folder_with_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / decode(b"l\xe4tin")
+    folder.mkdir()
+    array = JobArray("JOB", [1], str(folder / "job.JOB.log"), ["touch", str(folder / "done")], {})
+    assert run_jobs(array, None, lambda: None) == []
+    assert (folder / "done").exists()
+    assert b"l\xe4tin" in (folder / "job.1.log").read_bytes()
 
 
 def test_a_filter_sees_the_bytes(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
