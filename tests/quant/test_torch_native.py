@@ -300,7 +300,7 @@ def test_an_engine_that_is_missing_lists_those_that_are_there(monkeypatch: pytes
     assert engine_named() == "fbgemm"
     with pytest.raises(UsageError, match="PyTorch on this machine has no engine qnnpack; it has fbgemm, x86"):
         engine_named("qnnpack")
-    with pytest.raises(UsageError, match="no engine mkl: it has"):
+    with pytest.raises(UsageError, match="no engine mkl; it has"):
         engine_named("mkl")
 
 

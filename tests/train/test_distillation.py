@@ -96,7 +96,7 @@ def test_utterances_without_any_output_are_refused(model: Model) -> None:
     network = AcousticModel(model.nnet)
     utterance = np.zeros((SUBSAMPLING - 1, network.input_dim), np.float32)
     source = FeatureSource([("u", utterance)], Distillation(network), FeatureOptions(1, 1), SUBSAMPLING)
-    with pytest.raises(DataError, match=r"^no utterance has 3 frames"):
+    with pytest.raises(DataError, match=r"^no utterance has the 3 frames that one output needs"):
         next(source.losses(0, network))
 
 

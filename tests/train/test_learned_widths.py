@@ -303,7 +303,7 @@ def test_what_cannot_be_learned(small: tuple[Model, Utterances], mixed: MixedNet
     model, utterances = small
     data = CalibrationSet(utterances[:1], OPTIONS)
     for text in ("300 kB", "0.1 nats"):
-        with pytest.raises(UsageError, match=f"the budget '{text}': the budget must be mean bits per weight"):
+        with pytest.raises(UsageError, match=f"--learn-widths '{text}': the budget must be mean bits per weight"):
             WidthOptions(parse_budget(text))
     with pytest.raises(UsageError, match="with only 4 bits there is nothing to choose"):
         WidthOptions(parse_budget("4 bits"), (4,))

@@ -18,7 +18,7 @@ from kaldi_quant.report.files.record import QuantizationRecord, read_record
 
 _PENALTY = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
 # What Kaldi's scripts for sclite, and those before score_kaldi_wer.sh, leave.
-_OLD_SCORE = re.compile(r"(wer|cer|score)_\d+(\.\d+)?")
+_OLD_SCORE = re.compile(r"(wer|cer|score)_\d+(_-?\d+\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -197,8 +197,8 @@ def _named_by_best(path: Path, points: list[SweepPoint], rate: ErrorRate) -> Swe
     said, counted = WER_LINE.search(text), parse_wer(rate.score_file(path, point))
     if said is not None and counted.num_words and tuple(map(int, said.groups()[:2])) != _counts(counted)[:2]:
         raise DataError(
-            f"{file} says {said.group()}, but {rate.score_file(path, point).name} has {_describe(counted, rate)}: one "
-            "of them is older; score the folder again"
+            f"{file} says {said.group()}, but {rate.score_file(path, point).name} has {_describe(counted, rate)}: "
+            "one of them is older; score the folder again"
         )
     return point
 
