@@ -19,7 +19,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO]
 
     Args:
         path: the final name; its folder is created where missing.
-        mode: ``"wb"`` for bytes, ``"w"`` for UTF-8 text.
+        mode: ``"wb"`` for bytes, ``"w"`` for UTF-8 text; bytes that were no UTF-8 when read are written as they were.
 
     Raises:
         DataError: the folder cannot be written, or the disk is full.
@@ -27,9 +27,10 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO]
     final = Path(path)
     # Its name is known before it is made, so that whatever comes between leaves nothing.
     temporary = final.parent / f".{final.name}.{secrets.token_hex(4)}.tmp"
+    encoding, errors = (None, None) if "b" in mode else ("utf-8", "surrogateescape")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, mode.replace("w", "x"), encoding=None if "b" in mode else "utf-8") as stream:
+        with open(temporary, mode.replace("w", "x"), encoding=encoding, errors=errors) as stream:
             yield stream
         os.replace(temporary, final)
     except OSError as error:
