@@ -27,9 +27,9 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO]
     final = Path(path)
     # Its name is known before it is made, so that whatever comes between leaves nothing.
     temporary = final.parent / f".{final.name}.{secrets.token_hex(4)}.tmp"
+    encoding, errors = (None, None) if "b" in mode else ("utf-8", "surrogateescape")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        encoding, errors = (None, None) if "b" in mode else ("utf-8", "surrogateescape")
         with open(temporary, mode.replace("w", "x"), encoding=encoding, errors=errors) as stream:
             yield stream
         os.replace(temporary, final)

@@ -16,8 +16,7 @@ OPERATORS = ("|", ">", "&&")
 # What the line of a Kaldi program that fails begins with.
 ERROR = "ERROR ("
 # run.pl and slurm.pl end a log in the first way, queue.pl in the second.
-_ENDED = re.compile(rb"^# (?:Ended \(code (\d+)(?:; signal \d+)?\)|Finished at .* with status (\d+))", re.MULTILINE)
-_ENDED_WELL = re.compile(rb"^# (?:Ended \(code 0\)|Finished at .* with status 0\s*$)", re.MULTILINE)
+_ENDED = re.compile(rb"^# (?:Ended \(code (\d+)(?:; signal (\d+))?\)|Finished at .* with status (\d+)$)", re.MULTILINE)
 _LAST_BYTES = 4096
 
 
@@ -49,14 +48,13 @@ def _date() -> str:
     return time.strftime("%a %b %e %H:%M:%S %Z %Y")
 
 
-def has_ended(log: Path) -> bool:
-    """Whether a log says that its command has ended, well or not."""
-    return log.is_file() and _ENDED.search(_end_of(log)) is not None
-
-
-def ended_well(log: Path) -> bool:
-    """Whether a log says that its command ended well. ``(code 0; signal 9)`` says that a signal ended it."""
-    return log.is_file() and _ENDED_WELL.search(_end_of(log)) is not None
+def status_of(log: Path) -> int | None:
+    """How a log says that its command has ended, as ``subprocess`` has it; None where it does not say so."""
+    found = _ENDED.findall(_end_of(log)) if log.is_file() else []
+    if not found:
+        return None
+    code, number, status = found[-1]
+    return -int(number) if number else int(code or status)
 
 
 def tail(log: Path, lines: int = 1) -> str:

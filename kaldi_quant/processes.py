@@ -182,7 +182,7 @@ def describe_status(status: int) -> str:
     name = next((found.name for found in signal.Signals if found == number), None)
     if name is None:
         return f"ended with status {status}"
-    advice = ", as a machine does that runs out of memory" if number == signal.SIGKILL else ""
+    advice = " (out of memory?)" if number == signal.SIGKILL else ""
     if status < 0:
         return f"was ended by signal {name}{advice}"
     return f"ended with status {status}, as after signal {name}{advice}"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kaldi_quant.errors import DataError, UsageError
-from kaldi_quant.job_log import OPERATORS, command_line, ended_well, first_lines, last_lines
+from kaldi_quant.job_log import OPERATORS, command_line, first_lines, last_lines, status_of
 from kaldi_quant.kaldi.text import encode
 from kaldi_quant.processes import describe_status, end_group, signals_wait, start_group
 
@@ -163,8 +163,9 @@ def _run_with(cmd: str, array: JobArray, poll: Callable[[], None]) -> list[JobFa
                 end_group(process, _GRACE_SECONDS)
         poll()
         if process.returncode:
-            failed = [number for number in range(first, last + 1) if not ended_well(array.log_of(number))]
-            failures += [JobFailure(number, f"{program} reports that it failed") for number in failed or [first]]
+            ended = {number: status_of(array.log_of(number)) for number in range(first, last + 1)}
+            failed = [number for number, status in ended.items() if status != 0] or [first]
+            failures += [JobFailure(number, f"{program} reports that it {_how(ended[number])}") for number in failed]
     return failures
 
 
@@ -185,3 +186,7 @@ def _locate(name: str) -> str | None:
     root = os.environ.get("KALDI_ROOT", "")
     recipes = [os.path.join(root, "egs/wsj/s5", folder) for folder in ("utils", "utils/parallel")] if root else []
     return shutil.which(name) or shutil.which(name, path=os.pathsep.join(recipes) or None)
+
+
+def _how(status: int | None) -> str:
+    return describe_status(status) if status else "failed"

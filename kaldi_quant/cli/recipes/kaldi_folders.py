@@ -11,12 +11,13 @@ from pathlib import Path
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.cli.recipes.end_markers import EndMarker, digest
 from kaldi_quant.errors import DataError, KaldiQuantError, UsageError
-from kaldi_quant.job_log import ERROR, ended_well, has_ended
+from kaldi_quant.job_log import ERROR, status_of
 from kaldi_quant.kaldi.egs_folder import EgsFolder, EgsInfo
 from kaldi_quant.kaldi.fst import read_fst
 from kaldi_quant.kaldi.transition_model import TransitionModel, read_transition_model
 from kaldi_quant.kaldi.tree import read_context_dependency
 from kaldi_quant.kaldi.writer import BinaryWriter
+from kaldi_quant.processes import describe_status
 
 
 @dataclass(frozen=True)
@@ -228,8 +229,10 @@ def fault_of_log(path: Path) -> str | None:
     """
     if not path.is_file():
         return None
-    if not ended_well(path):
-        return f"{path} says that its job {'failed' if has_ended(path) else 'has not ended'}"
+    if status := status_of(path):
+        return f"{path} says that its job {describe_status(status)}"
+    if status is None:
+        return f"{path} says that its job has not ended"
     errors = [line for line in path.read_text("utf-8", "replace").splitlines() if line.startswith(ERROR)]
     return f"{path} says {errors[0]}" if errors else None
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kaldi_quant.errors import KaldiQuantError, UsageError
-from kaldi_quant.job_log import ERROR, command_line, ended_well, first_lines, last_lines, tail
+from kaldi_quant.job_log import ERROR, command_line, first_lines, last_lines, status_of, tail
 from kaldi_quant.processes import describe_status, run_group
 
 _log = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ def reason_of_failure(log: Path) -> str:
         return said
     # The logs of several jobs are named by a star in the place of the number.
     logs = map(Path, sorted(glob.glob(named[1])))
-    failed = next((path for path in logs if path.is_file() and not ended_well(path)), None)
+    failed = next((path for path in logs if path.is_file() and status_of(path) != 0), None)
     if failed is None:
         return said
     lines = [line for line in failed.read_text("utf-8", "replace").splitlines() if line.startswith(ERROR)]
