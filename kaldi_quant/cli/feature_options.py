@@ -135,7 +135,7 @@ def check_teacher(teacher: str, model: str, arguments: FeatureArguments) -> None
     )
 
 
-def check_examples(egs: str, model: str, arguments: FeatureArguments | None = None) -> None:
+def check_features_of_examples(egs: str, model: str, arguments: FeatureArguments | None = None) -> None:
     """Refuses examples whose features are normalised in another way than a model wants; Kaldi's say how they are.
 
     Args:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kaldi_quant.cli.feature_options import check_examples, check_teacher, feature_record
+from kaldi_quant.cli.feature_options import check_features_of_examples, check_teacher, feature_record
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options, subsampling_of
 from kaldi_quant.cli.options import KaldiCommand, result_folder
 from kaldi_quant.cli.qat_options import QatArguments, WidthArguments, qat_options, width_options
@@ -83,7 +83,7 @@ def command(
     loop, reading = training.loop(), training.source()
     read = read_model(model)
     if egs_dir is not None:
-        check_examples(egs_dir, model, inference)
+        check_features_of_examples(egs_dir, model, inference)
     if qat.teacher:
         check_teacher(qat.teacher, model, inference)
     data = quantization.calibration_set(model, features, inference)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kaldi_quant.cli.feature_options import check_examples
+from kaldi_quant.cli.feature_options import check_features_of_examples
 from kaldi_quant.cli.inference_options import subsampling_of
 from kaldi_quant.cli.options import KaldiCommand, result_folder
 from kaldi_quant.cli.training_options import TrainingArguments, placed, training_options
@@ -54,7 +54,7 @@ def command(
     if (folder / "final.mdl").exists() and (folder / "final.mdl").samefile(model):
         raise UsageError(f"{out_dir} is the model's own folder, whose final.mdl would be lost: give another one")
     subsampling = subsampling_of(model) if frame_subsampling_factor is None else frame_subsampling_factor
-    check_examples(egs, model)
+    check_features_of_examples(egs, model)
     data = TrainingData(egs, training.denominator(model), subsampling)
     objective, source, loop = training.chain(), training.source(), training.loop()
     trained = finetune(read_model(model), data, folder, objective, source, loop, place=place, jobs=training.jobs())
