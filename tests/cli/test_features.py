@@ -14,7 +14,7 @@ import kaldi_quant.cli.quantization_options
 import kaldi_quant.cli.search
 import kaldi_quant.cli.sensitivity
 from kaldi_quant.cli import feature_options
-from kaldi_quant.cli.feature_options import check_examples, feature_settings, without_normalisation
+from kaldi_quant.cli.feature_options import check_features_of_examples, feature_settings, without_normalisation
 from kaldi_quant.cli.inference_options import InferenceArguments
 from kaldi_quant.cli.main import run
 from kaldi_quant.errors import UsageError
@@ -222,10 +222,10 @@ def test_a_teacher_and_examples_of_other_features(
     shutil.copytree(model.parent, teacher)
     egs.mkdir()
     (model.parent / "cmvn_opts").write_text("--norm-means=false --norm-vars=false\n")
-    check_examples(str(egs), str(model))
+    check_features_of_examples(str(egs), str(model))
     (egs / "cmvn_opts").write_text("\n")
     for refused in (
-        lambda: check_examples(str(egs), str(model)),
+        lambda: check_features_of_examples(str(egs), str(model)),
         lambda: feature_options.check_teacher(str(egs / "final.mdl"), str(model), NO_OPTIONS),
     ):
         with pytest.raises(
@@ -234,7 +234,7 @@ def test_a_teacher_and_examples_of_other_features(
             refused()
     feature_options.check_teacher(str(teacher / "final.mdl"), str(model), NO_OPTIONS)
     (model.parent / "cmvn_opts").write_text("--norm-vars=false")
-    check_examples(str(egs), str(model))
+    check_features_of_examples(str(egs), str(model))
     assert run(["train", str(model), str(egs), str(tmp_path / "out")]) == 1
     assert "normalised" not in capsys.readouterr().err
     (model.parent / "cmvn_opts").write_text("--norm-vars=true")
