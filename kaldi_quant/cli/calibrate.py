@@ -6,18 +6,29 @@ import click
 
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
 from kaldi_quant.cli.options import KaldiCommand, result_file
-from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options
+from kaldi_quant.cli.quantization_options import (
+    QuantizationArguments,
+    calibration_device,
+    device_option,
+    quantization_options,
+)
 from kaldi_quant.kaldi.model import read_model
 
 
 @click.command(cls=KaldiCommand)
 @quantization_options
+@device_option()
 @inference_options
 @click.argument("model")
 @click.argument("features", metavar="FEATURES-RSPECIFIER")
 @click.argument("ranges")
 def command(
-    quantization: QuantizationArguments, inference: InferenceArguments, model: str, features: str, ranges: str
+    quantization: QuantizationArguments,
+    device: str,
+    inference: InferenceArguments,
+    model: str,
+    features: str,
+    ranges: str,
 ) -> None:
     """Find the range of each activation of MODEL on FEATURES-RSPECIFIER and write them to RANGES, a JSON file.
 
@@ -29,9 +40,10 @@ def command(
     from kaldi_quant.quant.ranges import write_ranges
 
     preset, config = quantization.resolve()
+    place = calibration_device(device, config)
     result_file(ranges)
     nnet = read_model(model).nnet
     layer_configs(nnet, config)
-    data = quantization.calibration_set(model, features, inference)
+    data = quantization.calibration_set(model, features, inference, place)
     found = calibrate(nnet, config, data)
     write_ranges(ranges, found, {"model": model, "preset": preset, "config": config.as_dict()})

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from kaldi_quant.cli.inference_options import InferenceArguments, subsampling_of
 from kaldi_quant.cli.options import check_number_of_utterances, grouped_options
+from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.tables import read_matrices
 
 if TYPE_CHECKING:
+    import torch
+
     from kaldi_quant.quant.calibration import CalibrationSet
     from kaldi_quant.quant.config import PtqConfig
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _log = logging.getLogger(__name__)
 
@@ -61,13 +67,36 @@ class QuantizationArguments:
         widths = (self.bits, self.act_bits)
         return resolve(self.preset, self.config, *widths, self.observer, self.per_channel, self.engine)
 
-    def calibration_set(self, model: str, features: str, inference: InferenceArguments) -> CalibrationSet:
-        """The utterances to calibrate on."""
-        data = read_utterances(model, features, inference)
+    def calibration_set(
+        self, model: str, features: str, inference: InferenceArguments, device: torch.device | None = None
+    ) -> CalibrationSet:
+        """The utterances to calibrate on, and where networks compute them."""
+        data = read_utterances(model, features, inference, device)
         return data.some(self.max_utterances) if self.max_utterances else data
 
 
-def read_utterances(model: str, features: str, inference: InferenceArguments) -> CalibrationSet:
+def calibration_device(name: str, config: PtqConfig) -> torch.device:
+    """Where calibration computes.
+
+    Raises:
+        UsageError: there is no such device, or what PyTorch quantizes was to be there.
+    """
+    from kaldi_quant.train.parallel.place import find_device
+
+    if name == "cuda" and config.backend == "torch":
+        raise UsageError("--device cuda: PyTorch's own quantization is calibrated on the CPU")
+    return find_device(name)
+
+
+def device_option() -> Callable[[_Function], _Function]:
+    """``--device`` of verbs that calibrate."""
+    text = "What runs the network; the integers are chosen on the CPU."
+    return click.option("--device", default="cpu", show_default=True, metavar="cpu|cuda", help=text)
+
+
+def read_utterances(
+    model: str, features: str, inference: InferenceArguments, device: torch.device | None = None
+) -> CalibrationSet:
     """The utterances of a table, and how the model runs them; whether it takes them shows when it does."""
     from kaldi_quant.bad_utterances import BadUtterances
     from kaldi_quant.quant.calibration import CalibrationSet
@@ -78,7 +107,7 @@ def read_utterances(model: str, features: str, inference: InferenceArguments) ->
     bad.good = len(utterances)
     bad.check()
     options = inference.options(subsampling_of(model))
-    return CalibrationSet(utterances, options, inference.ivector_source(), inference.max_bad_share)
+    return CalibrationSet(utterances, options, inference.ivector_source(), inference.max_bad_share, device)
 
 
 #: Decorator: the verb gets these options, and their values as its argument ``quantization``.

@@ -8,7 +8,12 @@ import click
 
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options, subsampling_of
 from kaldi_quant.cli.options import KaldiCommand, result_folder
-from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options
+from kaldi_quant.cli.quantization_options import (
+    QuantizationArguments,
+    calibration_device,
+    device_option,
+    quantization_options,
+)
 from kaldi_quant.kaldi.model import read_model
 
 _log = logging.getLogger(__name__)
@@ -17,6 +22,7 @@ _log = logging.getLogger(__name__)
 @click.command(cls=KaldiCommand)
 @quantization_options
 @click.option("--ranges", metavar="JSON", help="Activation ranges that 'calibrate' found with the same options.")
+@device_option()
 @inference_options
 @click.argument("model")
 @click.argument("features", metavar="FEATURES-RSPECIFIER")
@@ -24,6 +30,7 @@ _log = logging.getLogger(__name__)
 def command(
     quantization: QuantizationArguments,
     ranges: str | None,
+    device: str,
     inference: InferenceArguments,
     model: str,
     features: str,
@@ -45,11 +52,12 @@ def command(
     from kaldi_quant.quant.ranges import read_ranges
 
     preset, config = quantization.resolve()
+    place = calibration_device(device, config)
     folder = result_folder(out_dir)
     given = read_ranges(ranges) if ranges else None
     read = read_model(model)
     layer_configs(read.nnet, config)
-    data = quantization.calibration_set(model, features, inference)
+    data = quantization.calibration_set(model, features, inference, place)
     keeping = Keeping(folder, code_version())
     network = quantize(read.nnet, config, data, given, keeping)
     made = write_result(folder, network, read, config, features, data, subsampling_of(model), preset)
