@@ -7,11 +7,17 @@ import click
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
 from kaldi_quant.cli.model_options import ModelArguments, model_options
 from kaldi_quant.cli.options import KaldiCommand, result_file
-from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options
+from kaldi_quant.cli.quantization_options import (
+    QuantizationArguments,
+    calibration_device,
+    device_option,
+    quantization_options,
+)
 
 
 @click.command(cls=KaldiCommand)
 @quantization_options
+@device_option()
 @inference_options
 @model_options
 @click.argument("model")
@@ -19,6 +25,7 @@ from kaldi_quant.cli.quantization_options import QuantizationArguments, quantiza
 @click.argument("ranges")
 def command(
     quantization: QuantizationArguments,
+    device: str,
     inference: InferenceArguments,
     models: ModelArguments,
     model: str,
@@ -35,9 +42,10 @@ def command(
     from kaldi_quant.quant.ranges import write_ranges
 
     preset, config = quantization.resolve()
+    place = calibration_device(device, config)
     result_file(ranges)
     read = models.read(model)
     layer_configs(read.nnet, config)
-    data = quantization.calibration_set(read, features, inference)
+    data = quantization.calibration_set(read, features, inference, place)
     found = calibrate(read.nnet, config, data)
     write_ranges(ranges, found, {"model": model, "preset": preset, "config": config.as_dict()})

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from kaldi_quant.cli.inference_options import InferenceArguments
 from kaldi_quant.cli.options import check_number_of_utterances, grouped_options, kaldi_bool_option
+from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.compatibility import fitting_features
 from kaldi_quant.kaldi.frame_subsampling import factor_of
 from kaldi_quant.kaldi.model import Model
 
 if TYPE_CHECKING:
+    import torch
+
     from kaldi_quant.quant.calibration import CalibrationSet
     from kaldi_quant.quant.config import PtqConfig
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _log = logging.getLogger(__name__)
 
@@ -83,16 +89,39 @@ class QuantizationArguments:
         widths = (self.bits, self.act_bits)
         return resolve(self.preset, self.config, *widths, self.observer, self.per_channel, self.engine)
 
-    def calibration_set(self, model: Model, features: str, inference: InferenceArguments) -> CalibrationSet:
-        """The utterances to calibrate on."""
-        return self.some(read_utterances(model, features, inference))
+    def calibration_set(
+        self, model: Model, features: str, inference: InferenceArguments, device: torch.device | None = None
+    ) -> CalibrationSet:
+        """The utterances to calibrate on, and where networks compute them."""
+        return self.some(read_utterances(model, features, inference, device))
 
     def some(self, utterances: CalibrationSet) -> CalibrationSet:
         """As many of the utterances as are wanted for calibration."""
         return utterances.some(self.max_utterances) if self.max_utterances else utterances
 
 
-def read_utterances(model: Model, features: str, inference: InferenceArguments) -> CalibrationSet:
+def calibration_device(name: str, config: PtqConfig) -> torch.device:
+    """Where calibration computes.
+
+    Raises:
+        UsageError: there is no such device, or what PyTorch quantizes was to be there.
+    """
+    from kaldi_quant.train.parallel.place import find_device
+
+    if name == "cuda" and config.backend == "torch":
+        raise UsageError("--device cuda: PyTorch's own quantization is calibrated on the CPU")
+    return find_device(name)
+
+
+def device_option() -> Callable[[_Function], _Function]:
+    """``--device`` of verbs that calibrate."""
+    text = "What runs the network; the integers are chosen on the CPU."
+    return click.option("--device", default="cpu", show_default=True, metavar="cpu|cuda", help=text)
+
+
+def read_utterances(
+    model: Model, features: str, inference: InferenceArguments, device: torch.device | None = None
+) -> CalibrationSet:
     """The utterances of a table, and how the model runs them; whether it takes each of them shows when it does."""
     from kaldi_quant.bad_utterances import BadUtterances
     from kaldi_quant.quant.calibration import CalibrationSet
@@ -105,7 +134,7 @@ def read_utterances(model: Model, features: str, inference: InferenceArguments) 
     utterances = list(fitting_features(table, model.nnet.input_dim("input"), features, model.path))
     bad.good = len(utterances)
     bad.check()
-    return CalibrationSet(utterances, inference.options(factor), ivectors, inference.max_bad_share)
+    return CalibrationSet(utterances, inference.options(factor), ivectors, inference.max_bad_share, device)
 
 
 #: Decorator: the verb gets these options, and their values as its argument ``quantization``.

@@ -10,7 +10,12 @@ from kaldi_quant.cli.feature_options import feature_record
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
 from kaldi_quant.cli.model_options import ModelArguments, model_options
 from kaldi_quant.cli.options import KaldiCommand, result_folder
-from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options
+from kaldi_quant.cli.quantization_options import (
+    QuantizationArguments,
+    calibration_device,
+    device_option,
+    quantization_options,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -18,6 +23,7 @@ _log = logging.getLogger(__name__)
 @click.command(cls=KaldiCommand)
 @quantization_options
 @click.option("--ranges", metavar="JSON", help="Activation ranges written by 'calibrate' with the same options.")
+@device_option()
 @inference_options
 @model_options
 @click.argument("model")
@@ -26,6 +32,7 @@ _log = logging.getLogger(__name__)
 def command(
     quantization: QuantizationArguments,
     ranges: str | None,
+    device: str,
     inference: InferenceArguments,
     models: ModelArguments,
     model: str,
@@ -47,11 +54,12 @@ def command(
     from kaldi_quant.quant.ranges import read_ranges
 
     preset, config = quantization.resolve()
+    place = calibration_device(device, config)
     folder = result_folder(out_dir)
     given = read_ranges(ranges) if ranges else None
     read = models.read(model)
     layer_configs(read.nnet, config)
-    data = quantization.calibration_set(read, features, inference)
+    data = quantization.calibration_set(read, features, inference, place)
     check_result_folder(folder, read, data.options.chunks.frame_subsampling_factor)
     keeping = Keeping(folder)
     network = quantize(read.nnet, config, data, given, keeping)

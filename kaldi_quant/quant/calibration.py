@@ -25,6 +25,7 @@ class CalibrationSet:
         options: how a network computes them.
         ivectors: tells their i-vectors, where the network has that input.
         max_bad_share: how many utterances may be unusable.
+        device: where networks compute them.
     """
 
     def __init__(
@@ -33,30 +34,33 @@ class CalibrationSet:
         options: InferenceOptions,
         ivectors: IvectorSource | None = None,
         max_bad_share: float = DEFAULT_MAX_BAD_SHARE,
+        device: torch.device | None = None,
     ) -> None:
         self.utterances = list(utterances)
         self.options = options
         self.ivectors = ivectors
         self.max_bad_share = max_bad_share
+        self.device = device or torch.device("cpu")
 
     def some(self, number: int = 20) -> CalibrationSet:
         """At most so many of the utterances, evenly chosen."""
         count = len(self.utterances)
         chosen = range(count) if count <= number else [i * count // number for i in range(number)]
-        return CalibrationSet([self.utterances[i] for i in chosen], self.options, self.ivectors, self.max_bad_share)
+        utterances = [self.utterances[i] for i in chosen]
+        return CalibrationSet(utterances, self.options, self.ivectors, self.max_bad_share, self.device)
 
     def run(self, model: AcousticModel, what: str = "") -> None:
         """Computes all utterances, for what the model's taps and hooks see.
 
         Args:
-            model: the network.
+            model: the network; it is moved to the device.
             what: what this is for, for the report of progress; empty where other work is reported that it is part of.
 
         Raises:
             DataError: too many utterances cannot be used.
         """
         bad = BadUtterances(self.max_bad_share)
-        inference = Inference(model, None, self.options, self.ivectors, bad)
+        inference = Inference(model.to(self.device), None, self.options, self.ivectors, bad)
         usable = set()
         with progress(len(self.utterances), what, brief=True) if what else nullcontext() as advance:
             for name, _ in inference.compute(self.utterances):
@@ -79,7 +83,7 @@ def observe(model: AcousticModel, observers: Mapping[str, Observer], data: Calib
 
     def tap(observer: Observer) -> Callable[[Tensor], Tensor]:
         def see(x: Tensor) -> Tensor:
-            observer.observe(rows_that_count(x))
+            observer.observe(rows_that_count(x).cpu())
             return x
 
         return see
@@ -123,9 +127,10 @@ class InputStatistics(torch.nn.Module):
         """As the module that it stands for."""
         rows = rows_that_count(x.detach())
         self.count += len(rows)
-        self.sum += rows.double().sum(0)
+        # Summed up where the rows are, and then in the main memory.
+        self.sum += rows.double().sum(0).cpu()
         if self.outer is not None:
-            self.outer += (rows.T @ rows).double()
+            self.outer += (rows.T @ rows).double().cpu()
         return self.module(x, bias)
 
     @property

@@ -95,7 +95,7 @@ def divergence(network: QuantizedNetwork, data: CalibrationSet) -> Divergence:
     """
     nodes = _result_nodes(network)
     float_run = _Recorder(AcousticModel(network.nnet), set(nodes.values()), data)
-    integer_run = _Recorder(network.model(), set(nodes.values()), data)
+    integer_run = _Recorder(network.model(data.device), set(nodes.values()), data)
     signal, noise = dict.fromkeys(nodes.values(), 0.0), dict.fromkeys(nodes.values(), 0.0)
     kl, same, frames = 0.0, 0, 0
     with progress(len(data.utterances), "comparing with float", brief=True) as advance:
@@ -136,7 +136,7 @@ class _Recorder:
 
     def __init__(self, model: AcousticModel, nodes: set[str], data: CalibrationSet) -> None:
         self.seen: dict[str, Tensor] = {}
-        self.inference = Inference(model, None, data.options, data.ivectors)
+        self.inference = Inference(model.to(data.device), None, data.options, data.ivectors)
         for name in nodes:
             model.taps[name] = self._keeping(name, model.taps.get(name))
 

@@ -55,7 +55,7 @@ class InputGrid:
     @property
     def common_scale(self) -> Tensor:
         """() float32: what the accumulator's scale takes from the input."""
-        return torch.ones(()) if self.per_column else self.scale[0]
+        return torch.ones((), device=self.scale.device) if self.per_column else self.scale[0]
 
     @property
     def largest(self) -> int:

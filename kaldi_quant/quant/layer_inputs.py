@@ -35,7 +35,7 @@ class LayerInputs(torch.nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """As the module that it stands for."""
-        rows = rows_that_count(x.detach()).float()
+        rows = rows_that_count(x.detach()).float().cpu()
         sizes = rows.abs()
         self.largest = torch.maximum(self.largest, torch.nn.functional.pad(sizes, (0, 0, 0, 1)).amax(0))
         self._sizes += sizes.sum(0, dtype=torch.float64)

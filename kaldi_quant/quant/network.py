@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cached_property
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from kaldi_quant.kaldi.component import Component
@@ -19,6 +21,8 @@ from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
 from kaldi_quant.quant.integer_sum import integer_sum
 from kaldi_quant.quant.linear_components import set_parameters
 from kaldi_quant.quant.linear_modules import linear_module
+
+_Described = TypeVar("_Described")
 
 
 class _Product(nn.Module):
@@ -86,26 +90,49 @@ class QuantizedNetwork:
             nnet.components[name] = set_parameters(nnet.components[name], weight, bias)
         return nnet
 
-    def model(self) -> AcousticModel:
-        """The network in torch: activations on their grids, products in exact integers. It defines the result."""
+    def model(self, device: torch.device | None = None) -> AcousticModel:
+        """The network in torch: activations on their grids, products in exact integers. It defines the result.
+
+        Args:
+            device: where it computes; by default the CPU.
+        """
         graph = self.graph
         sums = {name: terms for name, terms in graph.sums.items() if name in self.activations}
         model = AcousticModel(_with_sums_side_by_side(self.dequantized(), sums))
-        for name, grid in self.activations.items():
+        layers, activations = self.layers, self.activations
+        if device is not None:
+            model.to(device)
+            layers = {name: moved(layer, device) for name, layer in layers.items()}
+            # Nodes that share a grid go on sharing it.
+            grids = {id(grid): moved(grid, device) for grid in activations.values()}
+            activations = {name: grids[id(grid)] for name, grid in activations.items()}
+        for name, grid in activations.items():
             model.taps[name] = grid.fake
         for name, terms in sums.items():
             component = model.nnet.components[name]
-            model.replace_component(name, _IntegerSum(component, terms, self.activations, self.activations[name]))
-        for name, layer in self.layers.items():
+            model.replace_component(name, _IntegerSum(component, terms, activations, activations[name]))
+        for name, layer in layers.items():
             module = linear_module(model, name)
             destination = graph.destination(name) if isinstance(layer, IntegerLinear) else None
             module.product = _Product(layer.forward)
-            if isinstance(layer, IntegerLinear) and destination and destination.node in self.activations:
-                output = self.activations[destination.node]
+            if isinstance(layer, IntegerLinear) and destination and destination.node in activations:
+                output = activations[destination.node]
                 module.product = _Product(_requantizing(layer, output))
                 model.taps[destination.node] = output.round_steps
-        model.batches_of_one_length = any(isinstance(layer, DynamicLinear) for layer in self.layers.values())
+        model.batches_of_one_length = any(isinstance(layer, DynamicLinear) for layer in layers.values())
         return model
+
+
+def moved(value: _Described, device: torch.device) -> _Described:
+    """A dataclass of tensors with all of them on a device, also those within dataclasses that it holds."""
+    changes: dict[str, Any] = {}
+    for field in fields(value):  # type: ignore[arg-type]
+        found = getattr(value, field.name)
+        if isinstance(found, Tensor):
+            changes[field.name] = found.to(device)
+        elif is_dataclass(found):
+            changes[field.name] = moved(found, device)
+    return replace(value, **changes)  # type: ignore[type-var]
 
 
 def _requantizing(layer: IntegerLinear, output: Grid) -> Callable[[Tensor], Tensor]:

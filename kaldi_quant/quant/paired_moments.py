@@ -49,14 +49,14 @@ class PairedMoments:
             return
         if not self.count:
             self._shifts = torch.stack([inputs.double().mean(0), float_inputs.double().mean(0)])
-        shifts = self._shifts.to(inputs.dtype)
+        shifts = self._shifts.to(inputs)
         # In float32, whose rounding a few thousand rows average out, products take half the time.
         x, y = inputs - shifts[0], float_inputs - shifts[1]
-        self._shifts = shifts.double()
+        self._shifts = shifts.double().cpu()
         self.count += len(x)
-        self._sums += torch.stack([x.double().sum(0), y.double().sum(0)])
-        self._squares += (x.T @ x).double()
-        self._products += (y.T @ x).double()
+        self._sums += torch.stack([x.double().sum(0), y.double().sum(0)]).cpu()
+        self._squares += (x.T @ x).double().cpu()
+        self._products += (y.T @ x).double().cpu()
 
     @property
     def _about_shifts(self) -> Tensor:
@@ -119,6 +119,7 @@ class PairedSample:
 
     def add(self, inputs: Tensor, float_inputs: Tensor) -> None:
         """Sees rows. inputs, float_inputs: (rows, in) float."""
+        inputs, float_inputs = inputs.cpu(), float_inputs.cpu()
         keys = torch.rand(len(inputs), generator=self._generator)
         if len(self._keys) == self.limit:
             candidates = keys < self._keys.max()
@@ -189,6 +190,7 @@ def see_paired_rows(
     Rows that are not finite in the float network are left out (see ``rows_that_count``): a grid makes numbers of them.
     """
     waiting: list[Tensor] = []
+    float_model.to(data.device)
 
     def compare(rows: Tensor) -> None:
         float_rows = waiting.pop(0)
@@ -228,7 +230,7 @@ def see_rows_on_grid(
     """
 
     def compare(rows: Tensor) -> None:
-        rows = rows_that_count(rows)
+        rows = rows_that_count(rows).cpu()
         see(on_grid(rows), rows)
 
     with _watched(float_model, layer, compare):

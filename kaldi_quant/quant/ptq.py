@@ -147,7 +147,7 @@ class _Quantizer:
         sample = PairedSample() if needs_rows(self.configs[name]) else None
         if self.config.sequential:
             # What the layer really sees: the layers before it in integers, activations on their grids.
-            moments = paired_moments(model, quantized.model(), name, self.data, sample)
+            moments = paired_moments(model, quantized.model(self.data.device), name, self.data, sample)
             target = moments.compensated(original)
             return Fit(target, moments.covariance, moments.mean, moments.float_mean, sample)
         seen = statistics[name]

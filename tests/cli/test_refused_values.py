@@ -55,7 +55,13 @@ _TRAINING = [
     ("--device tpu", "--device tpu: expected cpu or cuda"),
     ("--num-threads -1", "--num-threads must be from 0 to 1024, found -1"),
 ]
+_DEVICE = [
+    ("--device tpu", "--device tpu: expected cpu or cuda"),
+    ("--device cuda --preset torch-static", "PyTorch's own quantization is calibrated on the CPU"),
+]
 _OWN = {
+    "quantize": [*_DEVICE, ("--ranges no.json", "no.json: no file of activation ranges")],
+    "calibrate": _DEVICE,
     "search": [
         ("--budget '1 frog'", "the budget '1 frog' is none"),
         ("--budget '1.5 bits'", "meets the budget of 1.5 bits: the least width is 2"),
