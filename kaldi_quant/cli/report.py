@@ -64,7 +64,7 @@ def command(
 
     It shows the results of scored decode folders as 'compare' does, error rate against size with the models that no
     other model beats in both, the results of searches and the cost of each layer's width, the sensitivity of layers,
-    and the activation ranges of the integer models. docs/report.md explains how to read it.
+    and the activation ranges of the integer models. docs/compare.md explains how to read it.
 
     e.g.: kaldi-quant report --search exp/search --features scp:data/dev/feats.scp report.html
     float=exp/chain/tdnn/decode_test w4=exp/chain/tdnn/decode_test_w4

@@ -20,7 +20,7 @@ from kaldi_quant.quant.network import QuantizedNetwork
 _BEST_DECIBELS = 200.0
 
 #: From about so many nats per frame on, word errors grow: on the example's development data models below 0.04 are
-#: within 1 % of float, one of 0.08 is 1.9 % worse (docs/quantization.md).
+#: within 1 % of float, one of 0.08 is 1.9 % worse (egs/alphadigits/RESULTS).
 FAR = 0.05
 # How many layers a warning names.
 _NAMED = 3
