@@ -141,7 +141,7 @@ def test_what_is_decoded_is_looked_for_before_training(
         (("--formats", "tflite"), "--formats tflite: expected"),
         (("--preset", "best"), "there is no preset 'best'"),
         (("--method", "best"), "--method"),
-        (("--num-epochs", "0"), "--num-epochs"),
+        (("--num-epochs", "-1"), "--num-epochs -1: expected 0 or more"),
         (("--teacher", "exp/none.mdl"), "exp/none.mdl is missing or empty"),
         (("--device", "tpu"), "tpu"),
         (("--calibration-dir", "data/test_hires"), "is the data that is scored"),
@@ -170,7 +170,7 @@ def test_mixed_widths_from_a_kaldi_folder_to_a_table(recipe: Path) -> None:
     assert (out / "report.html").is_file()
     record = json.loads((out / "quantization.json").read_text())
     assert {layer["bits"] for layer in record["layers"]} == {2, 4}
-    scored = run("run_mixed.sh", *places, "--dev-dir", "data/test_hires", recipe)
+    scored = run("run_mixed.sh", *options, *places, "--dev-dir", "data/test_hires", recipe)
     assert "is the data that is scored: choose widths on other data" in scored.stderr
     little = run("run_mixed.sh", *options, *places, "--budget", "1 bits", "--out-dir", recipe / "little", recipe)
     assert little.status == 1 and not (recipe / "little" / "decode_test_hires_float").exists()

@@ -22,7 +22,7 @@ from kaldi_quant.cli.recipes.model_step import (
     model_sources,
     normalisation_files,
 )
-from kaldi_quant.cli.recipes.places import Places
+from kaldi_quant.cli.recipes.places import Places, mfcc_config
 from kaldi_quant.cli.recipes.verbs import call_verb, settings_of, words_of
 from kaldi_quant.decode.choice import choose_backend
 from kaldi_quant.decode.error_rate import remove_scores
@@ -100,7 +100,7 @@ class ForwardPass:
     @property
     def mfcc_config(self) -> Path:
         """How features are made."""
-        return Path(self.arguments.folders.mfcc_config or "conf/mfcc_hires.conf")
+        return mfcc_config(self.arguments.folders, self.places.model)
 
     def _features(self, first: int) -> None:
         data, out = self.places.data, self.places.out

@@ -8,6 +8,7 @@ from pathlib import Path
 from kaldi_quant.cli.recipes.experiment import Experiment, require_file, require_folder
 from kaldi_quant.cli.recipes.forward_pass_options import FolderArguments
 from kaldi_quant.errors import UsageError
+from kaldi_quant.kaldi.recipe_folders import mfcc_config_of
 
 
 @dataclass(frozen=True)
@@ -55,3 +56,13 @@ class Places:
             require_file(path)
         if not any((self.data / name).is_file() for name in ("feats.scp", "wav.scp")):
             raise UsageError(f"{Path.cwd() / self.data} has neither feats.scp nor wav.scp")
+
+
+def mfcc_config(given: FolderArguments, model: Path) -> Path:
+    """How features are made: as an option says, or as is said beside the model, or by the recipe's own configuration.
+
+    Args:
+        given: the values of the options.
+        model: the model's folder.
+    """
+    return Path(given.mfcc_config) if given.mfcc_config else mfcc_config_of(model) or Path("conf/mfcc_hires.conf")
