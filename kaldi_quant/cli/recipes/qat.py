@@ -24,7 +24,7 @@ from kaldi_quant.cli.recipes.forward_pass import ForwardPass
 from kaldi_quant.cli.recipes.forward_pass_options import ForwardPassArguments, forward_pass_options, stage_option
 from kaldi_quant.cli.recipes.ivectors import IVECTOR_OPTIONS
 from kaldi_quant.cli.recipes.model_step import ModelFile
-from kaldi_quant.cli.recipes.passed_options import parsed, passed_options, words_for
+from kaldi_quant.cli.recipes.passed_options import arguments_of, parsed, passed_options, words_for
 from kaldi_quant.cli.recipes.places import Places, mfcc_config
 from kaldi_quant.cli.recipes.quantization import QuantizedModel
 from kaldi_quant.cli.recipes.quantized_training import run_tdnn_qat
@@ -95,12 +95,11 @@ class QatRun:
         from kaldi_quant.train.qat.training import QatOptions
 
         self.calibration.check()
-        # Making the arguments checks their values.
         params = parsed(run_tdnn_qat, self.words())
-        training, taught, learned = (
-            kind(**{field.name: params[field.name] for field in dataclasses.fields(kind)})
-            for kind in (TrainingArguments, QatArguments, WidthArguments)
-        )
+        # Making the arguments checks their values.
+        training = arguments_of(TrainingArguments, params)
+        taught = arguments_of(QatArguments, params)
+        learned = arguments_of(WidthArguments, params)
         find_device(training.device)
         QatOptions(taught.method, taught.freeze_after)
         learned.options()
