@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kaldi_quant.cli.recipes.experiment import Experiment, require_file, require_folder
 from kaldi_quant.cli.recipes.forward_pass_options import FolderArguments
+from kaldi_quant.decode.checks import require_graph
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.recipe_folders import mfcc_config_of
 
@@ -52,6 +53,7 @@ class Places:
         """
         for folder, option in ((self.model, "--model-dir"), (self.graph, "--graph-dir"), (self.data, "--data-dir")):
             require_folder(folder, option)
+        require_graph(self.graph / "HCLG.fst")
         for path in (self.model / "final.mdl", self.graph / "HCLG.fst", self.graph / "words.txt", self.data / "text"):
             require_file(path)
         if not any((self.data / name).is_file() for name in ("feats.scp", "wav.scp")):
