@@ -14,6 +14,7 @@ from kaldi_quant.cli.inference_options import InferenceArguments, inference_opti
 from kaldi_quant.cli.model_options import ModelArguments, model_options
 from kaldi_quant.cli.options import KaldiCommand, result_file, result_folder
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options, read_utterances
+from kaldi_quant.made import program_digest
 from kaldi_quant.progress import progress
 
 if TYPE_CHECKING:
@@ -74,13 +75,13 @@ def command(
     calibration_set = quantization.calibration_set(read, calibration, inference)
     data = read_utterances(read, held_out, inference)
     contents: dict[str, Any] = {"model content": hashlib.sha256(read.getvalue()).hexdigest()}
-    contents |= {"calibration set": data_digest(calibration_set.utterances)}
-    contents |= {"held-out set": data_digest(data.utterances), "way of computing": asdict(data.options)}
+    contents |= {"calibration set": data_digest(calibration_set.utterances, calibration_set.ivectors)}
+    contents |= {"held-out set": data_digest(data.utterances, data.ivectors), "way of computing": asdict(data.options)}
     keeping = Keeping(folder)
     network = quantize(read.nnet, config, calibration_set, keeping=keeping)
     about: dict[str, Any] = {"model": model, "preset": preset, "config": config.as_dict(), "calibration": calibration}
     about |= {"held_out": held_out, "max_utterances": quantization.max_utterances, "data_dir": scoring.data_dir}
-    about |= contents
+    about |= {**contents, "program": program_digest()}
     wer = _word_error_rate(scoring.scorer(model, read)) if scored else None
     found = []
     with progress(2 + 2 * len(network.layers), "sensitivity", unit="choices of layers") as advance:
