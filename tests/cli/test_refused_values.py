@@ -27,6 +27,7 @@ _INFERENCE = [
     ("--frame-subsampling-factor 0", "--frame-subsampling-factor must be at least 1"),
     ("--extra-left-context -5", "cannot be negative"),
     ("--online-ivector-period -1", "--online-ivector-period cannot be negative"),
+    ("--online-ivector-period 10", "--online-ivector-period has no effect without --online-ivectors"),
     ("--ivectors ark:a --online-ivectors ark:b", "exclude each other"),
 ]
 _QUANTIZATION = [
@@ -52,6 +53,7 @@ _TRAINING = [
     ("--warm-up -1", "--warm-up -1"),
     ("--num-jobs 0", "--num-jobs 0: expected 1 or more"),
     ("--vtlp 0.1", "give --mfcc-config"),
+    ("--mfcc-config no.conf", "--mfcc-config has no effect without --vtlp or --filter-augment"),
     ("--device tpu", "--device tpu: expected cpu or cuda"),
     ("--num-threads -1", "--num-threads must be from 0 to 1024, found -1"),
 ]
