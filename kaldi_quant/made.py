@@ -166,6 +166,17 @@ def make(made: Made, work: Callable[[], Sequence[Path] | None], say: Callable[[s
     return True
 
 
+def changed_facts(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The names of facts that are others now than in a file of measurements.
+
+    Args:
+        before: as read from JSON.
+        now: values that JSON can hold.
+    """
+    known = json.loads(json.dumps(dict(now)))
+    return [name for name in {**before, **known} if before.get(name) != known.get(name)]
+
+
 class _Digests:
     """Digests of files, those of a record by the state that the file had when it was read."""
 

@@ -25,6 +25,9 @@ class Advance(Protocol):
 
 _log = logging.getLogger(__name__)
 
+# The time left is told from this share of the work on.
+_LEAST_SHARE = 0.05
+
 _BAR_IS_DRAWN: ContextVar[bool] = ContextVar("a bar is drawn", default=False)
 
 
@@ -109,7 +112,8 @@ def _lines(total: int | None, what: str, unit: str, every: Seconds, level: int, 
 
     def report(now: float) -> None:
         share = f"{done} of {total} {unit} ({100 * done / total:.0f}%)" if total else f"{done} {unit}"
-        unfinished = total is not None and 0 < done < total
+        # Of the first few units the time is no measure of the others'.
+        unfinished = total is not None and _LEAST_SHARE * total <= done < total and done > 0
         left = f" ({(total - done) * (now - begin) / done:.0f} s left)" if unfinished and total else ""
         _log.log(level, "%s: %s%s, %.1f s%s", what, share, f", now {at}" if at else "", now - begin, left)
 

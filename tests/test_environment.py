@@ -92,7 +92,7 @@ class Project:
     def source(self, extras: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
         """Runs such a recipe to its end."""
         process = self.command(extras, **variables)
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=300)
         return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
     def calls(self, what: str) -> list[str]:
@@ -205,9 +205,9 @@ def test_two_recipes_at_once_make_one_environment(project: Project, tmp_path: Pa
             assert second.stderr
             assert second.stderr.readline().startswith("path.sh: waiting for another recipe")
             (tmp_path / "go on").touch()
-            output, errors = second.communicate(timeout=60)
+            output, errors = second.communicate(timeout=300)
         assert (second.returncode, errors) == (0, "")
-        assert first.communicate(timeout=60)[0] == output
+        assert first.communicate(timeout=300)[0] == output
     assert len(project.calls(" install ")) == 2  # the packages, the project
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.recipes import ROOT, Outcome, run
+from tests.recipes import ROOT, Outcome, few_utterances, run
 
 RECIPE = "run_forward_pass.sh"
 # Kaldi's best point for tdnn1a_sp has 357 errors of 2456; two more or less are rounding of the log-likelihoods.
@@ -120,12 +120,24 @@ def test_an_unwritable_output_folder(tmp_path: Path) -> None:
     assert "cannot write the folder" in result.stderr
 
 
-def test_normalised_features_need_statistics(experiment: Path) -> None:
+def test_features_that_are_made_here_are_normalised_as_the_model_asks(experiment: Path) -> None:
+    plain = on_audio(experiment)
     (experiment / "exp/chain/tdnn1a_sp/cmvn_opts").write_text("--norm-means=true --norm-vars=false\n")
-    result = on_audio(experiment)
+    normalised = on_audio(experiment)
+    assert normalised.status == 0, normalised.stderr
+    out = experiment / "exp/chain/tdnn1a_sp/decode_test_wav"
+    assert (out / "cmvn.scp").exists() and "apply-cmvn --norm-means=true" in normalised.stderr
+    assert normalised.score != plain.score
+    ignored = on_audio(experiment, "--ignore-cmvn")
+    assert ignored.status == 0 and ignored.score == plain.score
+
+
+def test_normalised_features_need_statistics(experiment: Path, example: Path) -> None:
+    (experiment / "exp/chain/tdnn1a_sp/cmvn_opts").write_text("")
+    few_utterances(example / "data/test_hires", experiment / "data/few", 2, example)
+    result = on_audio(experiment, "--data-dir", "data/few")
     assert result.status == 1
     assert "cmvn.scp" in result.stderr and "--ignore-cmvn" in result.stderr
-    assert on_audio(experiment, "--ignore-cmvn").status == 0
 
 
 @pytest.mark.parametrize("name", ["HCLG.fst", "words.txt"])

@@ -48,7 +48,7 @@ class ScoringArguments:
             UsageError: there is one.
         """
         if self.nj < 1:
-            raise UsageError(f"--nj must be at least 1, found {self.nj}")
+            raise UsageError(f"--nj must be positive, found {self.nj}")
 
     @property
     def given(self) -> bool:

@@ -91,6 +91,8 @@ class InferenceArguments:
         check_threads(self.num_threads)
         if self.ivectors is not None and self.online_ivectors is not None:
             raise UsageError("--ivectors and --online-ivectors exclude each other")
+        if self.online_ivector_period and self.online_ivectors is None:
+            raise UsageError("--online-ivector-period has no effect without --online-ivectors")
 
     def set_threads(self) -> None:
         """Sets the number of CPU threads: to be called before a model is read."""

@@ -21,6 +21,7 @@ from kaldi_quant.cli.quantization_options import read_utterances
 from kaldi_quant.cli.search_files import Artefacts
 from kaldi_quant.cli.search_options import SearchArguments, search_options
 from kaldi_quant.kaldi.frame_subsampling import factor_of
+from kaldi_quant.made import program_digest
 from kaldi_quant.progress import progress
 
 if TYPE_CHECKING:
@@ -135,13 +136,15 @@ def command(
     calibration_set = _some(read_utterances(read, calibration, inference), max_utterances)
     all_dev = read_utterances(read, dev, inference)
     dev_set = _some(all_dev, max_dev_utterances)
-    about = _about(read, options.measuring(config), options.base, inference, calibration_set, dev_set)
+    about = _about(read, options.measuring(config), options.base, calibration_set, dev_set)
     if calibration == dev:
         _log.info(
             "the calibration data is also the development data: this makes narrow widths look better than they are"
         )
     words = Scoring(all_dev, scoring.scorer(model, read)) if scoring.given else None
-    about_words = {**scoring.about(), "decoded utterances": data_digest(all_dev.utterances)} if words else None
+    about_words = (
+        {**scoring.about(), "decoded utterances": data_digest(all_dev.utterances, all_dev.ivectors)} if words else None
+    )
     store = Store(folder / MEASUREMENTS_NAME, about, about_words)
     search = Search(read.nnet, config, calibration_set, dev_set, store, options, artefacts.size)
     found_models = Models(search, words)
@@ -200,7 +203,6 @@ def _about(
     model: Model,
     config: PtqConfig,
     base: Any,
-    inference: InferenceArguments,
     calibration: CalibrationSet,
     dev: CalibrationSet,
 ) -> dict[str, Any]:
@@ -211,8 +213,8 @@ def _about(
         "model": hashlib.sha256(model.getvalue()).hexdigest(),
         "configuration": {**config.as_dict(), "description": ""},
         "base": dataclasses.asdict(base),
-        "calibration set": data_digest(calibration.utterances),
-        "development set": data_digest(dev.utterances),
+        "calibration set": data_digest(calibration.utterances, calibration.ivectors),
+        "development set": data_digest(dev.utterances, dev.ivectors),
         "way of computing": dataclasses.asdict(calibration.options),
-        "i-vectors": [inference.ivectors, inference.online_ivectors, inference.utt2spk],
+        "program": program_digest(),
     }

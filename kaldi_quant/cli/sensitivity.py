@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from kaldi_quant.cli.inference_options import InferenceArguments, inference_opti
 from kaldi_quant.cli.model_options import ModelArguments, model_options
 from kaldi_quant.cli.options import KaldiCommand, result_file, result_folder
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options, read_utterances
+from kaldi_quant.made import program_digest
 from kaldi_quant.progress import progress
 
 if TYPE_CHECKING:
@@ -55,7 +57,9 @@ def command(
 
     e.g.: kaldi-quant sensitivity --bits 4 final.mdl scp:data/train_sub/feats.scp scp:data/dev/feats.scp exp/sensitivity
     """
+    from kaldi_quant.quant.kept_layers import Keeping
     from kaldi_quant.quant.ptq import layer_configs, quantize
+    from kaldi_quant.quant.search.measurements import data_digest
     from kaldi_quant.quant.sensitivity import sensitivity
     from kaldi_quant.report.pages.plot_style import require_matplotlib
     from kaldi_quant.report.sensitivity import as_text, write_plot
@@ -68,17 +72,23 @@ def command(
         require_matplotlib()
     read = models.read(model)
     layer_configs(read.nnet, config)
-    network = quantize(read.nnet, config, quantization.calibration_set(read, calibration, inference))
+    calibration_set = quantization.calibration_set(read, calibration, inference)
     data = read_utterances(read, held_out, inference)
-    about: dict[str, Any] = {"model": model, "model_sha256": hashlib.sha256(read.getvalue()).hexdigest()}
-    about |= {"preset": preset, "config": config.as_dict(), "calibration": calibration}
+    contents: dict[str, Any] = {"model content": hashlib.sha256(read.getvalue()).hexdigest()}
+    contents |= {"calibration set": data_digest(calibration_set.utterances, calibration_set.ivectors)}
+    contents |= {"held-out set": data_digest(data.utterances, data.ivectors), "way of computing": asdict(data.options)}
+    keeping = Keeping(folder)
+    network = quantize(read.nnet, config, calibration_set, keeping=keeping)
+    about: dict[str, Any] = {"model": model, "preset": preset, "config": config.as_dict(), "calibration": calibration}
     about |= {"held_out": held_out, "max_utterances": quantization.max_utterances, "data_dir": scoring.data_dir}
+    about |= {**contents, "program": program_digest()}
     wer = _word_error_rate(scoring.scorer(model, read)) if scored else None
     found = []
     with progress(2 + 2 * len(network.layers), "sensitivity", unit="choices of layers") as advance:
         for measurement in sensitivity(network, data, folder / FILE_NAME, about, wer):
             found.append(measurement)
             advance(1)
+    keeping.finish()
     text = as_text(found)
     (folder / "sensitivity.txt").write_text(text, "utf-8")
     write_plot(folder / "sensitivity.svg" if plot is None else Path(plot), found, required=plot is not None)

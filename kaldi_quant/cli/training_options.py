@@ -203,6 +203,8 @@ class TrainingArguments:
 
     def _augmentation(self) -> AugmentationOptions | None:
         if not self.vtlp and not self.filter_augment:
+            if self.mfcc_config is not None:
+                raise UsageError("--mfcc-config has no effect without --vtlp or --filter-augment")
             return None
         if self.mfcc_config is None:
             raise UsageError("--vtlp and --filter-augment need --mfcc-config, such as conf/mfcc_hires.conf")

@@ -1,5 +1,7 @@
 """Do a decoding graph, a transition model, a symbol table and log-likelihoods belong together?"""
 
+from pathlib import Path
+
 import numpy as np
 
 from kaldi_quant.errors import DataError
@@ -59,6 +61,22 @@ def _check_epsilon_cycles(graph: Fst, path: str) -> None:
         if np.array_equal(cost, before):
             return
     raise DataError(f"{path}: has a cycle of epsilon arcs with a negative cost, on which decoding would never end")
+
+
+def require_graph(path: Path) -> None:
+    """Says what a folder of a look-ahead graph lacks.
+
+    Args:
+        path: of ``HCLG.fst``.
+
+    Raises:
+        DataError: it is not there, and one half of a look-ahead graph is.
+    """
+    if not path.exists() and (path.parent / "HCLr.fst").exists():
+        raise DataError(
+            f"{path} does not exist, and {path.parent / 'HCLr.fst'} is one half of a look-ahead graph, which must be "
+            "composed with the other, Gr.fst: Kaldi's utils/mkgraph_lookahead.sh --compose-graph makes HCLG.fst"
+        )
 
 
 def check_loglikes(utterance: str, loglikes: np.ndarray, num_pdfs: int) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.bad_utterances import BadUtterances
 from kaldi_quant.decode.backend import UTTERANCE_ENDED, Backend, DecodeTask
-from kaldi_quant.decode.checks import check_graph
+from kaldi_quant.decode.checks import check_graph, require_graph
 from kaldi_quant.decode.choice import choose_backend
 from kaldi_quant.decode.error_rate import remove_scores
 from kaldi_quant.decode.jobs import JobFailure
@@ -55,7 +55,7 @@ def decode(
     backend = choose_backend(options.backend)
     model = read_transition_model(trans_model)
     symbols = read_symbol_table(words)
-    _require_graph(Path(graph))
+    require_graph(Path(graph))
     check_graph_folder(Path(graph).parent, model, trans_model)
     check_graph(read_fst(graph), graph, model, trans_model, symbols, words)
     folder = Path(out_dir)
@@ -169,14 +169,6 @@ class _LogCounter:
             count = len(UTTERANCE_ENDED.findall(added[:end]))
             if count:
                 self._advance(count)
-
-
-def _require_graph(graph: Path) -> None:
-    if not graph.exists() and (graph.parent / "HCLr.fst").exists():
-        raise DataError(
-            f"{graph} does not exist, and {graph.parent / 'HCLr.fst'} is one half of a look-ahead graph, which must be "
-            "composed with the other, Gr.fst: Kaldi's utils/mkgraph_lookahead.sh --compose-graph makes HCLG.fst"
-        )
 
 
 def _make_folder(folder: Path) -> None:

@@ -6,13 +6,13 @@ Source: ``Info`` of each class in ``src/nnet3/nnet-*-component.cc``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.component_dims import column_map, component_dims
 from kaldi_quant.kaldi.component_edits import is_updatable
+from kaldi_quant.kaldi.component_text import option, pairs, plain, text_of, updatable
 from kaldi_quant.kaldi.summaries import number, parameter_summary, vector_summary
 
 # NonlinearComponent::kUnsetThreshold
@@ -38,58 +38,24 @@ def component_info(component: Component) -> str:
         ValueError: fields contradict each other.
     """
     describe = _TEXTS.get(component.type)
-    return describe(component) if describe else _updatable(component) if is_updatable(component) else _plain(component)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool | np.bool_):
-        return str(bool(value)).lower()
-    return str(value) if isinstance(value, int) else number(value)
-
-
-def _pairs(component: Component, *fields: str) -> str:
-    """``, input-x-dim=3`` for the field InputXDim, and so on."""
-    return "".join(f", {_option(field)}={_text(component[field])}" for field in fields if field in component)
-
-
-def _option(field: str) -> str:
-    """``FiltXStep`` → ``filt-x-step``."""
-    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in field).lstrip("-")
-
-
-def _plain(component: Component) -> str:
-    """Component::Info"""
-    input_dim, output_dim = component_dims(component)
-    return f"{component.type}, input-dim={input_dim}, output-dim={output_dim}"
-
-
-def _updatable(component: Component) -> str:
-    """UpdatableComponent::Info"""
-    text = f"{_plain(component)}, learning-rate={number(component.get('LearningRate', 0.001))}"
-    if component.get("IsGradient", False):
-        text += ", is-gradient=true"
-    if component.get("L2Regularize", 0.0):
-        text += _pairs(component, "L2Regularize")
-    if component.get("LearningRateFactor", 1.0) != 1.0:
-        text += _pairs(component, "LearningRateFactor")
-    return text + (_pairs(component, "MaxChange") if component.get("MaxChange", 0.0) > 0 else "")
+    return describe(component) if describe else updatable(component) if is_updatable(component) else plain(component)
 
 
 def _own(*fields: str) -> Callable[[Component], str]:
     """The type and some fields."""
-    return lambda component: component.type + _pairs(component, *fields)
+    return lambda component: component.type + pairs(component, *fields)
 
 
 def _nonlinear(component: Component) -> str:
     dim = component["Dim"]
     text = f"{component.type}, dim={dim}"
     if component.get("BlockDim", dim) != dim:
-        text += _pairs(component, "BlockDim")
+        text += pairs(component, "BlockDim")
     for field in ("SelfRepairLowerThreshold", "SelfRepairUpperThreshold"):
         if component.get(field, _UNSET_THRESHOLD) != _UNSET_THRESHOLD:
-            text += _pairs(component, field)
+            text += pairs(component, field)
     if component.get("SelfRepairScale", 0.0):
-        text += _pairs(component, "SelfRepairScale")
+        text += pairs(component, "SelfRepairScale")
     if component["Count"] > 0 and len(component["ValueAvg"]) == dim:
         repaired, processed = component.get("NumDimsSelfRepaired", 0.0), component.get("NumDimsProcessed", 0.0)
         proportion = repaired / processed if processed > 0 else 0
@@ -104,17 +70,17 @@ def _nonlinear(component: Component) -> str:
 
 
 def _orthonormal(component: Component) -> str:
-    return _pairs(component, "OrthonormalConstraint") if component.get("OrthonormalConstraint", 0.0) else ""
+    return pairs(component, "OrthonormalConstraint") if component.get("OrthonormalConstraint", 0.0) else ""
 
 
 def _affine(component: Component) -> str:
-    text = _updatable(component) + _orthonormal(component)
+    text = updatable(component) + _orthonormal(component)
     text += parameter_summary("linear-params", component["LinearParams"], with_norms=True)
     return text + parameter_summary("bias", component["BiasParams"], with_mean=True)
 
 
 def _natural_gradient_affine(component: Component) -> str:
-    return _affine(component) + _pairs(component, "RankIn", "RankOut", "NumSamplesHistory", "UpdatePeriod", "Alpha")
+    return _affine(component) + pairs(component, "RankIn", "RankOut", "NumSamplesHistory", "UpdatePeriod", "Alpha")
 
 
 def _ranks(component: Component) -> str:
@@ -123,20 +89,20 @@ def _ranks(component: Component) -> str:
 
 
 def _linear(component: Component) -> str:
-    text = _updatable(component) + parameter_summary("params", component["Params"], with_norms=True)
-    text += _orthonormal(component) + _pairs(component, "UseNaturalGradient") + _ranks(component)
-    return text + _pairs(component, "NumSamplesHistory", "UpdatePeriod", "Alpha")
+    text = updatable(component) + parameter_summary("params", component["Params"], with_norms=True)
+    text += _orthonormal(component) + pairs(component, "UseNaturalGradient") + _ranks(component)
+    return text + pairs(component, "NumSamplesHistory", "UpdatePeriod", "Alpha")
 
 
 def _tdnn(component: Component) -> str:
-    text = _updatable(component) + _orthonormal(component)
+    text = updatable(component) + _orthonormal(component)
     text += f", time-offsets={','.join(map(str, component['TimeOffsets'].tolist()))}"
     text += parameter_summary("linear-params", component["LinearParams"], with_norms=True)
     bias = component["BiasParams"]
     text += parameter_summary("bias", bias, with_mean=True) if len(bias) else ", has-bias=false"
     if not component["UseNaturalGradient"]:
         return f"{text}, use-natural-gradient=false"
-    text += f"{_ranks(component)}{_pairs(component, 'NumSamplesHistory')}, update-period={_TDNN_UPDATE_PERIOD}"
+    text += f"{_ranks(component)}{pairs(component, 'NumSamplesHistory')}, update-period={_TDNN_UPDATE_PERIOD}"
     alphas = component.get("AlphaInOut") or (component.get("Alpha", 4.0),) * 2
     return f"{text}, alpha-in={number(alphas[0])}, alpha-out={number(alphas[1])}"
 
@@ -145,7 +111,7 @@ def _affine_alike(base: Callable[[Component], str], *fields: str) -> Callable[[C
     """Affine components without norms, with some fields of their own."""
 
     def describe(component: Component) -> str:
-        text = base(component) + _pairs(component, *fields)
+        text = base(component) + pairs(component, *fields)
         text += parameter_summary("linear-params", component["LinearParams"])
         return text + parameter_summary("bias", component["BiasParams"], with_mean=True)
 
@@ -158,17 +124,17 @@ def _vector(base: Callable[[Component], str], field: str, name: str) -> Callable
 
 def _with_extremes(component: Component, field: str, name: str) -> str:
     values = component[field]
-    return f"{_updatable(component)}, {name}-min={number(values.min())}, {name}-max={number(values.max())}"
+    return f"{updatable(component)}, {name}-min={number(values.min())}, {name}-max={number(values.max())}"
 
 
 def _per_element_scale(component: Component) -> str:
     text = _with_extremes(component, "Params", "scales") + parameter_summary("scales", component["Params"], True)
-    return text + _pairs(component, "Rank", "UpdatePeriod", "NumSamplesHistory", "Alpha")
+    return text + pairs(component, "Rank", "UpdatePeriod", "NumSamplesHistory", "Alpha")
 
 
 def _per_element_offset(component: Component) -> str:
     offsets = component["Offsets"]
-    natural = _text(component.get("UseNaturalGradient", True))
+    natural = text_of(component.get("UseNaturalGradient", True))
     text = (
         f"{_with_extremes(component, 'Offsets', 'offsets')}, block-dim={len(offsets)}, use-natural-gradient={natural}"
     )
@@ -177,7 +143,7 @@ def _per_element_offset(component: Component) -> str:
 
 def _scale_and_offset(component: Component) -> str:
     scales, offsets = component["Scales"], component["Offsets"]
-    text = _updatable(component) + _pairs(component, "Rank")
+    text = updatable(component) + pairs(component, "Rank")
     text += f", block-size={len(scales)}" if component["Dim"] != len(scales) else ""
     return text + parameter_summary("scales", scales, True) + parameter_summary("offsets", offsets, True)
 
@@ -187,28 +153,28 @@ def _constant(component: Component) -> str:
     sizes = f"output-dim={output_dim}"
     if component.type == "ConstantFunctionComponent":
         sizes = f"input-dim={input_dim}, {sizes}"
-    text = f"{_updatable(component)}, {component.type}, {sizes}"
-    text += _pairs(component, "IsUpdatable", "UseNaturalGradient")
+    text = f"{updatable(component)}, {component.type}, {sizes}"
+    text += pairs(component, "IsUpdatable", "UseNaturalGradient")
     return text + parameter_summary("output", component["Output"], with_mean=True)
 
 
 def _dropout(component: Component) -> str:
-    per_frame = _text(component.get("DropoutPerFrame", False))
-    return f"{component.type}{_pairs(component, 'Dim', 'DropoutProportion')}, dropout-per-frame={per_frame}"
+    per_frame = text_of(component.get("DropoutPerFrame", False))
+    return f"{component.type}{pairs(component, 'Dim', 'DropoutProportion')}, dropout-per-frame={per_frame}"
 
 
 def _dropout_mask(component: Component) -> str:
-    text = component.type + _pairs(component, "OutputDim", "DropoutProportion")
+    text = component.type + pairs(component, "OutputDim", "DropoutProportion")
     return text + (", continuous=true" if "Continuous" in component else "")
 
 
 def _general_dropout(component: Component) -> str:
-    text = component.type + _pairs(component, "Dim", "BlockDim", "DropoutProportion")
+    text = component.type + pairs(component, "Dim", "BlockDim", "DropoutProportion")
     text += ", continuous=true" if "Continuous" in component else ""
     if component.get("SpecAugmentMaxProportion", 0.0):
         share, regions = component["SpecAugmentMaxProportion"], component.get("SpecAugmentMaxRegions", 1)
         text += f", specaugment-max-proportion={number(share)}, specaugment-max-regions={regions}"
-    return text + (_pairs(component, "TimePeriod") if component["TimePeriod"] > 0 else "")
+    return text + (pairs(component, "TimePeriod") if component["TimePeriod"] > 0 else "")
 
 
 def _no_op(component: Component) -> str:
@@ -218,11 +184,11 @@ def _no_op(component: Component) -> str:
 
 def _clip_gradient(component: Component) -> str:
     clipped, processed = component["NumElementsClipped"], component["NumElementsProcessed"]
-    text = component.type + _pairs(component, "Dim", "NormBasedClipping", "ClippingThreshold")
+    text = component.type + pairs(component, "Dim", "NormBasedClipping", "ClippingThreshold")
     text += f", clipped-proportion={number(clipped / processed if processed > 0 else 0)}"
     if component.get("SelfRepairScale", 0.0):
         fields = ("SelfRepairClippedProportionThreshold", "SelfRepairTarget", "SelfRepairScale")
-        text += _pairs(component, *fields)
+        text += pairs(component, *fields)
     return text
 
 
@@ -235,8 +201,8 @@ def _backprop_truncation(component: Component) -> str:
     zeroed = share("NumElementsZeroed", "NumZeroingBoundaries")
     return (
         f"{component.type}, dim={component['Dim']}, scale={scale}, count={count}"
-        f"{_pairs(component, 'RecurrenceInterval', 'ClippingThreshold')}, clipped-proportion={clipped}"
-        f"{_pairs(component, 'ZeroingThreshold', 'ZeroingInterval')}, zeroed-proportion={zeroed}"
+        f"{pairs(component, 'RecurrenceInterval', 'ClippingThreshold')}, clipped-proportion={clipped}"
+        f"{pairs(component, 'ZeroingThreshold', 'ZeroingInterval')}, zeroed-proportion={zeroed}"
         f", count-zeroing-boundaries={number(np.trunc(component['NumZeroingBoundaries']), 10)}"
     )
 
@@ -244,12 +210,12 @@ def _backprop_truncation(component: Component) -> str:
 def _normalize(component: Component) -> str:
     input_dim, _ = component_dims(component)
     log_stddev, rms = component.get("AddLogStddev", False), component.get("TargetRms", 1.0)
-    text = f"{_plain(component)}, target-rms={number(rms)}, add-log-stddev={_text(log_stddev)}"
-    return text + (_pairs(component, "BlockDim") if component.get("BlockDim", input_dim) != input_dim else "")
+    text = f"{plain(component)}, target-rms={number(rms)}, add-log-stddev={text_of(log_stddev)}"
+    return text + (pairs(component, "BlockDim") if component.get("BlockDim", input_dim) != input_dim else "")
 
 
 def _batch_norm(component: Component) -> str:
-    text = component.type + _pairs(component, "Dim", "BlockDim", "Epsilon", "TargetRms", "Count", "TestMode")
+    text = component.type + pairs(component, "Dim", "BlockDim", "Epsilon", "TargetRms", "Count", "TestMode")
     if component["Count"] > 0:
         stddev = np.sqrt(np.maximum(component["StatsVar"].astype(np.float64), 0.0))
         text += f", data-mean={vector_summary(component['StatsMean'])}, data-stddev={vector_summary(stddev)}"
@@ -269,7 +235,7 @@ def _composite(component: Component) -> str:
 
 def _convolution(component: Component) -> str:
     sizes = ("InputXDim", "InputYDim", "InputZDim", "FiltXDim", "FiltYDim", "FiltXStep", "FiltYStep")
-    text = _updatable(component) + _pairs(component, *sizes, "InputVectorization")
+    text = updatable(component) + pairs(component, *sizes, "InputVectorization")
     text += f", num-filters={len(component['FilterParams'])}"
     text += parameter_summary("filter-params", component["FilterParams"])
     return text + parameter_summary("bias-params", component["BiasParams"], with_mean=True)
@@ -278,28 +244,28 @@ def _convolution(component: Component) -> str:
 def _time_height_convolution(component: Component) -> str:
     model, weight, bias = component["Model"], component["LinearParams"], component["BiasParams"]
     names = ("NumFiltersIn", "NumFiltersOut", "HeightIn", "HeightOut", "HeightSubsampleOut")
-    sizes = ", ".join(f"{_option(name)}={model[name]}" for name in names)
+    sizes = ", ".join(f"{option(name)}={model[name]}" for name in names)
     offsets = " ".join(f"{time},{height}" for time, height in model["Offsets"].tolist())
     required = ",".join(map(str, sorted(set(model["RequiredTimeOffsets"].tolist()))))
     input_dim, output_dim = component_dims(component)
     natural = component["UseNaturalGradient"]
     text = (
-        f"{_updatable(component)} {sizes}, {{time,height}}-offsets=[{offsets}], required-time-offsets=[{required}], "
+        f"{updatable(component)} {sizes}, {{time,height}}-offsets=[{offsets}], required-time-offsets=[{required}], "
         f"input-dim={input_dim}, output-dim={output_dim}"
         f"{parameter_summary('filter-params', weight)}{parameter_summary('bias-params', bias, True)}"
-        f", num-params={weight.size + bias.size}{_pairs(component, 'MaxMemoryMb')}, use-natural-gradient={natural:d}"
+        f", num-params={weight.size + bias.size}{pairs(component, 'MaxMemoryMb')}, use-natural-gradient={natural:d}"
     )
     if natural:
-        text += _pairs(component, "NumMinibatchesHistory") + _ranks(component)
+        text += pairs(component, "NumMinibatchesHistory") + _ranks(component)
         text += f", alpha={number(component['AlphaInOut'][0])}"
     return text
 
 
 def _attention(component: Component) -> str:
     context = component["NumLeftInputs"] + 1 + component["NumRightInputs"]
-    text = _plain(component) + _pairs(component, "NumHeads", "TimeStride", "KeyDim", "ValueDim")
-    text += f"{_pairs(component, 'NumLeftInputs', 'NumRightInputs')}, context-dim={context}"
-    text += _pairs(component, "NumLeftInputsRequired", "NumRightInputsRequired", "OutputContext", "KeyScale")
+    text = plain(component) + pairs(component, "NumHeads", "TimeStride", "KeyDim", "ValueDim")
+    text += f"{pairs(component, 'NumLeftInputs', 'NumRightInputs')}, context-dim={context}"
+    text += pairs(component, "NumLeftInputsRequired", "NumRightInputsRequired", "OutputContext", "KeyScale")
     if component["StatsCount"]:
         count = component["StatsCount"]
         entropy, posteriors = (component[name] / count for name in ("EntropyStats", "PosteriorStats"))
@@ -312,8 +278,8 @@ def _attention(component: Component) -> str:
 
 def _lstm(component: Component) -> str:
     rows, config = component["Params"], component["SelfRepairConfig"]
-    use_dropout = _text(component.get("UseDropout", False))
-    text = f"{_updatable(component)}, cell-dim={rows.shape[1]}, use-dropout={use_dropout}"
+    use_dropout = text_of(component.get("UseDropout", False))
+    text = f"{updatable(component)}, cell-dim={rows.shape[1]}, use-dropout={use_dropout}"
     text += "".join(parameter_summary(f"w_{gate}c", row) for gate, row in zip("ifo", rows, strict=True))
     counted = component["Count"] != 0
     sizes = [len(component[name]) for name in ("SelfRepairProb", "ValueAvg", "DerivAvg")]
@@ -333,17 +299,17 @@ def _lstm(component: Component) -> str:
 
 
 def _gru(component: Component) -> str:
-    text = _updatable(component) + _pairs(component, "CellDim", "RecurrentDim")
+    text = updatable(component) + pairs(component, "CellDim", "RecurrentDim")
     text += parameter_summary("w_h", component["w_h"])
-    text += _pairs(component, "SelfRepairThreshold", "SelfRepairScale")
+    text += pairs(component, "SelfRepairThreshold", "SelfRepairScale")
     count = component["Count"]
     if count > 0:
         proportion = component["SelfRepairTotal"] / (count * component["CellDim"])
         text += f", count={number(count, 3)}, self-repaired-proportion={number(proportion)}"
         text += f", value-avg={vector_summary(component['ValueAvg'])}"
         text += f", deriv-avg={vector_summary(component['DerivAvg'])}"
-    text += _pairs(component, "Alpha", "Rank")
-    return text + (_ranks(component) if "RankInOut" in component else "") + _pairs(component, "UpdatePeriod")
+    text += pairs(component, "Alpha", "Rank")
+    return text + (_ranks(component) if "RankInOut" in component else "") + pairs(component, "UpdatePeriod")
 
 
 _TEXTS: dict[str, Callable[[Component], str]] = {
@@ -352,12 +318,12 @@ _TEXTS: dict[str, Callable[[Component], str]] = {
     "NaturalGradientAffineComponent": _natural_gradient_affine,
     "LinearComponent": _linear,
     "TdnnComponent": _tdnn,
-    "FixedAffineComponent": _affine_alike(_plain),
-    "RepeatedAffineComponent": _affine_alike(_updatable, "NumRepeats"),
-    "NaturalGradientRepeatedAffineComponent": _affine_alike(_updatable, "NumRepeats"),
-    "BlockAffineComponent": _affine_alike(_updatable, "NumBlocks"),
-    "FixedScaleComponent": _vector(_plain, "Scales", "scales"),
-    "FixedBiasComponent": _vector(_plain, "Bias", "bias"),
+    "FixedAffineComponent": _affine_alike(plain),
+    "RepeatedAffineComponent": _affine_alike(updatable, "NumRepeats"),
+    "NaturalGradientRepeatedAffineComponent": _affine_alike(updatable, "NumRepeats"),
+    "BlockAffineComponent": _affine_alike(updatable, "NumBlocks"),
+    "FixedScaleComponent": _vector(plain, "Scales", "scales"),
+    "FixedBiasComponent": _vector(plain, "Bias", "bias"),
     "PerElementScaleComponent": _per_element_scale,
     "NaturalGradientPerElementScaleComponent": _per_element_scale,
     "PerElementOffsetComponent": _per_element_offset,

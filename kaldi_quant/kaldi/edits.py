@@ -11,6 +11,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from kaldi_quant.errors import FormatError, KaldiQuantError, UsageError
 from kaldi_quant.kaldi.component import Component
@@ -133,7 +134,7 @@ def set_learning_rate(nnet: Nnet, rate: float, pattern: str = "*") -> Nnet:
         raise ValueError(f"a learning rate cannot be negative, found {rate:g}")
     if not math.isfinite(rate):
         raise ValueError(f"a learning rate is a finite number, found {rate:g}")
-    return _change(nnet, pattern, is_updatable, lambda part: with_learning_rate(part, rate), "set learning rates:")
+    return _change(nnet, pattern, is_updatable, partial(with_learning_rate, rate=rate), "set learning rates:")
 
 
 def _set_learning_rate_factor(nnet: Nnet, edit: ConfigLine) -> Nnet:
@@ -141,7 +142,7 @@ def _set_learning_rate_factor(nnet: Nnet, edit: ConfigLine) -> Nnet:
     edit.finish()
     if factor < 0:
         raise ValueError(f"a learning rate's factor cannot be negative, found {factor:g}")
-    change = lambda part: with_learning_rate_factor(part, factor)  # noqa: E731
+    change = partial(with_learning_rate_factor, factor=factor)
     return _change(nnet, pattern, is_updatable, change, "set learning-rate factors:")
 
 
@@ -186,7 +187,7 @@ def _set_dropout_proportion(nnet: Nnet, edit: ConfigLine) -> Nnet:
     edit.finish()
     if not 0 <= proportion <= 1:
         raise ValueError(f"a proportion lies between 0 and 1, found {proportion:g}")
-    change = lambda part: with_dropout_proportion(part, proportion)  # noqa: E731
+    change = partial(with_dropout_proportion, proportion=proportion)
     return _change(nnet, pattern, lambda part: part.type in DROPOUT_TYPES, change, "set dropout proportions:")
 
 
@@ -214,7 +215,7 @@ def _reduce_rank(nnet: Nnet, edit: ConfigLine) -> Nnet:
     for name, part in nnet.components.items():
         if matches(name, pattern) and applies(part):
             check_finite(name, part)
-    return _change(nnet, pattern, applies, lambda part: with_rank(part, rank), "reduced the rank:")
+    return _change(nnet, pattern, applies, partial(with_rank, rank=rank), "reduced the rank:")
 
 
 def _is_affine(component: Component) -> bool:

@@ -5,8 +5,8 @@ What was measured is kept in a file after every measurement, so that an interrup
 
 from __future__ import annotations
 
-import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,11 +16,14 @@ import numpy as np
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import DataError
+from kaldi_quant.made import changed_facts
 from kaldi_quant.nnet.inference import Inference
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.divergence import mean_divergence
 from kaldi_quant.quant.network import QuantizedNetwork
+
+_log = logging.getLogger(__name__)
 
 _FORMAT = 1
 
@@ -106,7 +109,6 @@ class _Store:
 
     def __init__(self, path: Path, about: dict[str, Any]) -> None:
         self.path, self.about = path, about
-        self.key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
         self.measurements: list[Measurement] = []
         if path.exists():
             self.measurements = self._read()
@@ -114,13 +116,12 @@ class _Store:
     def _read(self) -> list[Measurement]:
         try:
             content = json.loads(self.path.read_text("utf-8"))
-            key, found = content["key"], [Measurement(**entry) for entry in content["measurements"]]
+            about, found = dict(content["about"]), [Measurement(**entry) for entry in content["measurements"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{self.path} is not a file of sensitivity measurements ({error}): move it away") from error
-        if key != self.key:
-            raise DataError(
-                f"{self.path}: the measurements were made with another model, options or data: move it away"
-            )
+        if others := changed_facts(about, self.about):
+            _log.info("%s is measured again, as this has changed: %s", self.path, ", ".join(others))
+            return []
         return found
 
     def find(self, mode: str, layer: str, with_wer: bool) -> Measurement | None:
@@ -134,6 +135,6 @@ class _Store:
         kept = [known for known in self.measurements if (known.mode, known.layer) != same]
         self.measurements = [*kept, measurement]
         entries = [asdict(known) for known in self.measurements]
-        content = {"format": _FORMAT, "key": self.key, "about": self.about, "measurements": entries}
+        content = {"format": _FORMAT, "about": self.about, "measurements": entries}
         with atomic_write(self.path, "w") as stream:
             stream.write(json.dumps(content, indent=1) + "\n")

@@ -51,6 +51,10 @@ def test_phones_with_other_disambiguation_symbols_are_the_same(tmp_path: Path) -
     first = _phones(tmp_path / "first.txt", "<eps> 0\nA 1\nB 2\n#0 3\n")
     second = _phones(tmp_path / "second.txt", "<eps> 0\nA 1\nB 2\n#0 4\n#1 3\n")
     check_phones(first, second)
+    check_phones(first, _phones(tmp_path / "other.txt", "#0 3\n<eps> 0\nA 1\nB 2\n"))
+    # Only where the lines differ they have to be understood.
+    odd = [_phones(tmp_path / name, "A 1\n\nA 2\n#0 1\n") for name in ("odd.txt", "same.txt")]
+    check_phones(*odd)
     check_phones(first, tmp_path / "missing.txt")
     check_phones(tmp_path / "missing.txt", second)
 

@@ -124,7 +124,7 @@ class CalibrationArguments:
         return folder
 
 
-#: Decorator: the recipe gets these options, and their values as its argument ``method``.
-method_options: Callable[..., Any] = grouped_options("method", MethodArguments, METHOD_OPTIONS)
+#: Decorator: the recipe gets these options, and their values as its argument ``quantizing``.
+method_options: Callable[..., Any] = grouped_options("quantizing", MethodArguments, METHOD_OPTIONS)
 #: Decorator: the recipe gets these options, and their values as its argument ``calibration``.
 calibration_options: Callable[..., Any] = grouped_options("calibration", CalibrationArguments, _CALIBRATION_OPTIONS)

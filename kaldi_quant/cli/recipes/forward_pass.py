@@ -9,6 +9,8 @@ from pathlib import Path
 
 import click
 
+from kaldi_quant.atomic import atomic_write
+from kaldi_quant.cli.feature_options import feature_settings
 from kaldi_quant.cli.models import ENGINES
 from kaldi_quant.cli.options import KaldiCommand
 from kaldi_quant.cli.recipes.experiment import Experiment, require_file
@@ -22,12 +24,14 @@ from kaldi_quant.cli.recipes.model_step import (
     model_sources,
     normalisation_files,
 )
-from kaldi_quant.cli.recipes.places import Places
+from kaldi_quant.cli.recipes.places import Places, mfcc_config
 from kaldi_quant.cli.recipes.verbs import call_verb, settings_of, words_of
 from kaldi_quant.decode.choice import choose_backend
 from kaldi_quant.decode.error_rate import remove_scores
 from kaldi_quant.errors import DataError
 from kaldi_quant.folder_lock import folder_lock
+from kaldi_quant.kaldi.features.normalisation import NormalisationOptions
+from kaldi_quant.kaldi.features.speakers import by_speaker, read_utt2spk
 from kaldi_quant.kaldi.recipe_folders import RecipeFolders
 from kaldi_quant.kaldi.table_files import table_files
 from kaldi_quant.made import Made, Sources, make
@@ -100,7 +104,7 @@ class ForwardPass:
     @property
     def mfcc_config(self) -> Path:
         """How features are made."""
-        return Path(self.arguments.folders.mfcc_config or "conf/mfcc_hires.conf")
+        return mfcc_config(self.arguments.folders, self.places.model)
 
     def _features(self, first: int) -> None:
         data, out = self.places.data, self.places.out
@@ -121,6 +125,33 @@ class ForwardPass:
             return [out / "feats.ark"]
 
         self._stage(1, first, made, work, f"features of {data}/wav.scp")
+        if self._is_normalised():
+            self._statistics(first)
+
+    def _is_normalised(self) -> bool:
+        given = self.arguments.inference
+        options = NormalisationOptions(given.cmvn_opts, given.online_cmvn, given.global_cmvn_stats)
+        asked = feature_settings(str(self.places.model / "final.mdl"), options).is_normalised
+        return asked and not given.ignore_cmvn and given.cmvn is None
+
+    def _statistics(self, first: int) -> None:
+        """The statistics of speakers that normalise features which are made here, where verbs look for them."""
+        data, out = self.places.data, self.places.out
+        speakers = require_file(data / "utt2spk", "normalisation needs the speakers")
+        features = table_files(self.features).files
+        made = Made(out / "cmvn.scp", Sources({}, {"the features": features, "the speakers": [speakers]}))
+
+        def work() -> list[Path]:
+            with atomic_write(out / "utt2spk") as stream:
+                stream.write(speakers.read_bytes())
+            with atomic_write(out / "spk2utt", "w") as stream:
+                for speaker, names in by_speaker(read_utt2spk(str(speakers))).items():
+                    stream.write(f"{' '.join([speaker, *names])}\n")
+            tables = [self.features, f"ark,scp:{out}/cmvn.ark,{out}/cmvn.scp"]
+            call_verb("compute-cmvn-stats", [f"--spk2utt=ark:{out}/spk2utt", *tables], self.log / "cmvn_stats.log")
+            return [out / name for name in ("cmvn.ark", "utt2spk", "spk2utt")]
+
+        self._stage(1, first, made, work, f"statistics of the speakers of {data}")
 
     def _loglikes(self, first: int) -> None:
         inference, out = self.arguments.inference, self.places.out

@@ -41,7 +41,9 @@ _FOLDER_OPTIONS = (
         help='How jobs run where KALDI_ROOT is set, such as "queue.pl --mem 4G"; by default as cmd.sh says.',
     ),
     click.option(
-        "--mfcc-config", metavar="FILE", help="How features were made, or are; by default conf/mfcc_hires.conf."
+        "--mfcc-config",
+        metavar="FILE",
+        help="How features were made, or are; by default what lies beside the model, or conf/mfcc_hires.conf.",
     ),
     click.option(
         "--online-ivector-dir",

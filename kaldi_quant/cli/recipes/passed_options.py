@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_Kind = TypeVar("_Kind", bound="DataclassInstance")
 
 
 def passed_options(
@@ -66,3 +72,16 @@ def parsed(command: click.Command, words: Sequence[str | Path]) -> dict[str, Any
         click.UsageError: one is wrong.
     """
     return command.make_context(command.name or "", [str(word) for word in words]).params
+
+
+def arguments_of(kind: type[_Kind], params: Mapping[str, Any]) -> _Kind:
+    """A dataclass of options' values.
+
+    Args:
+        kind: the dataclass.
+        params: the values of at least its options.
+
+    Raises:
+        UsageError: a value is impossible.
+    """
+    return kind(**{field.name: params[field.name] for field in dataclasses.fields(kind)})

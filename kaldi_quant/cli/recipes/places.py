@@ -7,7 +7,9 @@ from pathlib import Path
 
 from kaldi_quant.cli.recipes.experiment import Experiment, require_file, require_folder
 from kaldi_quant.cli.recipes.forward_pass_options import FolderArguments
+from kaldi_quant.decode.checks import require_graph
 from kaldi_quant.errors import UsageError
+from kaldi_quant.kaldi.recipe_folders import mfcc_config_of
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,18 @@ class Places:
         """
         for folder, option in ((self.model, "--model-dir"), (self.graph, "--graph-dir"), (self.data, "--data-dir")):
             require_folder(folder, option)
+        require_graph(self.graph / "HCLG.fst")
         for path in (self.model / "final.mdl", self.graph / "HCLG.fst", self.graph / "words.txt", self.data / "text"):
             require_file(path)
         if not any((self.data / name).is_file() for name in ("feats.scp", "wav.scp")):
             raise UsageError(f"{Path.cwd() / self.data} has neither feats.scp nor wav.scp")
+
+
+def mfcc_config(given: FolderArguments, model: Path) -> Path:
+    """How features are made: as an option says, or as is said beside the model, or by the recipe's own configuration.
+
+    Args:
+        given: the values of the options.
+        model: the model's folder.
+    """
+    return Path(given.mfcc_config) if given.mfcc_config else mfcc_config_of(model) or Path("conf/mfcc_hires.conf")

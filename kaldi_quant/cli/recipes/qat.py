@@ -24,8 +24,8 @@ from kaldi_quant.cli.recipes.forward_pass import ForwardPass
 from kaldi_quant.cli.recipes.forward_pass_options import ForwardPassArguments, forward_pass_options, stage_option
 from kaldi_quant.cli.recipes.ivectors import IVECTOR_OPTIONS
 from kaldi_quant.cli.recipes.model_step import ModelFile
-from kaldi_quant.cli.recipes.passed_options import parsed, passed_options, words_for
-from kaldi_quant.cli.recipes.places import Places
+from kaldi_quant.cli.recipes.passed_options import arguments_of, parsed, passed_options, words_for
+from kaldi_quant.cli.recipes.places import Places, mfcc_config
 from kaldi_quant.cli.recipes.quantization import QuantizedModel
 from kaldi_quant.cli.recipes.quantized_training import run_tdnn_qat
 from kaldi_quant.cli.recipes.verbs import call_verb, values_of
@@ -91,12 +91,18 @@ class QatRun:
 
     def check_training(self) -> None:
         """Refuses impossible options of the training."""
+        from kaldi_quant.train.parallel.place import find_device
+        from kaldi_quant.train.qat.training import QatOptions
+
+        self.calibration.check()
         params = parsed(run_tdnn_qat, self.words())
-        training = TrainingArguments(
-            **{field.name: params[field.name] for field in dataclasses.fields(TrainingArguments)}
-        )
-        training.loop()
-        training.source()
+        # Making the arguments checks their values.
+        training = arguments_of(TrainingArguments, params)
+        taught = arguments_of(QatArguments, params)
+        learned = arguments_of(WidthArguments, params)
+        find_device(training.device)
+        QatOptions(taught.method, taught.freeze_after)
+        learned.options()
         if "teacher" in self.training:
             require_file(Path(self.training["teacher"]), "see --teacher")
 
@@ -130,9 +136,8 @@ class QatRun:
         distil = not has_examples(self.egs)
         chosen = {**self._defaults(distil), **self.training, "egs_dir": self.egs}
         if chosen.get("vtlp") or chosen.get("filter_augment"):
-            chosen["mfcc_config"] = require_file(
-                Path(folders.mfcc_config or "conf/mfcc_hires.conf"), "it says how features were made: see --mfcc-config"
-            )
+            config = mfcc_config(folders, self.places.model)
+            chosen["mfcc_config"] = require_file(config, "it says how features were made: see --mfcc-config")
         others = {
             "stage": 5,
             "stop_stage": 6,
@@ -246,7 +251,7 @@ def begin(
 @forward_pass_options
 def run_qat(
     stage: int,
-    method: MethodArguments,
+    quantizing: MethodArguments,
     calibration: CalibrationArguments,
     training: dict[str, Any],
     widths: dict[str, Any],
@@ -265,10 +270,11 @@ def run_qat(
 
     run_qat.sh --bits 4 --nj 8 --model-dir exp/chain/tdnn1a_sp --graph-dir exp/chain/tree_sp/graph ~/s5
     """
-    name = f"qat_{method.name}"
-    if not method.config:
-        method = replace(method, bits=4 if method.bits is None else method.bits, act_bits=method.act_bits or 8)
-        name = f"qat_w{method.bits}a{method.act_bits}"
-    run = begin(arguments, method, calibration, {**training, **widths}, exp, name)
+    name = f"qat_{quantizing.name}"
+    if not quantizing.config:
+        bits, act_bits = quantizing.bits, quantizing.act_bits
+        quantizing = replace(quantizing, bits=4 if bits is None else bits, act_bits=8 if act_bits is None else act_bits)
+        name = f"qat_w{quantizing.bits}a{quantizing.act_bits}"
+    run = begin(arguments, quantizing, calibration, {**training, **widths}, exp, name)
     run.check()
     run.run(stage)

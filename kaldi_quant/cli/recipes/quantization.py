@@ -160,7 +160,7 @@ def _run(
 @forward_pass_options
 def run_quantization(
     stage: int,
-    method: MethodArguments,
+    quantizing: MethodArguments,
     engine: str,
     calibration: CalibrationArguments,
     arguments: ForwardPassArguments,
@@ -177,7 +177,7 @@ def run_quantization(
     run_forward_pass_quantization.sh --preset baseline --nj 8 --calibration-dir data/train_hires
     ~/kaldi/egs/librispeech/s5
     """
-    _run(stage, arguments, method, calibration, (None, engine), exp, method.name)
+    _run(stage, arguments, quantizing, calibration, (None, engine), exp, quantizing.name)
 
 
 @click.command(cls=KaldiCommand)
@@ -194,7 +194,7 @@ def run_quantization(
 @forward_pass_options
 def run_torch_quantization(
     stage: int,
-    method: MethodArguments,
+    quantizing: MethodArguments,
     engine: str,
     calibration: CalibrationArguments,
     arguments: ForwardPassArguments,
@@ -212,9 +212,9 @@ def run_torch_quantization(
     run_forward_pass_quantization_w_torch.sh --preset torch-dynamic --nj 8 --calibration-dir data/train_hires
     ~/kaldi/egs/librispeech/s5
     """
-    if not method.preset and not method.config:
-        method = replace(method, preset="torch-static")
-    if method.from_folder(Path.cwd()).resolve().backend != "torch":
-        raise UsageError(f"{method.name} is not PyTorch's quantization: use run_forward_pass_quantization.sh")
-    name = method.name if engine == "auto" else f"{method.name}_{engine}"
-    _run(stage, arguments, method, calibration, (engine, engine), exp, name)
+    if not quantizing.preset and not quantizing.config:
+        quantizing = replace(quantizing, preset="torch-static")
+    if quantizing.from_folder(Path.cwd()).resolve().backend != "torch":
+        raise UsageError(f"{quantizing.name} is not PyTorch's quantization: use run_forward_pass_quantization.sh")
+    name = quantizing.name if engine == "auto" else f"{quantizing.name}_{engine}"
+    _run(stage, arguments, quantizing, calibration, (engine, engine), exp, name)

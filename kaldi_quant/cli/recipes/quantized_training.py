@@ -17,7 +17,7 @@ from kaldi_quant.cli.qat_options import QatArguments, WidthArguments, qat_option
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options
 from kaldi_quant.cli.recipes.ivectors import IVECTOR_OPTIONS, Ivectors
 from kaldi_quant.cli.recipes.model_step import WITHOUT_EFFECT, normalisation_files
-from kaldi_quant.cli.recipes.passed_options import parsed, passed_options, words_for
+from kaldi_quant.cli.recipes.passed_options import arguments_of, parsed, passed_options, words_for
 from kaldi_quant.cli.recipes.quantization import export
 from kaldi_quant.cli.recipes.training import TRAINING_WITHOUT_EFFECT, factor_words, training_files
 from kaldi_quant.cli.recipes.training_options import RecipeArguments, recipe_options
@@ -112,10 +112,7 @@ def run_tdnn_qat(
             features,
             steps.out,
         ]
-        params = parsed(qat_verb, words)
-        inference = InferenceArguments(
-            **{field.name: params[field.name] for field in dataclasses.fields(InferenceArguments)}
-        )
+        inference = arguments_of(InferenceArguments, parsed(qat_verb, words))
         settings = {
             **settings_of(training, TRAINING_WITHOUT_EFFECT),
             **settings_of(qat, ["teacher"]),

@@ -7,7 +7,7 @@ Quantization Framework", CVPR 2020 (sensitivity by Kullback-Leibler divergence).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -102,10 +102,19 @@ class Meter:
         return dict(inference.compute(self.data.utterances))
 
 
-def data_digest(utterances: Iterable[tuple[str, np.ndarray]]) -> str:
-    """A digest of utterances' names and features, the same wherever they lie."""
+def data_digest(
+    utterances: Iterable[tuple[str, np.ndarray]], ivectors: Callable[[str], np.ndarray | None] | None = None
+) -> str:
+    """A digest of utterances' names and features, and of their i-vectors, the same wherever they lie.
+
+    Args:
+        utterances: (name, features) pairs.
+        ivectors: tells those of an utterance, for networks that take them.
+    """
     digest = hashlib.sha256()
     for name, feats in utterances:
-        digest.update(encode(f"{name}\0{feats.shape}{feats.dtype.str}\0"))
-        digest.update(np.ascontiguousarray(feats).data)
+        for values in (feats, ivectors(name) if ivectors is not None else None):
+            if values is not None:
+                digest.update(encode(f"{name}\0{values.shape}{values.dtype.str}\0"))
+                digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()

@@ -40,7 +40,7 @@ class SearchOptions:
     def __post_init__(self) -> None:
         QSpec(self.base_bits)
         if self.max_bit_operations is not None and not 0 < self.max_bit_operations < math.inf:
-            raise UsageError(f"--max-bit-operations must be a positive number, found {self.max_bit_operations / 1e6:g}")
+            raise UsageError(f"--max-bit-operations must be positive, found {self.max_bit_operations / 1e6:g}")
         if len(self.widths) < 2 and len(self.act_widths) < 2:
             raise UsageError(f"with only {listed(self.widths)} there is nothing to choose: give at least two widths")
 

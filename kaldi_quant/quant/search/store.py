@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import logging
 from pathlib import Path
 from typing import Any
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import DataError
+from kaldi_quant.made import changed_facts
 from kaldi_quant.quant.search.measured_model import MeasuredModel, WordErrors
 from kaldi_quant.quant.search.measurements import Choice, Measurement
 
 _FORMAT = 2
+_log = logging.getLogger(__name__)
 
 
 class Store:
@@ -22,10 +24,10 @@ class Store:
         path: of the file.
         about: what the measurements depend on: digests of model, configuration and data.
         scoring: what word errors depend on beside that: digests of graph and text; None where nothing is decoded. What
-            was measured before without a graph stays valid.
+            was measured before without a graph stays valid. What was measured with other facts is measured again.
 
     Raises:
-        DataError: the file is no such store, or its measurements depend on something else.
+        DataError: the file is no such store.
     """
 
     def __init__(self, path: Path, about: dict[str, Any], scoring: dict[str, Any] | None = None) -> None:
@@ -50,19 +52,13 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{self.path} is not a file of width measurements ({error}): move it away") from error
         self.models = {model.configuration: model for model in models}
-        self._check("measurements", about, self.about)
-        if scoring is not None and self.scoring is not None:
-            self._check("word errors", scoring, self.scoring)
         self.scoring = self.scoring or scoring
-
-    def _check(self, what: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-        known = json.loads(json.dumps(wanted))
-        others = [key for key in {**found, **known} if found.get(key) != known.get(key)]
-        if others:
-            raise DataError(
-                f"{self.path}: holds {what} with another {' and another '.join(others)}: move it away, or give "
-                "another folder"
-            )
+        if others := changed_facts(about, self.about):
+            _log.info("%s is measured again, as this has changed: %s", self.path, ", ".join(others))
+            self.measurements, self.models, self.float_errors = [], {}, None
+        elif scoring is not None and (others := changed_facts(scoring, self.scoring or {})):
+            _log.info("the word errors in %s are counted again, as this has changed: %s", self.path, ", ".join(others))
+            self.models, self.float_errors = {}, None
 
     def find(self, choice: Choice) -> Measurement | None:
         """The measurement of a choice, if it is known."""

@@ -181,6 +181,14 @@ def check_methods(config: PtqConfig) -> None:
             raise UsageError(
                 f"with backend torch, {name} must be {only!r}, found {value!r}: PyTorch has no such method"
             )
+
+
+def check_default(config: PtqConfig) -> None:
+    """Refuses what PyTorch does not do with layers that no rule names.
+
+    Raises:
+        UsageError: the configuration asks for that.
+    """
     if not config.default.float_reason:
         _check_layer("layers", config.default)
 

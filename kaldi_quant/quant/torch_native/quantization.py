@@ -8,7 +8,7 @@ from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.ranges import Ranges, ranges_of
 from kaldi_quant.quant.torch_native.engines import engine_in_use, engine_named
-from kaldi_quant.quant.torch_native.plan import check_methods, make_plan
+from kaldi_quant.quant.torch_native.plan import check_default, check_methods, make_plan
 from kaldi_quant.quant.torch_native.silence import without_notes
 
 
@@ -47,6 +47,7 @@ def check_config(config: PtqConfig) -> None:
         MissingDependencyError: the route pt2e needs torchao.
     """
     check_methods(config)
+    check_default(config)
     engine_named(config.engine)
     if config.route == "pt2e":
         from kaldi_quant.quant.torch_native.pt2e import torchao_library
