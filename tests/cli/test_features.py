@@ -15,8 +15,10 @@ import kaldi_quant.cli.search
 import kaldi_quant.cli.sensitivity
 from kaldi_quant.cli import feature_options
 from kaldi_quant.cli.feature_options import check_features_of_examples, feature_settings, without_normalisation
+from kaldi_quant.cli.forward import command as forward_verb
 from kaldi_quant.cli.inference_options import InferenceArguments
 from kaldi_quant.cli.main import run
+from kaldi_quant.cli.recipes.passed_options import arguments_of, parsed
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.features.online_cmvn import OnlineCmvnOptions, apply_online_cmvn
 from kaldi_quant.kaldi.tables import matrix_writer
@@ -24,7 +26,7 @@ from tests.references import NNET3, largest_difference, read_archive
 
 UTTERANCES = read_archive(NNET3 / "feats20.ark")
 # As if no option were given.
-NO_OPTIONS = InferenceArguments(**dict.fromkeys(InferenceArguments.__dataclass_fields__))  # type: ignore[arg-type]
+NO_OPTIONS = arguments_of(InferenceArguments, parsed(forward_verb, ["model", "features", "log-likelihoods"]))
 UTT2SPK = dict(zip(UTTERANCES, ("anna", "anna", "ben"), strict=True))
 
 

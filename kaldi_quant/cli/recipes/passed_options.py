@@ -49,7 +49,8 @@ def passed_options(
 def _without_default(option: click.Parameter, shown: str | None) -> click.Parameter:
     copied = copy.copy(option)
     if isinstance(copied, click.Option):
-        own = "" if option.default is None or isinstance(option.default, bool) else str(option.default)
+        has_default = isinstance(option.default, str | int | float) and not isinstance(option.default, bool)
+        own = str(option.default) if has_default else ""
         copied.show_default = shown or own or False
         copied.default = None
     return copied

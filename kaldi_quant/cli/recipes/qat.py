@@ -167,12 +167,14 @@ class QatRun:
 
     def _for_example(self, distil: bool) -> dict[str, Any]:
         """Its examples are few: they are heard often, as of other speakers. Coarse weights bear small steps."""
-        chosen: dict[str, Any] = {"teacher": self.experiment.defaults.teacher, "num_epochs": 75}
+        chosen: dict[str, Any] = {"teacher": self.experiment.defaults.teacher, "num_epochs": 75, "lr_initial": 3e-4}
         chosen |= {} if distil else {"distillation": 0.9}
-        if (self.method.bits or 2) <= 3:
-            return {**chosen, "lr_initial": 5e-4, "vtlp": 0.1, "filter_augment": 4}
-        rates = {} if "lr_initial" in self.training else {"lr_initial": 8e-3, "lr_final": 1e-4, "warm_up": 300}
-        return {**chosen, **rates, "vtlp": 0.12, "filter_augment": 6}
+        coarse = (self.method.bits or 2) <= 3
+        chosen |= {"vtlp": 0.1, "filter_augment": 4} if coarse else {"vtlp": 0.12, "filter_augment": 6}
+        # These rates belong to this number of passes.
+        if "lr_initial" in self.training or "num_epochs" in self.training:
+            return chosen
+        return chosen | ({"lr_initial": 5e-4} if coarse else {"lr_initial": 8e-3, "lr_final": 1e-4, "warm_up": 300})
 
     def run(self, first: int, stages: tuple[str, ...] = STAGES, offset: int = 0) -> None:
         """Runs the stages from one on.
