@@ -1,11 +1,14 @@
 """Two runs do not write into one folder."""
 
+import contextlib
+import io
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from kaldi_quant.cli.main import run
 from kaldi_quant.errors import DataError
 from kaldi_quant.folder_lock import folder_lock
 
@@ -41,3 +44,29 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot write the folder"), folder_lock(tmp_path / "file" / "out"):
         pass
+
+
+@pytest.mark.parametrize("verb", ["quantize", "export", "decode", "score"])
+def test_verbs_hold_the_folder_that_they_write(verb: str, example: Path, tmp_path: Path) -> None:
+    model, data = example / "exp/chain/tdnn1a_sp", example / "data"
+    feats = f"scp:{data}/train_sub_hires/feats.scp"
+    if verb == "export":
+        assert (
+            run(["quantize", "--preset=baseline", "--max-utterances=2", f"{model}/final.mdl", feats, f"{tmp_path}"])
+            == 0
+        )
+    (tmp_path / "lat.1.gz").write_bytes(b"")
+    arguments = {
+        "quantize": ["--max-utterances=2", f"{model}/final.mdl", feats],
+        "export": [f"{tmp_path}/quantized.safetensors"],
+        "decode": [f"{model}/final.mdl", f"{model}/graph_alphadigits/HCLG.fst", "ark:none.ark"],
+        "score": [f"{data}/test_hires", f"{model}/graph_alphadigits"],
+    }[verb]
+    command = [sys.executable, "-c", _HOLD, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        messages = io.StringIO()
+        with contextlib.redirect_stderr(messages):
+            status = run([verb, *arguments, str(tmp_path)])
+        other.kill()
+    assert status == 1 and f"is in use by process {other.pid}" in messages.getvalue()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kaldi_quant.cli.models import is_artefact
-from kaldi_quant.cli.options import KaldiCommand, frame_subsampling_option
+from kaldi_quant.cli.options import KaldiCommand, frame_subsampling_option, hold_folder
 from kaldi_quant.errors import MissingDependencyError, ModelError, UsageError
 from kaldi_quant.kaldi.companions import Companions
 
@@ -83,6 +83,7 @@ def command(
         raise UsageError(f"{model} is not an integer model: give the quantized.safetensors written by 'quantize'")
     artefact, folder = load(model), Path(out_dir)
     period = subsampling_in(artefact.record, model, frame_subsampling_factor)
+    hold_folder(folder)
     paths = []
     if "mdl" in wanted:
         companions = Companions.of_record(artefact.record, model, period)

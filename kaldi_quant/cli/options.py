@@ -15,6 +15,7 @@ import click
 
 from kaldi_quant.bad_utterances import DEFAULT_MAX_BAD_SHARE
 from kaldi_quant.errors import UsageError
+from kaldi_quant.folder_lock import folder_lock
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _SLASHES = re.compile(r"(?<!:)//+")
@@ -68,6 +69,15 @@ def check_number_of_utterances(option: str, number: int) -> None:
     """
     if number < 0:
         raise UsageError(f"{option} cannot be negative, found {number}: give 0 for all")
+
+
+def hold_folder(folder: Path) -> None:
+    """Keeps other runs from writing into a folder until the verb has ended.
+
+    Raises:
+        DataError: another process writes into it, or it cannot be written.
+    """
+    click.get_current_context().with_resource(folder_lock(folder))
 
 
 class KaldiCommand(click.Command):

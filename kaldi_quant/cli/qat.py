@@ -13,7 +13,7 @@ import click
 from kaldi_quant.cli.feature_options import check_features_of_examples, check_teacher, feature_record
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
 from kaldi_quant.cli.model_options import ModelArguments, model_options
-from kaldi_quant.cli.options import KaldiCommand, result_folder
+from kaldi_quant.cli.options import KaldiCommand, hold_folder, result_folder
 from kaldi_quant.cli.qat_options import QatArguments, WidthArguments, qat_options, width_options
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options, read_utterances
 from kaldi_quant.cli.training_options import TrainingArguments, placed, training_options
@@ -104,6 +104,8 @@ def command(
     utterances = read_utterances(read, features, inference)
     data = quantization.some(utterances)
     check_result_folder(folder, read, data.options.chunks.frame_subsampling_factor)
+    if place.group.is_main:
+        hold_folder(folder)
     keeping = Keeping(folder)
     run = _Run(training, reading, inference, models, model, read, utterances, data, qat, egs_dir, place, keeping)
     run.check()

@@ -9,7 +9,7 @@ import click
 from kaldi_quant.cli.feature_options import feature_record
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
 from kaldi_quant.cli.model_options import ModelArguments, model_options
-from kaldi_quant.cli.options import KaldiCommand, result_folder
+from kaldi_quant.cli.options import KaldiCommand, hold_folder, result_folder
 from kaldi_quant.cli.quantization_options import (
     QuantizationArguments,
     calibration_device,
@@ -61,6 +61,7 @@ def command(
     layer_configs(read.nnet, config)
     data = quantization.calibration_set(read, features, inference, place)
     check_result_folder(folder, read, data.options.chunks.frame_subsampling_factor)
+    hold_folder(folder)
     keeping = Keeping(folder)
     network = quantize(read.nnet, config, data, given, keeping)
     more = feature_record(model, read.nnet, inference)

@@ -5,9 +5,8 @@ from pathlib import Path
 import click
 
 from kaldi_quant.cli.decoding_options import ScoringArguments, scoring_options
-from kaldi_quant.cli.options import KaldiCommand, backend_option
+from kaldi_quant.cli.options import KaldiCommand, backend_option, hold_folder
 from kaldi_quant.decode.scoring import find_lattices, score
-from kaldi_quant.folder_lock import folder_lock
 
 
 @click.command(cls=KaldiCommand)
@@ -31,5 +30,5 @@ def command(
     """
     options = scoring.options(backend, cmd)
     find_lattices(Path(decode_dir))
-    with folder_lock(Path(decode_dir)):
-        click.echo(score(data_dir, graph_dir, decode_dir, options))
+    hold_folder(Path(decode_dir))
+    click.echo(score(data_dir, graph_dir, decode_dir, options))

@@ -16,7 +16,7 @@ from kaldi_quant.cli.dev_scoring import ScoringArguments, scoring_options
 from kaldi_quant.cli.feature_options import feature_record
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
 from kaldi_quant.cli.model_options import ModelArguments, model_options
-from kaldi_quant.cli.options import KaldiCommand, check_number_of_utterances, result_folder
+from kaldi_quant.cli.options import KaldiCommand, check_number_of_utterances, hold_folder, result_folder
 from kaldi_quant.cli.quantization_options import read_utterances
 from kaldi_quant.cli.search_files import Artefacts
 from kaldi_quant.cli.search_options import SearchArguments, search_options
@@ -145,6 +145,7 @@ def command(
     about_words = (
         {**scoring.about(), "decoded utterances": data_digest(all_dev.utterances, all_dev.ivectors)} if words else None
     )
+    hold_folder(folder)
     store = Store(folder / MEASUREMENTS_NAME, about, about_words)
     search = Search(read.nnet, config, calibration_set, dev_set, store, options, artefacts.size)
     found_models = Models(search, words)

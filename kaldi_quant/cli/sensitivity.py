@@ -12,7 +12,7 @@ import click
 from kaldi_quant.cli.dev_scoring import ScoringArguments, scoring_options
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
 from kaldi_quant.cli.model_options import ModelArguments, model_options
-from kaldi_quant.cli.options import KaldiCommand, result_file, result_folder
+from kaldi_quant.cli.options import KaldiCommand, hold_folder, result_file, result_folder
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options, read_utterances
 from kaldi_quant.made import program_digest
 from kaldi_quant.progress import progress
@@ -77,6 +77,7 @@ def command(
     contents: dict[str, Any] = {"model content": hashlib.sha256(read.getvalue()).hexdigest()}
     contents |= {"calibration set": data_digest(calibration_set.utterances, calibration_set.ivectors)}
     contents |= {"held-out set": data_digest(data.utterances, data.ivectors), "way of computing": asdict(data.options)}
+    hold_folder(folder)
     keeping = Keeping(folder)
     network = quantize(read.nnet, config, calibration_set, keeping=keeping)
     about: dict[str, Any] = {"model": model, "preset": preset, "config": config.as_dict(), "calibration": calibration}

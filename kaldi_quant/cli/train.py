@@ -10,7 +10,7 @@ import click
 
 from kaldi_quant.cli.feature_options import check_features_of_examples
 from kaldi_quant.cli.model_options import ModelArguments, model_options
-from kaldi_quant.cli.options import KaldiCommand, check_threads, frame_subsampling_option, result_folder
+from kaldi_quant.cli.options import KaldiCommand, check_threads, frame_subsampling_option, hold_folder, result_folder
 from kaldi_quant.cli.training_options import TrainingArguments, placed, training_options
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.companions import Companions
@@ -67,6 +67,8 @@ def command(
     check_features_of_examples(egs, model)
     companions = Companions.beside(model, factor)
     companions.check(folder, "final.mdl")
+    if place.group.is_main:
+        hold_folder(folder)
     data = TrainingData(egs, training.denominator(model, egs), factor)
     objective, source, loop = training.chain(), training.source(), training.loop()
     trained = finetune(read, data, folder, objective, source, loop, place=place, jobs=training.jobs())
