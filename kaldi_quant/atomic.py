@@ -25,12 +25,19 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO]
         DataError: the folder cannot be written, or the disk is full.
     """
     final = Path(path)
+    if final.exists() and not final.is_file():
+        # A device or a named pipe: there is nothing that could be renamed onto it.
+        try:
+            with _open(final, mode) as stream:
+                yield stream
+        except OSError as error:
+            raise DataError(f"cannot write {final}: {error.strerror or error}") from error
+        return
     # Its name is known before it is made, so that whatever comes between leaves nothing.
     temporary = final.parent / f".{final.name}.{secrets.token_hex(4)}.tmp"
-    encoding, errors = (None, None) if "b" in mode else ("utf-8", "surrogateescape")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, mode.replace("w", "x"), encoding=encoding, errors=errors) as stream:
+        with _open(temporary, mode.replace("w", "x")) as stream:
             yield stream
         os.replace(temporary, final)
     except OSError as error:
@@ -38,3 +45,8 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO]
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def _open(path: Path, mode: str) -> IO:
+    encoding, errors = (None, None) if "b" in mode else ("utf-8", "surrogateescape")
+    return open(path, mode, encoding=encoding, errors=errors)

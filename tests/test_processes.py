@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,16 @@ import pytest
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.job_log import first_lines, last_lines, status_of
 from kaldi_quant.processes import TerminatedError, describe_status, run_group, signals_raise, signals_wait
+
+
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """Signals have their effect, also where the tests were started by nohup or in the background of a script."""
+    usual = {signal.SIGHUP: signal.SIG_DFL, signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

@@ -64,8 +64,8 @@ def test_fine_tuning_as_its_users_type_it(recipe: Path) -> None:
     skipped = run("run_tdnn.py", *words, "--stage", 7, cwd=recipe)
     assert skipped.status == 0 and "other content in the model" in skipped.stderr
     egs.write_bytes(content)
-    assert run("run_tdnn.py", *words, "--stop-stage", 6, cwd=recipe).status == 0
-    assert (out / "final.mdl").read_bytes() == tuned
+    back = run("run_tdnn.py", *words, "--stop-stage", 6, cwd=recipe)
+    assert back.status == 0 and "is made again: other content in the examples" in back.stderr
 
 
 def test_from_a_kaldi_folder_to_a_table_of_three_models(recipe: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from kaldi_quant.cli.decoding_options import DecodingArguments, decoding_options
-from kaldi_quant.cli.options import KaldiCommand, allow_pipes_option, backend_option, hold_folder, max_bad_share_option
+from kaldi_quant.cli.options import KaldiCommand, allow_pipes_option, backend_option, max_bad_share_option
 from kaldi_quant.decode.decoding import decode
 from kaldi_quant.decode.options import DecodeOptions
 
@@ -51,6 +51,5 @@ def command(
     """
     options = decoding.options(nj, backend, cmd, max_bad_share, allow_pipes)
     words = word_symbol_table or str(Path(graph).parent / "words.txt")
-    hold_folder(Path(out_dir))
     counted = decode(trans_model, graph, loglikes, words, out_dir, options)
     _log.info("%d utterances decoded, %d left out, lattices in %s", counted.good, counted.bad, out_dir)

@@ -109,7 +109,7 @@ def parse_formats(text: str | None) -> Sequence[str]:
     """
     wanted = FORMATS if text is None else [name for name in text.split(",") if name]
     if not wanted or set(wanted) - set(FORMATS):
-        raise UsageError(f"--formats {text}: expected some of {', '.join(FORMATS)}")
+        raise UsageError(f"--formats {text}: expected a list from {', '.join(FORMATS)}")
     return wanted
 
 

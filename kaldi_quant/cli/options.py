@@ -85,7 +85,7 @@ class KaldiCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Gives each bare boolean option the value true and tidies paths, then parses as click does."""
-        return super().parse_args(ctx, list(map(_tidy, _complete_booleans(args, self._boolean_names()))))
+        return super().parse_args(ctx, list(map(_tidy, _complete_booleans(_with_hyphens(args), self._boolean_names()))))
 
     def _boolean_names(self) -> set[str]:
         options = [option for option in self.params if isinstance(option.type, _KaldiBool)]
@@ -173,6 +173,17 @@ def _tidy(argument: str) -> str:
         return argument
     single = _SLASHES.sub("/", argument)
     return single.rstrip("/") or "/" if "/" in single else argument
+
+
+def _with_hyphens(args: list[str]) -> list[str]:
+    """Names of options with ``-`` for ``_``, as Kaldi's programs take both."""
+    end = args.index("--") if "--" in args else len(args)
+    return [_hyphens(argument) for argument in args[:end]] + args[end:]
+
+
+def _hyphens(argument: str) -> str:
+    name, equals, value = argument.partition("=")
+    return name.replace("_", "-") + equals + value if name.startswith("--") else argument
 
 
 def _complete_booleans(args: list[str], names: set[str]) -> list[str]:

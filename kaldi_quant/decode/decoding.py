@@ -16,6 +16,7 @@ from kaldi_quant.decode.jobs import JobFailure
 from kaldi_quant.decode.options import DecodeOptions
 from kaldi_quant.decode.split import split_table
 from kaldi_quant.errors import DataError
+from kaldi_quant.folder_lock import folder_lock
 from kaldi_quant.job_log import tail
 from kaldi_quant.kaldi.compatibility import check_graph_folder
 from kaldi_quant.kaldi.fst import read_fst
@@ -59,15 +60,16 @@ def decode(
     check_graph_folder(Path(graph).parent, model, trans_model)
     check_graph(read_fst(graph), graph, model, trans_model, symbols, words)
     folder = Path(out_dir)
-    work = folder / ".jobs"
-    _make_folder(work)
-    table = split_table(loglikes_rspecifier, options.nj, work, options.allow_pipes)
-    task = backend.prepare(DecodeTask(trans_model, graph, words, table, folder, options), model.num_pdfs)
-    jobs = _Jobs(task, backend)
-    jobs.run()
-    with atomic_write(folder / "num_jobs", "w") as stream:
-        stream.write(f"{table.jobs}\n")
-    return jobs.count()
+    with folder_lock(folder):
+        work = folder / ".jobs"
+        _make_folder(work)
+        table = split_table(loglikes_rspecifier, options.nj, work, options.allow_pipes)
+        task = backend.prepare(DecodeTask(trans_model, graph, words, table, folder, options), model.num_pdfs)
+        jobs = _Jobs(task, backend)
+        jobs.run()
+        with atomic_write(folder / "num_jobs", "w") as stream:
+            stream.write(f"{table.jobs}\n")
+        return jobs.count()
 
 
 class _Jobs:

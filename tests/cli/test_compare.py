@@ -159,9 +159,9 @@ def test_the_recipe(folders: list[str], tmp_path: Path) -> None:
 
 def test_the_recipe_checks_its_inputs(folders: list[str]) -> None:
     done = run("bash", RECIPE)
-    assert done.returncode == 1 and done.stderr.startswith(f"Usage: {RECIPE} ")
+    assert done.returncode == 2 and "Missing argument '[NAME=]DECODE-DIR...'" in done.stderr
     done = run("bash", RECIPE, "--wipp", "3", *folders)
-    assert done.returncode == 1 and done.stderr.startswith(f"{RECIPE}: unknown option --wipp\nallowed options:\n")
+    assert done.returncode == 2 and "No such option '--wipp'" in done.stderr and "allowed options:\n" in done.stderr
     done = run("bash", RECIPE, "nowhere")
     assert done.returncode == 1 and done.stderr == "kaldi-quant compare: the decode folder nowhere does not exist\n"
 
@@ -183,7 +183,7 @@ def test_character_error_rates_are_compared(
     for file in job_folder.glob("cer_*"):
         file.unlink()
     assert cli.run(["compare", *QUICK, "--cer", str(job_folder)]) == 1
-    assert "has no scores (cer_LMWT_WIP): score it first, with kaldi-quant score --cer" in capsys.readouterr().err
+    assert "kaldi-quant score --cer true" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -84,9 +84,7 @@ def run(*options: object, expected: int = 0, stages: tuple[int, int] = (0, 4)) -
     """Runs some stages, in this process."""
     given = ["--stage", stages[0], "--stop-stage", stages[1], "--kaldi-model-dir", _MODEL, "--gmm-dir", "exp/tri3"]
     words = [*given, "--train-data-dir", "data/train_hires", "--nj", 2, *options, "."]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["run_tdnn.py", *map(str, words)])
-        assert cli.run_recipe(run_tdnn, "run_tdnn.py") == expected
+    assert cli.run_recipe(run_tdnn, "run_tdnn.py", [str(word) for word in words]) == expected
 
 
 def calls() -> list[str]:
@@ -413,9 +411,8 @@ def test_a_recipe_that_is_ended_ends_its_scripts(recipe: Path) -> None:
     assert [path.name for path in Path().rglob(".*.tmp")] == []
 
 
-def test_a_denominator_that_was_made_stays(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_denominator_that_was_made_stays(recipe: Path) -> None:
     run()
-    monkeypatch.setattr("kaldi_quant.cli.recipes.training.run_verb", lambda *arguments: None)
     (_MODEL / "den.fst").write_bytes(b"another, without normalization.fst")
     run(stages=(5, 5))
     assert (_OUT / "den.fst").read_bytes() == Path("made/den.fst").read_bytes()
@@ -427,13 +424,12 @@ def test_the_calibration_folder_is_looked_for_first(
 ) -> None:
     verbs: list[list[str]] = []
     record = lambda verb, words, log: verbs.append([verb, *map(str, words)])  # noqa: E731
-    for module in ("training", "quantized_training"):
-        monkeypatch.setattr(f"kaldi_quant.cli.recipes.{module}.run_verb", record)
+    for module in ("quantized_training", "quantization"):
+        monkeypatch.setattr(f"kaldi_quant.cli.recipes.{module}.call_verb", record)
     given = ["--kaldi-model-dir", str(_MODEL), "--gmm-dir", "exp/tri3", "--stop-stage", "6"]
 
     def qat(*options: str) -> int:
-        monkeypatch.setattr("sys.argv", ["run_tdnn_qat.py", *given, *options, "."])
-        return cli.run_recipe(run_tdnn_qat, "run_tdnn_qat.py")
+        return cli.run_recipe(run_tdnn_qat, "run_tdnn_qat.py", [*given, *options, "."])
 
     with caplog.at_level(logging.ERROR):
         assert qat() == 1 and qat("--calibration-dir", "data/none") == 1
@@ -441,7 +437,7 @@ def test_the_calibration_folder_is_looked_for_first(
     assert names() == [] and verbs == []
     texts = [record.getMessage() for record in caplog.records]
     assert "data/train_960_cleaned_sp_hires/feats.scp does not exist: give the data to calibrate on" in texts[0]
-    assert "data/none/feats.scp does not exist" in texts[1] and "exp/nnet3/iv/ivector_online.scp does not" in texts[2]
+    assert "data/none/feats.scp does not exist" in texts[1] and "exp/nnet3/iv is no folder of online i-vectors: it has no ivector_online.scp" in texts[2]
     assert qat("--train-data-dir", "data/train_hires") == 0
-    assert [verb[0] for verb in verbs] == ["copy", "qat", "export"]
-    assert "scp:data/train_hires/feats.scp" in verbs[1]
+    assert [verb[0] for verb in verbs] == ["qat", "export"]
+    assert "scp:data/train_hires/feats.scp" in verbs[0]

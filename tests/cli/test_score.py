@@ -53,8 +53,8 @@ def test_errors_are_one_sentence(folders: list[str]) -> None:
 def test_the_recipe_checks_its_inputs(folders: list[str]) -> None:
     recipe = "local/decode/score.sh"
     done = run("bash", recipe, *folders[:2], folders[0])
-    assert done.returncode == 1 and done.stderr == f"{recipe}: no such file {folders[0]}/lat.1.gz\n"
+    assert done.returncode == 1 and "has no lat.JOB.gz: decode first" in done.stderr
     done = run("bash", recipe, "--min-lmw", "3", *folders)
-    assert done.returncode == 1 and done.stderr.startswith(f"{recipe}: unknown option --min-lmw\nallowed options:\n")
+    assert done.returncode == 2 and "No such option '--min-lmw'" in done.stderr
     done = run("bash", recipe, folders[0])
-    assert done.returncode == 1 and done.stderr.startswith(f"Usage: {recipe} ")
+    assert done.returncode == 2 and "Missing argument 'GRAPH-DIR'" in done.stderr

@@ -193,7 +193,7 @@ def test_tables_of_every_kind(job: Job, matrices: dict, tmp_path: Path) -> None:
         assert found == list(matrices)
     with pytest.raises(UsageError, match="allow-pipes"):
         run(job, tmp_path / "no", f"ark:cat {tmp_path}/x.ark |")
-    with pytest.raises(UsageError, match=r"part.3.ark does not exist; --nj 3"):
+    with pytest.raises(UsageError, match=r"part.3.ark does not exist; --nj must be the number of parts, and is 3"):
         run(job, tmp_path / "no", f"ark:{tmp_path}/part.JOB.ark", nj=3)
 
 
@@ -257,7 +257,7 @@ def test_log_likelihoods_of_another_model(job: Job, matrices: dict, save_table: 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("0 1 900 5\n1\n", "transition-id 900, but .*0.trans_mdl has 852: this graph was made for another model"),
+        ("0 1 900 5\n1\n", "transition-id 900, but .*0.trans_mdl has only 852: this graph was made for another model"),
         ("0 1 5 41\n0 1 5 77\n1\n", "word-id 77, which is not in .*words.txt"),
         ("0 1 0 5 -1\n1 0 0 0 0.5\n0\n", "cycle of epsilon arcs with a negative cost"),
         ("0 0 0 0 -0.1\n0\n", "cycle of epsilon arcs with a negative cost"),
@@ -456,7 +456,7 @@ def test_scoring_refuses_what_does_not_belong_together(job: Job, decoded: Path, 
     twice.mkdir()
     for number in (1, 2):
         shutil.copy(decoded / "lat.1.gz", twice / f"lat.{number}.gz")
-    with pytest.raises(DataError, match=r"lat.2.gz: the utterance test000-000 has a lattice in an earlier file"):
+    with pytest.raises(DataError, match=r"lat.2.gz: the utterance test000-000 already has a lattice in an earlier"):
         scored(job, twice)
 
 

@@ -76,7 +76,7 @@ def test_forms_of_lines_that_kaldi_takes(tmp_path: Path, now: bytes, then: bytes
         ("node name=tdnn1.relu", "node name=tdnn1.affine", "the node tdnn1.affine is defined twice"),
         ("input-node name=input", "input-node name=in put", "name=in put is not a valid node name"),
         ("input-node name=input dim=20", "input-node name=input dim=0", "the node input has dimension 0"),
-        ("input-node name=input dim=20", "input-node name=input dim=x", "dim=x is not an integer"),
+        ("input-node name=input dim=20", "input-node name=input dim=x", "dim=x is no integer"),
         ("input-node name=input dim=20", "input-node name=input", "input-node needs dim="),
         ("input-node name=input dim=20", "input-node name=input dim=20 left=3", "input-node does not know left="),
         (

@@ -114,7 +114,7 @@ def test_an_archive_that_breaks_off(archive: Path, tmp_path: Path, caplog: pytes
     with pytest.raises(DataError, match=r"utterance utt-001: .*wav\.ark, byte .*a wav file needs"):
         list(read_waves(f"ark:{tmp_path}/wav.ark"))
     check(read_waves(f"ark,p:{tmp_path}/wav.ark"), KEYS[:1])
-    assert "the rest of the archive is left out" in caplog.text
+    assert "the rest of the archive is skipped" in caplog.text
     (tmp_path / "wav.ark").write_bytes(whole[: 2 * entry - 10])
     assert [len(audio.samples[0]) for _, audio in read_waves(f"ark:{tmp_path}/wav.ark")] == [LENGTH, LENGTH - 5]
     assert "is the file truncated?" in caplog.text

@@ -79,7 +79,9 @@ def test_a_kind_that_a_network_lacks_is_skipped_and_one_that_does_not_exist_is_n
     kinds = {"lda": {"input"}, "output": {"output"}}
     chosen = PtqConfig(layers={"@recurrent": {"bits": 4}, "@output": {"bits": 6}}).for_layers(kinds)
     assert [layer.bits for layer in chosen.values()] == [8, 6]
-    with pytest.raises(UsageError, match=r"layers: the kind 'recurent' is none of input, output, convolution, recurr"):
+    with pytest.raises(
+        UsageError, match=r"layers: the kind 'recurent' is not one of input, output, convolution, recurr"
+    ):
         PtqConfig(layers={"@recurent": {"bits": 4}}).for_layers(kinds)
     with pytest.raises(UsageError, match=r"the pattern 'lstm\*' matches no layer"):
         PtqConfig(layers={"lstm*": {"bits": 4}}).for_layers(kinds)

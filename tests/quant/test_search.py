@@ -467,7 +467,7 @@ def test_layers_that_all_stay_in_float_leave_nothing_to_choose(
     small: tuple[Model, list[tuple[str, np.ndarray]]], tmp_path: Path
 ) -> None:
     config = PtqConfig(LayerConfig(float_reason="wanted so"))
-    with pytest.raises(UsageError, match=r"no layer can be quantized, .* no widths to choose \(.*: wanted so"):
+    with pytest.raises(UsageError, match=r"no layer can be quantized, .* no widths to choose from \(.*: wanted so"):
         make_search(*small, tmp_path, SearchOptions((2, 8)), config)
 
 

@@ -87,7 +87,7 @@ def test_the_verb_writes_a_table_and_a_plot(
     config.write_text("layers: {'tdnn*': {float_reason: kept}}\n")
     command = ["sensitivity", "--config", str(config), "--max-utterances", "2"]
     assert run([*command, "--graph-dir", "graph", model, feats, feats, str(tmp_path)]) == 1
-    assert "--graph-dir and --data-dir belong together" in capsys.readouterr().err
+    assert "give both --graph-dir and --data-dir, or neither" in capsys.readouterr().err
     with matrix_writer(f"ark:{tmp_path}/held.ark") as writer:
         for name, matrix in utterances[:2]:
             writer.write(name, matrix)

@@ -398,10 +398,7 @@ def test_the_recipe_says_in_one_sentence_what_is_wrong(tmp_path: Path, example: 
     environment = {**os.environ, "VIRTUAL_ENV": sys.prefix, "KALDI_ROOT": ""}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode != 0
-    there = ", ".join(supported_engines())
-    assert done.stderr.splitlines() == [
-        f"kaldi-quant quantize: PyTorch on this machine has no engine mkl; it has {there}"
-    ]
+    assert "'mkl' is not one of 'auto', 'onednn', 'x86', 'fbgemm', 'qnnpack'" in done.stderr.splitlines()[0]
 
 
 def test_torchao_is_asked_for_when_it_is_missing(

@@ -88,6 +88,8 @@ def test_examples_of_another_subsampling_are_refused(
     model.write_bytes((example / "exp/chain/tdnn1a_sp/final.mdl").read_bytes())
     den = f"--den-fst={example}/exp/chain/tdnn1a_sp/den.fst"
     assert run(["train", den, str(model), str(egs), str(tmp_path / "out")]) == 1
+    assert "needs a frame-subsampling factor, and none is stated" in capsys.readouterr().err
+    assert run(["train", den, "--frame-subsampling-factor=1", str(model), str(egs), str(tmp_path / "out")]) == 1
     error = capsys.readouterr().err
     assert "has an output every 3 frames, and the model's frame-subsampling factor is 1: see the file" in error
 

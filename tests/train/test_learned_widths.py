@@ -363,12 +363,13 @@ def test_the_verb_learns_widths_and_goes_on_with_them(
 
 def test_the_recipe_hands_the_options_on(example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[list[str]] = []
-    monkeypatch.setattr(
-        "kaldi_quant.cli.recipes.quantized_training.run_verb",
-        lambda verb, arguments, log: calls.append([verb, *map(str, arguments)]),
-    )
+    for module in ("quantized_training", "quantization"):
+        monkeypatch.setattr(
+            f"kaldi_quant.cli.recipes.{module}.call_verb",
+            lambda verb, arguments, log: calls.append([verb, *map(str, arguments)]),
+        )
     monkeypatch.chdir(tmp_path)
-    options = ["--stage=6", "--stop-stage=6", f"--dir={tmp_path}/out", "--learn-widths=3 bits", "--width-epochs=2"]
+    options = ["--stage=5", "--stop-stage=6", f"--dir={tmp_path}/out", "--learn-widths=3 bits", "--width-epochs=2"]
     run_tdnn_qat.main([*options, str(example)], standalone_mode=False)
     verb, *arguments = calls[0]
     assert verb == "qat"

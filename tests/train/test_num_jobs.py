@@ -183,7 +183,7 @@ def test_models_whose_objective_is_far_below_the_best_are_left_out(
     jobs.train(passes, entry)  # type: ignore[arg-type]
     assert passes.loaded == 2.0
     assert entry.train["output"] == pytest.approx((-0.2 * 10 - 1.3 * 20 - 0.1 * 30) / 60) and entry.frames == 60
-    assert "only 2 of 3 models are averaged" in caplog.text
+    assert "averaging only 2 of 3 models" in caplog.text
 
 
 def test_the_last_iteration_has_what_is_left(tmp_path: Path) -> None:

@@ -237,9 +237,9 @@ def test_the_verb_makes_an_integer_model(example: Path, tmp_path: Path, capsys: 
 
 def test_utterances_are_not_compared_within_shares_of_a_minibatch() -> None:
     arguments = QatArguments(None, 1.0, 2.0, 0.0, None, None, "lsq", 0.8)
-    _check(arguments, None, Place())
+    _check(arguments, None, Place(), "64")
     with pytest.raises(UsageError, match=r"^--hard-weight needs a whole minibatch in one process"):
-        _check(arguments, None, Place(group=Group(1, 2)))
+        _check(arguments, None, Place(group=Group(1, 2)), "64")
 
 
 def test_a_network_is_told_from_others(start: QuantizedNetwork) -> None:

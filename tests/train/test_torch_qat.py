@@ -179,7 +179,7 @@ def test_the_verb_makes_an_integer_model_for_the_engine(
     command = ["qat", "--preset=torch-static", "--bits=4", "--num-epochs=2", "--minibatch-size=8"]
     assert run([*command, *places]) == 0
     said = capsys.readouterr().err
-    assert "follow moving averages of ranges" in said
+    assert "they follow moving averages of the activation ranges" in said
     assert "deprecat" not in said.lower()
     artefact = tmp_path / "out/quantized.safetensors"
     record = json.loads((tmp_path / "out/quantization.json").read_text())

@@ -72,10 +72,11 @@ class Ivectors:
             model, data, folder, option: as for ``of``.
             allow_pipes: whether commands in scp files run.
         """
+        named = IvectorFolder.read(Path(folder)) if folder else None
         if not read_model(model).nnet.input_dim("ivector"):
             return cls()
         try:
-            found = IvectorFolder.read(Path(folder)) if folder else find_ivectors(Path(), data.name, model.parent)
+            found = named or find_ivectors(Path(), data.name, model.parent)
         except UsageError as error:
             raise UsageError(f"{model} has an i-vector input, and {error} with {option}") from error
         table = table_files(found.rspecifier, allow_pipes)

@@ -7,14 +7,11 @@ import dataclasses
 import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-_Kind = TypeVar("_Kind", bound="DataclassInstance")
+_Kind = TypeVar("_Kind")
 
 
 def passed_options(
@@ -85,4 +82,5 @@ def arguments_of(kind: type[_Kind], params: Mapping[str, Any]) -> _Kind:
     Raises:
         UsageError: a value is impossible.
     """
-    return kind(**{field.name: params[field.name] for field in dataclasses.fields(kind)})
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    return kind(**{field.name: params[field.name] for field in fields})

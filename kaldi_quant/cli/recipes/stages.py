@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -95,23 +94,6 @@ def _logged(words: list[str], log: Path) -> int:
         finally:
             stream.write(last_lines(status, time.monotonic() - begin))
     return status
-
-
-def run_verb(verb: str, arguments: Sequence[str | Path], log: Path) -> None:
-    """Runs a verb of this project in a process of its own.
-
-    Raises:
-        CommandError: it fails; it has said why, but where a signal has ended it.
-    """
-    program: list[str | Path] = [sys.executable, "-m", "kaldi_quant", "--log", log, verb, *arguments]
-    begin = time.monotonic()
-    status = run_group([str(word) for word in program])
-    if status < 0 and log.is_file():
-        with log.open("a", encoding="utf-8") as stream:
-            stream.write(last_lines(status, time.monotonic() - begin))
-    if status:
-        reason = ", as it says above and in" if status > 0 else "; see"
-        raise CommandError(f"kaldi-quant {verb} {describe_status(status)}{reason} {log}")
 
 
 def reason_of_failure(log: Path) -> str:
