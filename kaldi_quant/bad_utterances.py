@@ -36,7 +36,7 @@ class FewWarnings:
 
 
 def check_share(share: float) -> None:
-    """Refuses a share that is none.
+    """Refuses a share outside 0 to 1.
 
     Raises:
         UsageError: it is not from 0 to 1.

@@ -178,7 +178,7 @@ def _remove_output_nodes(nnet: Nnet, edit: ConfigLine) -> Nnet:
     kept = [node for node in nnet.nodes.values() if not (isinstance(node, OutputNode) and matches(node.name, pattern))]
     if not any(isinstance(node, OutputNode) for node in kept):
         raise ValueError("it would leave no output")
-    _log.info("removed %d output nodes", len(nnet.nodes) - len(kept))
+    _log.info("output nodes removed: %d", len(nnet.nodes) - len(kept))
     return _with_nodes(nnet, kept)
 
 

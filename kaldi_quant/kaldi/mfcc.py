@@ -16,7 +16,7 @@ try:
     import kaldi_native_fbank
 except ImportError as error:
     raise MissingDependencyError(
-        "features from audio need the package kaldi-native-fbank: pip install 'kaldi_quant[mfcc]'"
+        "features from audio need the package kaldi-native-fbank: pip install kaldi-native-fbank"
     ) from error
 
 _log = logging.getLogger(__name__)

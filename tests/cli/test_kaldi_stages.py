@@ -437,7 +437,10 @@ def test_the_calibration_folder_is_looked_for_first(
     assert names() == [] and verbs == []
     texts = [record.getMessage() for record in caplog.records]
     assert "data/train_960_cleaned_sp_hires/feats.scp does not exist: give the data to calibrate on" in texts[0]
-    assert "data/none/feats.scp does not exist" in texts[1] and "exp/nnet3/iv is no folder of online i-vectors: it has no ivector_online.scp" in texts[2]
+    assert (
+        "data/none/feats.scp does not exist" in texts[1]
+        and "exp/nnet3/iv is no folder of online i-vectors: it has no ivector_online.scp" in texts[2]
+    )
     assert qat("--train-data-dir", "data/train_hires") == 0
     assert [verb[0] for verb in verbs] == ["qat", "export"]
     assert "scp:data/train_hires/feats.scp" in verbs[0]

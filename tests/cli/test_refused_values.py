@@ -93,7 +93,7 @@ _OWN = {
     "forward": [("--acoustic-scale nan", "--acoustic-scale must be a finite number, found nan")],
     "export": [
         ("--frames 0", "--frames must be at least 1, found 0"),
-        ("--formats doc", "--formats doc: expected some of mdl, onnx"),
+        ("--formats doc", "--formats doc: expected a list from mdl, onnx"),
         ("--extra-left-context -1", "cannot be negative"),
     ],
 }

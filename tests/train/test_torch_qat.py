@@ -191,8 +191,8 @@ def test_the_verb_makes_an_integer_model_for_the_engine(
     capsys.readouterr()
     for options, message in (
         (["--preset=torch-dynamic"], "has dynamic ranges: only static ranges can be trained"),
-        (["--method=fixed"], "--freeze-after 0 keeps them"),
-        (["--preset=w8a8", "--method=moving-average"], "--method moving-average is PyTorch's"),
+        (["--method=fixed"], "--freeze-after 0 keeps their scales as calibrated"),
+        (["--preset=w8a8", "--method=moving-average"], "--method moving-average is only for --preset torch-static"),
     ):
         assert run([*command, *options, *places]) != 0
         assert message in capsys.readouterr().err.strip().splitlines()[-1], options

@@ -33,9 +33,7 @@ def require_onnx(feature: str) -> None:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
     except ImportError as error:
-        raise MissingDependencyError(
-            f"{feature} needs onnx and onnxruntime: pip install 'kaldi_quant[onnx]'"
-        ) from error
+        raise MissingDependencyError(f"{feature} needs onnx and onnxruntime: pip install onnx onnxruntime") from error
 
 
 def context_metadata(period: int, left_context: int, right_context: int) -> dict[str, str]:

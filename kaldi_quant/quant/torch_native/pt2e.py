@@ -58,7 +58,7 @@ def torchao_library() -> ModuleType:
         from kaldi_quant.quant.torch_native import x86_quantizer
     except ImportError as error:
         raise MissingDependencyError(
-            f"the route pt2e needs the package torchao: pip install 'kaldi_quant[torchao]', "
+            f"the route pt2e needs the package torchao: pip install torchao, "
             f"or use the route eager, which does not need it ({error})"
         ) from error
     return x86_quantizer

@@ -135,8 +135,7 @@ def require_matplotlib() -> None:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError(
-            "plots need the package matplotlib: pip install 'kaldi_quant[report]' "
-            "(text, Markdown and JSON do not need it)"
+            "plots need the package matplotlib: pip install matplotlib (text, Markdown and JSON do not need it)"
         ) from error
 
 
