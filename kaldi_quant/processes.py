@@ -7,9 +7,11 @@ a script that is stopped leaves none of its children running.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,10 +20,15 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
+from kaldi_quant.folder_lock import has_ended, held_locks, this_process
+
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 # What a group has to clear away after SIGTERM, before SIGKILL. Longer than its own groups have: see end_group.
 _GRACE_SECONDS = 10.0
 _POLL_SECONDS = 0.02
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# The environment variable that names the process that has started a group.
+_STARTER = "KALDI_QUANT_STARTED_BY"
 
 
 class TerminatedError(BaseException):
@@ -93,6 +100,8 @@ def start_group(
 ) -> subprocess.Popen[bytes]:
     """Starts a command as the first process of a group of its own.
 
+    It holds the folders that this process holds: nobody takes them over while it runs.
+
     Args:
         command: a program and its arguments.
         output: where both of its outputs go; by default to this process's.
@@ -102,8 +111,9 @@ def start_group(
         list(command),
         stdout=output,
         stderr=output,
-        env={**os.environ, **(environment or {})},
+        env={**os.environ, **(environment or {}), _STARTER: this_process()},
         start_new_session=True,
+        pass_fds=held_locks(),
     )
 
 
@@ -124,6 +134,14 @@ def run_group(command: Sequence[str], output: IO[Any] | None = None) -> int:
     finally:
         if process is not None and process.returncode != 0:
             end_group(process)
+
+
+def end_with_starter() -> None:
+    """Ends this process by SIGTERM when the one that has started it is killed, or was before (``man 2 prctl``)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if has_ended(os.environ.get(_STARTER, "")):
+            signal.raise_signal(signal.SIGTERM)
 
 
 def end_group(process: subprocess.Popen[bytes], seconds: float = _GRACE_SECONDS) -> None:

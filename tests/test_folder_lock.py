@@ -35,6 +35,35 @@ def test_the_other_process_is_named_and_a_killed_one_holds_nothing(tmp_path: Pat
         pass
 
 
+_START = """
+import sys, time
+from pathlib import Path
+from kaldi_quant.folder_lock import folder_lock
+from kaldi_quant.processes import start_group
+with folder_lock(Path(sys.argv[1])):
+    print(start_group(["bash", "-c", "read; true"]).pid, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_jobs_of_a_killed_process_hold_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kaldi_quant.folder_lock._WAIT_SECONDS", 0.3)
+    command = [sys.executable, "-c", _START, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as killed:
+        assert killed.stdout is not None and killed.stdin is not None
+        assert int(killed.stdout.readline()) > 0
+        killed.kill()
+        killed.wait()
+        message = rf"is in use by jobs of process {killed.pid} on .*, which has ended itself"
+        with pytest.raises(DataError, match=message), folder_lock(tmp_path):
+            pass
+        # The job ends when its input does, while the other one waits.
+        killed.stdin.close()
+        monkeypatch.setattr("kaldi_quant.folder_lock._WAIT_SECONDS", 10)
+        with folder_lock(tmp_path):
+            pass
+
+
 def test_one_process_may_lock_a_folder_again(tmp_path: Path) -> None:
     with folder_lock(tmp_path / "new"), folder_lock(tmp_path / "new" / ".." / "new"):
         assert (tmp_path / "new" / ".lock").exists()

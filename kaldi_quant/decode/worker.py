@@ -27,7 +27,7 @@ from kaldi_quant.kaldi.lattice import CompactLattice
 from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.kaldi.text import encode
 from kaldi_quant.kaldi.transition_model import read_transition_model
-from kaldi_quant.processes import TerminatedError, signals_raise
+from kaldi_quant.processes import TerminatedError, end_with_starter, signals_raise
 
 
 class EmbeddedDecoder:
@@ -157,6 +157,7 @@ def _leave_out(utterance: str, reason: str, left_out: dict[str, str]) -> None:
 def main() -> int:
     """Does the job that the command line names; the last line of the log says why it failed."""
     specification = json.loads(Path(sys.argv[1]).read_text("utf-8"))
+    end_with_starter()
     try:
         with signals_raise():
             run(specification, int(sys.argv[2]))

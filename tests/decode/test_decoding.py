@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ import kaldifst
 import numpy as np
 import pytest
 
+from kaldi_quant.cli.main import run as run_verb
 from kaldi_quant.decode.decoding import decode
 from kaldi_quant.decode.options import DecodeOptions, ScoreOptions
 from kaldi_quant.decode.scoring import find_lattices, score
@@ -392,14 +392,16 @@ def test_a_killed_run_leaves_nothing_half_written_and_can_be_repeated(job: Job, 
     while not (log.exists() and "waiting" in log.read_text()):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
+    assert list(out.glob(".lat.*.tmp")), "it is in the middle of writing"
+    process.kill()
     process.wait()
-    assert list(out.glob(".lat.*.tmp")), "it was in the middle of writing"
     assert not list(out.glob("lat.*.gz")) and not (out / "num_jobs").exists()
     with pytest.raises(DataError, match=r"has no lat.JOB.gz"):
         score(str(job.data_dir), str(job.graph_dir), str(out), ScoreOptions())
-    assert run(job, out) == (4, 0)
+    (out / ".lat.1.gz.0.tmp").write_bytes(b"what a process leaves that is killed itself")
+    assert run_verb(job.decode_arguments(out)) == 0, "it waits for the jobs, which end, too"
     assert not list(out.glob(".lat.*.tmp")) and len(list(out.glob("lat.*.gz"))) == 4
+    assert "waiting" not in (out / "log" / "decode.1.log").read_text()
 
 
 def test_a_kaldi_that_is_not_there(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -280,7 +280,7 @@ def test_without_onnxruntime_the_reference_runs(
     monkeypatch.setitem(sys.modules, missing, None)
     self_test.trusted_form.cache_clear()
     network = random_network(np.random.default_rng(1), 12, 20, 9)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'kaldi_quant\[onnx\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install onnx onnxruntime"):
         executable(network, 3, "onnxruntime")
     with caplog.at_level(logging.WARNING):
         assert isinstance(executable(network, 3), AcousticModel)

@@ -16,7 +16,7 @@ import torch
 from kaldi_quant.errors import KaldiQuantError, UsageError, out_of_memory
 from kaldi_quant.kaldi.mfcc_options import MfccOptions
 from kaldi_quant.kaldi.model import read_model
-from kaldi_quant.processes import TerminatedError, signals_raise
+from kaldi_quant.processes import TerminatedError, end_with_starter, signals_raise
 from kaldi_quant.train.chain.options import ChainOptions
 from kaldi_quant.train.checkpoint import read_checkpoint
 from kaldi_quant.train.finetune import TrainingData, prepare
@@ -104,6 +104,7 @@ def main(arguments: list[str]) -> int:
     """Runs the job and returns the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     state_in, specification, job, state_out = arguments
+    end_with_starter()
     try:
         with signals_raise():
             run_job(Path(state_in), JobSpecification.read(Path(specification)), int(job), Path(state_out))
