@@ -313,6 +313,19 @@ def test_other_input(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--lat-dir" in said
 
 
+def test_other_lattices_of_the_same_size(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run()
+    number = len(calls())
+    path = _LATTICES / "lat.2.gz"
+    other = gzip.compress(gzip.decompress(path.read_bytes()).upper())
+    size = path.stat().st_size
+    path.write_bytes(other)
+    assert len(other) == size
+    run()
+    assert [call.split()[0] for call in calls()[number:]] == ["get_egs.sh"]
+    assert f"again: {_LATTICES}/lat.*.gz changed" in capsys.readouterr().err
+
+
 def test_another_model_with_the_same_result_folder(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run()
     before = content(_OUT / "egs")

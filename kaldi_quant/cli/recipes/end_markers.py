@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -77,15 +78,22 @@ def contents(*paths: Path) -> dict[str, str | None]:
     return {str(path): digest(path) for path in paths}
 
 
-def sizes(name: str, *paths: Path) -> dict[str, str | None]:
-    """One fact about large files: their number and sizes."""
-    text = " ".join(str(path.stat().st_size) for path in paths if path.is_file())
-    return {name: text or None}
+def content(name: str, *paths: Path) -> dict[str, str | None]:
+    """One fact about all files of a kind: what they hold, in their order."""
+    digests = [found for path in paths if (found := digest(path)) is not None]
+    return {name: hashlib.sha256(" ".join(digests).encode()).hexdigest() if digests else None}
 
 
 def digest(path: Path) -> str | None:
     """A short form of what a file holds; None where there is none."""
     if not path.is_file():
         return None
+    state = path.stat()
+    return _digest(path, (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns))
+
+
+@cache
+def _digest(path: Path, state: tuple[int, ...]) -> str:
+    """Reads a file once, as long as its state is the same: lattices are large, and are asked for several times."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from kaldi_quant.cli.recipes.egs_options import EgsScriptOptions
-from kaldi_quant.cli.recipes.end_markers import EndMarker, Facts, contents, sizes
+from kaldi_quant.cli.recipes.end_markers import EndMarker, Facts, content, contents
 from kaldi_quant.cli.recipes.kaldi_folders import (
     KaldiFolders,
     copy,
@@ -279,7 +279,7 @@ class KaldiStages:
                 "options": _LM_OPTIONS,
                 **folders.identity(),
                 **contents(folders.tree / "final.mdl"),
-                **sizes(f"{folders.tree}/ali.*.gz", *sorted(folders.tree.glob("ali.*.gz"))),
+                **content(f"{folders.tree}/ali.*.gz", *sorted(folders.tree.glob("ali.*.gz"))),
             },
             self._make_denominator,
             self._prepare_denominator,
@@ -316,7 +316,7 @@ class KaldiStages:
                 **folders.identity(),
                 **contents(denominator / "normalization.fst"),
                 **contents(folders.train_data / "feats.scp", folders.train_data / "utt2spk"),
-                **sizes(f"{folders.lattices}/lat.*.gz", *lattices),
+                **content(f"{folders.lattices}/lat.*.gz", *lattices),
             }
 
         return _Stage(
