@@ -326,6 +326,17 @@ def test_other_lattices_of_the_same_size(recipe: Path, capsys: pytest.CaptureFix
     assert f"again: {_LATTICES}/lat.*.gz changed" in capsys.readouterr().err
 
 
+def test_other_features_in_the_same_archives(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("data/train_hires/feats.scp").write_text("u hires.ark:2\n")
+    Path("hires.ark").write_bytes(b"u old features")
+    run()
+    number = len(calls())
+    Path("hires.ark").write_bytes(b"u new features")
+    run()
+    assert [call.split()[0] for call in calls()[number:]] == ["get_egs.sh"]
+    assert "again: the archives of data/train_hires/feats.scp changed" in capsys.readouterr().err
+
+
 def test_another_model_with_the_same_result_folder(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run()
     before = content(_OUT / "egs")

@@ -13,6 +13,7 @@ from typing import Any
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import FormatError
+from kaldi_quant.kaldi.script_file import read_script
 
 #: What a stage's results depend on: file or option → content or value; None where there is no such file.
 Facts = Mapping[str, str | None]
@@ -82,6 +83,14 @@ def content(name: str, *paths: Path) -> dict[str, str | None]:
     """One fact about all files of a kind: what they hold, in their order."""
     digests = [found for path in paths if (found := digest(path)) is not None]
     return {name: hashlib.sha256(" ".join(digests).encode()).hexdigest() if digests else None}
+
+
+def features(data: Path) -> dict[str, str | None]:
+    """Facts about the features of a data folder: its ``feats.scp``, and what the archives hold that it names."""
+    scp = data / "feats.scp"
+    entries = read_script(str(scp)).values() if scp.is_file() else ()
+    archives = dict.fromkeys(entry.filename for entry in entries if not entry.filename.endswith("|"))
+    return {**contents(scp), **content(f"the archives of {scp}", *map(Path, archives))}
 
 
 def digest(path: Path) -> str | None:

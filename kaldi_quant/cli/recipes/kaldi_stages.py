@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from kaldi_quant.cli.recipes.egs_options import EgsScriptOptions
-from kaldi_quant.cli.recipes.end_markers import EndMarker, Facts, content, contents
+from kaldi_quant.cli.recipes.end_markers import EndMarker, Facts, content, contents, features
 from kaldi_quant.cli.recipes.kaldi_folders import (
     KaldiFolders,
     copy,
@@ -206,7 +206,7 @@ class KaldiStages:
     def _lattices(self, have_egs: str | None) -> _Stage:
         folders = self.folders
         lang = [folders.lang / name for name in ("phones.txt", "L.fst", "words.txt")]
-        data = [folders.lores_data / name for name in ("feats.scp", "text")]
+        data = folders.lores_data
         return _Stage(
             1,
             folders.lattices / "lat.1.gz",
@@ -214,7 +214,7 @@ class KaldiStages:
             _is_filled(folders.lattices),
             partial(fault_of_archives, folders.lattices, "lat", "generate_lattices"),
             "--lat-dir",
-            lambda: contents(*data, *lang, folders.gmm / "final.mdl"),
+            lambda: {**features(data), **contents(data / "text", *lang, folders.gmm / "final.mdl")},
             self._make_lattices,
         )
 
@@ -315,7 +315,8 @@ class KaldiStages:
                 "options": shlex.join(options.fixed()),
                 **folders.identity(),
                 **contents(denominator / "normalization.fst"),
-                **contents(folders.train_data / "feats.scp", folders.train_data / "utt2spk"),
+                **features(folders.train_data),
+                **contents(folders.train_data / "utt2spk"),
                 **content(f"{folders.lattices}/lat.*.gz", *lattices),
             }
 
