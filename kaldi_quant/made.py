@@ -203,6 +203,15 @@ def _state(path: Path) -> list[int]:
     return [found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 
 
+def known_digest(path: Path) -> str:
+    """SHA-256 of a file's content, which is read once as long as its state is the same: some files are large.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    return str(_Digests(()).describe(path)["digest"])
+
+
 def digest_of_file(path: Path) -> str:
     """SHA-256 of a file's content.
 
@@ -213,7 +222,7 @@ def digest_of_file(path: Path) -> str:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from error
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 @functools.cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kaldi_quant.cli.options import grouped_options
-from kaldi_quant.errors import DataError, UsageError
+from kaldi_quant.errors import UsageError
+from kaldi_quant.made import digest_of_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,9 +74,9 @@ class ScoringArguments:
         options = {**asdict(DecodeOptions()), **asdict(ScoreOptions())}
         filters = (Path("local") / f"wer_{kind}_filter" for kind in ("ref", "hyp", "output"))
         return {
-            "graph": [_digest(graph / "HCLG.fst"), _digest(graph / "words.txt")],
-            "text": _digest(data / "text"),
-            "filters of transcripts": [_digest(path) if path.is_file() else None for path in filters],
+            "graph": [digest_of_file(graph / "HCLG.fst"), digest_of_file(graph / "words.txt")],
+            "text": digest_of_file(data / "text"),
+            "filters of transcripts": [digest_of_file(path) if path.is_file() else None for path in filters],
             "decoder": choose_backend("auto").name,
             "way of decoding": {name: value for name, value in options.items() if name not in _WITHOUT_EFFECT},
         }
@@ -128,14 +128,6 @@ def _parsed(best_wer: str) -> WordErrors:
     found = WER_LINE.match(best_wer)
     assert found is not None, best_wer
     return WordErrors(int(found[1]), int(found[2]))
-
-
-def _digest(path: Path) -> str:
-    try:
-        with open(path, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 #: Decorator: the verb gets these options, and their values as its argument ``scoring``.

@@ -214,7 +214,7 @@ class _Run:
         }
 
     def _digest_of_utterances(self) -> str:
-        from kaldi_quant.quant.search.measurements import data_digest
+        from kaldi_quant.quant.calibration import data_digest
 
         return data_digest([*self.utterances.utterances, *self._held_out])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import logging
 from pathlib import Path
@@ -110,10 +109,10 @@ def command(
 
     e.g.: kaldi-quant search --budget "3 bits" final.mdl scp:data/train_sub/feats.scp scp:data/dev/feats.scp exp/search
     """
+    from kaldi_quant.quant.calibration import data_digest
     from kaldi_quant.quant.ptq import layer_configs
     from kaldi_quant.quant.search.budget import parse_budget
     from kaldi_quant.quant.search.least_size import check_size
-    from kaldi_quant.quant.search.measurements import data_digest
     from kaldi_quant.quant.search.models import Models, Scoring
     from kaldi_quant.quant.search.outcome import check_refinement, find
     from kaldi_quant.quant.search.search import Search
@@ -208,10 +207,10 @@ def _about(
     dev: CalibrationSet,
 ) -> dict[str, Any]:
     """What measurements depend on, under the names by which an error calls it."""
-    from kaldi_quant.quant.search.measurements import data_digest
+    from kaldi_quant.quant.calibration import data_digest
 
     return {
-        "model": hashlib.sha256(model.getvalue()).hexdigest(),
+        "model": model.digest(),
         "configuration": {**config.as_dict(), "description": ""},
         "base": dataclasses.asdict(base),
         "calibration set": data_digest(calibration.utterances, calibration.ivectors),

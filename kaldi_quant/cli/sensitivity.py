@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,9 +56,9 @@ def command(
 
     e.g.: kaldi-quant sensitivity --bits 4 final.mdl scp:data/train_sub/feats.scp scp:data/dev/feats.scp exp/sensitivity
     """
+    from kaldi_quant.quant.calibration import data_digest
     from kaldi_quant.quant.kept_layers import Keeping
     from kaldi_quant.quant.ptq import layer_configs, quantize
-    from kaldi_quant.quant.search.measurements import data_digest
     from kaldi_quant.quant.sensitivity import sensitivity
     from kaldi_quant.report.pages.plot_style import require_matplotlib
     from kaldi_quant.report.sensitivity import as_text, write_plot
@@ -74,7 +73,7 @@ def command(
     layer_configs(read.nnet, config)
     calibration_set = quantization.calibration_set(read, calibration, inference)
     data = read_utterances(read, held_out, inference)
-    contents: dict[str, Any] = {"model content": hashlib.sha256(read.getvalue()).hexdigest()}
+    contents: dict[str, Any] = {"model content": read.digest()}
     contents |= {"calibration set": data_digest(calibration_set.utterances, calibration_set.ivectors)}
     contents |= {"held-out set": data_digest(data.utterances, data.ivectors), "way of computing": asdict(data.options)}
     hold_folder(folder)

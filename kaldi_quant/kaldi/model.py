@@ -6,6 +6,7 @@ own form is the same byte for byte.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 
@@ -89,6 +90,10 @@ class Model:
     def bare(self) -> Model:
         """The network alone: a raw file."""
         return Model(self.nnet, None, self.binary, self.path)
+
+    def digest(self) -> str:
+        """What tells the model from others: SHA-256 of what ``getvalue`` returns."""
+        return hashlib.sha256(self.getvalue()).hexdigest()
 
     def getvalue(self, binary: bool = True) -> bytes:
         """The file's content in the binary or the text form."""

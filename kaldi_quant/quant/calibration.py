@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from kaldi_quant.bad_utterances import DEFAULT_MAX_BAD_SHARE, BadUtterances
+from kaldi_quant.kaldi.text import encode
 from kaldi_quant.nnet.inference import Inference, InferenceOptions, IvectorSource
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.progress import progress
@@ -162,3 +164,21 @@ def input_statistics(
             module.product = found[name].module
         model.forget_programs()
     return found
+
+
+def data_digest(
+    utterances: Iterable[tuple[str, np.ndarray]], ivectors: Callable[[str], np.ndarray | None] | None = None
+) -> str:
+    """A digest of utterances' names and features, and of their i-vectors, the same wherever they lie.
+
+    Args:
+        utterances: (name, features) pairs.
+        ivectors: tells those of an utterance, for networks that take them.
+    """
+    digest = hashlib.sha256()
+    for name, feats in utterances:
+        for values in (feats, ivectors(name) if ivectors is not None else None):
+            if values is not None:
+                digest.update(encode(f"{name}\0{values.shape}{values.dtype.str}\0"))
+                digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest()

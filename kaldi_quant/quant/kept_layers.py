@@ -11,15 +11,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.kaldi.text import encode
 from kaldi_quant.kaldi.writer import BinaryWriter
 from kaldi_quant.made import program_digest
-from kaldi_quant.quant.calibration import CalibrationSet
+from kaldi_quant.quant.calibration import CalibrationSet, data_digest
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.integer_linear import DynamicLinear, InputGrid, IntegerLinear
@@ -130,11 +128,7 @@ def key_of(nnet: Nnet, config: PtqConfig, data: CalibrationSet, ranges: Ranges |
     about: list[Any] = [{**config.as_dict(), "description": ""}, dataclasses.asdict(data.options), program_digest()]
     about.append(data.max_bad_share)
     found.update(json.dumps(about, sort_keys=True).encode())
-    for name, feats in data.utterances:
-        found.update(encode(f"{name} {feats.shape} ") + np.ascontiguousarray(feats).tobytes())
-        ivectors = data.ivectors(name) if data.ivectors is not None else None
-        if ivectors is not None:
-            found.update(f"{ivectors.shape} ".encode() + np.ascontiguousarray(ivectors).tobytes())
+    found.update(data_digest(data.utterances, data.ivectors).encode())
     for name, bounds in (ranges or {}).items():
         found.update(name.encode() + b"".join(bound.numpy().tobytes() for bound in bounds))
     return found.hexdigest()

@@ -73,7 +73,7 @@ def finetune(
     place = place or Place()
     network, components, minibatches = prepare(model, data, chain, source, place)
     identity = {
-        "model": digest(model),
+        "model": model.digest(),
         "data": data_digest(minibatches.egs, data.den_fst),
         "chain": asdict(chain),
         "source": asdict(source),
@@ -127,11 +127,6 @@ def _xent_branch(nnet: Nnet, egs: EgsFolder) -> list[str]:
     """
     names = (*(f"output-{language}{XENT}" for language in egs.info.languages), f"output{XENT}")
     return [name for name in names if name in nnet.nodes][:1]
-
-
-def digest(model: Model) -> str:
-    """What tells a model from others."""
-    return hashlib.sha256(model.getvalue()).hexdigest()
 
 
 def data_digest(egs: EgsFolder, den_fst: str) -> str:

@@ -21,7 +21,7 @@ from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.kaldi.text import decode
 from kaldi_quant.nnet.inference import Inference
 from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.quant.calibration import CalibrationSet
+from kaldi_quant.quant.calibration import CalibrationSet, data_digest
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.ptq import quantize
@@ -36,7 +36,7 @@ from kaldi_quant.quant.search.allocation import (
 )
 from kaldi_quant.quant.search.budget import Budget, BudgetKind, parse_budget
 from kaldi_quant.quant.search.candidates import Candidates
-from kaldi_quant.quant.search.measurements import Choice, Estimate, Measurement, Meter, data_digest
+from kaldi_quant.quant.search.measurements import Choice, Estimate, Measurement, Meter
 from kaldi_quant.quant.search.models import Models
 from kaldi_quant.quant.search.options import SearchOptions, listed
 from kaldi_quant.quant.search.outcome import find

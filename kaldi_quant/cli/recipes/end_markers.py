@@ -7,13 +7,13 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import FormatError
-from kaldi_quant.kaldi.script_file import read_script
+from kaldi_quant.kaldi.table_files import table_files
+from kaldi_quant.made import known_digest
 
 #: What a stage's results depend on: file or option → content or value; None where there is no such file.
 Facts = Mapping[str, str | None]
@@ -88,21 +88,10 @@ def content(name: str, *paths: Path) -> dict[str, str | None]:
 def features(data: Path) -> dict[str, str | None]:
     """Facts about the features of a data folder: its ``feats.scp``, and what the archives hold that it names."""
     scp = data / "feats.scp"
-    entries = read_script(str(scp)).values() if scp.is_file() else ()
-    archives = dict.fromkeys(entry.filename for entry in entries if not entry.filename.endswith("|"))
-    return {**contents(scp), **content(f"the archives of {scp}", *map(Path, archives))}
+    archives = table_files(f"scp:{scp}").files[1:] if scp.is_file() else ()
+    return {**contents(scp), **content(f"the archives of {scp}", *archives)}
 
 
 def digest(path: Path) -> str | None:
     """A short form of what a file holds; None where there is none."""
-    if not path.is_file():
-        return None
-    state = path.stat()
-    return _digest(path, (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns))
-
-
-@cache
-def _digest(path: Path, state: tuple[int, ...]) -> str:
-    """Reads a file once, as long as its state is the same: lattices are large, and are asked for several times."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return known_digest(path) if path.is_file() else None

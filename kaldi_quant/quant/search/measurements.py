@@ -6,8 +6,6 @@ Quantization Framework", CVPR 2020 (sensitivity by Kullback-Leibler divergence).
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -16,7 +14,6 @@ import numpy as np
 
 from kaldi_quant.bad_utterances import BadUtterances
 from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.kaldi.text import encode
 from kaldi_quant.nnet.inference import Inference
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet
@@ -100,21 +97,3 @@ class Meter:
     def _rows(self, model: AcousticModel, bad: BadUtterances) -> dict[str, np.ndarray]:
         inference = Inference(model, None, self.data.options, self.data.ivectors, bad)
         return dict(inference.compute(self.data.utterances))
-
-
-def data_digest(
-    utterances: Iterable[tuple[str, np.ndarray]], ivectors: Callable[[str], np.ndarray | None] | None = None
-) -> str:
-    """A digest of utterances' names and features, and of their i-vectors, the same wherever they lie.
-
-    Args:
-        utterances: (name, features) pairs.
-        ivectors: tells those of an utterance, for networks that take them.
-    """
-    digest = hashlib.sha256()
-    for name, feats in utterances:
-        for values in (feats, ivectors(name) if ivectors is not None else None):
-            if values is not None:
-                digest.update(encode(f"{name}\0{values.shape}{values.dtype.str}\0"))
-                digest.update(np.ascontiguousarray(values).data)
-    return digest.hexdigest()

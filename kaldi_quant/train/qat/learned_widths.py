@@ -20,7 +20,6 @@ from kaldi_quant.quant.search.budget import Budget
 from kaldi_quant.quant.search.options import listed
 from kaldi_quant.quant.search.widths import DEFAULT_WIDTHS, Widths, with_widths
 from kaldi_quant.quant.spec import Bits, QSpec
-from kaldi_quant.train.finetune import digest
 from kaldi_quant.train.loop import Loop, LoopOptions
 from kaldi_quant.train.parallel.place import Place
 from kaldi_quant.train.parameters import TrainedComponent
@@ -121,7 +120,7 @@ def learn_widths(
         raise UsageError(f"--optimizer {loop.optimizer.name}: widths can only be learned with adam")
     place = place or Place()
     identity = {
-        "model": digest(model),
+        "model": model.digest(),
         "start": start_digest(mixed.network.start),
         "config": config.as_dict(),
         "learned widths": asdict(options),

@@ -14,7 +14,6 @@ from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.train.finetune import digest
 from kaldi_quant.train.loop import Loop, LoopOptions
 from kaldi_quant.train.parallel.place import Place
 from kaldi_quant.train.parameters import TrainedComponent
@@ -105,7 +104,7 @@ def train_quantized(
     """
     start = start_digest(network.start)
     place = place or Place()
-    identity = {"model": digest(model), "start": start, "qat": asdict(options), **identity, **place.identity}
+    identity = {"model": model.digest(), "start": start, "qat": asdict(options), **identity, **place.identity}
     # Kaldi's limit is one for weights in float, not for their places on grids.
     loop = replace(loop, optimizer=replace(loop.optimizer, max_param_change=0.0), freeze_after=options.freeze_after)
     network.to(place.device)
