@@ -12,8 +12,7 @@ import click
 from kaldi_quant.cli.export import parse_formats
 from kaldi_quant.cli.options import grouped_options
 from kaldi_quant.cli.quantization_options import METHOD_OPTIONS
-from kaldi_quant.cli.recipes.experiment import Defaults, require_file
-from kaldi_quant.errors import UsageError
+from kaldi_quant.cli.recipes.experiment import Defaults, data_apart
 
 if TYPE_CHECKING:
     from kaldi_quant.quant.config import PtqConfig
@@ -116,12 +115,7 @@ class CalibrationArguments:
             UsageError: it is missing, or the one that is scored.
         """
         folder = Path(self.calibration_dir or defaults.calibration)
-        require_file(folder / "feats.scp", "give the data to calibrate on with --calibration-dir")
-        if scored.exists() and folder.samefile(scored):
-            raise UsageError(
-                f"{folder} is the data that is scored: calibrate on other data, or the result says nothing"
-            )
-        return folder
+        return data_apart(folder, scored, "calibrate on", "--calibration-dir")
 
 
 #: Decorator: the recipe gets these options, and their values as its argument ``quantizing``.

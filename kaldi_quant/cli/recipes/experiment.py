@@ -100,3 +100,21 @@ def require_file(path: Path, advice: str = "") -> Path:
     if not path.is_file() or not path.stat().st_size:
         raise UsageError(f"{Path.cwd() / path} is missing or empty{advice and ': '}{advice}")
     return path
+
+
+def data_apart(folder: Path, scored: Path, purpose: str, option: str) -> Path:
+    """A data folder whose features decide on a model, so that it cannot be the one that is scored.
+
+    Args:
+        folder: the data folder.
+        scored: the one that is scored.
+        purpose: such as ``"calibrate on"``.
+        option: that names the folder.
+
+    Raises:
+        UsageError: it has no features, or is the one that is scored.
+    """
+    require_file(folder / "feats.scp", f"give the data to {purpose} with {option}")
+    if scored.exists() and folder.samefile(scored):
+        raise UsageError(f"{folder} is the data that is scored: {purpose} other data, or the result says nothing")
+    return folder

@@ -14,12 +14,12 @@ from kaldi_quant.atomic import atomic_write
 from kaldi_quant.cli.options import KaldiCommand
 from kaldi_quant.cli.recipes import qat as qat_recipe
 from kaldi_quant.cli.recipes.calibration_options import CalibrationArguments, MethodArguments, calibration_options
-from kaldi_quant.cli.recipes.experiment import require_file
+from kaldi_quant.cli.recipes.experiment import data_apart, require_file
 from kaldi_quant.cli.recipes.forward_pass_options import ForwardPassArguments, forward_pass_options, stage_option
 from kaldi_quant.cli.recipes.ivectors import IVECTOR_OPTIONS, Ivectors
-from kaldi_quant.cli.recipes.passed_options import parsed, passed_options, words_for
+from kaldi_quant.cli.recipes.passed_options import parsed, passed_options
 from kaldi_quant.cli.recipes.qat import QatRun, training_choices
-from kaldi_quant.cli.recipes.verbs import call_verb, words_of
+from kaldi_quant.cli.recipes.verbs import call_verb, words_for, words_of
 from kaldi_quant.cli.search import check_budget
 from kaldi_quant.cli.search import command as search_verb
 from kaldi_quant.cli.search_options import SearchArguments
@@ -100,12 +100,7 @@ def run_mixed(
 
 def _dev_folder(run: QatRun, given: str | None) -> Path:
     folder = Path(given or run.experiment.defaults.dev)
-    require_file(folder / "feats.scp", "give the data to choose widths on with --dev-dir")
-    if folder.samefile(run.places.data):
-        raise UsageError(
-            f"{folder} is the data that is scored: choose widths on other data, or the result says nothing"
-        )
-    return folder
+    return data_apart(folder, run.places.data, "choose widths on", "--dev-dir")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,12 +145,11 @@ class _Search:
     def report(self) -> None:
         """Writes the page."""
         run = self.qat
-        out, name = run.places.out, run.places.data.name
+        out = run.places.out
         page = out / "report.html"
         words = [f"--search={out}", f"--features=scp:{self.dev}/feats.scp"]
         words += [*words_of(run.arguments.inference, IVECTOR_OPTIONS), *self._ivectors()]
-        rows = {"float": f"decode_{name}_float", "PTQ": f"decode_{name}_ptq", "QAT": f"decode_{name}"}
-        words += [str(page), *(f"{row}={out / folder}" for row, folder in rows.items())]
+        words += [str(page), *run.compared()]
         call_verb("report", words, out / "log" / "report.log")
         _log.info("stage %d, %s: %s", len(STAGES) - 1, STAGES[-1], page)
 

@@ -53,16 +53,6 @@ def _without_default(option: click.Parameter, shown: str | None) -> click.Parame
     return copied
 
 
-def words_for(values: Mapping[str, Any]) -> list[str]:
-    """Options as a command line has them; those without a value are left out."""
-    words = []
-    for name, value in values.items():
-        if value is not None:
-            text = str(value).lower() if isinstance(value, bool) else str(value)
-            words.append(f"--{name.replace('_', '-')}={text}")
-    return words
-
-
 def parsed(command: click.Command, words: Sequence[str | Path]) -> dict[str, Any]:
     """What a command's options would be: so that wrong ones are refused before any work.
 

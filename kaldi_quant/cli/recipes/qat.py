@@ -24,11 +24,11 @@ from kaldi_quant.cli.recipes.forward_pass import ForwardPass
 from kaldi_quant.cli.recipes.forward_pass_options import ForwardPassArguments, forward_pass_options, stage_option
 from kaldi_quant.cli.recipes.ivectors import IVECTOR_OPTIONS
 from kaldi_quant.cli.recipes.model_step import ModelFile
-from kaldi_quant.cli.recipes.passed_options import arguments_of, parsed, passed_options, words_for
+from kaldi_quant.cli.recipes.passed_options import arguments_of, parsed, passed_options
 from kaldi_quant.cli.recipes.places import Places, mfcc_config
 from kaldi_quant.cli.recipes.quantization import QuantizedModel
 from kaldi_quant.cli.recipes.quantized_training import run_tdnn_qat
-from kaldi_quant.cli.recipes.verbs import call_verb, values_of
+from kaldi_quant.cli.recipes.verbs import call_verb, values_of, words_for
 from kaldi_quant.cli.training_options import TrainingArguments
 from kaldi_quant.export.record import ARTEFACT_NAME
 from kaldi_quant.folder_lock import folder_lock
@@ -203,11 +203,14 @@ class QatRun:
             _log.info("there are no examples in %s: %s alone teaches, on %s", self.egs, teacher, self.data)
         run_tdnn_qat.main([str(word) for word in self.words()], prog_name="run_tdnn_qat.py", standalone_mode=False)
 
+    def compared(self) -> list[str]:
+        """The models that are compared, as ``compare`` and ``report`` take them."""
+        passes = {"float": "_float", "PTQ": "_ptq", "QAT": ""}
+        return [f"{row}={self._scored(which).out}" for row, which in passes.items()]
+
     def _compare(self) -> None:
-        out, name = self.places.out, self.places.data.name
-        rows = {"float": f"decode_{name}_float", "PTQ": f"decode_{name}_ptq", "QAT": f"decode_{name}"}
-        words = [f"--html={out / 'compare.html'}", f"--json={out / 'compare.json'}"]
-        words += [f"{row}={out / folder}" for row, folder in rows.items()]
+        out = self.places.out
+        words = [f"--html={out / 'compare.html'}", f"--json={out / 'compare.json'}", *self.compared()]
         call_verb("compare", words, out / "log" / "compare.log")
         _log.info("the comparison is in %s", out / "compare.html")
 

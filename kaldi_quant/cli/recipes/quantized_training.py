@@ -17,12 +17,12 @@ from kaldi_quant.cli.qat_options import QatArguments, WidthArguments, qat_option
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options
 from kaldi_quant.cli.recipes.ivectors import IVECTOR_OPTIONS, Ivectors
 from kaldi_quant.cli.recipes.model_step import WITHOUT_EFFECT, normalisation_files
-from kaldi_quant.cli.recipes.passed_options import arguments_of, parsed, passed_options, words_for
+from kaldi_quant.cli.recipes.passed_options import arguments_of, parsed, passed_options
 from kaldi_quant.cli.recipes.quantization import export
 from kaldi_quant.cli.recipes.training import TRAINING_WITHOUT_EFFECT, factor_words, training_files
 from kaldi_quant.cli.recipes.training_options import RecipeArguments, recipe_options
 from kaldi_quant.cli.recipes.training_stages import Recipe, train_unless_done
-from kaldi_quant.cli.recipes.verbs import call_verb, settings_of, words_of
+from kaldi_quant.cli.recipes.verbs import call_verb, settings_of, words_for, words_of
 from kaldi_quant.cli.training_options import TrainingArguments, training_options
 from kaldi_quant.errors import UsageError
 from kaldi_quant.export.record import ARTEFACT_NAME, RECORD_NAME

@@ -7,10 +7,9 @@ from pathlib import Path
 import click
 
 from kaldi_quant.cli.options import KaldiCommand
-from kaldi_quant.cli.recipes.passed_options import words_for
 from kaldi_quant.cli.recipes.training_options import RecipeArguments, recipe_options
 from kaldi_quant.cli.recipes.training_stages import Recipe, train_unless_done
-from kaldi_quant.cli.recipes.verbs import call_verb, settings_of, words_of
+from kaldi_quant.cli.recipes.verbs import call_verb, settings_of, words_for, words_of
 from kaldi_quant.cli.training_options import TrainingArguments, training_options
 from kaldi_quant.kaldi.egs_folder import EgsFolder
 from kaldi_quant.made import Made

@@ -14,10 +14,9 @@ from kaldi_quant.cli.recipes.forward_pass import run_forward_pass
 from kaldi_quant.cli.recipes.kaldi_folders import KaldiFolders, fault_of_examples
 from kaldi_quant.cli.recipes.kaldi_stages import KaldiStages
 from kaldi_quant.cli.recipes.model_step import model_sources
-from kaldi_quant.cli.recipes.passed_options import words_for
 from kaldi_quant.cli.recipes.stages import Stages
 from kaldi_quant.cli.recipes.training_options import RecipeArguments
-from kaldi_quant.cli.recipes.verbs import call_verb
+from kaldi_quant.cli.recipes.verbs import call_verb, words_for
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.frame_subsampling import factor_of

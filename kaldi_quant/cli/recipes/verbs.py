@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,16 @@ def words_of(arguments: Any, without: Iterable[str] = ()) -> list[str]:
         arguments: the dataclass.
         without: fields that are left out, too.
     """
+    return words_for(values_of(arguments, without))
+
+
+def words_for(values: Mapping[str, Any]) -> list[str]:
+    """Options as a command line has them; those without a value are left out."""
     words = []
-    for name, value in values_of(arguments, without).items():
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-        words.append(f"--{name.replace('_', '-')}={text}")
+    for name, value in values.items():
+        if value is not None:
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            words.append(f"--{name.replace('_', '-')}={text}")
     return words
 
 
