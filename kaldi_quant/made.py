@@ -45,6 +45,11 @@ class Sources:
     files: Mapping[str, Sequence[Path]] = field(default_factory=dict)
     repeatable: bool = True
 
+    def __or__(self, other: Sources) -> Sources:
+        """What a result depends on that depends on both."""
+        settings, files = {**self.settings, **other.settings}, {**self.files, **other.files}
+        return Sources(settings, files, self.repeatable and other.repeatable)
+
 
 class Made:
     """A step's result in a folder, and the record of what made it.
@@ -128,7 +133,7 @@ class Made:
             others: outputs beside the first, in the same folder or below it.
 
         Raises:
-            DataError: an output is not there, or the folder cannot be written.
+            DataError: an output cannot be read, or the folder cannot be written.
         """
         known, folder = _Digests(()), self.output.parent
         paths = dict.fromkeys((self.output, *others))

@@ -7,6 +7,7 @@ import shutil
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -468,3 +469,28 @@ def test_the_calibration_folder_is_looked_for_first(
     assert qat("--train-data-dir", "data/train_hires") == 0
     assert [verb[0] for verb in verbs] == ["qat", "export"]
     assert "scp:data/train_hires/feats.scp" in verbs[0]
+
+
+def test_a_training_on_the_output_of_commands_is_made_again(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    verbs: list[str] = []
+
+    def stand_in(verb: str, words: Sequence[str | Path], log: Path) -> None:
+        verbs.append(verb)
+        for name in ("quantized.safetensors", "quantization.json"):
+            (Path(words[-1]) / name).write_bytes(b"")
+
+    monkeypatch.setattr("kaldi_quant.cli.recipes.quantized_training.call_verb", stand_in)
+    given = ["--kaldi-model-dir", str(_MODEL), "--gmm-dir", "exp/tri3", "--stop-stage", "6", "--formats", "none"]
+    given += ["--distil", "--calibration-dir", "data/dev_hires", "--allow-pipes", "true", "."]
+    Path("data/dev_hires").mkdir()
+    for scp, trainings in (("u feats.ark:2\n", 1), ("u copy-feats |\n", 2)):
+        Path("data/dev_hires/feats.scp").write_text(scp)
+        verbs.clear()
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            assert cli.run_recipe(run_tdnn_qat, "run_tdnn_qat.py", given) == 0
+            assert cli.run_recipe(run_tdnn_qat, "run_tdnn_qat.py", given) == 0
+        assert verbs == ["qat"] * trainings
+    assert "is made again: it reads commands or standard input" in caplog.text

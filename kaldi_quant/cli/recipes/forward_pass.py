@@ -17,12 +17,11 @@ from kaldi_quant.cli.recipes.experiment import Experiment, require_file
 from kaldi_quant.cli.recipes.forward_pass_options import ForwardPassArguments, forward_pass_options, stage_option
 from kaldi_quant.cli.recipes.ivectors import IVECTOR_OPTIONS, Ivectors
 from kaldi_quant.cli.recipes.model_step import (
-    WITHOUT_EFFECT,
     ModelFile,
     ModelStep,
     Work,
+    feature_sources,
     model_sources,
-    normalisation_files,
 )
 from kaldi_quant.cli.recipes.places import Places, mfcc_config
 from kaldi_quant.cli.recipes.verbs import call_verb, settings_of, words_of
@@ -157,18 +156,8 @@ class ForwardPass:
         inference, out = self.arguments.inference, self.places.out
         model = self.model.make(partial(self._stage, 2, first))
         ivectors = self._ivectors
-        features = table_files(self.features, inference.allow_pipes)
-        known, beside = model_sources(model, inference.frame_subsampling_factor)
-        files: dict[str, Sequence[Path]] = {"the model": [model], **beside, "the features": features.files}
-        files["what normalises the features"] = normalisation_files(inference, model, self.features)
-        files["the i-vectors"] = ivectors.files
-        settings = {
-            **settings_of(inference, (*WITHOUT_EFFECT, *IVECTOR_OPTIONS)),
-            **ivectors.settings,
-            **known,
-            **self.model.options,
-        }
-        sources = Sources(settings, files, features.repeatable and ivectors.repeatable)
+        sources = model_sources(model, inference.frame_subsampling_factor)
+        sources |= feature_sources(inference, model, self.features, ivectors) | Sources(self.model.options)
         made = Made(out / "loglikes.ark", sources, f"the archive {out}/loglikes.ark")
 
         def work() -> list[Path]:

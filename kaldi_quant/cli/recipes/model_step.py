@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from kaldi_quant.cli.inference_options import InferenceArguments
 from kaldi_quant.cli.models import is_artefact
 from kaldi_quant.cli.recipes.experiment import require_file
+from kaldi_quant.cli.recipes.ivectors import IVECTOR_OPTIONS, Ivectors
+from kaldi_quant.cli.recipes.verbs import settings_of
 from kaldi_quant.kaldi.companions import DECISIVE_NAMES
 from kaldi_quant.kaldi.frame_subsampling import factor_of
 from kaldi_quant.kaldi.model import read_model
-from kaldi_quant.made import Made
+from kaldi_quant.kaldi.table_files import table_files
+from kaldi_quant.made import Made, Sources
 
 #: Options that log-likelihoods and integer models do not depend on.
 WITHOUT_EFFECT = ("batch_seconds", "num_threads", "max_bad_share", "allow_pipes")
@@ -75,31 +78,42 @@ class ModelFile:
         return {"--device": self.device, "--engine": self.engine}
 
 
-def model_sources(model: Path, given: int | None) -> tuple[dict[str, Any], dict[str, list[Path]]]:
-    """What log-likelihoods depend on beside a model's own file: settings, and files that lie beside it.
+def model_sources(model: Path, given: int | None, name: str = "the model") -> Sources:
+    """A model, and what is read beside it.
 
     Args:
         model: its file.
         given: the frame-subsampling factor of an option.
+        name: what the model is.
 
     Raises:
         KaldiQuantError: the model is broken, or nothing states its factor.
     """
     beside = {name: [model.parent / name] for name in DECISIVE_NAMES if (model.parent / name).is_file()}
-    if is_artefact(str(model)):
-        return {}, beside
-    return {"the frame-subsampling factor": factor_of(read_model(model), given)}, beside
+    known = {} if is_artefact(str(model)) else {"the frame-subsampling factor": factor_of(read_model(model), given)}
+    return Sources(known, {name: [model], **beside})
 
 
-def normalisation_files(inference: InferenceArguments, model: Path, features: str) -> list[Path]:
-    """The files that decide what is done to features before a model takes them.
+def feature_sources(
+    inference: InferenceArguments, model: Path, features: str, ivectors: Ivectors, of: str = ""
+) -> Sources:
+    """Features, their i-vectors, and how a model takes them.
 
     Args:
         inference: the values of the options.
         model: its file.
         features: the rspecifier.
+        ivectors: of the same utterances.
+        of: what the features are for, such as ``"calibration "``.
 
     Raises:
-        KaldiQuantError: one is missing or malformed.
+        KaldiQuantError: a file is missing or malformed.
     """
-    return [Path(name) for name in inference.features(str(model), features).files]
+    table = table_files(features, inference.allow_pipes)
+    files = {
+        f"the {of}features": table.files,
+        f"what normalises the {of}features": [Path(name) for name in inference.features(str(model), features).files],
+        f"the {of}i-vectors": ivectors.files,
+    }
+    settings = {**settings_of(inference, (*WITHOUT_EFFECT, *IVECTOR_OPTIONS)), **ivectors.settings}
+    return Sources(settings, files, table.repeatable and ivectors.repeatable)

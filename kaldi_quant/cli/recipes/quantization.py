@@ -20,12 +20,11 @@ from kaldi_quant.cli.recipes.experiment import Experiment
 from kaldi_quant.cli.recipes.forward_pass import STAGES, ForwardPass
 from kaldi_quant.cli.recipes.forward_pass_options import ForwardPassArguments, forward_pass_options, stage_option
 from kaldi_quant.cli.recipes.ivectors import IVECTOR_OPTIONS, Ivectors
-from kaldi_quant.cli.recipes.model_step import WITHOUT_EFFECT, RunStep, model_sources, normalisation_files
+from kaldi_quant.cli.recipes.model_step import RunStep, feature_sources, model_sources
 from kaldi_quant.cli.recipes.places import Places
-from kaldi_quant.cli.recipes.verbs import call_verb, settings_of, words_of
+from kaldi_quant.cli.recipes.verbs import call_verb, words_of
 from kaldi_quant.errors import UsageError
 from kaldi_quant.export.record import ARTEFACT_NAME, RECORD_NAME
-from kaldi_quant.kaldi.table_files import table_files
 from kaldi_quant.made import Made, Sources
 
 
@@ -68,29 +67,19 @@ class QuantizedModel:
         source, path = self.places.model / "final.mdl", out / ARTEFACT_NAME
         folder = self.calibration.calibration_ivector_dir
         ivectors = Ivectors.of(source, self.data, folder, "--calibration-ivector-dir", inference)
-        features = table_files(f"scp:{self.data}/feats.scp", inference.allow_pipes)
-        known, beside = model_sources(source, inference.frame_subsampling_factor)
-        files = {
-            "the model": [source],
-            **beside,
-            "the calibration features": features.files,
-            "what normalises them": normalisation_files(inference, source, f"scp:{self.data}/feats.scp"),
-            "the calibration i-vectors": ivectors.files,
-        }
-        settings = {
-            **settings_of(inference, (*WITHOUT_EFFECT, *IVECTOR_OPTIONS)),
-            **ivectors.settings,
-            **known,
+        features = f"scp:{self.data}/feats.scp"
+        method = {
             "the configuration": self.method.resolve(self.torch_engine).as_dict(),
             "--calibration-utterances": self.calibration.calibration_utterances,
         }
-        sources = Sources(settings, files, features.repeatable and ivectors.repeatable)
+        sources = model_sources(source, inference.frame_subsampling_factor) | Sources(method)
+        sources |= feature_sources(inference, source, features, ivectors, "calibration ")
 
         def work() -> list[Path]:
             words = [*words_of(inference, IVECTOR_OPTIONS), *ivectors.words, *words_of(self.method)]
             words += [] if self.torch_engine is None else [f"--engine={self.torch_engine}"]
             words += [f"--max-utterances={self.calibration.calibration_utterances}"]
-            places: list[str | Path] = [source, f"scp:{self.data}/feats.scp", out]
+            places: list[str | Path] = [source, features, out]
             call_verb("quantize", [*words, *places], out / "log" / "quantize.log")
             return [out / RECORD_NAME]
 

@@ -16,7 +16,7 @@ from kaldi_quant.cli.qat import command as qat_verb
 from kaldi_quant.cli.qat_options import QatArguments, WidthArguments, qat_options, width_options
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options
 from kaldi_quant.cli.recipes.ivectors import IVECTOR_OPTIONS, Ivectors
-from kaldi_quant.cli.recipes.model_step import WITHOUT_EFFECT, normalisation_files
+from kaldi_quant.cli.recipes.model_step import feature_sources
 from kaldi_quant.cli.recipes.passed_options import arguments_of, parsed, passed_options
 from kaldi_quant.cli.recipes.quantization import export
 from kaldi_quant.cli.recipes.training import TRAINING_WITHOUT_EFFECT, factor_words, training_files
@@ -26,8 +26,7 @@ from kaldi_quant.cli.recipes.verbs import call_verb, settings_of, words_for, wor
 from kaldi_quant.cli.training_options import TrainingArguments, training_options
 from kaldi_quant.errors import UsageError
 from kaldi_quant.export.record import ARTEFACT_NAME, RECORD_NAME
-from kaldi_quant.kaldi.table_files import table_files
-from kaldi_quant.made import Made, make
+from kaldi_quant.made import Made, Sources, make
 
 # How features become what the network takes, and how it computes them.
 _COMPUTING = [
@@ -117,14 +116,10 @@ def run_tdnn_qat(
             **settings_of(training, TRAINING_WITHOUT_EFFECT),
             **settings_of(qat, ["teacher"]),
             **settings_of(learned),
-            **settings_of(inference, (*WITHOUT_EFFECT, "online_ivectors")),
             "the configuration": config.as_dict(),
             "--max-utterances": quantization.max_utterances,
         }
         files = {
-            "the calibration features": table_files(features, inference.allow_pipes).files,
-            "what normalises them": normalisation_files(inference, steps.out / "0.mdl", features),
-            "the calibration i-vectors": ivectors.files,
             "the teacher": [Path(qat.teacher)] if qat.teacher else [],
             **({} if distil else training_files(training, steps)),
         }
@@ -134,7 +129,9 @@ def run_tdnn_qat(
             call_verb("qat", words, steps.log / "qat.log")
             return [steps.out / RECORD_NAME]
 
-        made = Made(artefact, steps.sources(settings, files), f"the integer model {artefact}")
+        sources = steps.sources() | Sources(settings, files)
+        sources |= feature_sources(inference, steps.out / "0.mdl", features, ivectors, "calibration ")
+        made = Made(artefact, sources, f"the integer model {artefact}")
         say = partial(steps.stages.say, 6)
         train_unless_done(made, train, say)
         export(artefact, formats, fixed_frames, steps.log, lambda made, work, _: make(made, work, say))

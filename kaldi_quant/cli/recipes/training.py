@@ -12,7 +12,7 @@ from kaldi_quant.cli.recipes.training_stages import Recipe, train_unless_done
 from kaldi_quant.cli.recipes.verbs import call_verb, settings_of, words_for, words_of
 from kaldi_quant.cli.training_options import TrainingArguments, training_options
 from kaldi_quant.kaldi.egs_folder import EgsFolder
-from kaldi_quant.made import Made
+from kaldi_quant.made import Made, Sources
 
 #: Options of training that do not change its result.
 TRAINING_WITHOUT_EFFECT = ("cmd", "den_fst", "mfcc_config")
@@ -71,6 +71,7 @@ def run_tdnn(recipe: RecipeArguments, training: TrainingArguments) -> None:
             call_verb("train", words, steps.log / "train.log")
 
         settings = settings_of(training, TRAINING_WITHOUT_EFFECT)
-        made = Made(result, steps.sources(settings, training_files(training, steps)), f"the trained model {result}")
+        sources = steps.sources() | Sources(settings, training_files(training, steps))
+        made = Made(result, sources, f"the trained model {result}")
         train_unless_done(made, train, lambda text: steps.stages.say(6, text))
     steps.decode(result, training.cmd)

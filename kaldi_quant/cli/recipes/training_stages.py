@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from kaldi_quant.cli.recipes.egs_options import more_words
 from kaldi_quant.cli.recipes.experiment import Experiment
@@ -156,16 +155,9 @@ class Recipe:
         words = [*words_for(options), str(self.experiment.root)]
         run_forward_pass.main(words, prog_name="run_forward_pass.sh", standalone_mode=False)
 
-    def sources(self, settings: Mapping[str, Any], files: Mapping[str, Sequence[Path]]) -> Sources:
-        """What training depends on: these, and what all trainings begin with.
-
-        Args:
-            settings: options.
-            files: beside those of the model.
-        """
-        start = self.out / "0.mdl"
-        known, beside = model_sources(start, self.arguments.frame_subsampling_factor)
-        return Sources({**settings, **known}, {"the initial model": [start], **beside, **files})
+    def sources(self) -> Sources:
+        """What all trainings begin with."""
+        return model_sources(self.out / "0.mdl", self.arguments.frame_subsampling_factor, "the initial model")
 
 
 def train_unless_done(made: Made, work: Callable[[], Sequence[Path] | None], say: Callable[[str], None]) -> None:
