@@ -130,6 +130,14 @@ def test_what_is_decoded_is_looked_for_before_training(
     assert [path.name for path in (recipe / "exp/chain").iterdir()] == ["tdnn1a_sp"]
 
 
+def test_scored_data_do_not_calibrate_a_training(recipe: Path) -> None:
+    folders = ["--kaldi-model-dir", "exp/chain/tdnn1a_sp", "--graph-dir", GRAPH, "--data-dir", "data/test_hires"]
+    result = run("run_tdnn_qat.py", "--stage", 5, *folders, "--calibration-dir", "data/../data/test_hires", cwd=recipe)
+    assert result.status == 1
+    assert "is the data that is scored: calibrate on other data, or the result says nothing" in result.stderr
+    assert [path.name for path in (recipe / "exp/chain").iterdir()] == ["tdnn1a_sp"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -115,6 +115,15 @@ def data_apart(folder: Path, scored: Path, purpose: str, option: str) -> Path:
         UsageError: it has no features, or is the one that is scored.
     """
     require_file(folder / "feats.scp", f"give the data to {purpose} with {option}")
+    require_apart(folder, scored, purpose)
+    return folder
+
+
+def require_apart(folder: Path, scored: Path, purpose: str) -> None:
+    """Refuses the data that is scored; arguments as above.
+
+    Raises:
+        UsageError: it is this folder.
+    """
     if scored.exists() and folder.samefile(scored):
         raise UsageError(f"{folder} is the data that is scored: {purpose} other data, or the result says nothing")
-    return folder

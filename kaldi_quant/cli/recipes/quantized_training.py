@@ -15,6 +15,7 @@ from kaldi_quant.cli.options import KaldiCommand
 from kaldi_quant.cli.qat import command as qat_verb
 from kaldi_quant.cli.qat_options import QatArguments, WidthArguments, qat_options, width_options
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options
+from kaldi_quant.cli.recipes.experiment import require_apart
 from kaldi_quant.cli.recipes.ivectors import IVECTOR_OPTIONS, Ivectors
 from kaldi_quant.cli.recipes.model_step import feature_sources
 from kaldi_quant.cli.recipes.passed_options import arguments_of, parsed, passed_options
@@ -146,7 +147,7 @@ def calibration_data(steps: Recipe, given: str | None) -> Path:
         given: what the option names; by default the training data, where they are named, or else the recipe's own.
 
     Raises:
-        UsageError: it has no features.
+        UsageError: it has no features, or is what is scored.
     """
     data = Path(given or steps.arguments.train_data_dir or steps.defaults.calibration)
     if not (data / "feats.scp").is_file():
@@ -154,6 +155,8 @@ def calibration_data(steps: Recipe, given: str | None) -> Path:
             f"{Path.cwd() / data / 'feats.scp'} does not exist: give the data to calibrate on with --calibration-dir, "
             "or end before training with --stop-stage 5"
         )
+    if steps.stages.begins(7):
+        require_apart(data, steps.data, "calibrate on")
     return data
 
 
