@@ -214,6 +214,8 @@ def known_digest(path: Path) -> str:
     Raises:
         DataError: it cannot be read.
     """
+    if not path.exists():
+        raise DataError(f"{path}: cannot be read: no such file")
     return str(_Digests(()).describe(path)["digest"])
 
 

@@ -145,22 +145,29 @@ def end_with_starter() -> None:
 
 
 def end_group(process: subprocess.Popen[bytes], seconds: float = _GRACE_SECONDS) -> None:
-    """Asks the group of a process to end by SIGTERM, and ends by SIGKILL what is left of it after some seconds.
+    """Ends the group of one process, as ``end_groups`` does."""
+    end_groups([process], seconds)
+
+
+def end_groups(processes: Sequence[subprocess.Popen[bytes]], seconds: float) -> None:
+    """Asks the groups of some processes to end by SIGTERM, and ends by SIGKILL what is left of them after some seconds.
 
     Args:
-        process: as ``start_group`` has started it.
-        seconds: how long its members have; whoever ends groups of groups gives the inner ones less.
+        processes: as ``start_group`` has started them.
+        seconds: how long their members have; whoever ends groups of groups gives the inner ones less.
     """
     end = time.monotonic() + seconds
     again = 0.0
-    while _is_alive(process) and (now := time.monotonic()) < end:
+    while (alive := [process for process in processes if _is_alive(process)]) and (now := time.monotonic()) < end:
         # More than once: a shell that is just starting a program may lose a signal.
         if now >= again:
-            _signal(process.pid, signal.SIGTERM)
+            for process in alive:
+                _signal(process.pid, signal.SIGTERM)
             again = now + 1
         time.sleep(_POLL_SECONDS)
-    _signal(process.pid, signal.SIGKILL)
-    process.wait()
+    for process in processes:
+        _signal(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _is_alive(process: subprocess.Popen[bytes]) -> bool:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,15 @@ import pytest
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.job_log import first_lines, last_lines, status_of
-from kaldi_quant.processes import TerminatedError, describe_status, run_group, signals_raise, signals_wait
+from kaldi_quant.processes import (
+    TerminatedError,
+    describe_status,
+    end_groups,
+    run_group,
+    signals_raise,
+    signals_wait,
+    start_group,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +105,20 @@ def test_a_process_that_is_ended_ends_what_it_runs(tmp_path: Path) -> None:
         process.terminate()
         assert process.wait(20) == 143
     assert not runs((tmp_path / "child").read_text().strip())
+
+
+def test_groups_that_do_not_heed_a_signal_end_together() -> None:
+    groups = [
+        start_group(["bash", "-c", "trap '' TERM; echo; while :; do sleep 1; done"], subprocess.PIPE) for _ in range(6)
+    ]
+    for group in groups:
+        assert group.stdout is not None
+        group.stdout.readline()
+        group.stdout.close()
+    begin = time.monotonic()
+    end_groups(groups, 1)
+    assert 1 <= time.monotonic() - begin < 4
+    assert [group.returncode for group in groups] == [-signal.SIGKILL] * 6
 
 
 def test_what_a_failed_command_left_in_the_background_ends(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import click
 
 from kaldi_quant.cli.options import grouped_options
 from kaldi_quant.errors import UsageError
-from kaldi_quant.made import digest_of_file
+from kaldi_quant.made import known_digest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,9 +74,9 @@ class ScoringArguments:
         options = {**asdict(DecodeOptions()), **asdict(ScoreOptions())}
         filters = (Path("local") / f"wer_{kind}_filter" for kind in ("ref", "hyp", "output"))
         return {
-            "graph": [digest_of_file(graph / "HCLG.fst"), digest_of_file(graph / "words.txt")],
-            "text": digest_of_file(data / "text"),
-            "filters of transcripts": [digest_of_file(path) if path.is_file() else None for path in filters],
+            "graph": [known_digest(graph / "HCLG.fst"), known_digest(graph / "words.txt")],
+            "text": known_digest(data / "text"),
+            "filters of transcripts": [known_digest(path) if path.is_file() else None for path in filters],
             "decoder": choose_backend("auto").name,
             "way of decoding": {name: value for name, value in options.items() if name not in _WITHOUT_EFFECT},
         }

@@ -19,9 +19,9 @@ from kaldi_quant.cli.options import (
 )
 from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.kaldi.companions import Companions
+from kaldi_quant.kaldi.features.speakers import file_of, read_utt2spk
 from kaldi_quant.kaldi.ivector_folder import check_ivector_table
 from kaldi_quant.kaldi.tables import OnBad, RandomAccessMatrices, read_matrices
-from kaldi_quant.kaldi.text_tables import read_utt2spk
 
 if TYPE_CHECKING:
     import numpy as np
@@ -172,7 +172,7 @@ class InferenceArguments:
 
     def speakers(self) -> dict[str, str] | None:
         """The speaker of each utterance, where they are given."""
-        return read_utt2spk(self.utt2spk) if self.utt2spk is not None else None
+        return read_utt2spk(file_of(self.utt2spk)) if self.utt2spk else None
 
 
 #: Decorator: the verb gets these options, and their values as its argument ``inference``.

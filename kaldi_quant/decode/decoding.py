@@ -20,6 +20,7 @@ from kaldi_quant.folder_lock import folder_lock
 from kaldi_quant.job_log import tail
 from kaldi_quant.kaldi.compatibility import check_graph_folder
 from kaldi_quant.kaldi.fst import read_fst
+from kaldi_quant.kaldi.streams import is_pipe
 from kaldi_quant.kaldi.text_tables import read_symbol_table
 from kaldi_quant.kaldi.transition_model import read_transition_model
 from kaldi_quant.made import Made, Sources
@@ -196,7 +197,7 @@ def _sources(task: DecodeTask, job: int, backend: Backend) -> Sources:
         "the transition model": [Path(task.trans_model)],
         "the graph": [Path(task.graph)],
         "the word table": [Path(task.words)],
-        "the table of log-likelihoods": [Path(name) for name in table.files],
+        "the table of log-likelihoods": [Path(name) for name in table.files if not is_pipe(name)],
         "the decoder's program": backend.programs,
     }
     return Sources(settings, files, table.repeatable)

@@ -5,6 +5,7 @@ Source: ``steps/scoring/score_kaldi_wer.sh`` and ``steps/scoring/score_kaldi_cer
 
 import os
 import re
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,12 +74,14 @@ ERROR_RATES = (WORDS, CHARACTERS)
 
 
 def remove_scores(folder: Path) -> None:
-    """Removes the scores in a decode folder, so that nobody takes them for those of lattices that are made anew."""
+    """Removes the scores of a decode folder, so that nobody takes them for those of lattices that are made anew."""
     stale = [rate.best_file(folder) for rate in ERROR_RATES]
     if folder.is_dir():
         stale += [folder / name for name in os.listdir(folder) if any(rate.point_of(name) for rate in ERROR_RATES)]
     for path in stale:
         path.unlink(missing_ok=True)
+    for rate in ERROR_RATES:
+        shutil.rmtree(rate.details_dir(folder), ignore_errors=True)
 
 
 def split_characters(text: str) -> str:

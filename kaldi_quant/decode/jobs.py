@@ -17,7 +17,7 @@ from pathlib import Path
 from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.job_log import OPERATORS, command_line, first_lines, last_lines, status_of
 from kaldi_quant.kaldi.text import encode
-from kaldi_quant.processes import describe_status, end_group, signals_wait, start_group
+from kaldi_quant.processes import describe_status, end_group, end_groups, signals_wait, start_group
 
 # What run.pl and its like can carry: they put words without spaces into a shell command as they are, others in quotes.
 _CARRIED = re.compile(r"[\w\s@%+=:,./|<>&-]*", re.ASCII)
@@ -101,8 +101,8 @@ def _run_here(array: JobArray, poll: Callable[[], None]) -> list[JobFailure]:
             poll()
             time.sleep(_POLL_SECONDS)
     finally:
+        end_groups([job.process for job in running.values()], _GRACE_SECONDS)
         for job in running.values():
-            end_group(job.process, _GRACE_SECONDS)
             job.finish(job.process.returncode)
     return sorted(failures, key=lambda failure: failure.job)
 

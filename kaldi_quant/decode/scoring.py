@@ -23,6 +23,7 @@ from kaldi_quant.decode.sweep import SweepPoint
 from kaldi_quant.decode.transcripts import parse_transcripts, read_transcripts
 from kaldi_quant.decode.wer import WerResult
 from kaldi_quant.errors import DataError
+from kaldi_quant.kaldi.features.speakers import read_utt2spk
 from kaldi_quant.kaldi.text import read_text, strip
 from kaldi_quant.kaldi.text_tables import read_symbol_table, read_text_map
 
@@ -140,8 +141,7 @@ def _write_details(task: ScoreTask, backend: Backend, point: SweepPoint, utt2spk
         f"{task.rate.prefix}_bootci": backend.bootstrap(task, point),
     }
     if utt2spk.exists():
-        speakers = {utterance: words[0] for utterance, words in read_text_map(utt2spk, fields=1).items()}
-        texts["per_spk"] = wer_details.per_speaker(aligned, speakers)
+        texts["per_spk"] = wer_details.per_speaker(aligned, read_utt2spk(str(utt2spk)))
     for name, text in texts.items():
         with atomic_write(task.rate.details_dir(task.decode_dir) / name, "w") as stream:
             stream.write(text)

@@ -2,8 +2,7 @@
 
 import os
 
-from kaldi_quant.errors import FormatError, UsageError
-from kaldi_quant.kaldi.specifiers import parse_rspecifier
+from kaldi_quant.errors import FormatError
 from kaldi_quant.kaldi.streams import ByteStream, is_pipe, open_stream
 from kaldi_quant.kaldi.text import decode, split_words, strip, to_integer
 
@@ -36,25 +35,6 @@ def read_text_map(path: str | os.PathLike[str], fields: int | None = None) -> di
         table[key] = words
         first_lines[key] = number
     return table
-
-
-def read_utt2spk(table: str) -> dict[str, str]:
-    """Reads the speaker of each utterance, as Kaldi's option ``--utt2spk`` names them.
-
-    Args:
-        table: ``ark:data/test/utt2spk``, or the file alone.
-
-    Raises:
-        UsageError: it is an ``scp:``.
-        FormatError: as ``read_text_map``.
-    """
-    path = table
-    if table.split(":", 1)[0].split(",", 1)[0] in ("ark", "scp"):
-        parsed = parse_rspecifier(table)
-        if parsed.script:
-            raise UsageError(f"{table}: speakers stand in the file itself: give ark:{parsed.filename}")
-        path = parsed.filename
-    return {utterance: words[0] for utterance, words in read_text_map(path, fields=1).items()}
 
 
 def read_symbol_table(path: str | os.PathLike[str]) -> dict[int, str]:

@@ -15,6 +15,7 @@ import torch
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.kaldi.nnet import Nnet
+from kaldi_quant.kaldi.text import encode
 from kaldi_quant.kaldi.writer import BinaryWriter
 from kaldi_quant.made import program_digest
 from kaldi_quant.quant.calibration import CalibrationSet, data_digest
@@ -126,9 +127,9 @@ def key_of(nnet: Nnet, config: PtqConfig, data: CalibrationSet, ranges: Ranges |
     nnet.write(writer)
     found.update(writer.getvalue())
     about: list[Any] = [{**config.as_dict(), "description": ""}, dataclasses.asdict(data.options), program_digest()]
-    about.append(data.max_bad_share)
+    about += [data.max_bad_share, data.device.type]
     found.update(json.dumps(about, sort_keys=True).encode())
     found.update(data_digest(data.utterances, data.ivectors).encode())
     for name, bounds in (ranges or {}).items():
-        found.update(name.encode() + b"".join(bound.numpy().tobytes() for bound in bounds))
+        found.update(encode(name) + b"".join(bound.numpy().tobytes() for bound in bounds))
     return found.hexdigest()

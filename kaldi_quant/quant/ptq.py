@@ -72,7 +72,16 @@ def layer_configs(nnet: Nnet, config: PtqConfig) -> dict[str, LayerConfig]:
         UsageError: the configuration names layers that do not exist.
         ModelError: the network cannot be prepared.
     """
-    return config.for_layers(layer_kinds(prepare(nnet, fold=config.folds).nnet))
+    return config.for_layers(kinds_of(nnet, config))
+
+
+def kinds_of(nnet: Nnet, config: PtqConfig) -> dict[str, set[str]]:
+    """The kind of each linear layer of a network as it is quantized with a configuration.
+
+    Raises:
+        ModelError: the network cannot be prepared.
+    """
+    return layer_kinds(prepare(nnet, fold=config.folds).nnet)
 
 
 def calibrate(nnet: Nnet, config: PtqConfig, data: CalibrationSet) -> Ranges:
@@ -121,7 +130,9 @@ class _Quantizer:
         if result.layers:
             _log.info("%d of %d layers were quantized before and are kept", len(result.layers), len(self.names))
         missing = self.names[len(result.layers) :]
-        statistics = {} if self.config.sequential else input_statistics(model, missing, self.data, outer=True)
+        # Without any layer at all, the pass still tells unusable data.
+        is_needed = not self.config.sequential and (missing or not self.names)
+        statistics = input_statistics(model, missing, self.data, outer=True) if is_needed else {}
         with progress(len(missing), "quantizing", "layers", brief=True) as advance:
             for name in missing:
                 advance(0, name)

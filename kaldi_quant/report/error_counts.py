@@ -10,7 +10,7 @@ import numpy as np
 
 from kaldi_quant.decode.wer import count_edits
 from kaldi_quant.errors import DataError
-from kaldi_quant.kaldi.text_tables import read_utt2spk
+from kaldi_quant.kaldi.features.speakers import file_of, read_utt2spk
 from kaldi_quant.report.files.decode_folder import DecodeFolder
 
 
@@ -86,7 +86,7 @@ def _units(utterances: list[str], utt2spk: str | None) -> np.ndarray:
     """(utterances,) the number of the unit of each."""
     if utt2spk is None:
         return np.arange(len(utterances))
-    speakers = read_utt2spk(utt2spk)
+    speakers = read_utt2spk(file_of(utt2spk))
     numbers: dict[str, int] = defaultdict(lambda: len(numbers))
     for utterance in utterances:
         if utterance not in speakers:

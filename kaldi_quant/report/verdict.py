@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from kaldi_quant.report.comparison import Comparison, Row
 
@@ -19,12 +18,10 @@ class Verdict:
     Attributes:
         name: the model's row.
         sentence: without "WER", which is to be found in the rows of results alone.
-        loss: whether it loses words: "none", "some", "open" where the tests disagree.
     """
 
     name: str
     sentence: str
-    loss: Literal["none", "some", "open"]
 
 
 def verdicts(comparison: Comparison) -> list[Verdict]:
@@ -39,8 +36,8 @@ def lines(comparison: Comparison) -> list[str]:
 
 
 def _verdict(row: Row, first: Row, comparison: Comparison) -> Verdict:
-    loss, words = _loss(row)
-    return Verdict(row.name, ", ".join(filter(None, [_size(row, first), _speed(row, first, comparison), words])), loss)
+    parts = [_size(row, first), _speed(row, first, comparison), _loss(row)]
+    return Verdict(row.name, ", ".join(filter(None, parts)))
 
 
 def _size(row: Row, first: Row) -> str:
@@ -73,18 +70,18 @@ def _times(ratio: float) -> str:
     return f"{ratio:.1f} times" if ratio < 100 else f"{ratio:.0f} times"
 
 
-def _loss(row: Row) -> tuple[Literal["none", "some", "open"], str]:
+def _loss(row: Row) -> str:
     versus = row.versus
     assert versus is not None
     if versus.equal_utterances == len(row.folder.scored):
-        return "none", "no loss: the same words in all utterances"
+        return "no loss: the same words in all utterances"
     difference, highest = versus.paired.difference, versus.paired.interval.high
     shown = f"{difference:+.2f} % absolute"
     if versus.significant is None:
-        return "open", f"{shown}, significant by one test and not by another"
+        return f"{shown}, significant by one test and not by another"
     if versus.significant and difference > 0:
-        return "some", f"a significant loss ({shown})"
+        return f"a significant loss ({shown})"
     if versus.significant:
-        return "none", f"a significant gain ({shown})"
+        return f"a significant gain ({shown})"
     beyond = f"; up to {highest:+.2f} cannot be ruled out" if highest > 0 else ""
-    return "none", f"no significant loss ({shown}{beyond})"
+    return f"no significant loss ({shown}{beyond})"

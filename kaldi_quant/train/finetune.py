@@ -13,7 +13,7 @@ from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.egs_folder import EgsFolder
 from kaldi_quant.kaldi.model import AmNnetSimple, Model
 from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.made import digest_of_file
+from kaldi_quant.made import known_digest
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.train.chain.den_graph import read_denominator_graph
 from kaldi_quant.train.chain.options import ChainOptions
@@ -133,7 +133,7 @@ def data_digest(egs: EgsFolder, den_fst: str) -> str:
     """What tells examples and denominators from others: their content."""
     found = hashlib.sha256()
     for path in (Path(den_fst), *egs.files()):
-        found.update(f"{path.name} {digest_of_file(path)}\n".encode())
+        found.update(f"{path.name} {known_digest(path)}\n".encode())
     return found.hexdigest()
 
 

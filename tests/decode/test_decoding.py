@@ -184,6 +184,8 @@ def test_tables_of_every_kind(job: Job, matrices: dict, tmp_path: Path) -> None:
         f"ark:{tmp_path}/x.ark.gz": 1,
         f"ark:{tmp_path}/part.JOB.ark": 2,
         f"ark:cat {tmp_path}/x.ark |": 1,
+        # No name of a file is so long.
+        f"ark:cat {tmp_path}/part.JOB.ark; : {'x' * 300} |": 2,
     }
     for number, (rspecifier, jobs) in enumerate(cases.items()):
         folder = tmp_path / f"decode{number}"

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 
 from kaldi_quant.cli.main import run
 from kaldi_quant.decode.backend import ScoreTask
-from kaldi_quant.decode.error_rate import CHARACTERS, WORDS, split_characters
+from kaldi_quant.decode.error_rate import CHARACTERS, WORDS, remove_scores, split_characters
 from kaldi_quant.decode.kaldi_programs import KaldiBackend
 from kaldi_quant.decode.options import ScoreOptions
 from kaldi_quant.decode.scoring import score
@@ -85,6 +86,9 @@ def test_character_error_rates(job: Job, tmp_path: Path) -> None:
         assert second.startswith(f"%WER {100 * wrong / letters:.2f} [ {wrong} / {letters}, ")
         found[f"cer_{lmwt}_{wip}"] = wrong
     assert found[Path(lines[0].split()[-1]).name] == min(found.values()) > 0
+    # Whoever makes other lattices removes all that tells of these.
+    remove_scores(tmp_path)
+    assert not [path for path in tmp_path.rglob("*") if re.search("best_|er_details|[cw]er_", path.name)]
 
 
 def test_kaldis_programs_count_characters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,6 +87,15 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(
     assert not list(tmp_path.iterdir())
 
 
+def test_no_pass_over_the_data_where_all_layers_are_kept(
+    nnet: Nnet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, sequential=False)
+    expected = quantize(nnet, config, data(nnet), keeping=Keeping(tmp_path))
+    monkeypatch.setattr(ptq, "input_statistics", lambda *arguments, **options: pytest.fail("statistics for no layer"))
+    assert same(quantize(nnet, config, data(nnet), keeping=Keeping(tmp_path)), expected)
+
+
 def test_what_is_damaged_is_made_again(nnet: Nnet, fitted: list[str], tmp_path: Path) -> None:
     expected = quantize(nnet, CONFIG, data(nnet), keeping=Keeping(tmp_path))
     layers = list(fitted)
@@ -104,9 +113,11 @@ def test_everything_that_decides_the_result_is_in_the_key(nnet: Nnet, monkeypatc
     fewer = CalibrationSet(whole.utterances[:2], OPTIONS)
     louder = CalibrationSet([(name, 2 * feats) for name, feats in whole.utterances], OPTIONS, None, 0.5)
     speakers = CalibrationSet(whole.utterances, OPTIONS, lambda name: np.ones(3, np.float32), 0.5)
+    on_gpu = CalibrationSet(whole.utterances, OPTIONS, None, 0.5, torch.device("cuda"))
     chunks = CalibrationSet(whole.utterances, InferenceOptions(ChunkOptions(3, 150)), None, 0.5)
     other = load(model_file(NNET3 / "tdnn_lda")).nnet
     others = [
+        key_of(nnet, CONFIG, on_gpu, None),
         key_of(other, CONFIG, whole, None),
         key_of(nnet, replace(CONFIG, bias_correction=False), whole, None),
         *(key_of(nnet, CONFIG, one, None) for one in (fewer, louder, speakers, chunks)),

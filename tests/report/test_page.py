@@ -101,6 +101,19 @@ def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
         require_matplotlib()
 
 
+@pytest.mark.parametrize(
+    ("sizes", "moved"),
+    [((1_000_000, 2_000_000, 100_000_000), False), ((90_000_000, 95_000_000, 100_000_000), False),
+     ((95_000_000, 97_050_000, 100_000_000), True), ((1_000_000, 1_050_000, 100_000_000), True)],
+)  # fmt: skip
+def test_the_caption_says_what_the_plot_of_sizes_does(sizes: tuple[int, ...], moved: bool, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    references, first = real()
+    folders = [write_folder(tmp_path / str(size), references, {"16_1.0": first}, record(size, None)) for size in sizes]
+    size_plot = plots(compare(folders, ComparisonOptions(replications=200)))["size"]
+    assert ("stand side by side" in size_plot.caption) is moved
+
+
 def test_one_bad_model_flattens_nothing_and_equals_are_told_apart(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     references, first = real()

@@ -11,10 +11,8 @@ from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import PtqConfig
-from kaldi_quant.quant.layer_kinds import layer_kinds
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.prepare import prepare
-from kaldi_quant.quant.ptq import quantize
+from kaldi_quant.quant.ptq import kinds_of, quantize
 from kaldi_quant.quant.search.widths import FLOAT_BITS, Widths, with_widths
 from kaldi_quant.quant.sensitivity import with_layers
 from kaldi_quant.quant.spec import Bits
@@ -39,7 +37,7 @@ class Candidates:
             raise UsageError("the presets torch-* have 8 bits only: there are no widths to choose from")
         self.config = replace(config, sequential=False)
         self.calibration, self.base_widths = calibration, base
-        self.kinds = layer_kinds(prepare(nnet, fold=config.folds).nnet)
+        self.kinds = kinds_of(nnet, config)
         self.base = quantize(nnet, self._uniform(base), calibration)
         if not self.base.layers:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in self.base.float_layers.items())

@@ -13,9 +13,7 @@ from kaldi_quant.nnet.inference import InferenceOptions
 from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import PtqConfig
-from kaldi_quant.quant.layer_kinds import layer_kinds
-from kaldi_quant.quant.prepare import prepare
-from kaldi_quant.quant.ptq import quantize
+from kaldi_quant.quant.ptq import kinds_of, quantize
 from kaldi_quant.quant.search.budget import Budget
 from kaldi_quant.quant.search.options import SearchOptions, listed
 from kaldi_quant.quant.search.prices import FileSize
@@ -53,7 +51,7 @@ def check_size(budget: Budget, options: SearchOptions, config: PtqConfig, nnet: 
 
 def least_bytes(options: SearchOptions, config: PtqConfig, nnet: Nnet, file_size: FileSize) -> Bytes:
     """The size of the file with all layers in the least widths, but for the length of its description."""
-    kinds = layer_kinds(prepare(nnet, fold=config.folds).nnet)
+    kinds = kinds_of(nnet, config)
     integers = [bits for bits in options.widths if bits != FLOAT_BITS]
     widths = Widths(min(integers, default=FLOAT_BITS), min(options.act_widths))
     chosen = with_widths(config, kinds, dict.fromkeys(kinds, widths))

@@ -50,11 +50,7 @@ class SearchOptions:
         Raises:
             UsageError: it is below the least width.
         """
-        if budget.kind == "bits" and budget.amount < self.widths[0]:
-            raise UsageError(
-                f"no allocation of {listed(self.widths)} meets the budget of {budget.text}: the least width is "
-                f"{self.widths[0]}"
-            )
+        check_least_width(budget, self.widths)
 
     @property
     def base(self) -> Widths:
@@ -80,3 +76,19 @@ def listed(widths: Sequence[Bits]) -> str:
     words = [", ".join(integers[:-1]), *integers[-1:]] if len(integers) > 1 else integers
     choices = [f"{' or '.join(words)} bits"] if words else []
     return " or ".join([*choices, *(["float"] if FLOAT_BITS in widths else [])])
+
+
+def check_least_width(budget: Budget, widths: Sequence[Bits]) -> None:
+    """Refuses a budget of bits per weight that no choice of widths can meet.
+
+    Args:
+        budget: of any kind.
+        widths: of weights, ascending.
+
+    Raises:
+        UsageError: it is below the least width.
+    """
+    if budget.kind == "bits" and budget.amount < widths[0]:
+        raise UsageError(
+            f"no allocation of {listed(widths)} meets the budget of {budget.text}: the least width is {widths[0]}"
+        )

@@ -17,15 +17,13 @@ from kaldi_quant.report.pages.plot_style import (
     mark_line,
     marker_of,
     size_axis,
+    size_span,
 )
-from kaldi_quant.report.pages.scale import Points, moved_apart, reach
+from kaldi_quant.report.pages.scale import BEYOND, WORST_RATE, Points, moved_apart, reach
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-# Models with more than so many times the typical error rate are drawn at the edge of the scale.
-_WORST_RATE = 2.5
 
 
 def front(rows: Sequence[Row]) -> list[Row]:
@@ -54,9 +52,11 @@ def size_plot(rows: Sequence[Row], rate: ErrorRate) -> Plot:
     shown = [(position, row, row.size / divisor) for position, row in enumerate(rows) if row.size is not None]
     sizes = [size for *_, size in shown]
     best = front(rows)
-    largest = reach([row.folder.result.percent for _, row, _ in shown], _WORST_RATE)
+    largest = reach([row.folder.result.percent for _, row, _ in shown], WORST_RATE)
     low, high, edge = _levels([row for _, row, _ in shown if row.folder.result.percent <= largest])
     is_beyond = any(row.folder.result.percent > largest for _, row, _ in shown)
+
+    moves = moved_apart(sizes, *size_span(sizes))
 
     def draw(paper: Paper) -> Figure:
         figure, axes = paper.axes(4.4, legend=len(shown) + 1)
@@ -69,7 +69,6 @@ def size_plot(rows: Sequence[Row], rate: ErrorRate) -> Plot:
                 [*(size for size, _ in steps), end], [*(percent for _, percent in steps), steps[-1][1]],
                 where="post", color=REFERENCE_COLOUR, lw=7, alpha=0.16, solid_joinstyle="miter", label="the front",
             )  # fmt: skip
-        moves = moved_apart(sizes, axes.get_xlim(), axes.get_xscale() == "log")
         for (position, row, size), move in zip(shown, moves, strict=True):
             _draw_model(axes, row, size, position, move, is_best=len(best) > 1 and row in best, edge=edge, paper=paper)
         if rows[0].folder.result.percent <= largest:
@@ -81,8 +80,8 @@ def size_plot(rows: Sequence[Row], rate: ErrorRate) -> Plot:
 
     caption = f"Further to the left is smaller, further down is better; lines: 95 % intervals. {_named(best, rate)}"
     if is_beyond:
-        caption += " Arrows: beyond the scale, so that the others can be told apart."
-    if any(moved_apart(sizes, (min(sizes), max(sizes)), is_log=False)):
+        caption += BEYOND
+    if any(moves):
         caption += " Models of about the same size stand side by side."
     return make_plot(f"{rate.unit.capitalize()} error rate and size", caption, "size", draw)
 

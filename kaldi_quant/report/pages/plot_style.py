@@ -200,13 +200,19 @@ def byte_unit(largest: float) -> tuple[str, float]:
 
 
 def size_axis(axes: Axes, sizes: Sequence[float]) -> None:
-    """The axis of model sizes, given in some unit: logarithmic where they are of different orders."""
+    """The axis of model sizes, given in some unit, as ``size_span`` says."""
+    span, is_log = size_span(sizes)
+    if is_log:
+        log_axis(axes, "x", sizes)
+    axes.set_xlim(*span)
+
+
+def size_span(sizes: Sequence[float]) -> tuple[tuple[float, float], bool]:
+    """The ends of the axis of model sizes, and whether it is logarithmic: where they are of different orders."""
     low, high = min(sizes), max(sizes)
     if low > 0 and high > 3 * low:
-        log_axis(axes, "x", sizes)
-        axes.set_xlim(low / 1.15, high * 1.15)
-    else:
-        axes.set_xlim(0, 1.06 * high or 1)
+        return (low / 1.15, high * 1.15), True
+    return (0, 1.06 * high or 1), False
 
 
 def log_axis(axes: Axes, name: Literal["x", "y"], values: Sequence[float]) -> None:

@@ -20,7 +20,7 @@ from kaldi_quant.report.pages.plot_style import (
     mark_line,
     marker_of,
 )
-from kaldi_quant.report.pages.scale import reach
+from kaldi_quant.report.pages.scale import BEYOND, WORST_RATE, reach
 from kaldi_quant.report.speed import Speeds
 
 if TYPE_CHECKING:
@@ -30,9 +30,8 @@ if TYPE_CHECKING:
 #: By what they show.
 Plots = dict[Literal["rates", "differences", "size", "layers", "speed"], Plot]
 
-# Models beyond these multiples of a typical one are drawn at the edge of the scale.
-_WORST_RATE, _WIDEST_DIFFERENCE = 2.5, 6.0
-_BEYOND = " Arrows: beyond the scale, so that the others can be told apart."
+# Models with more than so many times the typical difference are drawn at the edge of the scale.
+_WIDEST_DIFFERENCE = 6.0
 
 
 def plots(comparison: Comparison) -> Plots:
@@ -55,7 +54,7 @@ def plots(comparison: Comparison) -> Plots:
 
 
 def _error_rates(rows: Sequence[Row], rate: ErrorRate) -> Plot:
-    largest = reach([row.folder.result.percent for row in rows], _WORST_RATE)
+    largest = reach([row.folder.result.percent for row in rows], WORST_RATE)
     shown = [row for row in rows if row.folder.result.percent <= largest]
     edge = max(max(row.interval.high, row.folder.result.percent) for row in shown)
 
@@ -85,7 +84,7 @@ def _error_rates(rows: Sequence[Row], rate: ErrorRate) -> Plot:
             "Lines: 95 % intervals of each alone. They overlap more than the differences are uncertain, because all "
             "systems were tested on the same utterances: see the differences."
         )
-    caption += _BEYOND if len(shown) < len(rows) else ""
+    caption += BEYOND if len(shown) < len(rows) else ""
     return make_plot(f"{rate.unit.capitalize()} error rates", caption, rate.prefix, draw)
 
 
@@ -120,7 +119,7 @@ def _differences(rows: Sequence[Row], rate: ErrorRate) -> Plot:
         f"{rate.unit.capitalize()} error rate minus that of {rows[0].name}. Lines: 95 % intervals of the paired "
         "bootstrap; filled dots: significant."
     )
-    caption += _BEYOND if any(extent > largest for extent in extents) else ""
+    caption += BEYOND if any(extent > largest for extent in extents) else ""
     return make_plot("Differences", caption, "differences", draw)
 
 

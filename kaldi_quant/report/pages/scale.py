@@ -7,6 +7,11 @@ from collections.abc import Sequence
 
 Points = float
 
+#: Models with more than so many times the typical error rate are drawn at the edge of the scale.
+WORST_RATE = 2.5
+#: What the caption then says.
+BEYOND = " Arrows: beyond the scale, so that the others can be told apart."
+
 # A share of an axis within which models hide each other, and how far they are then moved apart.
 _TOO_NEAR = 0.02
 _APART: Points = 11.0

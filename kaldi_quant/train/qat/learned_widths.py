@@ -17,7 +17,7 @@ from kaldi_quant.kaldi.model import Model
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.search.allocation import Option, Problem, allocate
 from kaldi_quant.quant.search.budget import Budget
-from kaldi_quant.quant.search.options import listed
+from kaldi_quant.quant.search.options import check_least_width
 from kaldi_quant.quant.search.widths import DEFAULT_WIDTHS, Widths, with_widths
 from kaldi_quant.quant.spec import Bits, QSpec
 from kaldi_quant.train.loop import Loop, LoopOptions
@@ -59,11 +59,7 @@ class WidthOptions:
             QSpec(bits)
         if len(self.widths) < 2:
             raise UsageError(f"with only {self.widths[0]} bits there is nothing to choose: give at least two widths")
-        if self.budget.amount < self.widths[0]:
-            raise UsageError(
-                f"no allocation of {listed(self.widths)} meets the budget of {self.budget.text}: the least width is "
-                f"{self.widths[0]}"
-            )
+        check_least_width(self.budget, self.widths)
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,10 @@ from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.kept_layers import Keeping
-from kaldi_quant.quant.layer_kinds import layer_kinds
 from kaldi_quant.quant.linear_components import weight_of
 from kaldi_quant.quant.linear_modules import linear_module
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.prepare import prepare
-from kaldi_quant.quant.ptq import quantize
+from kaldi_quant.quant.ptq import kinds_of, quantize
 from kaldi_quant.quant.search.options import listed
 from kaldi_quant.quant.search.widths import FLOAT_BITS, Widths, with_widths
 from kaldi_quant.quant.spec import Bits
@@ -177,7 +175,7 @@ class MixedNetwork:
         """
         if config.backend != "kaldi_quant":
             raise UsageError("the presets torch-* have 8 bits only: there are no widths to learn")
-        kinds = layer_kinds(prepare(nnet, fold=config.folds).nnet)
+        kinds = kinds_of(nnet, config)
         act_bits = {name: layer.act_bits for name, layer in config.for_layers(kinds).items()}
 
         def in_width(bits: Bits) -> PtqConfig:
