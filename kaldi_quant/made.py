@@ -11,6 +11,7 @@ change of an inode cannot be set back, so that a model replaced under its old ti
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import json
@@ -215,7 +216,7 @@ def known_digest(path: Path) -> str:
         DataError: it cannot be read.
     """
     if not path.exists():
-        raise DataError(f"{path}: cannot be read: no such file")
+        raise DataError(f"{path}: cannot be read: {os.strerror(errno.ENOENT)}")
     return str(_Digests(()).describe(path)["digest"])
 
 

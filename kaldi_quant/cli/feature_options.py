@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,15 +12,18 @@ import click
 
 from kaldi_quant.cli.options import kaldi_bool_option
 from kaldi_quant.errors import UsageError
+from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.features.kinds import FEATURE_KINDS, FeatureKind
-from kaldi_quant.kaldi.features.normalisation import CMVN_OPTS, NormalisationOptions
+from kaldi_quant.kaldi.features.normalisation import CMVN_OPTS, NORMALISATION_NAMES, NormalisationOptions
 from kaldi_quant.kaldi.features.pipeline import FeatureSources, Pipeline, make_pipeline
 from kaldi_quant.kaldi.features.settings import FeatureSettings, settings_of_folder, settings_of_record
+from kaldi_quant.kaldi.frame_subsampling import folder_of
 
 if TYPE_CHECKING:
     import numpy as np
 
     from kaldi_quant.kaldi.features.steps import Utterances
+    from kaldi_quant.kaldi.model import Model
     from kaldi_quant.kaldi.nnet import Nnet
 
 _log = logging.getLogger(__name__)
@@ -88,12 +92,12 @@ def feature_settings(model: str, options: NormalisationOptions | None = None) ->
     from kaldi_quant.cli.models import is_artefact
 
     if not is_artefact(model):
-        return settings_of_folder(Path(model).parent, options)
+        return settings_of_folder(folder_of(model), options)
     from kaldi_quant.export.container import read_container
 
     record = read_container(model).content.get("record")
     if not isinstance(record, dict) or RECORD_KEY not in record:
-        return settings_of_folder(Path(model).parent, options)
+        return settings_of_folder(folder_of(model), options)
     return settings_of_record(record[RECORD_KEY], model, options)
 
 
@@ -179,6 +183,23 @@ def feature_record(model: str, nnet: Nnet, arguments: FeatureArguments) -> dict[
     """
     settings = feature_settings(model, _options(arguments)).for_dim(nnet.node_dim("input"))
     return {RECORD_KEY: settings.as_dict()}
+
+
+def companions_of(model: Model, factor: int, arguments: FeatureArguments) -> Companions:
+    """What belongs to a model, with the normalisation that options state in place of what its folder says.
+
+    Args:
+        model: the float model.
+        factor: its frame-subsampling factor.
+        arguments: the values of the options.
+    """
+    found, options = Companions.beside(model.path, factor), _options(arguments)
+    # A configuration file that cmvn_opts names does not go where the model goes.
+    if options == NormalisationOptions() and b"--config" not in found.files.get(CMVN_OPTS, b""):
+        return found
+    stated = feature_settings(model.path, options).contents()
+    files = {name: content for name, content in found.files.items() if name not in NORMALISATION_NAMES}
+    return replace(found, files=files | {name: stated[name] for name in NORMALISATION_NAMES if name in stated})
 
 
 def input_dim(model: str) -> int:

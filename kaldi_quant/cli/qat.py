@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kaldi_quant.cli.feature_options import check_features_of_examples, check_teacher, feature_record
+from kaldi_quant.cli.feature_options import check_features_of_examples, check_teacher, companions_of, feature_record
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
 from kaldi_quant.cli.model_options import ModelArguments, model_options
 from kaldi_quant.cli.options import KaldiCommand, hold_folder, result_folder
@@ -103,7 +103,8 @@ def command(
         check_teacher(qat.teacher, model, inference)
     utterances = read_utterances(read, features, inference)
     data = quantization.some(utterances)
-    check_result_folder(folder, read, data.options.chunks.frame_subsampling_factor)
+    companions = companions_of(read, data.options.chunks.frame_subsampling_factor, inference)
+    check_result_folder(folder, companions)
     if place.group.is_main:
         hold_folder(folder)
     keeping = Keeping(folder)
@@ -119,7 +120,7 @@ def command(
         return
     more = {"training": {"qat": asdict(options), **run.identity, "optimizer": asdict(loop.optimizer)}}
     more |= feature_record(model, read.nnet, inference)
-    made = write_result(folder, trained, read, config, features, data, preset, more)
+    made = write_result(folder, trained, read, companions, config, features, data, preset, more)
     keeping.finish()
     _log.info("%s: %d bytes; KL from float %.5f on calibration data", made.path, made.bytes, made.lost.kl)
 

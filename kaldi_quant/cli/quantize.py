@@ -6,7 +6,7 @@ import logging
 
 import click
 
-from kaldi_quant.cli.feature_options import feature_record
+from kaldi_quant.cli.feature_options import companions_of, feature_record
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
 from kaldi_quant.cli.model_options import ModelArguments, model_options
 from kaldi_quant.cli.options import KaldiCommand, hold_folder, result_folder
@@ -60,12 +60,13 @@ def command(
     read = models.read(model)
     layer_configs(read.nnet, config)
     data = quantization.calibration_set(read, features, inference, place)
-    check_result_folder(folder, read, data.options.chunks.frame_subsampling_factor)
+    companions = companions_of(read, data.options.chunks.frame_subsampling_factor, inference)
+    check_result_folder(folder, companions)
     hold_folder(folder)
     keeping = Keeping(folder)
     network = quantize(read.nnet, config, data, given, keeping)
     more = feature_record(model, read.nnet, inference)
-    made = write_result(folder, network, read, config, features, data, preset, more)
+    made = write_result(folder, network, read, companions, config, features, data, preset, more)
     keeping.finish()
     for reason in dict.fromkeys(network.float_layers.values()):
         names = [name for name, of_it in network.float_layers.items() if of_it == reason]

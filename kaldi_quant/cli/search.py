@@ -12,7 +12,7 @@ import click
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.cli.dev_scoring import ScoringArguments, scoring_options
-from kaldi_quant.cli.feature_options import feature_record
+from kaldi_quant.cli.feature_options import companions_of, feature_record
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
 from kaldi_quant.cli.model_options import ModelArguments, model_options
 from kaldi_quant.cli.options import KaldiCommand, check_number_of_utterances, hold_folder, result_folder
@@ -129,7 +129,9 @@ def command(
     read = models.read(model)
     layer_configs(read.nnet, config)
     factor = factor_of(read, inference.frame_subsampling_factor)
-    artefacts = Artefacts(read, calibration, factor, feature_record(model, read.nnet, inference))
+    artefacts = Artefacts(
+        read, companions_of(read, factor, inference), calibration, feature_record(model, read.nnet, inference)
+    )
     artefacts.check(folder)
     check_size(wanted, options, config, read.nnet, artefacts.size)
     calibration_set = _some(read_utterances(read, calibration, inference), max_utterances)

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.model import Model
 
 if TYPE_CHECKING:
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
 class Artefacts:
     """Integer models' files: as they will be, and as they are."""
 
-    def __init__(self, model: Model, calibration: str, subsampling: int, more: dict[str, Any]) -> None:
-        self.model, self.calibration, self.subsampling, self.more = model, calibration, subsampling, more
+    def __init__(self, model: Model, companions: Companions, calibration: str, more: dict[str, Any]) -> None:
+        self.model, self.companions, self.calibration, self.more = model, companions, calibration, more
 
     def check(self, folder: Path) -> None:
         """Refuses a folder in which files of other models lie."""
         from kaldi_quant.export.results import check_result_folder
 
-        check_result_folder(folder, self.model, self.subsampling)
+        check_result_folder(folder, self.companions)
 
     def size(self, network: QuantizedNetwork, config: PtqConfig) -> int:
         """The size of a network's file, which is not kept; its integers may mean nothing."""
@@ -34,7 +35,7 @@ class Artefacts:
 
         with tempfile.TemporaryDirectory() as folder:
             lost = Divergence(0.0, 0.0, dict.fromkeys(network.layers, 0.0), 0)
-            record = record_of(network, self.model, config, self.calibration, self.subsampling, None, lost)
+            record = record_of(network, self.companions, config, self.calibration, None, lost)
             record |= self.more
             return save(Path(folder) / "measured", network, self.model, record)
 
@@ -42,4 +43,5 @@ class Artefacts:
         """Writes a network as ``quantize`` does, and returns the file's size."""
         from kaldi_quant.export.results import write_result
 
-        return write_result(folder, network, self.model, config, self.calibration, data, more=self.more).bytes
+        model, companions = self.model, self.companions
+        return write_result(folder, network, model, companions, config, self.calibration, data, more=self.more).bytes

@@ -49,6 +49,7 @@ def write_result(
     folder: Path,
     network: QuantizedNetwork,
     model: Model,
+    companions: Companions,
     config: PtqConfig,
     calibration: str,
     data: CalibrationSet,
@@ -61,9 +62,10 @@ def write_result(
         folder: for both.
         network: the integer network.
         model: the float model that it was made from.
+        companions: what belongs to it, and its frame-subsampling factor.
         config: what was asked for.
         calibration: the rspecifier of the calibration set.
-        data: the calibration set; it is run with the frame-subsampling factor that the record tells.
+        data: the calibration set.
         preset: the name of the configuration's preset, if it has one.
         more: what else the record tells.
 
@@ -71,13 +73,12 @@ def write_result(
         DataError: the folder cannot be written, or no utterance can be used.
     """
     lost = divergence(network, data.some())
-    subsampling = data.options.chunks.frame_subsampling_factor
-    record = {**record_of(network, model, config, calibration, subsampling, preset, lost), **(more or {})}
+    record = {**record_of(network, companions, config, calibration, preset, lost), **(more or {})}
     path = folder / ARTEFACT_NAME
-    Companions.beside(model.path, subsampling).write(folder, ARTEFACT_NAME, _OUTDATED)
+    companions.write(folder, ARTEFACT_NAME, _OUTDATED)
     size = save(path, network, model, record)
     write_record(folder, record, path)
-    if config.backend != "torch" and (slow := slower_than_float(network, subsampling)):
+    if config.backend != "torch" and (slow := slower_than_float(network, data.options.chunks.frame_subsampling_factor)):
         _log.info("%s", slow)
     if far := warning_of(lost):
         _log.warning("%s", far)
@@ -86,25 +87,24 @@ def write_result(
 
 def record_of(
     network: QuantizedNetwork,
-    model: Model,
+    companions: Companions,
     config: PtqConfig,
     calibration: str,
-    subsampling: int,
     preset: str | None,
     lost: Divergence,
 ) -> dict[str, Any]:
     """The record of a quantization; arguments as for ``write_result``, and the divergence from the float network."""
-    companions = Companions.beside(model.path, subsampling)
-    return make_record(network, config, preset, calibration, subsampling, companions.as_record(), lost)
+    assert companions.factor is not None
+    return make_record(network, config, preset, calibration, companions.factor, companions.as_record(), lost)
 
 
-def check_result_folder(folder: Path, model: Model, subsampling: int) -> None:
+def check_result_folder(folder: Path, companions: Companions) -> None:
     """Refuses a folder in which files lie that belong to other models, before any work.
 
     Raises:
         DataError: names the file.
     """
-    Companions.beside(model.path, subsampling).check(folder, ARTEFACT_NAME, _OUTDATED)
+    companions.check(folder, ARTEFACT_NAME, _OUTDATED)
 
 
 def write_config(path: Path, config: PtqConfig) -> None:

@@ -84,6 +84,11 @@ def folder_of(path: str | os.PathLike[str]) -> Path | None:
     return None if name == "-" or name.rstrip().endswith("|") else Path(name).parent
 
 
+def folder_around(folder: Path) -> Path:
+    """The folder in which a folder lies, also where it is named ``.`` or ends with ``..``."""
+    return folder.parent if folder.name not in ("", "..") else folder / ".."
+
+
 def find_factor(folder: Path) -> int | None:
     """The factor of the models in a folder; None where nothing states it.
 
@@ -109,7 +114,7 @@ def stated_factors(folder: Path) -> list[StatedFactor]:
     Raises:
         FormatError: a file states something that is no factor.
     """
-    around = folder.parent if folder.name not in ("", "..") else folder.absolute().parent
+    around = folder_around(folder)
     places: list[tuple[Path, Callable[[str], str | None]]] = [
         (folder / FACTOR_NAME, str.strip),
         (folder / "init" / "info.txt", _in_info),

@@ -15,6 +15,7 @@ from kaldi_quant.kaldi.compatibility import (
     check_tree,
     fitting_features,
 )
+from kaldi_quant.kaldi.frame_subsampling import folder_around
 from kaldi_quant.kaldi.ivector_folder import IvectorFolder, check_ivectors, ivector_id
 from kaldi_quant.kaldi.mfcc_options import MfccOptions, read_mfcc_config
 from kaldi_quant.kaldi.model import Model, read_model
@@ -136,7 +137,7 @@ class RecipeFolders:
 
 def mfcc_config_of(model_dir: Path) -> Path | None:
     """The ``mfcc.conf`` that Kaldi's online folders and Vosk keep with a model; None where there is none."""
-    around = model_dir.parent if model_dir.name not in ("", "..") else model_dir.absolute().parent
+    around = folder_around(model_dir)
     places = [model_dir / "conf" / "mfcc.conf", model_dir / "mfcc.conf"]
     # Vosk: am/final.mdl, conf/mfcc.conf and conf/model.conf. Other folders named conf belong to no model.
     if (around / "conf" / "model.conf").is_file():

@@ -1,6 +1,7 @@
 """Features as a model's folder asks for them, in the verbs: the arithmetic is tested against Kaldi's elsewhere."""
 
 import inspect
+import io
 import json
 import shutil
 from pathlib import Path
@@ -14,7 +15,7 @@ import kaldi_quant.cli.quantization_options
 import kaldi_quant.cli.search
 import kaldi_quant.cli.sensitivity
 from kaldi_quant.cli import feature_options
-from kaldi_quant.cli.feature_options import check_features_of_examples, feature_settings, without_normalisation
+from kaldi_quant.cli.feature_options import check_features_of_examples, without_normalisation
 from kaldi_quant.cli.forward import command as forward_verb
 from kaldi_quant.cli.inference_options import InferenceArguments
 from kaldi_quant.cli.main import run
@@ -166,11 +167,39 @@ def test_an_integer_model_knows_its_features(model: Path, data: Path, tmp_path: 
     assert largest_difference(outputs, forward(artefact, done, tmp_path / "2.ark", "--ignore-cmvn")) < 1e-3
     other = tmp_path / "same" / "quantized.safetensors"
     assert largest_difference(outputs, forward(other, feats, tmp_path / "3.ark")) < 0.1
-    assert {path.name for path in feature_settings(str(artefact)).write(tmp_path / "exported")} == {
-        "cmvn_opts",
-        "online_cmvn",
-        "global_cmvn.stats",
-    }
+    # So does what is exported of it, without the configuration that the float model's folder named.
+    exported = tmp_path / "exported" / "dequantized.mdl"
+    assert run(["export", "--formats=mdl", str(artefact), str(exported.parent)]) == 0
+    files = {path.name for path in exported.parent.iterdir()}
+    assert {"cmvn_opts", "online_cmvn", "global_cmvn.stats"} <= files
+    assert largest_difference(forward(exported, feats, tmp_path / "4.ark"), outputs) < 0.1
+
+
+@pytest.mark.parametrize("said", ["", "--norm-means=false", "--norm-means=true --norm-vars=true"])
+@pytest.mark.parametrize("given", ["--norm-means=true", "--norm-means=false --norm-vars=false"])
+def test_options_of_normalisation_go_where_the_model_goes(
+    said: str, given: str, model: Path, data: Path, tmp_path: Path
+) -> None:
+    if said:
+        (model.parent / "cmvn_opts").write_text(f"{said}\n")
+    feats, out = f"ark:{data}/feats.ark", tmp_path / "w8"
+    assert run(["quantize", "--preset=w8a8", f"--cmvn-opts={given}", str(model), feats, str(out)]) == 0
+    assert run(["export", "--formats=mdl", str(out / "quantized.safetensors"), str(out)]) == 0
+    integers = forward(out / "quantized.safetensors", feats, tmp_path / "1.ark")
+    assert largest_difference(forward(out / "dequantized.mdl", feats, tmp_path / "2.ark"), integers) < 0.1
+    assert largest_difference(forward(model, feats, tmp_path / "3.ark", f"--cmvn-opts={given}"), integers) < 0.1
+
+
+def test_a_model_from_standard_input_has_no_folder(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files in the current folder belong to other models."""
+    expected = forward(model, f"ark:{data}/feats.ark", tmp_path / "1.ark")
+    monkeypatch.chdir(tmp_path)
+    Path("cmvn_opts").write_text("--norm-means=true\n")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(model.read_bytes())))
+    found = forward(Path("-"), f"ark:{data}/feats.ark", tmp_path / "2.ark", "--frame-subsampling-factor=3")
+    assert largest_difference(found, expected) == 0
 
 
 def test_every_verb_reads_features_in_one_way() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from kaldi_quant.export.results import write_result
+from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.nnet.chunks import ChunkOptions
 from kaldi_quant.nnet.inference import InferenceOptions
@@ -23,7 +24,8 @@ def lines_of(name: str, config: PtqConfig, folder: Path, caplog: pytest.LogCaptu
     feats = list(read_archive(NNET3 / f"feats{model.nnet.input_dim()}.ark").items())[:2]
     data = CalibrationSet(feats, InferenceOptions(ChunkOptions(3)))
     with caplog.at_level(logging.INFO, "kaldi_quant"):
-        write_result(folder, quantize(model.nnet, config, data), model, config, "ark:feats.ark", data, 3)
+        companions = Companions.beside(model.path, 3)
+        write_result(folder, quantize(model.nnet, config, data), model, companions, config, "ark:feats.ark", data)
     return "\n".join(record.getMessage() for record in caplog.records)
 
 

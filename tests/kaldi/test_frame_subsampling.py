@@ -130,3 +130,13 @@ def test_mutated_files_give_a_factor_or_one_sentence(folder: Path) -> None:
                     outcomes.add(type(error).__name__)
         (folder / name).unlink()
     assert {3, None, "FormatError"} <= outcomes
+
+
+def test_the_folder_around_one_that_is_named_by_dots(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _write(folder / "../conf/model.conf", "--frame-subsampling-factor=3\n")
+    (folder / "below").mkdir()
+    _write(folder / "below/conf/model.conf", "--frame-subsampling-factor=4\n")
+    monkeypatch.chdir(folder / "below")
+    assert find_factor(Path("..")) == 3
+    monkeypatch.chdir(folder)
+    assert find_factor(Path()) == find_factor(Path("below/..")) == 3

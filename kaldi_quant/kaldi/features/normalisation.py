@@ -25,6 +25,8 @@ from kaldi_quant.kaldi.parse_options import Defaults, parse_options
 Options = TypeVar("Options", CmvnOptions, OnlineCmvnOptions, DeltaOptions, SpliceOptions)
 
 CMVN_OPTS, ONLINE_CMVN, GLOBAL_STATS = "cmvn_opts", "online_cmvn", "global_cmvn.stats"
+#: The files in a model's folder that say how features are normalised.
+NORMALISATION_NAMES = (CMVN_OPTS, ONLINE_CMVN, GLOBAL_STATS)
 _ONLINE_CONFIG = Path("conf") / "online_cmvn.conf"
 # Options that only say where a recipe's own files are; its scripts give them again, and the last one counts.
 _PLACES: Defaults = {"utt2spk": "", "spk2utt": ""}

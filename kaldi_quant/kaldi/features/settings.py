@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import FormatError
 from kaldi_quant.kaldi.features.deltas import DeltaOptions
 from kaldi_quant.kaldi.features.matrices import read_matrix_file
@@ -108,33 +107,24 @@ class FeatureSettings:
                 files[name] = writer.getvalue()
         return files
 
-    def write(self, folder: Path) -> list[Path]:
-        """Writes Kaldi's files into a model's folder, and returns their paths.
 
-        Raises:
-            DataError: the folder cannot be written.
-        """
-        contents = self.contents()
-        for name, data in contents.items():
-            with atomic_write(folder / name) as stream:
-                stream.write(data)
-        return [folder / name for name in contents]
-
-
-def settings_of_folder(folder: Path, options: NormalisationOptions | None = None) -> FeatureSettings:
+def settings_of_folder(folder: Path | None, options: NormalisationOptions | None = None) -> FeatureSettings:
     """What a model's folder says of features.
 
     Args:
-        folder: of ``final.mdl``.
+        folder: of ``final.mdl``; None for a model from standard input or a command, of which only options tell.
         options: used in place of what it says.
 
     Raises:
         FormatError: a file is malformed; names it and the option.
         UsageError: a file is missing, or options contradict each other.
     """
+    given = options or NormalisationOptions()
+    if folder is None:
+        return FeatureSettings(Said(None, "", "", None, "--global-cmvn-stats").with_options(given).resolved())
     paths = {name: folder / name for name in (DELTA_OPTS, SPLICE_OPTS, LDA) if (folder / name).is_file()}
     texts = {name: path.read_text("utf-8", "replace") for name, path in paths.items() if name != LDA}
-    said = Said.by_folder(folder).with_options(options or NormalisationOptions())
+    said = Said.by_folder(folder).with_options(given)
     normalisation = said.resolved(str(folder / CMVN_OPTS))
     return FeatureSettings(
         normalisation,
