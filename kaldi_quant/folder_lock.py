@@ -46,12 +46,12 @@ def folder_lock(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         place = folder.resolve()
-        if place in _held:
-            yield
-            return
-        handle = os.open(place / _NAME, os.O_RDWR | os.O_CREAT, 0o666)
+        handle = None if place in _held else os.open(place / _NAME, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise DataError(f"cannot write the folder {folder}: {error.strerror or error}") from error
+    if handle is None:
+        yield
+        return
     try:
         _acquire(handle, folder)
         _held[place] = handle

@@ -69,6 +69,11 @@ def test_one_process_may_lock_a_folder_again(tmp_path: Path) -> None:
         assert (tmp_path / "new" / ".lock").exists()
 
 
+def test_errors_within_are_not_the_locks(tmp_path: Path) -> None:
+    with folder_lock(tmp_path), pytest.raises(FileNotFoundError), folder_lock(tmp_path):
+        (tmp_path / "final.mdl").read_bytes()
+
+
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot write the folder"), folder_lock(tmp_path / "file" / "out"):

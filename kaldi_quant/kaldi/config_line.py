@@ -36,12 +36,10 @@ class ConfigLine:
     Args:
         first: the first word; empty where the line begins with a pair.
         values: by key; where a key is there twice, the first, as in Kaldi.
-        whole: the line itself, for messages.
     """
 
     first: str
     values: dict[str, str]
-    whole: str
 
     @classmethod
     def parse(cls, line: str) -> ConfigLine:
@@ -65,7 +63,7 @@ class ConfigLine:
                 raise ValueError(f"{key[:40]!r} is no name of a value")
             value, rest = _value(after)
             values.setdefault(key, value)
-        return cls(first, values, line)
+        return cls(first, values)
 
     def take(self, key: str) -> str:
         """Takes the value of a key out.

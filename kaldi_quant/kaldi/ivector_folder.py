@@ -29,12 +29,10 @@ class IvectorFolder:
     Args:
         path: the folder.
         period: frames per row.
-        extractor: its id, None where the folder does not name it.
     """
 
     path: Path
     period: int
-    extractor: str | None
 
     @classmethod
     def read(cls, path: Path) -> IvectorFolder:
@@ -50,7 +48,7 @@ class IvectorFolder:
         text = _text(path / _PERIOD_NAME, 100)
         if not text.isascii() or not text.isdecimal() or not 0 < int(text) <= _LONGEST_PERIOD:
             raise FormatError(str(path / _PERIOD_NAME), None, f"expected frames such as 10, found {text[:40]!r}")
-        return cls(path, int(text), ivector_id(path))
+        return cls(path, int(text))
 
     @property
     def rspecifier(self) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kaldi_quant.kaldi.script_file import read_script
-from kaldi_quant.kaldi.specifiers import parse_rspecifier
+from kaldi_quant.kaldi.specifiers import is_rspecifier, parse_rspecifier
 from kaldi_quant.kaldi.streams import is_pipe
 
 
@@ -39,11 +39,14 @@ def table_files(rspecifier: str, allow_pipes: bool = False) -> TableFiles:
     """
     parsed = parse_rspecifier(rspecifier)
     if not parsed.script or is_pipe(parsed.filename) or parsed.filename == "-":
-        return _of([parsed.filename])
-    return _of([parsed.filename, *(entry.filename for entry in read_script(parsed.filename, allow_pipes).values())])
+        return files_of([parsed.filename])
+    return files_of(
+        [parsed.filename, *(entry.filename for entry in read_script(parsed.filename, allow_pipes).values())]
+    )
 
 
-def _of(names: Iterable[str]) -> TableFiles:
+def files_of(names: Iterable[str]) -> TableFiles:
+    """The files behind names of files, commands and ``-``."""
     files: list[Path] = []
     repeatable = True
     for name in dict.fromkeys(names):
@@ -54,10 +57,15 @@ def _of(names: Iterable[str]) -> TableFiles:
 
 
 def _named_in(command: str) -> list[Path]:
-    """The files among a command's words: the audio that ``sph2pipe -f wav a.sph |`` unpacks."""
+    """The files among a command's words: the audio that ``sph2pipe -f wav a.sph |`` unpacks.
+
+    None where a word names a table: what the command prints depends on its archives, too.
+    """
     try:
         words = shlex.split(command)
     except ValueError:
         words = command.split()
+    if any(is_rspecifier(word) and parse_rspecifier(word).filename != "-" for word in words[1:]):
+        return []
     # A program itself is found through PATH and rarely changes.
     return [Path(word) for word in words[1:] if Path(word).is_file()]

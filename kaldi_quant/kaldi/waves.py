@@ -93,20 +93,6 @@ def read_segments(path: str | os.PathLike[str]) -> dict[str, Segment]:
     return segments
 
 
-def read_wave(entry: ScriptEntry, allow_pipes: bool = False) -> WaveData:
-    """Reads one wav file, or the output of a command.
-
-    Raises:
-        DataError: it is missing or holds something else than 16-bit PCM.
-        UsageError: it is a command and ``allow_pipes`` is False.
-    """
-    streams = ScriptStreams(allow_pipes)
-    try:
-        return _read_entry(streams.open(entry), entry.key, entry)
-    finally:
-        streams.close()
-
-
 def _read_entry(stream: ByteStream, key: str, entry: ScriptEntry | None) -> WaveData:
     """Reads an entry of a table; a wav file of its own may go on to its end."""
     if entry is not None and entry.range is not None:

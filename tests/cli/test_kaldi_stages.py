@@ -338,6 +338,47 @@ def test_other_features_in_the_same_archives(recipe: Path, capsys: pytest.Captur
     assert "again: the archives of data/train_hires/feats.scp changed" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("path", "stages", "said"),
+    [
+        (
+            "lores_cmvn.ark",
+            (1, 1),
+            f"{_LATTICES}/lat.1.gz was made from other input: the archives of data/train/cmvn.scp",
+        ),
+        ("lores.ark", (2, 2), f"{_TREE}/tree was made from other input: the archives of data/train/feats.scp"),
+        ("exp/tri3_ali_train/ali.1.gz", (2, 2), f"{_TREE}/tree was made from other input: exp/tri3_ali_train/ali.*.gz"),
+        ("cmvn.ark", (0, 4), "cegs.1.ark again: the archives of data/train_hires/cmvn.scp changed"),
+        ("ivectors.ark", (0, 4), "cegs.1.ark again: the archives of exp/iv/ivector_online.scp changed"),
+    ],
+)
+def test_whatever_stages_read_is_compared(
+    path: str, stages: tuple[int, int], said: str, recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tables = {
+        "data/train/cmvn.scp": "lores_cmvn.ark",
+        "data/train/feats.scp": "lores.ark",
+        "data/train_hires/cmvn.scp": "cmvn.ark",
+        "exp/iv/ivector_online.scp": "ivectors.ark",
+    }
+    for scp, archive in tables.items():
+        Path(scp).parent.mkdir(parents=True, exist_ok=True)
+        Path(scp).write_text(f"u {archive}:2\n")
+    Path("exp/tri3_ali_train").mkdir(exist_ok=True)
+    for name in (*tables.values(), "exp/tri3_ali_train/ali.1.gz"):
+        Path(name).write_bytes(b"u old")
+    Path("exp/iv/ivector_period").write_text("10\n")
+    options = ("--train-ivector-dir", "exp/iv")
+    run(*options, stages=stages)
+    number = len(names())
+    run(*options, stages=stages)
+    assert len(names()) == number
+    Path(path).write_bytes(b"u new")
+    capsys.readouterr()
+    run(*options, stages=stages, expected=0 if "again" in said else 1)
+    assert said in capsys.readouterr().err
+
+
 def test_another_model_with_the_same_result_folder(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run()
     before = content(_OUT / "egs")
@@ -494,3 +535,21 @@ def test_a_training_on_the_output_of_commands_is_made_again(
             assert cli.run_recipe(run_tdnn_qat, "run_tdnn_qat.py", given) == 0
         assert verbs == ["qat"] * trainings
     assert "is made again: it reads commands or standard input" in caplog.text
+
+
+def test_a_training_depends_on_what_chooses_its_average(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stand_in(verb: str, words: Sequence[str | Path], log: Path) -> None:
+        for name in ("quantized.safetensors", "quantization.json"):
+            (Path(words[-1]) / name).write_bytes(b"")
+
+    monkeypatch.setattr("kaldi_quant.cli.recipes.quantized_training.call_verb", stand_in)
+    given = ["--kaldi-model-dir", str(_MODEL), "--gmm-dir", "exp/tri3", "--stop-stage", "6", "--formats", "none"]
+    given += ["--distil", "--calibration-dir", "data/train_hires", "--held-out", "ark:held_out.ark", "."]
+    with caplog.at_level(logging.INFO):
+        for content in (b"u old", b"u old", b"u new"):
+            assert "other content" not in caplog.text
+            Path("held_out.ark").write_bytes(content)
+            assert cli.run_recipe(run_tdnn_qat, "run_tdnn_qat.py", given) == 0
+    assert "is made again: other content in the held-out features" in caplog.text

@@ -38,7 +38,7 @@ def test_the_folder_of_the_models_extractor_is_taken(tmp_path: Path, model_dir: 
     right = _ivectors(tmp_path, "nnet3_cleaned", "right")
     _ivectors(tmp_path, "nnet3_right", "right", "other_data")
     found = find_ivectors(tmp_path, "test", model_dir)
-    assert found == IvectorFolder(right, 10, "right")
+    assert found == IvectorFolder(right, 10)
     assert found.rspecifier == f"scp:{right}/ivector_online.scp"
     assert [path.name for path in found.files] == ["ivector_online.scp", "ivector_period", "final.ie.id"]
 

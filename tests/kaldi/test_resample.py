@@ -7,16 +7,15 @@ import numpy as np
 import pytest
 
 from kaldi_quant.kaldi.resample import resample
-from kaldi_quant.kaldi.script_file import read_script
 from kaldi_quant.kaldi.tables import read_vectors
-from kaldi_quant.kaldi.waves import read_wave
+from kaldi_quant.kaldi.waves import read_waves
 
 KALDI = Path(__file__).resolve().parents[1] / "data" / "resample"
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 22050])
 def test_kaldis_resampled_audio(example: Path, rate: int) -> None:
-    audio = read_wave(read_script(str(example / "data" / "test_wav" / "wav.scp"))["test030-006"])
+    audio = dict(read_waves(f"scp:{example}/data/test_wav/wav.scp"))["test030-006"]
     found = resample(audio.samples[0, 8000:8800].astype(np.float32), audio.rate, rate)
     ((_, expected),) = read_vectors(f"ark:{KALDI}/{rate}.ark")
     assert found.dtype == np.float32

@@ -85,9 +85,8 @@ def content(name: str, *paths: Path) -> dict[str, str | None]:
     return {name: hashlib.sha256(" ".join(digests).encode()).hexdigest() if digests else None}
 
 
-def features(data: Path) -> dict[str, str | None]:
-    """Facts about the features of a data folder: its ``feats.scp``, and what the archives hold that it names."""
-    scp = data / "feats.scp"
+def table(scp: Path) -> dict[str, str | None]:
+    """Facts about a table: its scp file, and what the archives hold that it names."""
     archives = table_files(f"scp:{scp}").files[1:] if scp.is_file() else ()
     return {**contents(scp), **content(f"the archives of {scp}", *archives)}
 

@@ -109,7 +109,6 @@ class ForwardPassArguments:
         """
         self.decode_options()
         self.score_options()
-        self.inference.options(1)
 
 
 def stage_option(names: tuple[str, ...]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

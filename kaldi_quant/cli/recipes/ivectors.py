@@ -10,9 +10,10 @@ from typing import Any
 from kaldi_quant.cli.inference_options import InferenceArguments
 from kaldi_quant.cli.recipes.verbs import settings_of, words_of
 from kaldi_quant.errors import UsageError
+from kaldi_quant.kaldi.features.speakers import file_of
 from kaldi_quant.kaldi.ivector_folder import IvectorFolder, find_ivectors
 from kaldi_quant.kaldi.model import read_model
-from kaldi_quant.kaldi.table_files import table_files
+from kaldi_quant.kaldi.table_files import files_of, table_files
 
 #: The options that give i-vectors to a verb.
 IVECTOR_OPTIONS = ("ivectors", "online_ivectors", "online_ivector_period")
@@ -56,6 +57,8 @@ class Ivectors:
             others = [name for name in vars(inference) if name not in IVECTOR_OPTIONS]
             named = [name for name in (inference.ivectors, inference.online_ivectors) if name]
             tables = [table_files(name, inference.allow_pipes) for name in named]
+            if inference.ivectors and inference.utt2spk:
+                tables.append(files_of([file_of(inference.utt2spk)]))
             return cls(
                 words_of(inference, others),
                 settings_of(inference, (*others, "ivectors", "online_ivectors")),

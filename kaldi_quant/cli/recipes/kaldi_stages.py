@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from kaldi_quant.cli.recipes.egs_options import EgsScriptOptions
-from kaldi_quant.cli.recipes.end_markers import EndMarker, Facts, content, contents, features
+from kaldi_quant.cli.recipes.end_markers import EndMarker, Facts, content, contents, table
 from kaldi_quant.cli.recipes.kaldi_folders import (
     KaldiFolders,
     copy,
@@ -214,7 +214,11 @@ class KaldiStages:
             _is_filled(folders.lattices),
             partial(fault_of_archives, folders.lattices, "lat", "generate_lattices"),
             "--lat-dir",
-            lambda: {**features(data), **contents(data / "text", *lang, folders.gmm / "final.mdl")},
+            lambda: {
+                **table(data / "feats.scp"),
+                **table(data / "cmvn.scp"),
+                **contents(data / "text", *lang, folders.gmm / "final.mdl"),
+            },
             self._make_lattices,
         )
 
@@ -230,7 +234,7 @@ class KaldiStages:
         tree = folders.tree_file()
         # Not the number of leaves: a tree with the model's pdfs is the right one, whatever was asked for.
         options = f"{_CONTEXT}, frame-subsampling factor {self.subsampling}"
-        inputs = [folders.lores_data / "feats.scp", folders.alignments / "final.mdl", folders.lang_chain / "topo"]
+        alignments = folders.alignments
         return _Stage(
             2,
             folders.tree / "tree",
@@ -238,7 +242,12 @@ class KaldiStages:
             _is_filled(folders.tree),
             lambda: None if _has_content(folders.tree / "tree") else f"{folders.tree / 'tree'} is missing or empty",
             "--tree-dir",
-            lambda: {"options": options, **contents(*inputs)},
+            lambda: {
+                "options": options,
+                **table(folders.lores_data / "feats.scp"),
+                **contents(alignments / "final.mdl", folders.lang_chain / "topo"),
+                **content(f"{alignments}/ali.*.gz", *sorted(alignments.glob("ali.*.gz"))),
+            },
             self._make_tree,
         )
 
@@ -315,7 +324,9 @@ class KaldiStages:
                 "options": shlex.join(options.fixed()),
                 **folders.identity(),
                 **contents(denominator / "normalization.fst"),
-                **features(folders.train_data),
+                **table(folders.train_data / "feats.scp"),
+                **table(folders.train_data / "cmvn.scp"),
+                **(table(Path(folders.ivectors) / "ivector_online.scp") if folders.ivectors else {}),
                 **contents(folders.train_data / "utt2spk"),
                 **content(f"{folders.lattices}/lat.*.gz", *lattices),
             }

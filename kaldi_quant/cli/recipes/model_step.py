@@ -15,7 +15,7 @@ from kaldi_quant.cli.recipes.verbs import settings_of
 from kaldi_quant.kaldi.companions import DECISIVE_NAMES
 from kaldi_quant.kaldi.frame_subsampling import factor_of
 from kaldi_quant.kaldi.model import read_model
-from kaldi_quant.kaldi.table_files import table_files
+from kaldi_quant.kaldi.table_files import files_of, table_files
 from kaldi_quant.made import Made, Sources
 
 #: Options that log-likelihoods and integer models do not depend on.
@@ -110,10 +110,11 @@ def feature_sources(
         KaldiQuantError: a file is missing or malformed.
     """
     table = table_files(features, inference.allow_pipes)
+    normalising = files_of(inference.features(str(model), features).files)
     files = {
         f"the {of}features": table.files,
-        f"what normalises the {of}features": [Path(name) for name in inference.features(str(model), features).files],
+        f"what normalises the {of}features": normalising.files,
         f"the {of}i-vectors": ivectors.files,
     }
     settings = {**settings_of(inference, (*WITHOUT_EFFECT, *IVECTOR_OPTIONS)), **ivectors.settings}
-    return Sources(settings, files, table.repeatable and ivectors.repeatable)
+    return Sources(settings, files, table.repeatable and normalising.repeatable and ivectors.repeatable)

@@ -132,6 +132,8 @@ def run_tdnn_qat(
 
         sources = steps.sources() | Sources(settings, files)
         sources |= feature_sources(inference, steps.out / "0.mdl", features, ivectors, "calibration ")
+        if qat.held_out:
+            sources |= feature_sources(inference, steps.out / "0.mdl", qat.held_out, Ivectors(), "held-out ")
         made = Made(artefact, sources, f"the integer model {artefact}")
         say = partial(steps.stages.say, 6)
         train_unless_done(made, train, say)
