@@ -12,6 +12,7 @@ import click
 from kaldi_quant.cli.models import is_artefact
 from kaldi_quant.cli.options import KaldiCommand, frame_subsampling_option, hold_folder
 from kaldi_quant.errors import MissingDependencyError, ModelError, UsageError
+from kaldi_quant.export.names import DEQUANTIZED_NAME
 from kaldi_quant.kaldi.companions import Companions
 
 if TYPE_CHECKING:
@@ -87,8 +88,8 @@ def command(
     paths = []
     if "mdl" in wanted:
         companions = Companions.of_record(artefact.record, model, period)
-        companions.write(folder, "dequantized.mdl")
-        paths.append(write_dequantized(folder / "dequantized.mdl", artefact))
+        companions.write(folder, DEQUANTIZED_NAME)
+        paths.append(write_dequantized(folder / DEQUANTIZED_NAME, artefact))
     if "onnx" in wanted:
         extra = (extra_left_context, extra_right_context)
         try:

@@ -18,6 +18,7 @@ from kaldi_quant.cli.qat_options import QatArguments, WidthArguments, qat_option
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options, read_utterances
 from kaldi_quant.cli.training_options import TrainingArguments, placed, training_options
 from kaldi_quant.errors import ModelError, UsageError
+from kaldi_quant.export.names import ALLOCATION_NAME
 from kaldi_quant.kaldi.compatibility import check_examples, check_same_pdfs
 from kaldi_quant.kaldi.model import Model
 
@@ -294,7 +295,7 @@ class _Run:
 
     def learned(self, options: WidthOptions, config: PtqConfig, epochs: int | None, folder: Path) -> PtqConfig:
         """The configuration with learned widths; what was learned comes into the folder of the results."""
-        from kaldi_quant.export.results import ALLOCATION_NAME, write_config
+        from kaldi_quant.export.results import write_config
         from kaldi_quant.train.qat.learned_widths import FOLDER_NAME, learn_widths
         from kaldi_quant.train.qat.mixed_widths import MixedNetwork
 

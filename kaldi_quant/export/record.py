@@ -12,6 +12,7 @@ from typing import Any
 from kaldi_quant import __version__
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import FormatError
+from kaldi_quant.export.names import RECORD_NAME
 from kaldi_quant.export.sizes import bits_per_weight, float_inference_bytes
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.quant.config import PtqConfig
@@ -20,8 +21,6 @@ from kaldi_quant.quant.network import QuantizedNetwork
 
 _log = logging.getLogger(__name__)
 
-ARTEFACT_NAME = "quantized.safetensors"
-RECORD_NAME = "quantization.json"
 _FORMAT = 1
 
 # Digits of the longest divergence and ratio in JSON.

@@ -11,7 +11,8 @@ import yaml
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.export.artefact import save
-from kaldi_quant.export.record import ARTEFACT_NAME, make_record, write_record
+from kaldi_quant.export.names import ARTEFACT_NAME, DEQUANTIZED_NAME
+from kaldi_quant.export.record import make_record, write_record
 from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.quant.calibration import CalibrationSet
@@ -22,10 +23,8 @@ from kaldi_quant.quant.network import QuantizedNetwork
 
 _log = logging.getLogger(__name__)
 
-#: A configuration with the widths that were found for a model's layers.
-ALLOCATION_NAME = "allocation.yaml"
 # What 'export' made of an integer model that is replaced.
-_OUTDATED = ("dequantized.mdl",)
+_OUTDATED = (DEQUANTIZED_NAME,)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from kaldi_quant.errors import DataError, FormatError, ModelError
+from kaldi_quant.kaldi.egs_folder import EgsInfo
 from kaldi_quant.kaldi.frame_subsampling import folder_of
 from kaldi_quant.kaldi.ivector_folder import check_ivectors, ivector_id
 from kaldi_quant.kaldi.model import Model
@@ -125,23 +126,24 @@ def check_network(model: Model) -> None:
 
 
 def check_examples(egs: Path, model: Model) -> None:
-    """Compares what ``steps/nnet3/chain/get_egs.sh`` writes beside examples, ``info``, with a model.
+    """Compares what Kaldi's scripts write beside examples, ``info`` or chain2's ``info.txt``, with a model.
 
     Raises:
         DataError: the examples were made for another model.
         FormatError: a file is malformed.
+        UsageError: these are examples of chain2 that are not ready for training.
     """
-    nnet = model.nnet
-    expected = {"feat_dim": nnet.input_dim("input"), "ivector_dim": nnet.input_dim("ivector")}
-    if "output" in nnet.nodes:
-        expected["num_pdfs"] = nnet.node_dim("output")
-    for name, dim in expected.items():
-        path = egs / "info" / name
-        found = _integers(path)
-        if found and found[0] != dim:
-            raise DataError(
-                f"{path} says {found[0]}, and {model.path} needs {dim}: the examples were made for another model"
-            )
+    nnet, info = model.nnet, EgsInfo.read(egs)
+    dims = [
+        ("feat_dim", info.feat_dim, nnet.input_dim("input")),
+        ("ivector_dim", info.ivector_dim, nnet.input_dim("ivector")),
+    ]
+    if "output" in nnet.nodes and len(info.languages) <= 1:
+        dims.append(("num_pdfs", info.num_pdfs, nnet.node_dim("output")))
+    for name, found, dim in dims:
+        if found is not None and found != dim:
+            says = f"{info.path / name} says" if info.path.is_dir() else f"{info.path} says that {name} is"
+            raise DataError(f"{says} {found}, and {model.path} needs {dim}: the examples were made for another model")
     folder, extractor = folder_of(model.path), ivector_id(egs / "info")
     if nnet.input_dim("ivector") and folder is not None and extractor is not None:
         check_ivectors(ivector_id(folder), str(folder), egs / "info")

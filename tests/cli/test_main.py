@@ -141,6 +141,19 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert __version__ in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "script", ["run_forward_pass_quantization.sh", "run_qat.sh", "run_mixed.sh", "run_tdnn_qat.py"]
+)
+def test_help_of_recipes_needs_no_torch(script: str) -> None:
+    program = (
+        "import sys; from kaldi_quant.cli.recipes.__main__ import main; "
+        f"status = main([{script!r}, '--help']); assert 'torch' not in sys.modules, 'slow import'; sys.exit(status)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "--bits" in result.stdout or "--budget" in result.stdout
+
+
 def test_help_needs_neither_torch_nor_numpy() -> None:
     program = (
         "import sys; from kaldi_quant.cli.main import run; status = run(['--help']); "

@@ -151,6 +151,26 @@ def test_examples_of_another_model(folder: Path, tmp_path: Path, name: str, mode
         check_examples(tmp_path, model)
 
 
+@pytest.mark.parametrize("name", ["feat_dim", "ivector_dim", "num_leaves"])
+def test_examples_of_chain2_of_another_model(tmp_path: Path, name: str, model: Model) -> None:
+    right = {
+        "feat_dim": 40,
+        "ivector_dim": model.nnet.input_dim("ivector"),
+        "num_leaves": model.nnet.node_dim("output"),
+    }
+
+    def write(values: dict[str, int]) -> None:
+        lines = ["dir_type randomized_chain_egs", *(f"{key} {value}" for key, value in values.items())]
+        (tmp_path / "info.txt").write_text("\n".join(lines) + "\n")
+
+    write(right)
+    check_examples(tmp_path, model)
+    write({**right, name: 13})
+    said = name.replace("num_leaves", "num_pdfs")
+    with pytest.raises(DataError, match=rf"info.txt says that {said} is 13, and .*final.mdl needs {right[name]}:"):
+        check_examples(tmp_path, model)
+
+
 def test_examples_with_ivectors_of_another_extractor(tmp_path: Path) -> None:
     shutil.copy(NNET3 / "ivector_utterance/final.raw", tmp_path)
     (tmp_path / "egs/info").mkdir(parents=True)

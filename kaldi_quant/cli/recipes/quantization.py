@@ -24,7 +24,7 @@ from kaldi_quant.cli.recipes.model_step import RunStep, feature_sources, model_s
 from kaldi_quant.cli.recipes.places import Places
 from kaldi_quant.cli.recipes.verbs import call_verb, words_of
 from kaldi_quant.errors import UsageError
-from kaldi_quant.export.record import ARTEFACT_NAME, RECORD_NAME
+from kaldi_quant.export.names import ARTEFACT_NAME, DEQUANTIZED_NAME, RECORD_NAME
 from kaldi_quant.made import Made, Sources
 
 
@@ -102,7 +102,7 @@ def export(model: Path, formats: str | None, frames: int, log: Path, run: RunSte
     if formats == "none":
         return
     folder = model.parent
-    names = {"mdl": "dequantized.mdl", "onnx": f"quantized.{frames}.onnx"}
+    names = {"mdl": DEQUANTIZED_NAME, "onnx": f"quantized.{frames}.onnx"}
     first = folder / names[parse_formats(formats)[0]]
 
     def work() -> list[Path]:

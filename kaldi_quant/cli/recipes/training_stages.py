@@ -17,6 +17,7 @@ from kaldi_quant.cli.recipes.stages import Stages
 from kaldi_quant.cli.recipes.training_options import RecipeArguments
 from kaldi_quant.cli.recipes.verbs import call_verb, words_for
 from kaldi_quant.errors import UsageError
+from kaldi_quant.export.names import ARTEFACT_NAME, DEQUANTIZED_NAME
 from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.frame_subsampling import factor_of
 from kaldi_quant.kaldi.model import read_model
@@ -27,7 +28,7 @@ _log = logging.getLogger(__name__)
 # What a model's folder holds for training, beside what goes with every model.
 _FOR_TRAINING = ("0.trans_mdl", "den.fst", "normalization.fst")
 # What training makes of the model that a result's folder begins with.
-_RESULTS = ("final.mdl", "quantized.safetensors", "dequantized.mdl")
+_RESULTS = ("final.mdl", ARTEFACT_NAME, DEQUANTIZED_NAME)
 # What Kaldi's recipe for LibriSpeech trains on.
 _TRAINING_DATA = "data/train_960_cleaned_sp_hires"
 # Of train/checkpoint.py, which needs torch.

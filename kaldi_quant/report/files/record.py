@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from kaldi_quant.errors import FormatError
+from kaldi_quant.export.names import RECORD_NAME
 from kaldi_quant.report.files.json_file import JsonObject, read_object
 
-FILE_NAME = "quantization.json"
 FORMAT = 1
 # A relative path is looked for in the current directory and from the folder upwards, as scp files' paths are.
 _FOLDERS_ABOVE = 4
@@ -86,7 +86,7 @@ def read_record(folder: Path) -> QuantizationRecord | None:
         FormatError: the file is not JSON, of another format, or a value is of the wrong kind; names the key.
     """
     try:
-        found = read_object(folder / FILE_NAME)
+        found = read_object(folder / RECORD_NAME)
     except FileNotFoundError:
         return None
     if "format" in found.content:
