@@ -3,7 +3,7 @@
 A step declares its sources: files, by their content, and settings. When it has ended, a record of them is left in the
 folder ``.made`` beside its outputs. The next run keeps the outputs if they are as the step left them and the record
 fits; else it says what has changed, and the step runs again. The program itself and the libraries that compute are
-sources of every step.
+sources of every step, but for those that other programs do.
 
 A file's content is read again only where its size, times or inode differ from those in the record: the time of the last
 change of an inode cannot be set back, so that a model replaced under its old time stamp is noticed.
@@ -27,6 +27,7 @@ from kaldi_quant.errors import DataError
 
 _FORMAT = 1
 _FOLDER = ".made"
+_MISSING = "missing"
 _PACKAGE = Path(__file__).resolve().parent
 # Libraries whose version may change a result.
 _LIBRARIES = ("torch", "numpy", "scipy", "onnxruntime", "kaldi-decoder", "kaldifst", "kaldi-native-fbank", "kaldialign")
@@ -40,16 +41,19 @@ class Sources:
         settings: options and other values, JSON can hold each; the names are those that a user knows.
         files: what a file is (``"the model"``) → the files, of which the content counts and not the name.
         repeatable: False where something is read whose content cannot be known before: it is made again each time.
+        external: whether other programs do the work, such as Kaldi's scripts. Then this one is no source; and a file
+            that is gone has not changed, since what such steps read is large and often removed.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, Sequence[Path]] = field(default_factory=dict)
     repeatable: bool = True
+    external: bool = False
 
     def __or__(self, other: Sources) -> Sources:
         """What a result depends on that depends on both."""
         settings, files = {**self.settings, **other.settings}, {**self.files, **other.files}
-        return Sources(settings, files, self.repeatable and other.repeatable)
+        return Sources(settings, files, self.repeatable and other.repeatable, self.external and other.external)
 
 
 class Made:
@@ -59,45 +63,62 @@ class Made:
         output: the file that the step leaves, or the first of several; the record has its name.
         sources: what it is made from.
         name: what the result is called, in the singular; by default the file.
-
-    Raises:
-        DataError: a source cannot be read.
     """
 
-    def __init__(self, output: Path, sources: Sources, name: str = "") -> None:
+    def __init__(self, output: Path, sources: Sources = Sources(), name: str = "") -> None:
         self.output = output
         self.sources = sources
         self.name = name or str(output)
         self._record = output.parent / _FOLDER / f"{output.name}.json"
         self._before = _read(self._record)
+
+    @functools.cached_property
+    def _now(self) -> dict[str, Any]:
+        """The record as it would be now; what it is compared with is read where there is a use for it."""
         known = _Digests(entry for group in self._before.get("files", {}).values() for entry in group)
-        self._now: dict[str, Any] = {
+        files = self.sources.files
+        return {
             "format": _FORMAT,
-            "program": program_digest(),
-            "settings": json.loads(json.dumps(dict(sources.settings), default=str)),
-            "files": {what: [known.describe(path) for path in paths] for what, paths in sources.files.items()},
+            "program": "external" if self.sources.external else program_digest(),
+            "settings": json.loads(json.dumps(dict(self.sources.settings), default=str)),
+            "files": {what: [known.describe(path) for path in paths] for what, paths in files.items()},
         }
 
+    def is_recorded(self) -> bool:
+        """Whether this program has begun the step."""
+        return bool(self._before)
+
+    def is_open(self) -> bool:
+        """Whether the step was begun and has not ended."""
+        return bool(self._before) and "outputs" not in self._before
+
     def why_again(self) -> str | None:
-        """Why the step has to run: what has changed first, as half a sentence; None where all is as it was."""
+        """Why the step has to run: what has changed first, as half a sentence; None where all is as it was.
+
+        Raises:
+            DataError: a source cannot be read; so do the others that ask for changes.
+        """
         if not self.output.exists() and not self._before:
             return "it was not made before"
         if not self._before:
             return "it is not known what it was made from"
         if not self.sources.repeatable:
             return "it reads commands or standard input, whose output may differ"
-        return self._change() or self._damage()
+        return self.change() or self.damage()
 
     def is_unfinished(self) -> bool:
         """Whether the step began with these very sources and did not end: what it left can be gone on from."""
-        return bool(self._before) and "outputs" not in self._before and self._change() is None
+        return self.is_open() and self.change() is None
 
-    def _change(self) -> str | None:
+    def change(self) -> str | None:
+        """Which source of a step that is recorded is another one, as half a sentence; None where none is."""
         before, now = self._before, self._now
         if before["program"] != now["program"]:
             return "the program or a library that computes has changed"
         for what in {**before["files"], **now["files"]}:
             old, new = (side["files"].get(what, []) for side in (before, now))
+            if self.sources.external:
+                new = _without_those_gone(old, new)
             if [entry["digest"] for entry in old] != [entry["digest"] for entry in new]:
                 return _changed_file(what, old, new)
         for name in {**before["settings"], **now["settings"]}:
@@ -106,8 +127,8 @@ class Made:
                 return f"{name} was {_shown(old)} and is {_shown(new)}"
         return None
 
-    def _damage(self) -> str | None:
-        """What happened to the outputs since."""
+    def damage(self) -> str | None:
+        """What happened to the outputs of a step that is recorded, as half a sentence; None where nothing did."""
         if "outputs" not in self._before:
             return "it was not finished"
         known = _Digests(self._before["outputs"])
@@ -123,7 +144,7 @@ class Made:
         """Notes that the step has begun; to be called before it writes anything.
 
         Raises:
-            DataError: the folder cannot be written.
+            DataError: a source cannot be read, or the folder cannot be written.
         """
         self._write(self._now)
 
@@ -197,7 +218,7 @@ class _Digests:
         name = name or place
         if not path.exists():
             # An utterance of which the file is missing is left out, and is back when the file is.
-            return {"path": name, "state": [0, 0, 0, 0], "digest": "missing"}
+            return {"path": name, "state": [0, 0, 0, 0], "digest": _MISSING}
         state = _state(path)
         digest = self._known.get((name, *state)) or self._read.get((place, *state)) or digest_of_file(path)
         self._read[(place, *state)] = digest
@@ -264,6 +285,13 @@ def _read(path: Path) -> dict[str, Any]:
         return content if sound and isinstance(content["settings"], dict) and content["program"] else {}
     except (KeyError, TypeError, AttributeError):
         return {}
+
+
+def _without_those_gone(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What files are now; those that are gone, one by one or all of them, as they were."""
+    if not now or len(now) != len(before):
+        return now or before
+    return [old if new["digest"] == _MISSING else new for old, new in zip(before, now, strict=True)]
 
 
 def _changed_file(what: str, before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> str:

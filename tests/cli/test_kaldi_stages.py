@@ -303,14 +303,17 @@ def test_other_input(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # What is in the result's folder is made again.
     run("--egs-opts", "--num-utts-subset 7 --frames-per-iter 1000")
     assert [call.split()[0] for call in calls()[number:]] == ["get_egs.sh"]
-    assert "--num-utts-subset 25 " in calls()[-1] and "--num-utts-subset 7 --frames-per-iter 1000 data/" in calls()[-1]
-    assert "making exp/chain/m_tuned/egs/cegs.1.ark again: options changed" in capsys.readouterr().err
+    assert "--num-utts-subset 25 " not in calls()[-1]
+    assert "--num-utts-subset 7 " in calls()[-1] and "--frames-per-iter 1000 data/" in calls()[-1]
+    said = "making exp/chain/m_tuned/egs/cegs.1.ark again: get_egs.sh --num-utts-subset was not given and is 7"
+    assert said in capsys.readouterr().err
     # What others may use, too, is not.
     Path("data/train/feats.scp").write_text("u other.ark:2\n")
     shutil.rmtree(_OUT / "egs")
     run(expected=1)
     said = capsys.readouterr().err
-    assert "lat.1.gz was made from other input: data/train/feats.scp; exp/chain/tri3_train_lats is kept" in said
+    assert "lat.1.gz was made from something else: other content in the features (" in said
+    assert "/data/train/feats.scp); exp/chain/tri3_train_lats is kept: remove it" in said
     assert "--lat-dir" in said
 
 
@@ -324,7 +327,7 @@ def test_other_lattices_of_the_same_size(recipe: Path, capsys: pytest.CaptureFix
     assert len(other) == size
     run()
     assert [call.split()[0] for call in calls()[number:]] == ["get_egs.sh"]
-    assert f"again: {_LATTICES}/lat.*.gz changed" in capsys.readouterr().err
+    assert f"again: other content in the lattices ({path.absolute()})" in capsys.readouterr().err
 
 
 def test_other_features_in_the_same_archives(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -335,21 +338,21 @@ def test_other_features_in_the_same_archives(recipe: Path, capsys: pytest.Captur
     Path("hires.ark").write_bytes(b"u new features")
     run()
     assert [call.split()[0] for call in calls()[number:]] == ["get_egs.sh"]
-    assert "again: the archives of data/train_hires/feats.scp changed" in capsys.readouterr().err
+    assert f"again: other content in the features ({recipe}/hires.ark)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("path", "stages", "said"),
     [
+        ("lores_cmvn.ark", (1, 1), f"{_LATTICES}/lat.1.gz was made from something else: other content in their stat"),
+        ("lores.ark", (2, 2), f"{_TREE}/tree was made from something else: other content in the features"),
         (
-            "lores_cmvn.ark",
-            (1, 1),
-            f"{_LATTICES}/lat.1.gz was made from other input: the archives of data/train/cmvn.scp",
+            "exp/tri3_ali_train/ali.1.gz",
+            (2, 2),
+            f"{_TREE}/tree was made from something else: other content in the alignments",
         ),
-        ("lores.ark", (2, 2), f"{_TREE}/tree was made from other input: the archives of data/train/feats.scp"),
-        ("exp/tri3_ali_train/ali.1.gz", (2, 2), f"{_TREE}/tree was made from other input: exp/tri3_ali_train/ali.*.gz"),
-        ("cmvn.ark", (0, 4), "cegs.1.ark again: the archives of data/train_hires/cmvn.scp changed"),
-        ("ivectors.ark", (0, 4), "cegs.1.ark again: the archives of exp/iv/ivector_online.scp changed"),
+        ("cmvn.ark", (0, 4), "cegs.1.ark again: other content in their statistics"),
+        ("ivectors.ark", (0, 4), "cegs.1.ark again: other content in the i-vectors"),
     ],
 )
 def test_whatever_stages_read_is_compared(
@@ -376,7 +379,7 @@ def test_whatever_stages_read_is_compared(
     Path(path).write_bytes(b"u new")
     capsys.readouterr()
     run(*options, stages=stages, expected=0 if "again" in said else 1)
-    assert said in capsys.readouterr().err
+    assert said in (printed := capsys.readouterr().err) and f"{recipe}/{path})" in printed
 
 
 def test_another_model_with_the_same_result_folder(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -395,7 +398,53 @@ def test_another_model_with_the_same_result_folder(recipe: Path, capsys: pytest.
     run()
     assert [call.split()[0] for call in calls()[number:]][-2:] == ["chain-make-den-fst", "get_egs.sh"]
     said = capsys.readouterr().err
-    assert said.count("again: the model's transitions changed") == 2
+    assert said.count("again: the digest of the model's transitions was ") == 2
+
+
+def test_what_stages_have_read_may_go(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("data/train_hires/feats.scp").write_text("u hires.ark:2\nv more.ark:2\n")
+    for name in ("hires.ark", "more.ark"):
+        Path(name).write_bytes(b"u old features")
+    run()
+    number = len(calls())
+    shutil.rmtree(_LATTICES)
+    Path("hires.ark").unlink()
+    run()
+    assert len(calls()) == number
+    # What is still there is compared.
+    Path("more.ark").write_bytes(b"u new features")
+    run(stages=(4, 4))
+    assert f"again: other content in the features ({recipe}/more.ark)" in capsys.readouterr().err
+
+
+def test_what_others_have_made_since_is_kept(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run()
+    number = len(calls())
+    (_OUT / "egs/cegs.1.ark").write_text("others' examples")
+    run()
+    assert len(calls()) == number
+    assert f"{_OUT}/egs/cegs.1.ark is kept, which others have made since" in capsys.readouterr().err
+
+
+def test_another_version_of_this_program_does_not_make_kaldis_results_again(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run()
+    number = len(calls())
+    monkeypatch.setattr("kaldi_quant.made.program_digest", lambda: "another")
+    run()
+    assert len(calls()) == number
+
+
+def test_large_files_are_read_once(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("data/train_hires/feats.scp").write_text("u hires.ark:2\n")
+    Path("hires.ark").write_bytes(b"u features")
+    run()
+    monkeypatch.setattr("kaldi_quant.made._Digests._read", {})
+    read: list[Path] = []
+    monkeypatch.setattr("kaldi_quant.made.digest_of_file", lambda path: str(read.append(path)))
+    run()
+    assert read == []
 
 
 def test_only_what_is_asked_for_is_looked_at(recipe: Path) -> None:

@@ -36,12 +36,13 @@ class EgsScriptOptions:
 
         Raises:
             DataError: the model or the training data cannot be read.
-            UsageError: see ``more_words``.
+            UsageError: see ``more_options``.
         """
-        return ["--num-utts-subset", str(self._held_out()), *self.fixed()]
+        options = {"--num-utts-subset": str(self._held_out()), **self.fixed()}
+        return [word for pair in options.items() for word in pair]
 
-    def fixed(self) -> list[str]:
-        """Those that do not depend on the training data."""
+    def fixed(self) -> dict[str, str]:
+        """Those that do not depend on the training data, with their dashes."""
         left, right = self._context
         cmvn = self.folders.model / "cmvn_opts"
         options = {
@@ -55,8 +56,7 @@ class EgsScriptOptions:
             "alignment-subsampling-factor": self.subsampling,
             "frames-per-eg": _FRAMES_PER_EG,
         }
-        words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-        return words + more_words(self.more)
+        return {**{f"--{name}": str(value) for name, value in options.items()}, **more_options(self.more)}
 
     @cached_property
     def _context(self) -> tuple[int, int]:
@@ -77,8 +77,8 @@ class EgsScriptOptions:
         return max(1, min(_HELD_OUT, max(_SMALLEST_SHARE, utterances // 10), utterances // 2))
 
 
-def more_words(text: str) -> list[str]:
-    """The options in ``--egs-opts``, as words.
+def more_options(text: str) -> dict[str, str]:
+    """The options in ``--egs-opts``, with their dashes.
 
     Raises:
         UsageError: they are none.
@@ -93,4 +93,4 @@ def more_words(text: str) -> list[str]:
             f"--egs-opts {text!r}: expected options of get_egs.sh, each with its value behind it, such as "
             "'--num-utts-subset 100 --frames-per-iter 100000'"
         )
-    return [word for pair in zip(names, values, strict=True) for word in pair]
+    return dict(zip(names, values, strict=True))

@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 
 from kaldi_quant.atomic import atomic_write
-from kaldi_quant.cli.recipes.end_markers import EndMarker, digest
 from kaldi_quant.errors import DataError, KaldiQuantError, UsageError
 from kaldi_quant.job_log import ERROR, status_of
 from kaldi_quant.kaldi.egs_folder import EgsFolder, EgsInfo
@@ -17,6 +16,7 @@ from kaldi_quant.kaldi.fst import read_fst
 from kaldi_quant.kaldi.transition_model import TransitionModel, read_transition_model
 from kaldi_quant.kaldi.tree import read_context_dependency
 from kaldi_quant.kaldi.writer import BinaryWriter
+from kaldi_quant.made import Made, Sources
 from kaldi_quant.processes import describe_status
 
 
@@ -60,22 +60,20 @@ class KaldiFolders:
 
     def tree_file(self) -> Path | None:
         """The model's tree: its own, or the one in the tree's folder, or the one that an earlier run has taken."""
-        folders = [self.model, *([] if EndMarker.of(self.tree, 2).is_open() else [self.tree]), self.out]
+        folders = [self.model, *([] if Made(self.tree / "tree").is_open() else [self.tree]), self.out]
         return next((path for folder in folders if (path := folder / "tree").is_file()), None)
 
     def denominator(self, needs_normalization: bool) -> Path | None:
         """The folder that has the denominator, and what examples are normalized with where they have to be made."""
         names = ["den.fst", *(["normalization.fst"] if needs_normalization else [])]
-        folders = [self.model, *([] if EndMarker.of(self.out, 3).is_open() else [self.out])]
+        folders = [self.model, *([] if Made(self.out / "den.fst").is_open() else [self.out])]
         return next((folder for folder in folders if all((folder / name).is_file() for name in names)), None)
 
-    def identity(self) -> dict[str, str | None]:
-        """Facts about the model, as far as denominators and examples depend on them: its tree and its transitions."""
+    def identity(self) -> Sources:
+        """The model, as far as denominators and examples depend on it: its tree and its transitions."""
         tree = self.tree_file()
-        return {
-            "the tree": digest(tree) if tree else None,
-            "the model's transitions": hashlib.sha256(self._transitions_file().getvalue()).hexdigest(),
-        }
+        transitions = hashlib.sha256(self._transitions_file().getvalue()).hexdigest()
+        return Sources({"the digest of the model's transitions": transitions}, {"the tree": [tree] if tree else []})
 
     def _transitions_file(self) -> BinaryWriter:
         writer = BinaryWriter()
@@ -134,7 +132,7 @@ class KaldiFolders:
         if (self.model / "den.fst").is_file():
             self.check_denominator(self.model / "den.fst")
         # What these stages have made themselves is made again where it does not fit.
-        pdfs = None if EndMarker.of(self.egs, 4).exists() else EgsInfo.read(self.egs).num_pdfs
+        pdfs = None if Made(self.egs / "cegs.1.ark").is_recorded() else EgsInfo.read(self.egs).num_pdfs
         if pdfs not in (None, self.transitions.num_pdfs):
             raise UsageError(
                 f"{self.egs} has examples for {pdfs} pdfs, and {self.model / 'final.mdl'} has "

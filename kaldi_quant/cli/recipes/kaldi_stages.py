@@ -1,6 +1,5 @@
 """Stages 0 to 4, which Kaldi's own scripts do: from a GMM system to chain examples.
 
-What is complete is kept, whoever made it. Nothing is overwritten that these stages have not made themselves.
 Source of the commands: ``run_chain_common.sh`` of Kaldi's recipes, and
 ``steps/libs/nnet3/train/chain_objf/acoustic_model.py``.
 """
@@ -9,13 +8,11 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from kaldi_quant.cli.recipes.egs_options import EgsScriptOptions
-from kaldi_quant.cli.recipes.end_markers import EndMarker, Facts, content, contents, table
 from kaldi_quant.cli.recipes.kaldi_folders import (
     KaldiFolders,
     copy,
@@ -24,78 +21,14 @@ from kaldi_quant.cli.recipes.kaldi_folders import (
     first_line,
     number_of_jobs,
 )
-from kaldi_quant.cli.recipes.stages import CommandError, Stages, kaldi_root, run
+from kaldi_quant.cli.recipes.kaldi_stage import KaldiStage, files_of_table
+from kaldi_quant.cli.recipes.stages import Stages, run
 from kaldi_quant.errors import UsageError
+from kaldi_quant.made import Sources
 
 # As in Kaldi's recipes for chain models.
 _CONTEXT = "--context-width=2 --central-position=1"
 _LM_OPTIONS = "--num-extra-lm-states=2000"
-
-
-@dataclass(frozen=True)
-class _Stage:
-    """A stage and what it makes.
-
-    Args:
-        number: of the stage.
-        product: the file that is named in messages.
-        spared: why it need not run; None where it may have to.
-        there: whether something stands where it would write.
-        fault: what is wrong with what is there; None where it is complete.
-        option: that names another folder; None in the result's folder, where what does not fit is made again.
-        facts: what the result depends on.
-        make: does the work.
-        prepare: brings what it needs into the result's folder.
-    """
-
-    number: int
-    product: Path
-    spared: str | None
-    there: bool
-    fault: Callable[[], str | None]
-    option: str | None
-    facts: Callable[[], Facts]
-    make: Callable[[], None]
-    prepare: Callable[[], None] = lambda: None
-
-    @property
-    def marker(self) -> EndMarker:
-        """Says that the stage has ended."""
-        return EndMarker.of(self.product.parent, self.number)
-
-    def reason(self) -> str | None:
-        """Why it has to run; None where what is there is kept.
-
-        Raises:
-            UsageError: what is there cannot be used, and is not to be overwritten.
-        """
-        if not self.marker.exists():
-            if not self.there:
-                return f"making {self.product}"
-            if fault := self.fault():
-                raise UsageError(self._refusal(fault, "is not overwritten, as this recipe has not made it"))
-            return None
-        if self.marker.is_open():
-            return f"making {self.product} again, as the last run did not end it"
-        if changed := self.marker.changed(self.facts()):
-            others = ", ".join(changed)
-            if self.option is not None:
-                raise UsageError(self._refusal(f"{self.product} was made from other input: {others}", "is kept"))
-            return f"making {self.product} again: {others} changed"
-        fault = self.fault()
-        return f"making {self.product} again: {fault}" if fault else None
-
-    def is_complete(self) -> bool:
-        """Whether what is there can be used."""
-        try:
-            return self.reason() is None
-        except UsageError:
-            return False
-
-    def _refusal(self, fault: str, what: str) -> str:
-        if self.option is None:
-            return f"{fault}; {self.product} {what}: remove it"
-        return f"{fault}; {self.product.parent} {what}: remove it, or give another one with {self.option}"
 
 
 @dataclass(frozen=True)
@@ -141,9 +74,11 @@ class KaldiStages:
         # What is to be refused is refused before anything is made.
         for stage in wanted:
             if not stage.spared:
-                stage.reason()
+                stage.why()
         for stage in wanted:
-            self._run(stage)
+            stage.run(self.stages)
+            if stage.number == 2 and self.folders.tree_file() is not None:
+                self._take_tree()
 
     def made(self) -> set[str]:
         """The files in the result's folder that stage 3 has made, and that no others are to replace.
@@ -152,43 +87,26 @@ class KaldiStages:
             UsageError: it has not ended, or has made them for another model.
         """
         stage = self._denominator(None)
-        if stage.spared or not stage.marker.exists():
+        if stage.spared or not stage.is_ours():
             return set()
-        if stage.reason() is not None:
+        if stage.why() is not None:
             raise UsageError(f"{stage.product} is not complete, or is another model's: begin with --stage 3")
         return {"den.fst", "normalization.fst", "0.trans_mdl"}
 
-    def _run(self, stage: _Stage) -> None:
-        reason = stage.spared or stage.reason()
-        if stage.spared or reason is None:
-            self.stages.say(stage.number, stage.spared or f"{stage.product} is kept")
-        elif kaldi_root() is None:
-            raise UsageError(
-                f"stage {stage.number} makes {stage.product} with Kaldi's scripts: set KALDI_ROOT, or give what is "
-                "there with --egs-dir and --kaldi-model-dir; run_tdnn_qat.py --distil needs no examples"
-            )
-        else:
-            self.stages.say(stage.number, reason)
-            stage.prepare()
-            with stage.marker.around(stage.facts()):
-                stage.make()
-                if fault := stage.fault():
-                    raise CommandError(f"stage {stage.number} ended without an error, and {fault}")
-        if stage.number == 2 and self.folders.tree_file() is not None:
-            self._take_tree()
-
-    def _lang(self, have_egs: str | None) -> _Stage:
+    def _lang(self, have_egs: str | None) -> KaldiStage:
         folders = self.folders
         topology = folders.lang_chain / "topo"
         tree = folders.tree_file()
-        return _Stage(
+        return KaldiStage(
             0,
             topology,
             have_egs or (f"not needed, the tree {tree} is there" if tree else None),
             _is_filled(folders.lang_chain),
             lambda: None if _has_content(topology) else f"{topology} is missing or empty",
             "--lang-chain",
-            lambda: contents(folders.lang / "phones.txt", folders.lang / "L.fst", *self._phone_lists()),
+            lambda: Sources(
+                files={"the language": [folders.lang / "phones.txt", folders.lang / "L.fst", *self._phone_lists()]}
+            ),
             self._make_lang,
         )
 
@@ -203,22 +121,26 @@ class KaldiStages:
         script = "steps/nnet3/chain/gen_topo.py"
         run(["bash", "-c", f"{shlex.join([script, *lists])} >{topology}"], self.log / "gen_topo.log", script)
 
-    def _lattices(self, have_egs: str | None) -> _Stage:
+    def _lattices(self, have_egs: str | None) -> KaldiStage:
         folders = self.folders
         lang = [folders.lang / name for name in ("phones.txt", "L.fst", "words.txt")]
         data = folders.lores_data
-        return _Stage(
+        return KaldiStage(
             1,
             folders.lattices / "lat.1.gz",
             have_egs,
             _is_filled(folders.lattices),
             partial(fault_of_archives, folders.lattices, "lat", "generate_lattices"),
             "--lat-dir",
-            lambda: {
-                **table(data / "feats.scp"),
-                **table(data / "cmvn.scp"),
-                **contents(data / "text", *lang, folders.gmm / "final.mdl"),
-            },
+            lambda: Sources(
+                files={
+                    "the features": files_of_table(data / "feats.scp"),
+                    "their statistics": files_of_table(data / "cmvn.scp"),
+                    "the transcripts": [data / "text"],
+                    "the language": lang,
+                    "the GMM system": [folders.gmm / "final.mdl"],
+                }
+            ),
             self._make_lattices,
         )
 
@@ -228,26 +150,28 @@ class KaldiStages:
         places = [folders.lores_data, folders.lang, folders.gmm, folders.lattices]
         run(["steps/align_fmllr_lats.sh", *options, *places], self.log / "align_lats.log")
 
-    def _tree(self, have_egs: str | None) -> _Stage:
+    def _tree(self, have_egs: str | None) -> KaldiStage:
         folders = self.folders
         spared = have_egs if folders.denominator(needs_normalization=False) else None
         tree = folders.tree_file()
         # Not the number of leaves: a tree with the model's pdfs is the right one, whatever was asked for.
-        options = f"{_CONTEXT}, frame-subsampling factor {self.subsampling}"
+        options = {"the context": _CONTEXT, "the frame-subsampling factor": self.subsampling}
         alignments = folders.alignments
-        return _Stage(
+        return KaldiStage(
             2,
             folders.tree / "tree",
             spared if tree is None else f"{tree} is kept" if tree.parent != folders.tree else None,
             _is_filled(folders.tree),
             lambda: None if _has_content(folders.tree / "tree") else f"{folders.tree / 'tree'} is missing or empty",
             "--tree-dir",
-            lambda: {
-                "options": options,
-                **table(folders.lores_data / "feats.scp"),
-                **contents(alignments / "final.mdl", folders.lang_chain / "topo"),
-                **content(f"{alignments}/ali.*.gz", *sorted(alignments.glob("ali.*.gz"))),
-            },
+            lambda: Sources(
+                options,
+                {
+                    "the features": files_of_table(folders.lores_data / "feats.scp"),
+                    "the topology": [folders.lang_chain / "topo"],
+                    "the alignments": [alignments / "final.mdl", *sorted(alignments.glob("ali.*.gz"))],
+                },
+            ),
             self._make_tree,
         )
 
@@ -267,7 +191,7 @@ class KaldiStages:
             copy(tree, self.folders.out / "tree")
         return self.folders.out / "tree"
 
-    def _denominator(self, have_egs: str | None) -> _Stage:
+    def _denominator(self, have_egs: str | None) -> KaldiStage:
         folders = self.folders
         needed = not have_egs
         own = folders.model if folders.denominator(needed) == folders.model else None
@@ -277,19 +201,20 @@ class KaldiStages:
             names = ["den.fst", *(["normalization.fst"] if needed else [])]
             return next((f"{path} is missing" for name in names if not (path := folders.out / name).is_file()), None)
 
-        return _Stage(
+        return KaldiStage(
             3,
             made,
             f"{own / 'den.fst'} is kept" if own else None,
             made.exists(),
             fault,
             None,
-            lambda: {
-                "options": _LM_OPTIONS,
-                **folders.identity(),
-                **contents(folders.tree / "final.mdl"),
-                **content(f"{folders.tree}/ali.*.gz", *sorted(folders.tree.glob("ali.*.gz"))),
-            },
+            lambda: (
+                Sources(
+                    {"the option of chain-est-phone-lm": _LM_OPTIONS},
+                    {"the alignments": [folders.tree / "final.mdl", *sorted(folders.tree.glob("ali.*.gz"))]},
+                )
+                | folders.identity()
+            ),
             self._make_denominator,
             self._prepare_denominator,
         )
@@ -312,33 +237,33 @@ class KaldiStages:
         made = [out / "phone_lm.fst", out / "den.fst", out / "normalization.fst"]
         run(["chain-make-den-fst", out / "tree", out / "0.trans_mdl", *made], self.log / "make_den_fst.log")
 
-    def _examples(self) -> _Stage:
+    def _examples(self) -> KaldiStage:
         folders = self.folders
         egs = folders.egs
         options = EgsScriptOptions(folders, self.subsampling, self.egs_opts)
 
-        def facts() -> Facts:
-            lattices = sorted(folders.lattices.glob("lat.*.gz"))
+        def sources() -> Sources:
             denominator = folders.denominator(needs_normalization=True) or folders.out
-            return {
-                "options": shlex.join(options.fixed()),
-                **folders.identity(),
-                **contents(denominator / "normalization.fst"),
-                **table(folders.train_data / "feats.scp"),
-                **table(folders.train_data / "cmvn.scp"),
-                **(table(Path(folders.ivectors) / "ivector_online.scp") if folders.ivectors else {}),
-                **contents(folders.train_data / "utt2spk"),
-                **content(f"{folders.lattices}/lat.*.gz", *lattices),
-            }
+            return folders.identity() | Sources(
+                {f"get_egs.sh {name}": value for name, value in options.fixed().items()},
+                {
+                    "the normalization": [denominator / "normalization.fst"],
+                    "the features": files_of_table(folders.train_data / "feats.scp"),
+                    "their statistics": files_of_table(folders.train_data / "cmvn.scp"),
+                    "the i-vectors": files_of_table(Path(folders.ivectors) / "ivector_online.scp"),
+                    "the speakers": [folders.train_data / "utt2spk"],
+                    "the lattices": sorted(folders.lattices.glob("lat.*.gz")),
+                },
+            )
 
-        return _Stage(
+        return KaldiStage(
             4,
             egs / "cegs.1.ark",
             None,
             _is_filled(egs),
             partial(fault_of_examples, egs),
             None if egs == folders.out / "egs" else "--egs-dir",
-            facts,
+            sources,
             partial(self._make_examples, options),
             self._prepare_examples,
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kaldi_quant.cli.recipes.egs_options import more_words
+from kaldi_quant.cli.recipes.egs_options import more_options
 from kaldi_quant.cli.recipes.experiment import Experiment
 from kaldi_quant.cli.recipes.forward_pass import run_forward_pass
 from kaldi_quant.cli.recipes.kaldi_folders import KaldiFolders, fault_of_examples
@@ -55,7 +55,7 @@ class Recipe:
         if not (self.model / "final.mdl").is_file():
             raise UsageError(f"{Path.cwd() / self.model / 'final.mdl'} does not exist: see --kaldi-model-dir")
         self.out = Path(arguments.out_dir or f"{self.model}{affix}")
-        more_words(arguments.egs_opts)
+        more_options(arguments.egs_opts)
         self.egs = Path(arguments.egs_dir) if arguments.egs_dir else self._egs()
         if self.out.resolve() == self.model.resolve():
             raise UsageError(f"--dir {self.out} is the model's own folder: give another one for the result")
