@@ -14,7 +14,7 @@ from pathlib import Path
 # What shells take as operators in the commands of Kaldi's recipes.
 OPERATORS = ("|", ">", "&&")
 # What the line of a Kaldi program that fails begins with.
-ERROR = "ERROR ("
+_ERROR = "ERROR ("
 # run.pl and slurm.pl end a log in the first way, queue.pl in the second.
 _ENDED = re.compile(rb"^# (?:Ended \(code (\d+)(?:; signal (\d+))?\)|Finished at .* with status (\d+)$)", re.MULTILINE)
 _LAST_BYTES = 4096
@@ -67,6 +67,11 @@ def tail(log: Path, lines: int = 1) -> str:
         if line.strip() and not line.startswith("#")
     ]
     return " / ".join(text[-lines:])
+
+
+def error_lines(log: Path) -> list[str]:
+    """The lines in which Kaldi's programs tell errors."""
+    return [line for line in log.read_text("utf-8", "replace").splitlines() if line.startswith(_ERROR)]
 
 
 def _end_of(log: Path) -> bytes:

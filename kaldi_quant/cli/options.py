@@ -7,7 +7,7 @@ Kaldi writes a boolean option as ``--binary=false``, ``--binary false`` or just 
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from kaldi_quant.errors import UsageError
 from kaldi_quant.folder_lock import folder_lock
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+_Kind = TypeVar("_Kind")
 _SLASHES = re.compile(r"(?<!:)//+")
 # More threads than any machine has processors: torch would try to start them.
 _MOST_THREADS = 1024
@@ -234,3 +235,17 @@ def grouped_options(
         return decorated
 
     return decorator
+
+
+def arguments_of(kind: type[_Kind], params: Mapping[str, Any]) -> _Kind:
+    """A dataclass of options' values.
+
+    Args:
+        kind: the dataclass.
+        params: the values of at least its options.
+
+    Raises:
+        UsageError: a value is impossible.
+    """
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    return kind(**{field.name: params[field.name] for field in fields})

@@ -15,7 +15,7 @@ from kaldi_quant.cli.dev_scoring import ScoringArguments, scoring_options
 from kaldi_quant.cli.feature_options import companions_of, feature_record
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
 from kaldi_quant.cli.model_options import ModelArguments, model_options
-from kaldi_quant.cli.options import KaldiCommand, check_number_of_utterances, hold_folder, result_folder
+from kaldi_quant.cli.options import KaldiCommand, arguments_of, check_number_of_utterances, hold_folder, result_folder
 from kaldi_quant.cli.quantization_options import read_utterances
 from kaldi_quant.cli.search_files import Artefacts
 from kaldi_quant.cli.search_options import SearchArguments, search_options
@@ -112,20 +112,16 @@ def command(
     """
     from kaldi_quant.quant.calibration import data_digest
     from kaldi_quant.quant.ptq import layer_configs
-    from kaldi_quant.quant.search.budget import parse_budget
     from kaldi_quant.quant.search.least_size import check_size
     from kaldi_quant.quant.search.models import Models, Scoring
-    from kaldi_quant.quant.search.outcome import check_refinement, find
+    from kaldi_quant.quant.search.outcome import find
     from kaldi_quant.quant.search.search import Search
     from kaldi_quant.quant.search.store import Store
 
-    wanted = parse_budget(budget)
     check_number_of_utterances("--max-utterances", max_utterances)
     check_number_of_utterances("--max-dev-utterances", max_dev_utterances)
-    check_refinement(wanted, refine, front, scoring.given)
+    wanted = _checked(searched, budget, refine, front, scoring.given)
     options, config = searched.options(), searched.resolved()
-    options.check(wanted)
-    options.measuring(config)
     folder = result_folder(out_dir)
     read = models.read(model)
     layer_configs(read.nnet, config)
@@ -172,14 +168,19 @@ def check_budget(params: dict[str, Any]) -> None:
     Raises:
         UsageError: one is impossible.
     """
+    searched = arguments_of(SearchArguments, params)
+    _checked(searched, params["budget"], params["refine"], params["front"], params["graph_dir"] is not None)
+
+
+def _checked(searched: SearchArguments, budget: str, refine: int, front: int, decodes: bool) -> Budget:
     from kaldi_quant.quant.search.budget import parse_budget
     from kaldi_quant.quant.search.outcome import check_refinement
 
-    searched = SearchArguments(**{field.name: params[field.name] for field in dataclasses.fields(SearchArguments)})
-    wanted, options = parse_budget(params["budget"]), searched.options()
+    wanted, options = parse_budget(budget), searched.options()
     options.check(wanted)
     options.measuring(searched.resolved())
-    check_refinement(wanted, params["refine"], params["front"], params["graph_dir"] is not None)
+    check_refinement(wanted, refine, front, decodes)
+    return wanted
 
 
 def _written(

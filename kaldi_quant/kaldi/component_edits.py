@@ -16,6 +16,8 @@ from kaldi_quant.kaldi.component_fields import COMPONENT_FIELDS
 AFFINE_TYPES = frozenset({"AffineComponent", "NaturalGradientAffineComponent"})
 #: The types that have a dropout-proportion.
 DROPOUT_TYPES = frozenset({"DropoutComponent", "DropoutMaskComponent", "GeneralDropoutComponent"})
+#: Left vectors (out, rank), values (rank,) and right vectors (rank, in) of a matrix, float64.
+SingularParts = tuple[np.ndarray, np.ndarray, np.ndarray]
 # UpdatableComponent's values, with its defaults.
 _UPDATABLE = {
     "LearningRateFactor": 1.0,
@@ -75,31 +77,26 @@ def check_finite(name: str, component: Component) -> None:
 
 def with_rank(component: Component, rank: int) -> Component:
     """An affine component whose matrix is the nearest one of a rank."""
-    left, values, right = _singular_values(component)
+    left, values, right = singular_parts(component)
     matrix = (left[:, :rank] * values[:rank]) @ right[:rank]
     return with_field(component, "LinearParams", matrix.astype(np.float32))
 
 
-def singular_values(component: Component) -> np.ndarray:
-    """(min(out, in),) float64, the largest first, of an affine component's matrix."""
-    return _singular_values(component)[1]
+def singular_parts(component: Component) -> SingularParts:
+    """What an affine component's matrix is the product of, the largest values first."""
+    left, values, right = np.linalg.svd(component["LinearParams"].astype(np.float64), full_matrices=False)
+    return left, values, right
 
 
-def halves(component: Component, rank: int) -> tuple[Component, Component]:
+def halves(component: Component, parts: SingularParts, rank: int) -> tuple[Component, Component]:
     """An affine component as a linear one of ``rank`` rows and an affine one behind it (``SvdApplier``).
 
     The singular values are shared equally.
     """
-    left, values, right = _singular_values(component)
+    left, values, right = parts
     root = np.sqrt(values[:rank])
     first, second = root[:, None] * right[:rank], left[:, :rank] * root
     return _linear(component, first), _natural_gradient_affine(component, second, component["BiasParams"])
-
-
-def _singular_values(component: Component) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    matrix = component["LinearParams"].astype(np.float64)
-    left, values, right = np.linalg.svd(matrix, full_matrices=False)
-    return left, values, right
 
 
 def _parts(component: Component) -> list[Component]:

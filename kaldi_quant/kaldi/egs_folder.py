@@ -15,6 +15,7 @@ from pathlib import Path
 
 from kaldi_quant.errors import FormatError, UsageError
 from kaldi_quant.kaldi.table_files import table_files
+from kaldi_quant.kaldi.text import read_text
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class EgsInfo:
             return cls._of_chain2(folder, path)
         path = folder / "info"
         names = ("num_archives", "feat_dim", "ivector_dim", "num_pdfs", "left_context", "right_context")
-        found = {name: (path / name).read_text(errors="replace") for name in names if (path / name).is_file()}
+        found = {name: read_text(path / name) for name in names if (path / name).is_file()}
         return cls._of(path, {name: _number(path / name, found[name]) for name in names if name in found}, names)
 
     @classmethod
@@ -89,7 +90,7 @@ class EgsInfo:
 
 def _read_lines(path: Path) -> dict[str, str]:
     """A file of names and values."""
-    lines = (line.split(maxsplit=1) for line in path.read_text(errors="replace").split("\n"))
+    lines = (line.split(maxsplit=1) for line in read_text(path).split("\n"))
     return {words[0]: words[1].strip() for words in lines if len(words) == 2}
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kaldi_quant.kaldi.component import Component
-from kaldi_quant.kaldi.component_edits import AFFINE_TYPES, check_finite, halves, singular_values
+from kaldi_quant.kaldi.component_edits import AFFINE_TYPES, check_finite, halves, singular_parts
 from kaldi_quant.kaldi.descriptor import Descriptor, NodeName, with_sources
 from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet, Node, config_line
 from kaldi_quant.kaldi.orphans import without_orphans
@@ -68,19 +68,20 @@ def apply_svd(nnet: Nnet, svd: Svd) -> Nnet:
             _log.warning("%s has %d columns and %d rows: it is left as it is", name, columns, rows)
             continue
         check_finite(name, component)
-        rank = _rank_for(component, svd) if svd.energy > 0 else rank
+        parts = singular_parts(component)
+        rank = _rank_for(parts[1], svd.energy) if svd.energy > 0 else rank
         if rank * (rows + columns) > svd.shrinkage * rows * columns:
             _log.info("%s would keep too large a share of its parameters at rank %d: it is left as it is", name, rank)
             continue
-        decomposed[name] = halves(component, rank)
+        decomposed[name] = halves(component, parts, rank)
         _log.info("%s: %d x %d by rank %d", name, rows, columns, rank)
     return _with_halves(nnet, decomposed) if decomposed else nnet
 
 
-def _rank_for(component: Component, svd: Svd) -> int:
+def _rank_for(values: np.ndarray, share: float) -> int:
     """The least rank that keeps the share of energy (``GetReducedDimension``)."""
-    energies = singular_values(component) ** 2
-    enough = np.cumsum(energies) >= svd.energy * energies.sum()
+    energies = values**2
+    enough = np.cumsum(energies) >= share * energies.sum()
     return int(np.argmax(enough)) + 1 if enough.any() else len(energies)
 
 

@@ -100,7 +100,7 @@ class Nnet:
             reader.fail(f"expected the end of the line after <Nnet3>, found {first[:40]!r}")
         text = []
         # The graph ends with an empty line, not with one of white space or with a comment.
-        while line := reader.line(comment=b"#"):
+        while line := reader.line():
             text.append(line)
         lines = read_config_lines("\n".join(text))
         reader.expect("<NumComponents>")

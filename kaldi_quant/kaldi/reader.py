@@ -76,18 +76,12 @@ class Reader(ABC):
             self.fail(f"expected {' or '.join(tokens)}, found {_shorten(found)}", position)
         return found
 
-    def line(self, comment: bytes = b"") -> str:
-        """Reads up to and including the next newline and returns the line without it.
-
-        Args:
-            comment: what stands behind it in the line is left out, and may hold any bytes.
-        """
+    def line(self) -> str:
+        """Reads up to and including the next newline and returns the line without it."""
         end = self.data.find(b"\n", self.position)
         if end < 0:
             self.fail("the file ends in the middle of a line")
         text = self.data[self.position : end]
-        if comment and comment in text:
-            text = text[: text.index(comment) + len(comment)]
         self.position = end + 1
         return decode(text).rstrip("\r")
 

@@ -408,3 +408,10 @@ def test_statistics_of_all(tmp_path: Path) -> None:
     kaldis = read_matrix_file(str(FEATURES / "global_cmvn.stats"))
     # Kaldi's are in text form, with seven digits.
     np.testing.assert_allclose(read_matrix_file(str(tmp_path / "global_cmvn.stats")), kaldis, rtol=1e-6)
+
+
+def test_statistics_that_are_there_twice_are_refused(tmp_path: Path) -> None:
+    content = (FEATURES / "fmllr.ark").read_bytes()
+    (tmp_path / "twice.ark").write_bytes(content + content)
+    with pytest.raises(FormatError, match=r"twice\.ark.*: alice is in this archive twice"):
+        MatrixTable(f"ark:{tmp_path}/twice.ark")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import DataError, KaldiQuantError, UsageError
-from kaldi_quant.job_log import ERROR, status_of
+from kaldi_quant.job_log import error_lines, status_of
 from kaldi_quant.kaldi.egs_folder import EgsFolder, EgsInfo
 from kaldi_quant.kaldi.fst import read_fst
 from kaldi_quant.kaldi.transition_model import TransitionModel, read_transition_model
@@ -231,7 +231,7 @@ def fault_of_log(path: Path) -> str | None:
         return f"{path} says that its job {describe_status(status)}"
     if status is None:
         return f"{path} says that its job has not ended"
-    errors = [line for line in path.read_text("utf-8", "replace").splitlines() if line.startswith(ERROR)]
+    errors = error_lines(path)
     return f"{path} says {errors[0]}" if errors else None
 
 

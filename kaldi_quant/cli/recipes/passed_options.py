@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
-
-_Kind = TypeVar("_Kind")
 
 
 def passed_options(
@@ -60,17 +57,3 @@ def parsed(command: click.Command, words: Sequence[str | Path]) -> dict[str, Any
         click.UsageError: one is wrong.
     """
     return command.make_context(command.name or "", [str(word) for word in words]).params
-
-
-def arguments_of(kind: type[_Kind], params: Mapping[str, Any]) -> _Kind:
-    """A dataclass of options' values.
-
-    Args:
-        kind: the dataclass.
-        params: the values of at least its options.
-
-    Raises:
-        UsageError: a value is impossible.
-    """
-    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
-    return kind(**{field.name: params[field.name] for field in fields})

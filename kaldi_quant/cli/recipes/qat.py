@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from kaldi_quant.cli.options import KaldiCommand
+from kaldi_quant.cli.options import KaldiCommand, arguments_of
 from kaldi_quant.cli.qat_options import QatArguments, WidthArguments
 from kaldi_quant.cli.recipes.calibration_options import (
     CalibrationArguments,
@@ -24,7 +24,7 @@ from kaldi_quant.cli.recipes.forward_pass import ForwardPass
 from kaldi_quant.cli.recipes.forward_pass_options import ForwardPassArguments, forward_pass_options, stage_option
 from kaldi_quant.cli.recipes.ivectors import IVECTOR_OPTIONS
 from kaldi_quant.cli.recipes.model_step import ModelFile
-from kaldi_quant.cli.recipes.passed_options import arguments_of, parsed, passed_options
+from kaldi_quant.cli.recipes.passed_options import parsed, passed_options
 from kaldi_quant.cli.recipes.places import Places, mfcc_config
 from kaldi_quant.cli.recipes.quantization import QuantizedModel
 from kaldi_quant.cli.recipes.quantized_training import run_tdnn_qat

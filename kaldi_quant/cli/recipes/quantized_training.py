@@ -11,14 +11,14 @@ import click
 
 from kaldi_quant.cli.export import parse_formats
 from kaldi_quant.cli.inference_options import InferenceArguments
-from kaldi_quant.cli.options import KaldiCommand
+from kaldi_quant.cli.options import KaldiCommand, arguments_of
 from kaldi_quant.cli.qat import command as qat_verb
 from kaldi_quant.cli.qat_options import QatArguments, WidthArguments, qat_options, width_options
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options
 from kaldi_quant.cli.recipes.experiment import require_apart
 from kaldi_quant.cli.recipes.ivectors import IVECTOR_OPTIONS, Ivectors
 from kaldi_quant.cli.recipes.model_step import feature_sources
-from kaldi_quant.cli.recipes.passed_options import arguments_of, parsed, passed_options
+from kaldi_quant.cli.recipes.passed_options import parsed, passed_options
 from kaldi_quant.cli.recipes.quantization import export
 from kaldi_quant.cli.recipes.training import TRAINING_WITHOUT_EFFECT, factor_words, training_files
 from kaldi_quant.cli.recipes.training_options import RecipeArguments, recipe_options

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kaldi_quant.errors import KaldiQuantError, UsageError
-from kaldi_quant.job_log import ERROR, command_line, first_lines, last_lines, status_of, tail
+from kaldi_quant.job_log import command_line, error_lines, first_lines, last_lines, status_of, tail
 from kaldi_quant.processes import describe_status, run_group
 
 _log = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ def reason_of_failure(log: Path) -> str:
     failed = next((path for path in logs if path.is_file() and status_of(path) != 0), None)
     if failed is None:
         return said
-    lines = [line for line in failed.read_text("utf-8", "replace").splitlines() if line.startswith(ERROR)]
+    lines = error_lines(failed)
     return f"{said} / {failed}: {lines[-1] if lines else tail(failed)}"
 
 

@@ -86,7 +86,11 @@ class MatrixTable:
 def _read_archive(filename: str, allow_pipes: bool) -> Iterator[tuple[str, np.ndarray]]:
     stream = open_stream(filename, allow_pipes)
     try:
+        keys: set[str] = set()
         while (key := read_key(stream)) is not None:
+            if key in keys:
+                stream.fail(f"{key} is in this archive twice")
+            keys.add(key)
             yield key, _read(stream)
         stream.finish()
     finally:

@@ -21,6 +21,7 @@ from kaldi_quant.kaldi.features.matrices import read_matrix_file
 from kaldi_quant.kaldi.features.online_cmvn import OnlineCmvnOptions
 from kaldi_quant.kaldi.features.splice import SpliceOptions
 from kaldi_quant.kaldi.parse_options import Defaults, parse_options
+from kaldi_quant.kaldi.text import read_text
 
 Options = TypeVar("Options", CmvnOptions, OnlineCmvnOptions, DeltaOptions, SpliceOptions)
 
@@ -89,7 +90,7 @@ class Said:
         """What the folder of ``final.mdl`` says."""
         opts, flag, stats = folder / CMVN_OPTS, folder / ONLINE_CMVN, folder / GLOBAL_STATS
         config = folder / _ONLINE_CONFIG
-        text, where = opts.read_text("utf-8", "replace") if opts.is_file() else None, str(opts)
+        text, where = read_text(opts) if opts.is_file() else None, str(opts)
         if text is None and flag.exists() and config.is_file():
             # As Kaldi's online decoders read a folder that prepare_online_decoding.sh made.
             text, where = f"--config={config}", str(flag)

@@ -32,6 +32,7 @@ from kaldi_quant.kaldi.features.online_cmvn import OnlineCmvnOptions
 from kaldi_quant.kaldi.features.packed_matrix import pack, unpack
 from kaldi_quant.kaldi.features.splice import SpliceOptions
 from kaldi_quant.kaldi.parse_options import as_text
+from kaldi_quant.kaldi.text import read_text
 from kaldi_quant.kaldi.writer import make_writer
 
 DELTA_OPTS, SPLICE_OPTS, LDA = "delta_opts", "splice_opts", "final.mat"
@@ -123,7 +124,7 @@ def settings_of_folder(folder: Path | None, options: NormalisationOptions | None
     if folder is None:
         return FeatureSettings(Said(None, "", "", None, "--global-cmvn-stats").with_options(given).resolved())
     paths = {name: folder / name for name in (DELTA_OPTS, SPLICE_OPTS, LDA) if (folder / name).is_file()}
-    texts = {name: path.read_text("utf-8", "replace") for name, path in paths.items() if name != LDA}
+    texts = {name: read_text(path) for name, path in paths.items() if name != LDA}
     said = Said.by_folder(folder).with_options(given)
     normalisation = said.resolved(str(folder / CMVN_OPTS))
     return FeatureSettings(

@@ -49,7 +49,7 @@ def executable(network: QuantizedNetwork, period: int, execution: Execution = "a
         return network.model()
 
 
-def slower_than_float(network: QuantizedNetwork, period: int = 1) -> str:
+def slower_than_float(network: QuantizedNetwork, period: int) -> str:
     """What there is to say of a quantized network that runs slower than the float one; empty for others.
 
     Args:
