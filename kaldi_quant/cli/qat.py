@@ -14,7 +14,7 @@ from kaldi_quant.cli.feature_options import check_features_of_examples, check_te
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
 from kaldi_quant.cli.model_options import ModelArguments, model_options
 from kaldi_quant.cli.options import KaldiCommand, hold_folder, result_folder
-from kaldi_quant.cli.qat_options import QatArguments, WidthArguments, qat_options, width_options
+from kaldi_quant.cli.qat_options import QatArguments, WidthArguments, check_loop, qat_options, width_options
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options, read_utterances
 from kaldi_quant.cli.training_options import TrainingArguments, placed, training_options
 from kaldi_quant.errors import ModelError, UsageError
@@ -92,8 +92,7 @@ def command(
             "--num-jobs: integer models cannot be averaged; run 'qat' under torchrun for several processes"
         )
     _check(qat, egs_dir, place, training.minibatch_size)
-    if wanted is not None and training.optimizer != "adam":
-        raise UsageError(f"--optimizer {training.optimizer}: widths are learned by adam alone")
+    check_loop(training, qat, learned, egs_dir is not None)
     loop, reading = training.loop(), training.source()
     read = models.read(model)
     _check_ranges(read, config)
@@ -119,7 +118,8 @@ def command(
     assert trained is not None
     if not place.group.is_main:
         return
-    more = {"training": {"qat": asdict(options), **run.identity, "optimizer": asdict(loop.optimizer)}}
+    steps = {"optimizer": asdict(loop.optimizer), "schedule": loop.schedule.as_dict()}
+    more = {"training": {"qat": asdict(options), **run.identity, **steps, "early_stopping": loop.early_stopping}}
     more |= feature_record(model, read.nnet, inference)
     made = write_result(folder, trained, read, companions, config, features, data, preset, more)
     keeping.finish()
@@ -243,6 +243,7 @@ class _Run:
         pdfs = self.model.nnet.node_dim("output")
         if self.identity and self._egs is not None:
             read_denominator_graph(self._denominator, pdfs)
+            self.training.loop().check_held_out(self._egs.validation is not None)
         found = pdfs if self._teacher is None else self._teacher.node_dim("output")
         if found != pdfs:
             raise ModelError(

@@ -6,7 +6,7 @@ test mode. Source: ``UpdatableComponent`` in ``src/nnet3/nnet-component-itf.h``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -42,6 +42,7 @@ class TrainedComponent:
         max_change: the largest Euclidean norm of a change in one step; 0 for no limit.
         l2_regularize: Kaldi's ``l2-regularize`` of the component.
         orthonormal_constraint: 0 for none; negative for a matrix whose rows are orthogonal with any common norm.
+        decays: whether weight decay takes from it: not from what has no meaning near 0, such as a grid's scales.
     """
 
     name: str
@@ -50,6 +51,7 @@ class TrainedComponent:
     max_change: float = 0.0
     l2_regularize: float = 0.0
     orthonormal_constraint: float = 0.0
+    decays: bool = field(default=True, kw_only=True)
 
 
 def trained_components(model: AcousticModel, nnet: Nnet) -> list[TrainedComponent]:

@@ -34,6 +34,13 @@ class Source(Protocol):
     def validate(self, model: AcousticModel) -> dict[str, float]:
         """The parts of the objective on held-out examples, per frame; empty where there are none."""
 
+    @property
+    def has_held_out(self) -> bool:
+        """Whether there are held-out examples."""
+
+    def objective(self, parts: dict[str, float]) -> float:
+        """How well a model does, the greater the better, from what ``validate`` gave of it."""
+
     def score(self, model: AcousticModel) -> float | None:
         """What averages of models are compared by, the greater the better; None where there is nothing."""
 

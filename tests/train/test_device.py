@@ -37,6 +37,7 @@ from kaldi_quant.train.qat.mixed_widths import MixedNetwork
 from kaldi_quant.train.qat.network import TrainableNetwork
 from kaldi_quant.train.qat.torch_network import TorchTrainableNetwork
 from kaldi_quant.train.qat.training import QatOptions, Trainable, train_quantized
+from kaldi_quant.train.schedules import Exponential
 from kaldi_quant.train.sources.augmentation import AugmentationOptions
 from kaldi_quant.train.sources.chain_source import ChainSource, SourceOptions
 from kaldi_quant.train.sources.feature_source import FeatureOptions, FeatureSource
@@ -47,7 +48,7 @@ from tests.train.small_egs import small_egs
 
 torch.set_num_threads(1)
 CHAIN = ChainOptions(0.1, 0.1, 5e-5, 0.01)
-LOOP = LoopOptions(OptimizerOptions("adam", 1e-4, 5e-5), average_last=2)
+LOOP = LoopOptions(OptimizerOptions("adam"), average_last=2, schedule=Exponential(1e-4, 5e-5))
 MINMAX = PtqConfig(LayerConfig(bits=4, method="minmax"), observer="minmax")
 TORCH = PtqConfig(LayerConfig(method="minmax"), observer="minmax", bias_correction=False, backend="torch")
 

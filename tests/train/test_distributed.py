@@ -32,6 +32,7 @@ from kaldi_quant.train.parallel.place import Place, find_place
 from kaldi_quant.train.parameters import TrainedComponent
 from kaldi_quant.train.qat.fake_grid import FakeGrid
 from kaldi_quant.train.record import IterationRecord
+from kaldi_quant.train.schedules import Exponential
 from kaldi_quant.train.sources.augmentation import AugmentationOptions
 from kaldi_quant.train.sources.chain_source import SourceOptions
 from kaldi_quant.train.sources.examples import chain_shares
@@ -43,7 +44,7 @@ torch.set_num_threads(1)
 ROOT = Path(__file__).resolve().parents[2]
 CHAIN = test_finetuning.CHAIN
 CPU = torch.device("cpu")
-SGD = LoopOptions(OptimizerOptions("sgd", 1e-4, 5e-5, momentum=0.5), average_last=2)
+SGD = LoopOptions(OptimizerOptions("sgd", momentum=0.5), average_last=2, schedule=Exponential(1e-4, 5e-5))
 
 egs = test_finetuning.egs
 
@@ -77,7 +78,7 @@ class Doubtful:
 
 def train_doubtful(group: Group) -> tuple[list[float], IterationRecord]:
     parameter = torch.nn.Parameter(torch.zeros(2))
-    options = OptimizerOptions("sgd", 1.0, 1.0, clip_norm=0, max_param_change=0)
+    options = OptimizerOptions("sgd", clip_norm=0, max_param_change=0)
     trainer = Trainer(SimpleNamespace(), [TrainedComponent("layer", {"weight": parameter})], options, group=group)  # type: ignore[arg-type]
     entry = IterationRecord(0)
     trainer.train(Doubtful(parameter, group.rank), 0, 1.0, entry)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from kaldi_quant.train.distillation import Distillation
 from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.objective import Loss
 from kaldi_quant.train.optimizer import OptimizerOptions
+from kaldi_quant.train.parameters import TrainedComponent
 from kaldi_quant.train.qat.learned_widths import (
     LearnedWidths,
     WidthOptions,
@@ -36,6 +38,7 @@ from kaldi_quant.train.qat.learned_widths import (
 )
 from kaldi_quant.train.qat.mixed_widths import MixedNetwork, MixedProduct, WidthShares
 from kaldi_quant.train.qat.size_penalty import PenalizedSource, SizePenalty
+from kaldi_quant.train.schedules import Constant, Plateau
 from kaldi_quant.train.sources.feature_source import FeatureOptions, FeatureSource
 from kaldi_quant.train.steps import Source
 from tests.references import NNET3, load, model_file, read_archive
@@ -45,6 +48,7 @@ torch.set_num_threads(1)
 
 FAST = PtqConfig(LayerConfig(method="minmax"), observer="minmax")
 WIDTHS = (2, 3, 4, 8)
+LOOP = LoopOptions(OptimizerOptions(), schedule=Constant(1e-4))
 Utterances = list[tuple[str, np.ndarray]]
 
 
@@ -78,10 +82,9 @@ def learn(
     source: Source,
     folder: Path,
     stop_after: int | None = None,
-    optimizer: str = "adam",
+    loop: LoopOptions = LOOP,
 ) -> LearnedWidths | None:
     options = WidthOptions(parse_budget("3 bits"), WIDTHS)
-    loop = LoopOptions(OptimizerOptions(optimizer, 1e-4, 1e-4))
     return learn_widths(mixed, model, source, options, FAST, loop, folder, {}, stop_after)
 
 
@@ -190,6 +193,11 @@ class Importance:
 
     def validate(self, model: AcousticModel) -> dict[str, float]:
         return {}
+
+    has_held_out = False
+
+    def objective(self, parts: dict[str, float]) -> float:
+        raise NotImplementedError
 
     def score(self, model: AcousticModel) -> float | None:
         return None
@@ -313,7 +321,30 @@ def test_what_cannot_be_learned(small: tuple[Model, Utterances], mixed: MixedNet
     with pytest.raises(UsageError, match=r"the layer tdnn1\.affine has dynamic ranges"):
         MixedNetwork.of(model.nnet, dynamic, data, WIDTHS, 3.0)
     with pytest.raises(UsageError, match="--optimizer sgd: widths can only be learned with adam"):
-        learn(mixed, model, teaching(model, utterances[:1], 1), tmp_path, optimizer="sgd")
+        learn(mixed, model, teaching(model, utterances[:1], 1), tmp_path, loop=LoopOptions(OptimizerOptions("sgd")))
+    with pytest.raises(UsageError, match="--lr-schedule plateau cannot be combined with --learn-widths"):
+        learn(mixed, model, teaching(model, utterances[:1], 1), tmp_path, loop=replace(LOOP, schedule=Plateau()))
+
+
+def test_shares_do_not_decay(
+    mixed: MixedNetwork, small: tuple[Model, Utterances], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[TrainedComponent] = []
+
+    def loop(model: AcousticModel, components: list[TrainedComponent], *rest: object, **more: object) -> None:
+        found.extend(components)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kaldi_quant.train.qat.learned_widths.Loop", loop)
+    with pytest.raises(KeyboardInterrupt):
+        learn(mixed, small[0], teaching(*small, 1), tmp_path)
+    assert [part.name for part in found if not part.decays] == ["widths"]
+
+
+def test_learning_widths_goes_to_the_end(mixed: MixedNetwork, small: tuple[Model, Utterances], tmp_path: Path) -> None:
+    model, utterances = small
+    found = learn(mixed, model, teaching(model, utterances[:1], 2), tmp_path, loop=replace(LOOP, early_stopping=1))
+    assert found is not None and len(found.record["expected_bits"]) == 3
 
 
 def test_the_verb_learns_widths_and_goes_on_with_them(

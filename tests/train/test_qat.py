@@ -30,6 +30,7 @@ from kaldi_quant.train.parallel.place import Place
 from kaldi_quant.train.qat.fake_grid import FakeGrid
 from kaldi_quant.train.qat.network import TrainableNetwork
 from kaldi_quant.train.qat.training import QatOptions, train_quantized
+from kaldi_quant.train.schedules import Exponential
 from kaldi_quant.train.sources.feature_source import FeatureOptions, FeatureSource
 from tests.train.fake_quantized import OPTIONS, SUBSAMPLING, assert_same, divergence, rows
 
@@ -59,9 +60,15 @@ def train(
         SUBSAMPLING,
         utterances[12:],
     )
-    loop = LoopOptions(OptimizerOptions("adam", 4e-4, 1e-4, warm_up=16), average_last=2)
+    loop = LoopOptions(OptimizerOptions("adam", warm_up=16), average_last=2, schedule=Exponential(4e-4, 1e-4))
     options = QatOptions("lsq" if learned else "fixed", freeze_after)
     return network, train_quantized(network, model, source, options, loop, folder, {}, stop_after)
+
+
+def test_scales_do_not_decay(start: QuantizedNetwork) -> None:
+    network = TrainableNetwork.of(start)
+    assert network.scales() and not any(part.decays for part in network.scales())
+    assert all(part.decays for part in network.components())
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])

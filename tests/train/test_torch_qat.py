@@ -25,6 +25,7 @@ from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.optimizer import OptimizerOptions
 from kaldi_quant.train.qat.torch_network import TorchTrainableNetwork
 from kaldi_quant.train.qat.training import QatOptions, train_quantized
+from kaldi_quant.train.schedules import Exponential
 from kaldi_quant.train.sources.feature_source import FeatureOptions, FeatureSource
 from tests.train.fake_quantized import OPTIONS, SUBSAMPLING, assert_same, divergence, rows
 
@@ -59,7 +60,7 @@ def train(
 ) -> QuantizedNetwork | None:
     distillation = Distillation(AcousticModel(model.nnet))
     source = FeatureSource(utterances[:3], distillation, FeatureOptions(3, 2), SUBSAMPLING, utterances[3:])
-    loop = LoopOptions(OptimizerOptions("adam", 1e-4, 5e-5), average_last=2)
+    loop = LoopOptions(OptimizerOptions("adam"), average_last=2, schedule=Exponential(1e-4, 5e-5))
     options = QatOptions("moving-average", freeze_after)
     return train_quantized(network, model, source, options, loop, folder, {}, stop_after)
 

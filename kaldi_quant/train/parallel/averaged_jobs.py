@@ -96,16 +96,14 @@ class AveragedJobs:
         first = iteration * self.jobs.number
         return range(first, min(first + self.jobs.number, len(self.source)))
 
-    def begin(self, iteration: int) -> IterationRecord:
+    def begin(self, iteration: int, learning_rate: float) -> IterationRecord:
         """All archives, the frame shift of the first one, and the learning rate of each job."""
         archives, shifts = zip(*(self.source.describe(number) for number in self._passes(iteration)), strict=True)
-        rate = self.options.learning_rate(iteration, len(self))
-        if self.options.name == "sgd":
-            rate *= len(archives)
-        return IterationRecord(iteration, ", ".join(archives), shifts[0], rate)
+        jobs = len(archives) if self.options.kind.sums_gradients else 1
+        return IterationRecord(iteration, ", ".join(archives), shifts[0], learning_rate * jobs)
 
     def _of_a_job(self, jobs: int) -> OptimizerOptions:
-        if self.options.name != "sgd":
+        if not self.options.kind.sums_gradients:
             return self.options
         return replace(self.options, l2_factor=self.options.l2_factor / jobs)
 

@@ -26,6 +26,7 @@ from kaldi_quant.train.parameters import TrainedComponent
 from kaldi_quant.train.qat.mixed_widths import MixedNetwork, WidthShares
 from kaldi_quant.train.qat.size_penalty import PenalizedSource, SizePenalty
 from kaldi_quant.train.qat.training import start_digest
+from kaldi_quant.train.schedules import Schedule
 from kaldi_quant.train.steps import Source
 
 FOLDER_NAME, RECORD_NAME = "widths", "learned_widths.json"
@@ -100,7 +101,7 @@ def learn_widths(
         source: the minibatches and the loss.
         options: what is learned.
         config: all but the widths, for the result.
-        loop: how training goes otherwise; nothing is averaged.
+        loop: how training goes otherwise; nothing is averaged, and it goes to the end.
         folder: of the checkpoint and the record of training.
         identity: what else the result depends on.
         stop_after: ends after so many iterations, as if killed.
@@ -110,10 +111,12 @@ def learn_widths(
         what was learned; None where it was stopped.
 
     Raises:
-        UsageError: the optimizer is not Adam, or a checkpoint is of other options.
+        UsageError: the optimizer is not Adam, the learning rate follows held-out scores, or a checkpoint is of other
+            options.
     """
     if loop.optimizer.name != "adam":
         raise UsageError(f"--optimizer {loop.optimizer.name}: widths can only be learned with adam")
+    check_schedule(loop.schedule)
     place = place or Place()
     identity = {
         "model": model.digest(),
@@ -124,11 +127,12 @@ def learn_widths(
         **place.identity,
     }
     # Kaldi's limit is one for weights in float, not for their places on grids, nor for logits.
-    loop = replace(loop, optimizer=replace(loop.optimizer, max_param_change=0.0), average_last=1, freeze_after=1.0)
+    optimizer = replace(loop.optimizer, max_param_change=0.0)
+    loop = replace(loop, optimizer=optimizer, average_last=1, freeze_after=1.0, early_stopping=0)
     mixed.to(place.device)
     penalty = SizePenalty(mixed.shares)
     logits = {"logits": mixed.shares.logits}
-    shares = TrainedComponent("widths", logits, _LOGITS_RATE / loop.optimizer.lr_initial)
+    shares = TrainedComponent("widths", logits, _LOGITS_RATE / loop.schedule.initial, decays=False)
     parts = [*mixed.components(), shares]
     training = Loop(
         mixed.network.model,
@@ -143,6 +147,19 @@ def learn_widths(
     if not training.run(stop_after) and stop_after is not None:
         return None
     return _learned(mixed, options, config, [entry.train["bits"] for entry in training.iterations[1:]])
+
+
+def check_schedule(schedule: Schedule) -> None:
+    """Refuses learning rates that would fall for the wrong reason.
+
+    Raises:
+        UsageError: they follow held-out scores.
+    """
+    if schedule.needs_scores:
+        raise UsageError(
+            f"--lr-schedule {schedule.name} cannot be combined with --learn-widths, which lowers the held-out score by "
+            "taking bits away"
+        )
 
 
 def allocated(shares: WidthShares) -> dict[str, Bits]:

@@ -93,6 +93,15 @@ class ChainSource:
         """On the held-out examples."""
         return self._validation(model) if self._validation else {}
 
+    @property
+    def has_held_out(self) -> bool:
+        """Whether the folder has held-out examples."""
+        return self._validation is not None
+
+    def objective(self, parts: dict[str, float]) -> float:
+        """What training maximises."""
+        return self.loss.score(parts)
+
     def score(self, model: AcousticModel) -> float | None:
         """On the examples for combination, or else the held-out ones."""
         chosen = self._combination or self._validation

@@ -121,9 +121,18 @@ class FeatureSource:
         with torch.no_grad():
             return mean([self._loss(model, *part) for part in self._validated], self.place.group)
 
+    @property
+    def has_held_out(self) -> bool:
+        """Whether there are held-out utterances."""
+        return bool(self.held_out)
+
+    def objective(self, parts: dict[str, float]) -> float:
+        """Minus the divergence."""
+        return -parts["kl"]
+
     def score(self, model: AcousticModel) -> float | None:
         """Minus the divergence on held-out utterances."""
-        return -self.validate(model)["kl"] if self.held_out else None
+        return self.objective(self.validate(model)) if self.held_out else None
 
     def _target(self, model: AcousticModel, feats: Tensor) -> Tensor:
         return self.distillation.target(feats, *self._layout(model), None)

@@ -1,0 +1,64 @@
+"""The optimizers that there are: what is torch's of them, and which options they have."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from kaldi_quant.train.registry import Named, Registry
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+    from kaldi_quant.train.optimizer import OptimizerOptions
+
+
+class OptimizerKind(Named):
+    """What ``Stepper`` has to know of an optimizer."""
+
+    #: The fields of ``OptimizerOptions`` that have an effect with this kind, but not with all.
+    own_options: ClassVar[tuple[str, ...]] = ()
+    #: Whether a step grows with the gradient: learning rates are then meant for gradients summed over the minibatch.
+    sums_gradients: ClassVar[bool] = False
+
+    @staticmethod
+    @abstractmethod
+    def build(groups: list[dict[str, Any]], options: OptimizerOptions) -> Optimizer:
+        """Torch's optimizer of groups of parameters, each with its ``lr`` and ``weight_decay``."""
+
+
+#: All optimizers.
+OPTIMIZERS: Registry[OptimizerKind] = Registry("--optimizer")
+
+
+@OPTIMIZERS.enter("adam")
+class Adam(OptimizerKind):
+    """Its steps are as large as the learning rate, whatever the gradient.
+
+    Source: D. P. Kingma, J. Ba, "Adam: a method for stochastic optimization", ICLR 2015; AMSGrad: S. J. Reddi, S. Kale,
+    S. Kumar, "On the convergence of Adam and beyond", ICLR 2018; weight decay apart from the gradient: I. Loshchilov,
+    F. Hutter, "Decoupled weight decay regularization", ICLR 2019.
+    """
+
+    own_options = ("amsgrad", "weight_decay")
+
+    @staticmethod
+    def build(groups: list[dict[str, Any]], options: OptimizerOptions) -> Optimizer:
+        from torch.optim import AdamW
+
+        # Where the decay is 0 it computes what torch's Adam does.
+        return AdamW(groups, amsgrad=options.amsgrad)
+
+
+@OPTIMIZERS.enter("sgd")
+class Sgd(OptimizerKind):
+    """Its steps are the learning rate times the gradient, as Kaldi's are."""
+
+    own_options = ("momentum",)
+    sums_gradients = True
+
+    @staticmethod
+    def build(groups: list[dict[str, Any]], options: OptimizerOptions) -> Optimizer:
+        from torch.optim import SGD
+
+        return SGD(groups, momentum=options.momentum)
