@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -17,15 +18,22 @@ _Value = TypeVar("_Value")
 _LARGEST = 2**63 - 1
 
 
-def read_object(path: Path) -> JsonObject:
+def read_object(path: Path, exact: bool = False) -> JsonObject:
     """The object that a file holds; numbers that JSON does not have (NaN, Infinity) are null.
+
+    Args:
+        path: the file.
+        exact: such numbers stay what they are, for the caller to refuse, and a key that stands twice is refused.
 
     Raises:
         FileNotFoundError: there is no such file.
         FormatError: it is not JSON, or no object.
     """
+    hooks: dict[str, Any] = {"parse_float": _finite, "parse_constant": _finite}
+    if exact:
+        hooks = {"object_pairs_hook": _without_twins}
     try:
-        content = json.loads(path.read_text("utf-8"), parse_float=_finite, parse_constant=_finite)
+        content = json.loads(path.read_text("utf-8"), **hooks)
     except FileNotFoundError:
         raise
     except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
@@ -150,16 +158,36 @@ class JsonObject:
         if self.whole("format") != number:
             raise FormatError(str(self.path), None, f"expected format {number}, found {_shown(self.content['format'])}")
 
+    def expect_keys(self, known: Collection[str]) -> None:
+        """Refuses keys that nobody reads, so that a misspelt one is not taken for one that is absent."""
+        unknown = next((key for key in self.content if key not in known), None)
+        if unknown is not None:
+            where, expected = f"{self.prefix}{_key(unknown)}", ", ".join(known)
+            raise FormatError(str(self.path), None, f"{where}: unknown key, expected one of {expected}")
+
     def refuse(self, key: str, expected: str) -> NoReturn:
         """Says what a key should have been."""
         found = _shown(self.content[key]) if key in self.content else "no such key"
-        raise FormatError(str(self.path), None, f"{self.prefix}{key}: expected {expected}, found {found}")
+        raise FormatError(str(self.path), None, f"{self.prefix}{_key(key)}: expected {expected}, found {found}")
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twin = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
+        raise ValueError(f"the key {json.dumps(twin)} stands twice in one object")
+    return found
 
 
 def _finite(number: str) -> float | None:
     """A layer without any noise has an infinite ratio: no point of a plot, and no number of JSON."""
     value = float(number)
     return value if math.isfinite(value) else None
+
+
+def _key(key: str) -> str:
+    """A key on one line, whatever it holds."""
+    return key if key.isprintable() else json.dumps(key)
 
 
 def _shown(value: object) -> str:
