@@ -16,7 +16,7 @@ def notes(comparison: Comparison) -> list[str]:
             f"differences are to {rows[0].name}; p-values are two-tailed; significant: p is below {LEVEL:g} in "
             f"{kind.tests}"
         )
-        found += kind.about_tests
+        found += kind.about_tests(comparison.unit)
     found += [kind.about_values(comparison.metric), *kind.terms]
     if len(rows) > 2:
         found.append(

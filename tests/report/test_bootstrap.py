@@ -81,6 +81,34 @@ def test_the_seed_decides() -> None:
     assert intervals[0] == intervals[1] != intervals[2]
 
 
+def test_means_of_any_values() -> None:
+    # Of two values either one is drawn twice, or both.
+    bootstrap = Bootstrap(np.array([[-1.5], [2.5]]), np.ones(2))
+    assert bootstrap.interval(0) == Interval(-1.5, 2.5)
+    assert set(bootstrap._scores[:, 0]) == {-1.5, 0.5, 2.5}
+
+
+def test_equal_values_differ_by_nothing_at_all() -> None:
+    # Sums of such values depend on how they are added up; what is left of that must not look like a difference.
+    random = np.random.default_rng(1)
+    for units in (7, 64, 1000):
+        values = random.normal(14, 4, units)
+        bootstrap = Bootstrap(np.stack([values, *random.normal(0, 1, (3, units)), values], axis=1), np.ones(units), 500)
+        found = bootstrap.compare(4, 0)
+        assert (found.difference, found.interval, found.p_value) == (0.0, Interval(0.0, 0.0), 1.0)
+
+
+def test_the_interval_of_a_mean_is_that_of_the_normal_distribution() -> None:
+    random = np.random.default_rng(2)
+    first, second = random.normal(0, 3, 400), random.normal(0, 1, 400)
+    bootstrap = Bootstrap(np.stack([first, first + second], axis=1), np.ones(400))
+    found = bootstrap.compare(1, 0)
+    assert found.difference == pytest.approx(second.mean())
+    error = second.std() / np.sqrt(400)
+    assert found.interval.low == pytest.approx(second.mean() - 1.96 * error, abs=0.1 * error)
+    assert found.interval.high == pytest.approx(second.mean() + 1.96 * error, abs=0.1 * error)
+
+
 def test_errors() -> None:
     errors, words = np.ones((3, 1), int), np.ones(3, int)
     with pytest.raises(UsageError, match="--replications must be at least 100, found 10"):

@@ -55,7 +55,6 @@ class Kind(Protocol[Folder]):
         plot_prefix: of the names inside the plot of scores.
         has_matched_pairs: whether MAPSSWE can be made.
         tests: in which tests p is to be small, in words.
-        about_tests: what a reader must know of these.
         terms: what headings of the columns mean.
     """
 
@@ -69,8 +68,6 @@ class Kind(Protocol[Folder]):
     def has_matched_pairs(self) -> bool: ...
     @property
     def tests(self) -> str: ...
-    @property
-    def about_tests(self) -> list[str]: ...
     @property
     def terms(self) -> list[str]: ...
 
@@ -96,6 +93,9 @@ class Kind(Protocol[Folder]):
 
     def title(self, metric: Metric) -> str:
         """Of tables and plots of scores."""
+
+    def about_tests(self, unit: str) -> list[str]:
+        """What a reader must know of the tests; ``unit`` is what was drawn."""
 
     def about_values(self, metric: Metric) -> str:
         """What a reader must know of the scores."""

@@ -25,10 +25,6 @@ class Scores:
     tests = "the paired bootstrap"
 
     @property
-    def about_tests(self) -> list[str]:
-        return ["where n utterances differ, no p-value is below 2 / 2^n, which is that of n differences of one sign"]
-
-    @property
     def terms(self) -> list[str]:
         return []
 
@@ -54,6 +50,9 @@ class Scores:
 
     def title(self, metric: Metric) -> str:
         return metric.heading
+
+    def about_tests(self, unit: str) -> list[str]:
+        return [f"p is never below 2 / 2^n, where n {unit} differ: so often chance alone gives all of them one sign"]
 
     def about_values(self, metric: Metric) -> str:
         return f"{metric.better} values are better"

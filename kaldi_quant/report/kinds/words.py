@@ -48,10 +48,6 @@ class Words:
         return self.rate.prefix
 
     @property
-    def about_tests(self) -> list[str]:
-        return [MAPSSWE]
-
-    @property
     def terms(self) -> list[str]:
         return [LMWT, WIP]
 
@@ -80,6 +76,9 @@ class Words:
 
     def title(self, metric: Metric) -> str:
         return f"{metric.heading}s"
+
+    def about_tests(self, unit: str) -> list[str]:
+        return [MAPSSWE]
 
     def about_values(self, metric: Metric) -> str:
         if self.fixed == FixedPoint():
