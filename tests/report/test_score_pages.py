@@ -13,7 +13,7 @@ from kaldi_quant.metrics.score import Score
 from kaldi_quant.report.comparison import Comparison, ComparisonOptions, compare
 from kaldi_quant.report.pages.comparison_page import as_html
 from kaldi_quant.report.pages.contents import Contents
-from kaldi_quant.report.pages.front import front
+from kaldi_quant.report.pages.front import _clipped, _levels, front
 from kaldi_quant.report.pages.plots import plots
 from kaldi_quant.report.pages.report_json import as_json
 from kaldi_quant.report.pages.report_page import as_html as as_report
@@ -96,6 +96,18 @@ def test_one_bad_network_flattens_nothing(tmp_path: Path) -> None:
             float(text.replace("−", "-")) for text in texts(figures[key].wide) if re.fullmatch(r"[−-]?[\d.]+", text)
         ]
         assert min(tick for tick in ticks if f"{tick:.2f}" != value) >= 0
+
+
+@pytest.mark.parametrize("metric", [SI_SDR, LOWER])
+def test_the_edge_of_the_scale_is_on_the_side_of_the_bad_ones(metric: Metric, tmp_path: Path) -> None:
+    rows = compared(tmp_path, metric).rows
+    low, high, edge = _levels(rows, metric)
+    ends = [end for row in rows for end in (row.interval.low, row.interval.high)]
+    assert low < min(ends) < max(ends) < high
+    if metric.better == "higher":
+        assert low < edge < min(ends) and _clipped(edge - 5, edge, metric) == edge < _clipped(edge + 1, edge, metric)
+    else:
+        assert max(ends) < edge < high and _clipped(edge + 5, edge, metric) == edge > _clipped(edge - 1, edge, metric)
 
 
 def test_bad_values_on_this_side_of_zero_are_bars_as_all_others(tmp_path: Path) -> None:

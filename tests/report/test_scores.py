@@ -17,6 +17,7 @@ from kaldi_quant.report.comparison import Comparison, ComparisonOptions, compare
 from kaldi_quant.report.files.decode_folder import FixedPoint
 from kaldi_quant.report.markdown import as_markdown
 from kaldi_quant.report.notes import notes
+from kaldi_quant.report.significance.bootstrap import Interval
 from kaldi_quant.report.text import as_text, trainings_as_text
 from kaldi_quant.report.trainings import compare_trainings
 from kaldi_quant.report.verdict import lines
@@ -301,6 +302,10 @@ def test_trainings(tmp_path: Path) -> None:
     head, row, *_ = trainings_as_text(comparison).splitlines()
     assert "mean-SI-SDR" in head.split() and row.split()[2] == f"{first.mean:.2f}"
     assert "# higher values are better" in trainings_as_text(comparison).splitlines()
+    for name, loss in (("few0", 0.0), ("few1", 1.0)):
+        write_scores(tmp_path / name, {"u1": 1.0 - loss, "u2": 2.0 - loss})
+    few = compare_trainings([f"a={tmp_path}/few0", f"b={tmp_path}/few1"], OPTIONS).rows[1].versus
+    assert few is not None and few.p_value == 0.5
     write_scores(tmp_path / "other", {"u": 1.0})
     with pytest.raises(DataError, match="other has no SI-SDR of p232_000, p232_001, p232_002 and 197 more"):
         compare_trainings([*arguments, f"c={tmp_path}/other"], OPTIONS)
@@ -310,5 +315,7 @@ def test_units_need_not_be_in_one_order(tmp_path: Path) -> None:
     write_scores(tmp_path / "a", {"u1": 1.0, "u2": 5.0}, ACCURACY, units_are="examples")
     write_scores(tmp_path / "b", {"u2": 5.0, "u1": 1.0}, ACCURACY, units_are="examples")
     comparison = compared(tmp_path, "a", "b")
+    versus = comparison.rows[1].versus
     assert comparison.rows[1].is_equal and comparison.unit == "examples"
+    assert versus is not None and versus.paired.interval == Interval(0.0, 0.0) and versus.paired.p_value == 1
     assert re.search(r"accuracy 300\.00 \[ 2 examples \]", as_text(comparison))
