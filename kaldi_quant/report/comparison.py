@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic
 
@@ -11,7 +12,7 @@ from kaldi_quant.report.files.decode_folder import FixedPoint
 from kaldi_quant.report.files.folder_names import named_folders
 from kaldi_quant.report.kinds.choice import kind_of
 from kaldi_quant.report.kinds.kind import Folder, Kind
-from kaldi_quant.report.paired_scores import pair_scores
+from kaldi_quant.report.paired_scores import PairedScores, pair_scores
 from kaldi_quant.report.significance.bootstrap import DEFAULT_REPLICATIONS, Bootstrap, Interval, check_draws
 from kaldi_quant.report.speed import Speeds
 from kaldi_quant.report.versus import Versus
@@ -133,9 +134,7 @@ def compare(arguments: list[str], options: ComparisonOptions | None = None) -> C
     paths = named_folders(arguments)
     kind = kind_of(paths.values(), options.fixed, options.rate)
     folders = [kind.read(path, name) for name, path in paths.items()]
-    kind.check(folders)
-    scores = pair_scores([(str(folder.path), folder.score) for folder in folders], options.utt2spk)
-    bootstrap = Bootstrap(scores.amounts, scores.out_of, options.replications, options.seed, scores.scale)
+    scores, bootstrap = draw(folders, kind, options)
     paired = [
         kind.limited(bootstrap.compare(column, 0), scores.count_differing([column], [0]))
         for column in range(1, len(folders))
@@ -143,3 +142,14 @@ def compare(arguments: list[str], options: ComparisonOptions | None = None) -> C
     versus = [None, *kind.versus(folders, paired)]
     rows = [Row(folder, bootstrap.interval(column), versus[column]) for column, folder in enumerate(folders)]
     return Comparison(rows, options, kind, scores.units_are, bootstrap.units)
+
+
+def draw(folders: Sequence[Folder], kind: Kind[Folder], options: ComparisonOptions) -> tuple[PairedScores, Bootstrap]:
+    """The scores of folders unit beside unit, and draws from them.
+
+    Raises:
+        KaldiQuantError: folders cannot be compared, or speakers are missing.
+    """
+    kind.check(folders)
+    scores = pair_scores([(str(folder.path), folder.score) for folder in folders], options.utt2spk)
+    return scores, Bootstrap(scores.amounts, scores.out_of, options.replications, options.seed, scores.scale)

@@ -11,11 +11,10 @@ import numpy as np
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.metrics.metric import Metric
-from kaldi_quant.report.comparison import ComparisonOptions
+from kaldi_quant.report.comparison import ComparisonOptions, draw
 from kaldi_quant.report.kinds.choice import kind_of
 from kaldi_quant.report.kinds.kind import Folder, Kind
-from kaldi_quant.report.paired_scores import pair_scores
-from kaldi_quant.report.significance.bootstrap import Bootstrap, Interval, PairedDifference
+from kaldi_quant.report.significance.bootstrap import Interval, PairedDifference
 
 
 @dataclass(frozen=True)
@@ -91,9 +90,7 @@ def compare_trainings(arguments: Sequence[str], options: ComparisonOptions | Non
     kind = kind_of([path for those in paths.values() for path in those], options.fixed, options.rate)
     groups = {name: [kind.read(path, name) for path in those] for name, those in paths.items()}
     folders = [folder for group in groups.values() for folder in group]
-    kind.check(folders)
-    scores = pair_scores([(str(folder.path), folder.score) for folder in folders], options.utt2spk)
-    bootstrap = Bootstrap(scores.amounts, scores.out_of, options.replications, options.seed, scores.scale)
+    scores, bootstrap = draw(folders, kind, options)
     numbers = iter(range(len(folders)))
     columns = {name: [next(numbers) for _ in group] for name, group in groups.items()}
     first, *others = columns.values()
