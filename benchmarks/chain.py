@@ -28,7 +28,7 @@ from scipy.sparse import csr_matrix
 from kaldi_quant.kaldi.egs import EgsOptions, minibatches
 from kaldi_quant.kaldi.fst import ARC, Fst, read_fst
 from kaldi_quant.kaldi.model import read_model
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.train.chain.den_graph import DenominatorGraph
 from kaldi_quant.train.chain.denominator import denominator
 from kaldi_quant.train.chain.objective import chain_objective

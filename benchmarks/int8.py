@@ -18,8 +18,8 @@ from forward import SUBSAMPLING, Case, Run, measure, onnxruntime_run, torch_run
 
 from kaldi_quant.export.onnx_qdq import check_integer
 from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import InferenceOptions
+from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.inference import InferenceOptions
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.fast import FastNetwork, executable

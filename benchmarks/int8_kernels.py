@@ -21,7 +21,7 @@ import torch
 from forward import measure
 from onnx import TensorProto, helper, numpy_helper
 
-from kaldi_quant.nnet.linear import PackedWeight
+from kaldi_quant.nnet3.linear import PackedWeight
 from kaldi_quant.quant.onnx_graph.session import open_session
 
 #: (input columns, frames spliced, output columns)

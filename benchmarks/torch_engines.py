@@ -24,10 +24,10 @@ from int8 import CASES, quantized
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.kaldi.tables import read_matrices
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import Inference, InferenceOptions
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.nnet.runnable import Runnable
+from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.inference import Inference, InferenceOptions
+from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.runnable import Runnable
 from kaldi_quant.quant import fast, torch_native
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig

@@ -27,9 +27,9 @@ from kaldi_quant.kaldi.text_tables import read_symbol_table
 from kaldi_quant.kaldi.transition_model import read_transition_model
 from kaldi_quant.kaldi.wave_reader import WaveData
 from kaldi_quant.kaldi.waves import read_waves
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import Inference, InferenceOptions
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.inference import Inference, InferenceOptions
+from kaldi_quant.nnet3.model import AcousticModel
 from tests.fuzzing import answer, corrupt, in_child, reworded
 from tests.references import COMPONENTS, DATA, MODELS, NNET3, model_file
 from tests.wav_files import chunk, extensible_format, wav_file

@@ -92,7 +92,7 @@ def _with(model: Model, nnet: Nnet) -> Model:
         return with_network(model, nnet)
     if OUTPUT not in output_names(nnet):
         raise UsageError(f"{no_output(nnet, OUTPUT, advise=False)}, which a .mdl needs: write it with --raw")
-    from kaldi_quant.nnet.model import context_of
+    from kaldi_quant.nnet3.model import context_of
 
     changed = with_network(model, nnet)
     assert isinstance(changed.network, AmNnetSimple)

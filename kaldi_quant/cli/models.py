@@ -16,7 +16,7 @@ from kaldi_quant.kaldi.outputs import OUTPUT
 
 if TYPE_CHECKING:
     from kaldi_quant.export.artefact import Artefact
-    from kaldi_quant.nnet.model import AcousticModel
+    from kaldi_quant.nnet3.model import AcousticModel
     from kaldi_quant.quant.fast.network import FastNetwork
 
 Engine = Literal["auto", "onnxruntime", "reference", "onednn", "x86", "fbgemm", "qnnpack"]
@@ -77,7 +77,7 @@ def read_network(
         companions = Companions.of_record(artefact.record, path, factor)
         return RunnableNetwork(model, artefact.model.priors, factor, True, artefact.record, companions)
     from kaldi_quant.export.record import float_record
-    from kaldi_quant.nnet.model import AcousticModel
+    from kaldi_quant.nnet3.model import AcousticModel
 
     read = models.read(path)
     factor = factor_of(read, subsampling)

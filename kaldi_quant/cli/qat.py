@@ -312,7 +312,7 @@ class _Run:
         return found.config
 
     def _distillation(self, network: Trainable) -> Distillation:
-        from kaldi_quant.nnet.model import AcousticModel
+        from kaldi_quant.nnet3.model import AcousticModel
         from kaldi_quant.train.distillation import Distillation, HiddenFeatures
 
         features = None

@@ -2,7 +2,7 @@
 
 from kaldi_quant.kaldi.nnet import ComponentNode, Nnet
 from kaldi_quant.kaldi.training_statistics import inference_arrays
-from kaldi_quant.nnet.graph import reachable_nodes
+from kaldi_quant.nnet3.graph import reachable_nodes
 from kaldi_quant.quant.linear_components import weight_of
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.spec import Bits

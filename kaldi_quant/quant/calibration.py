@@ -12,8 +12,8 @@ from torch import Tensor
 
 from kaldi_quant.bad_utterances import DEFAULT_MAX_BAD_SHARE, BadUtterances
 from kaldi_quant.kaldi.text import encode
-from kaldi_quant.nnet.inference import Inference, InferenceOptions, IvectorSource
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.inference import Inference, InferenceOptions, IvectorSource
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.progress import progress
 from kaldi_quant.quant.linear_modules import linear_module
 from kaldi_quant.quant.observers import Observer

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from kaldi_quant.errors import DataError
-from kaldi_quant.nnet.inference import Inference
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.inference import Inference
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.progress import progress
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.network import QuantizedNetwork

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.channel_groups import ChannelGroup, channel_groups, rescale
 from kaldi_quant.quant.config import LayerConfig

@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from kaldi_quant.nnet.components.affine import Affine, Tdnn
-from kaldi_quant.nnet.components.convolution import TimeHeightConvolution
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.components.affine import Affine, Tdnn
+from kaldi_quant.nnet3.components.convolution import TimeHeightConvolution
+from kaldi_quant.nnet3.model import AcousticModel
 
 LinearModule = Affine | Tdnn | TimeHeightConvolution
 

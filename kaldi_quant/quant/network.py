@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.descriptor import Append
 from kaldi_quant.kaldi.nnet import ComponentNode, Nnet, config_line
-from kaldi_quant.nnet.components.base import FrameComponent
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.components.base import FrameComponent
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.integer_graph import IntegerGraph, Term
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear

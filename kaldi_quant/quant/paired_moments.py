@@ -16,7 +16,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet, rows_that_count
 from kaldi_quant.quant.damping import DAMPING, damped
 from kaldi_quant.quant.linear_modules import linear_module

@@ -39,7 +39,7 @@ from kaldi_quant.kaldi.descriptor import (
 from kaldi_quant.kaldi.inference_values import check_values
 from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet, Node, OutputNode, config_line
 from kaldi_quant.kaldi.training_statistics import without_statistics
-from kaldi_quant.nnet.graph import check_inputs, reachable_nodes
+from kaldi_quant.nnet3.graph import check_inputs, reachable_nodes
 from kaldi_quant.quant.channelwise import scale_and_offset
 from kaldi_quant.quant.graph_nodes import readers, recurrent_nodes, sources
 from kaldi_quant.quant.linear_components import (

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.progress import progress
 from kaldi_quant.quant.calibration import CalibrationSet, InputStatistics, input_statistics, observe
 from kaldi_quant.quant.config import LayerConfig, PtqConfig

@@ -17,8 +17,8 @@ import numpy as np
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import DataError
 from kaldi_quant.made import changed_facts
-from kaldi_quant.nnet.inference import Inference
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.inference import Inference
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.divergence import mean_divergence
 from kaldi_quant.quant.network import QuantizedNetwork

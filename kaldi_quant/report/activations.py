@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kaldi_quant.nnet.inference import InferenceOptions, IvectorSource
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.inference import InferenceOptions, IvectorSource
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet, observe
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.network import QuantizedNetwork

@@ -14,7 +14,7 @@ import torch
 from kaldi_quant.errors import DataError
 from kaldi_quant.kaldi.chain_example import NnetChainExample
 from kaldi_quant.kaldi.merge_egs import ExampleMerger, MinibatchSizes
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.train.chain.den_graph import DenominatorGraph
 from kaldi_quant.train.chain.objective import chain_objective
 from kaldi_quant.train.chain.options import ChainOptions

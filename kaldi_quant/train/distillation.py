@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.nnet.schedule import Span
-from kaldi_quant.nnet.time_access import Times
+from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.schedule import Span
+from kaldi_quant.nnet3.time_access import Times
 
 # So much memory goes to what a teacher says of held-out minibatches; about the others it is asked again.
 _KEPT_BYTES = 1 << 28

@@ -14,7 +14,7 @@ from kaldi_quant.kaldi.egs_folder import EgsFolder
 from kaldi_quant.kaldi.model import AmNnetSimple, Model
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.made import known_digest
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.train.chain.den_graph import read_denominator_graph
 from kaldi_quant.train.chain.options import ChainOptions
 from kaldi_quant.train.loop import Loop, LoopOptions

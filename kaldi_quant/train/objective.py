@@ -12,7 +12,7 @@ from torch import Tensor
 from kaldi_quant.errors import DataError
 from kaldi_quant.kaldi.egs import EgsOptions
 from kaldi_quant.kaldi.egs_folder import examples_in
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.train.chain.den_graph import DenominatorGraph
 from kaldi_quant.train.chain.objective import chain_objective
 from kaldi_quant.train.chain.options import ChainOptions

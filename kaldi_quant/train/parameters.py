@@ -15,8 +15,8 @@ from torch import nn
 from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.nnet import ComponentNode, Nnet
-from kaldi_quant.nnet.graph import reachable_nodes
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.graph import reachable_nodes
+from kaldi_quant.nnet3.model import AcousticModel
 
 #: For each name of a module's parameter the fields that may hold it, of which a component has one.
 _FIELDS = {

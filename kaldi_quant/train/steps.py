@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kaldi_quant.errors import DataError
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.train.objective import Loss, add
 from kaldi_quant.train.optimizer import OptimizerOptions, Stepper
 from kaldi_quant.train.parallel.distributed import Group

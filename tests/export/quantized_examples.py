@@ -9,9 +9,9 @@ import numpy as np
 
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.kaldi.tables import read_matrices, read_vectors
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import Inference, InferenceOptions
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.inference import Inference, InferenceOptions
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.network import QuantizedNetwork

@@ -16,8 +16,8 @@ from kaldi_quant.kaldi.mfcc_options import read_mfcc_config
 from kaldi_quant.kaldi.model import AmNnetSimple, read_model
 from kaldi_quant.kaldi.tables import matrix_writer
 from kaldi_quant.kaldi.waves import read_waves
-from kaldi_quant.nnet.inference import Inference
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.inference import Inference
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.linear_components import weight_of
 from tests import test_vosk
 from tests.export.quantized_examples import OPTIONS, quantized, quantized_alphadigits, rows

@@ -8,8 +8,8 @@ import pytest
 from kaldi_quant.export.results import write_result
 from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.model import Model
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import InferenceOptions
+from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.inference import InferenceOptions
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.divergence import Divergence, warning_of

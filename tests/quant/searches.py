@@ -7,8 +7,8 @@ import numpy as np
 
 from kaldi_quant.export.artefact import save
 from kaldi_quant.kaldi.model import Model
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import InferenceOptions
+from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.inference import InferenceOptions
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.network import QuantizedNetwork

@@ -10,8 +10,8 @@ import pytest
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import InferenceOptions
+from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.inference import InferenceOptions
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear

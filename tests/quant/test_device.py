@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import InferenceOptions
-from kaldi_quant.nnet.linear import float_backend
+from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.inference import InferenceOptions
+from kaldi_quant.nnet3.linear import float_backend
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.divergence import divergence

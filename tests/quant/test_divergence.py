@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kaldi_quant.errors import DataError
-from kaldi_quant.nnet.inference import InferenceOptions
+from kaldi_quant.nnet3.inference import InferenceOptions
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.divergence import divergence, mean_divergence, output_divergence

@@ -10,9 +10,9 @@ import torch
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.tables import read_matrices
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import Inference, InferenceOptions
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.inference import Inference, InferenceOptions
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.channel_groups import ChannelGroup, channel_groups
 from kaldi_quant.quant.config import LayerConfig

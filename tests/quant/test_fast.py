@@ -13,9 +13,9 @@ from kaldi_quant.errors import MissingDependencyError, ModelError
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.kaldi.tables import read_matrices
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import Inference, InferenceOptions
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.inference import Inference, InferenceOptions
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.fast import FastNetwork, choice, executable, self_test

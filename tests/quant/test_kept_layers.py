@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import InferenceOptions
+from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.inference import InferenceOptions
 from kaldi_quant.quant import kept_layers, ptq
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from kaldi_quant.errors import ModelError
-from kaldi_quant.nnet.inference import Inference
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.nnet.schedule import Request, Schedule
+from kaldi_quant.nnet3.inference import Inference
+from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.schedule import Request, Schedule
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.fast import FastNetwork

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.tables import read_matrices
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import InferenceOptions
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.inference import InferenceOptions
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet, input_statistics
 from kaldi_quant.quant.paired_moments import (
     PairedMoments,

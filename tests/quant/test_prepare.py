@@ -10,7 +10,7 @@ from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.nnet import DimRangeNode, Nnet
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.linear_components import is_linear, weight_of
 from kaldi_quant.quant.prepare import prepare
 from tests.references import COMPONENTS, MODELS, NNET3, load, model_file

@@ -19,8 +19,8 @@ from kaldi_quant.export.sizes import bits_per_weight
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.kaldi.text import decode
-from kaldi_quant.nnet.inference import Inference
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.inference import Inference
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet, data_digest
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.network import QuantizedNetwork

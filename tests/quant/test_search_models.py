@@ -13,7 +13,7 @@ import pytest
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.model import Model
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.divergence import output_divergence
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.search import measured_model, wer_budget

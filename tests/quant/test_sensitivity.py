@@ -10,8 +10,8 @@ from kaldi_quant.cli.main import run
 from kaldi_quant.errors import DataError
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.tables import matrix_writer, read_matrices
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import InferenceOptions
+from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.inference import InferenceOptions
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.network import QuantizedNetwork

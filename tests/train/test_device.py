@@ -15,9 +15,9 @@ from torch import Tensor
 from kaldi_quant.kaldi.egs_folder import EgsFolder
 from kaldi_quant.kaldi.mfcc_options import read_mfcc_config
 from kaldi_quant.kaldi.model import Model
-from kaldi_quant.nnet.inference import Inference
-from kaldi_quant.nnet.linear import float_backend
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.inference import Inference
+from kaldi_quant.nnet3.linear import float_backend
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.network import QuantizedNetwork

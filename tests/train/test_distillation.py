@@ -11,9 +11,9 @@ from torch import Tensor
 from kaldi_quant.errors import DataError
 from kaldi_quant.kaldi.egs_folder import EgsFolder
 from kaldi_quant.kaldi.model import Model
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.nnet.schedule import Span
-from kaldi_quant.nnet.time_access import Times
+from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.schedule import Span
+from kaldi_quant.nnet3.time_access import Times
 from kaldi_quant.train.chain.den_graph import read_denominator_graph
 from kaldi_quant.train.chain.options import ChainOptions
 from kaldi_quant.train.distillation import Distillation, HiddenFeatures, Taught

@@ -19,7 +19,7 @@ from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.kaldi.egs import EgsOptions
 from kaldi_quant.kaldi.mfcc_options import read_mfcc_config
 from kaldi_quant.kaldi.model import Model, read_model
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.train.distillation import Distillation

@@ -11,7 +11,7 @@ from kaldi_quant.cli.main import run
 from kaldi_quant.errors import DataError, FormatError, UsageError
 from kaldi_quant.kaldi.egs_folder import EgsFolder
 from kaldi_quant.kaldi.model import Model, read_model
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.train.averaging import average, best_average
 from kaldi_quant.train.chain.options import ChainOptions
 from kaldi_quant.train.checkpoint import read_checkpoint, write_checkpoint

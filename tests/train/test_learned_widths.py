@@ -18,7 +18,7 @@ from kaldi_quant.export.artefact import load as load_artefact
 from kaldi_quant.export.sizes import bits_per_weight
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.kaldi.tables import matrix_writer
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig, read_config
 from kaldi_quant.quant.linear_components import weight_of

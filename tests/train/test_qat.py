@@ -15,7 +15,7 @@ from kaldi_quant.cli.qat_options import QatArguments
 from kaldi_quant.errors import UsageError
 from kaldi_quant.export.artefact import load
 from kaldi_quant.kaldi.model import Model
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.grid import Grid

@@ -14,7 +14,7 @@ from kaldi_quant.cli.models import read_network
 from kaldi_quant.errors import MissingDependencyError, UsageError
 from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.kaldi.tables import read_matrices
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.network import QuantizedNetwork

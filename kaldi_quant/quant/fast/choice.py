@@ -6,7 +6,7 @@ import logging
 from typing import Literal, get_args
 
 from kaldi_quant.errors import MissingDependencyError, ModelError
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.fast.network import FastNetwork
 from kaldi_quant.quant.fast.self_test import trusted_form
 from kaldi_quant.quant.linear_components import HEIGHT_TYPES

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.nnet.context import Context
-from kaldi_quant.nnet.graph import Graph
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.nnet.schedule import Span
-from kaldi_quant.nnet.time_access import Times
+from kaldi_quant.nnet3.context import Context
+from kaldi_quant.nnet3.graph import Graph
+from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.schedule import Span
+from kaldi_quant.nnet3.time_access import Times
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.onnx_graph.builder import GraphOptions, OnnxNetwork, build_graph
 from kaldi_quant.quant.onnx_graph.parameters import WeightForm

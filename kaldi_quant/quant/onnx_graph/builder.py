@@ -10,9 +10,9 @@ import numpy as np
 from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.descriptor import Append, Const, Descriptor, NodeName, Scale, Sum
 from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, OutputNode
-from kaldi_quant.nnet.graph import Graph, sources_of
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.nnet.time_access import NoInput, TimeOffsets
+from kaldi_quant.nnet3.graph import Graph, sources_of
+from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.time_access import NoInput, TimeOffsets
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.integer_graph import Term
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear

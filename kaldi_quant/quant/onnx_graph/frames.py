@@ -13,7 +13,7 @@ from kaldi_quant.quant.channelwise import scale_and_offset
 from kaldi_quant.quant.linear_components import AFFINE_TYPES, bias_of, weight_of
 from kaldi_quant.quant.onnx_graph.writer import GraphWriter, Name
 
-# As in kaldi_quant.nnet.components.nonlinear: Kaldi's own floors.
+# As in kaldi_quant.nnet3.components.nonlinear: Kaldi's own floors.
 _SOFTMAX_FLOOR = 1.0e-20
 _SQUARED_NORM_FLOOR = 2.0**-66
 

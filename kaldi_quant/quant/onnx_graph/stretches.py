@@ -23,8 +23,8 @@ from kaldi_quant.kaldi.descriptor import (
     Switch,
 )
 from kaldi_quant.kaldi.nnet import DimRangeNode
-from kaldi_quant.nnet.graph import Graph
-from kaldi_quant.nnet.time_access import NoInput, SameTime, TimeOffsets
+from kaldi_quant.nnet3.graph import Graph
+from kaldi_quant.nnet3.time_access import NoInput, SameTime, TimeOffsets
 
 Frames = int
 

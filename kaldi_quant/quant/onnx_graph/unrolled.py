@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from kaldi_quant.errors import ModelError
-from kaldi_quant.nnet.components.convolution import TimeHeightConvolution
-from kaldi_quant.nnet.linear import float_backend
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.components.convolution import TimeHeightConvolution
+from kaldi_quant.nnet3.linear import float_backend
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.integer_linear import IntegerLinear
 from kaldi_quant.quant.network import QuantizedNetwork

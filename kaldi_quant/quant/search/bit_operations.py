@@ -6,7 +6,7 @@ Source: the bit operations (BOPS) of Z. Yao et al., "HAWQ-V3: Dyadic Neural Netw
 from collections.abc import Iterable
 
 from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet, input_statistics
 from kaldi_quant.quant.linear_components import weight_of
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import InferenceOptions
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.inference import InferenceOptions
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.ptq import kinds_of, quantize

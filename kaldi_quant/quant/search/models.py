@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kaldi_quant.bad_utterances import BadUtterances
-from kaldi_quant.nnet.inference import Inference
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.inference import Inference
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.ptq import quantize

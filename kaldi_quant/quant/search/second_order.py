@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.nnet.schedule import Span
-from kaldi_quant.nnet.time_access import Times
+from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.schedule import Span
+from kaldi_quant.nnet3.time_access import Times
 from kaldi_quant.quant.calibration import CalibrationSet, input_statistics, rows_that_count
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.input_grids import input_grid

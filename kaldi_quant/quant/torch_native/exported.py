@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.nnet.chunks import Chunk
-from kaldi_quant.nnet.linear import float_backend
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.nnet.schedule import Request, Span
-from kaldi_quant.nnet.time_access import Times
+from kaldi_quant.nnet3.chunks import Chunk
+from kaldi_quant.nnet3.linear import float_backend
+from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.schedule import Request, Span
+from kaldi_quant.nnet3.time_access import Times
 from kaldi_quant.quant.integer_linear import InputGrid
 from kaldi_quant.quant.linear_modules import linear_module
 

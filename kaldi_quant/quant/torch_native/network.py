@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from kaldi_quant.errors import ModelError
-from kaldi_quant.nnet.components.convolution import TimeHeightConvolution
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.nnet.schedule import Span
-from kaldi_quant.nnet.time_access import Times
+from kaldi_quant.nnet3.components.convolution import TimeHeightConvolution
+from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.schedule import Span
+from kaldi_quant.nnet3.time_access import Times
 from kaldi_quant.quant.integer_linear import IntegerLinear
 from kaldi_quant.quant.linear_modules import linear_module
 from kaldi_quant.quant.network import QuantizedNetwork

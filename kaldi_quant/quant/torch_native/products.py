@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from kaldi_quant.kaldi.component import Component
-from kaldi_quant.nnet.components.base import FrameComponent
+from kaldi_quant.nnet3.components.base import FrameComponent
 from kaldi_quant.quant.grid import SMALLEST_SCALE, Grid
 from kaldi_quant.quant.integer_graph import Term
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear

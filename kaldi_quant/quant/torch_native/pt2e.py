@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from kaldi_quant.errors import MissingDependencyError, UsageError
-from kaldi_quant.nnet.chunks import Chunk, ChunkOptions, cut
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.chunks import Chunk, ChunkOptions, cut
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.input_grids import input_grid

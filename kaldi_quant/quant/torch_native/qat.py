@@ -18,7 +18,7 @@ from torch.nn.utils import parametrize
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.grid import Grid

@@ -14,7 +14,7 @@ from torch.ao import quantization as ao
 from torch.ao.nn import intrinsic
 
 from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.config import LayerConfig
 from kaldi_quant.quant.integer_graph import IntegerGraph
 from kaldi_quant.quant.integer_linear import InputGrid

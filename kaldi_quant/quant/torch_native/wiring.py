@@ -13,8 +13,8 @@ import numpy as np
 from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.descriptor import Append, Descriptor, IfDefined, NodeName, substitute
 from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet, Node, config_line
-from kaldi_quant.nnet.components import Registry
-from kaldi_quant.nnet.time_access import TimeOffsets
+from kaldi_quant.nnet3.components import Registry
+from kaldi_quant.nnet3.time_access import TimeOffsets
 from kaldi_quant.quant.graph_nodes import readers
 from kaldi_quant.quant.integer_graph import Destination, Term
 from kaldi_quant.quant.integer_linear import IntegerLinear

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.input_grids import input_grid
 from kaldi_quant.quant.integer_linear import IntegerLinear, least_scale

@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.train.objective import Loss
 from kaldi_quant.train.qat.mixed_widths import WidthShares
 from kaldi_quant.train.steps import Source

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import torch
 
 from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.network import QuantizedNetwork

@@ -12,7 +12,7 @@ import torch
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.model import Model
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.train.loop import Loop, LoopOptions
 from kaldi_quant.train.parallel.place import Place

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.egs import EgsOptions
 from kaldi_quant.kaldi.egs_folder import EgsFolder, examples_in
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.train.objective import ChainLoss, Loss, Validation
 from kaldi_quant.train.sources.archives import check_info, possible_shifts
 from kaldi_quant.train.sources.augmentation import Augmentation, AugmentationOptions

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from kaldi_quant.errors import DataError, UsageError
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.nnet.schedule import Span
-from kaldi_quant.nnet.time_access import Times
+from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.schedule import Span
+from kaldi_quant.nnet3.time_access import Times
 from kaldi_quant.train.distillation import Distillation, with_targets
 from kaldi_quant.train.objective import Loss, mean
 from kaldi_quant.train.parallel.place import Place

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.model import AcousticModel
 from tests.references import NNET3, load
 
 NETWORKS = [

@@ -6,8 +6,8 @@ import pytest
 
 from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.model import read_model
-from kaldi_quant.nnet.context import Context
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.context import Context
+from kaldi_quant.nnet3.model import AcousticModel
 from tests.references import NNET3, load_network
 
 

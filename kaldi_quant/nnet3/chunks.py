@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.nnet.context import Context
+from kaldi_quant.nnet3.context import Context
 
 Frames = int
 

@@ -29,8 +29,8 @@ from kaldi_quant.kaldi.descriptor import (
     Sum,
     Switch,
 )
-from kaldi_quant.nnet.schedule import Schedule
-from kaldi_quant.nnet.time_access import Times
+from kaldi_quant.nnet3.schedule import Schedule
+from kaldi_quant.nnet3.time_access import Times
 
 Tap = Callable[[Tensor], Tensor]
 

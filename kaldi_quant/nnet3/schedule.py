@@ -26,8 +26,8 @@ from kaldi_quant.kaldi.descriptor import (
     Switch,
 )
 from kaldi_quant.kaldi.nnet import DimRangeNode
-from kaldi_quant.nnet.graph import Graph, Group
-from kaldi_quant.nnet.time_access import SameTime, Times
+from kaldi_quant.nnet3.graph import Graph, Group
+from kaldi_quant.nnet3.time_access import SameTime, Times
 
 Span = tuple[int, int]
 

@@ -16,11 +16,11 @@ from torch import Tensor
 from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.descriptor import Append, Descriptor, NodeName, Scale, Sum
 from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode
-from kaldi_quant.nnet.components import FrameComponent
-from kaldi_quant.nnet.components.affine import Affine
-from kaldi_quant.nnet.components.base import ComponentModule
-from kaldi_quant.nnet.components.elementwise import ConstantOutput
-from kaldi_quant.nnet.expression import (
+from kaldi_quant.nnet3.components import FrameComponent
+from kaldi_quant.nnet3.components.affine import Affine
+from kaldi_quant.nnet3.components.base import ComponentModule
+from kaldi_quant.nnet3.components.elementwise import ConstantOutput
+from kaldi_quant.nnet3.expression import (
     Added,
     Columns,
     Compiler,
@@ -31,10 +31,10 @@ from kaldi_quant.nnet.expression import (
     Scaled,
     Values,
 )
-from kaldi_quant.nnet.graph import Graph, Group, shifted_leaves
-from kaldi_quant.nnet.linear import product
-from kaldi_quant.nnet.schedule import Schedule
-from kaldi_quant.nnet.time_access import Times
+from kaldi_quant.nnet3.graph import Graph, Group, shifted_leaves
+from kaldi_quant.nnet3.linear import product
+from kaldi_quant.nnet3.schedule import Schedule
+from kaldi_quant.nnet3.time_access import Times
 
 Bounds = list[tuple[int, int]]
 

@@ -9,9 +9,9 @@ from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.component_dims import WITHOUT_INPUT
 from kaldi_quant.kaldi.component_fields import COMPONENT_FIELDS
 from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.nnet.components import Registry
-from kaldi_quant.nnet.components.elementwise import ConstantOutput
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.components import Registry
+from kaldi_quant.nnet3.components.elementwise import ConstantOutput
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.prepare import prepare
 from tests.references import COMPONENT_NAMES, COMPONENT_REFERENCES, COMPONENTS, Reference, largest_difference, load
 

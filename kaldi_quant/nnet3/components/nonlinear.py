@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.component_dims import column_map
-from kaldi_quant.nnet.components.base import FrameComponent, Registry
+from kaldi_quant.nnet3.components.base import FrameComponent, Registry
 
 # SoftmaxComponent::Propagate floors its output there.
 _SOFTMAX_FLOOR = 1.0e-20

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from kaldi_quant.kaldi.descriptor import NodeName
 from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, OutputNode
-from kaldi_quant.nnet.components.base import ComponentModule
-from kaldi_quant.nnet.components.elementwise import ConstantOutput
-from kaldi_quant.nnet.components.statistics import RangeComponent
-from kaldi_quant.nnet.expression import Columns, Compiler, Expression, Mask, Masked, NodeRows, Rows, Tap, Values
-from kaldi_quant.nnet.graph import Graph, sources_of
-from kaldi_quant.nnet.recurrence import Recurrence
-from kaldi_quant.nnet.schedule import IVECTOR_SPAN, Request, Schedule
-from kaldi_quant.nnet.time_access import NoInput, TimeOffsets, TimeRange
+from kaldi_quant.nnet3.components.base import ComponentModule
+from kaldi_quant.nnet3.components.elementwise import ConstantOutput
+from kaldi_quant.nnet3.components.statistics import RangeComponent
+from kaldi_quant.nnet3.expression import Columns, Compiler, Expression, Mask, Masked, NodeRows, Rows, Tap, Values
+from kaldi_quant.nnet3.graph import Graph, sources_of
+from kaldi_quant.nnet3.recurrence import Recurrence
+from kaldi_quant.nnet3.schedule import IVECTOR_SPAN, Request, Schedule
+from kaldi_quant.nnet3.time_access import NoInput, TimeOffsets, TimeRange
 
 
 class Step(ABC):

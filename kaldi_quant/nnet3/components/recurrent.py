@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kaldi_quant.kaldi.component import Component
-from kaldi_quant.nnet.components.base import FrameComponent, Registry, parameter
+from kaldi_quant.nnet3.components.base import FrameComponent, Registry, parameter
 
 
 @Registry.register("LstmNonlinearityComponent")

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.inference_values import check_values
 from kaldi_quant.kaldi.nnet import ComponentNode, Nnet
-from kaldi_quant.nnet.components import ComponentModule, Registry
-from kaldi_quant.nnet.context import Context, compute_context
-from kaldi_quant.nnet.expression import Tap
-from kaldi_quant.nnet.graph import Graph, check_inputs, reachable_nodes
-from kaldi_quant.nnet.program import Program
-from kaldi_quant.nnet.schedule import Request, Span
-from kaldi_quant.nnet.time_access import Times
+from kaldi_quant.nnet3.components import ComponentModule, Registry
+from kaldi_quant.nnet3.context import Context, compute_context
+from kaldi_quant.nnet3.expression import Tap
+from kaldi_quant.nnet3.graph import Graph, check_inputs, reachable_nodes
+from kaldi_quant.nnet3.program import Program
+from kaldi_quant.nnet3.schedule import Request, Span
+from kaldi_quant.nnet3.time_access import Times
 
 # Programs are kept for requests that come again: chunks, and utterances of equal length.
 _PROGRAMS_KEPT = 64

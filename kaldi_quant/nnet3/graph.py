@@ -17,7 +17,7 @@ from kaldi_quant.kaldi.component_dims import WITHOUT_INPUT
 from kaldi_quant.kaldi.descriptor import Descriptor, Failover, IfDefined, NodeName, Offset, ReplaceIndex, Round
 from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet, Node
 from kaldi_quant.kaldi.outputs import no_output
-from kaldi_quant.nnet.time_access import SameTime, TimeAccess, TimeOffsets, TimeRange
+from kaldi_quant.nnet3.time_access import SameTime, TimeAccess, TimeOffsets, TimeRange
 
 # Offsets, contexts and moduli beyond this many frames (17 minutes) are taken for corruption.
 _LONGEST_REACH = 100_000

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.component_dims import component_dims
-from kaldi_quant.nnet.time_access import SameTime, TimeAccess
+from kaldi_quant.nnet3.time_access import SameTime, TimeAccess
 
 
 class ComponentModule(nn.Module):

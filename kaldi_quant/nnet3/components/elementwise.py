@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from kaldi_quant.kaldi.component import Component
-from kaldi_quant.nnet.components.base import ComponentModule, FrameComponent, Registry, constant, parameter
-from kaldi_quant.nnet.time_access import NoInput
+from kaldi_quant.nnet3.components.base import ComponentModule, FrameComponent, Registry, constant, parameter
+from kaldi_quant.nnet3.time_access import NoInput
 
 
 @Registry.register("NoOpComponent", "ClipGradientComponent", "GeneralDropoutComponent", "SpecAugmentTimeMaskComponent")

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.nnet.chunks import Chunk, ChunkOptions, cut
-from kaldi_quant.nnet.context import Context
+from kaldi_quant.nnet3.chunks import Chunk, ChunkOptions, cut
+from kaldi_quant.nnet3.context import Context
 
 CONTEXT = Context(left=4, right=2, modulus=1)
 

@@ -8,10 +8,10 @@ from typing import Protocol, Self
 from torch import Tensor, nn
 
 from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.nnet.context import Context
-from kaldi_quant.nnet.graph import Graph
-from kaldi_quant.nnet.schedule import Span
-from kaldi_quant.nnet.time_access import Times
+from kaldi_quant.nnet3.context import Context
+from kaldi_quant.nnet3.graph import Graph
+from kaldi_quant.nnet3.schedule import Span
+from kaldi_quant.nnet3.time_access import Times
 
 
 class Runnable(Protocol):

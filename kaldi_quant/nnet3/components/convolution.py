@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kaldi_quant.kaldi.component import Component
-from kaldi_quant.nnet.components.base import ComponentModule, FrameComponent, Registry, parameter
-from kaldi_quant.nnet.linear import PackedWeight
-from kaldi_quant.nnet.time_access import TimeOffsets
+from kaldi_quant.nnet3.components.base import ComponentModule, FrameComponent, Registry, parameter
+from kaldi_quant.nnet3.linear import PackedWeight
+from kaldi_quant.nnet3.time_access import TimeOffsets
 
 
 @Registry.register("TimeHeightConvolutionComponent")

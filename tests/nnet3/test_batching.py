@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from kaldi_quant.bad_utterances import BadUtterances
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import Inference, InferenceOptions
+from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.inference import Inference, InferenceOptions
 from tests.references import NNET3, load_network, model_file
 
 NETWORKS = [

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from kaldi_quant.errors import ModelError
-from kaldi_quant.nnet.graph import Graph
-from kaldi_quant.nnet.schedule import Availability, Request
+from kaldi_quant.nnet3.graph import Graph
+from kaldi_quant.nnet3.schedule import Availability, Request
 
 _FIRST_WINDOW = 40
 # Kaldi stops at 800.

@@ -17,9 +17,9 @@ from kaldi_quant.kaldi.descriptor import (
     Switch,
 )
 from kaldi_quant.kaldi.nnet import DimRangeNode, InputNode
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.nnet.schedule import Request, Schedule
-from kaldi_quant.nnet.time_access import TimeOffsets, TimeRange
+from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.schedule import Request, Schedule
+from kaldi_quant.nnet3.time_access import TimeOffsets, TimeRange
 from tests.references import NNET3, load_network
 
 ROWS = 30

@@ -1,7 +1,7 @@
 """nnet3 components as torch modules in test mode, one class per behaviour."""
 
-from kaldi_quant.nnet.components import affine, attention, convolution, elementwise, nonlinear, recurrent, statistics
-from kaldi_quant.nnet.components.base import ComponentModule, FrameComponent, Registry
+from kaldi_quant.nnet3.components import affine, attention, convolution, elementwise, nonlinear, recurrent, statistics
+from kaldi_quant.nnet3.components.base import ComponentModule, FrameComponent, Registry
 
 __all__ = [
     "ComponentModule",

@@ -14,9 +14,9 @@ import torch
 
 from kaldi_quant.bad_utterances import BadUtterances
 from kaldi_quant.errors import DataError, KaldiQuantError, ModelError, UsageError
-from kaldi_quant.nnet.chunks import Chunk, ChunkOptions, cut
-from kaldi_quant.nnet.runnable import Runnable
-from kaldi_quant.nnet.schedule import Availability, Request, Span
+from kaldi_quant.nnet3.chunks import Chunk, ChunkOptions, cut
+from kaldi_quant.nnet3.runnable import Runnable
+from kaldi_quant.nnet3.schedule import Availability, Request, Span
 
 Seconds = float
 
