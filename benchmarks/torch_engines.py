@@ -29,12 +29,12 @@ from kaldi_quant.nnet3.inference import Inference, InferenceOptions
 from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.runnable import Runnable
 from kaldi_quant.quant import fast, torch_native
-from kaldi_quant.quant.calibration import CalibrationSet
+from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.divergence import output_divergence
-from kaldi_quant.quant.prepare import prepare
-from kaldi_quant.quant.ptq import quantize
-from kaldi_quant.quant.torch_native.engines import supported_engines
+from kaldi_quant.nnet3.preparation.prepared import prepare
+from kaldi_quant.nnet3.quantization import quantize
+from kaldi_quant.backends.torch_engines.engines import supported_engines
 
 MODELS = ("tdnn1a_sp", "tdnnf1b_sp")
 OPTIONS = InferenceOptions(ChunkOptions(SUBSAMPLING))
@@ -75,7 +75,7 @@ def features(data: str, count: int) -> list[tuple[str, np.ndarray]]:
     return table[:: max(1, len(table) // count)][:count]
 
 
-def divergence(expected: dict[str, np.ndarray], nnet: Nnet, config: PtqConfig, data: CalibrationSet) -> float:
+def divergence(expected: dict[str, np.ndarray], nnet: Nnet, config: PtqConfig, data: UtteranceSet) -> float:
     network = quantize(nnet, config, data).model()
     found = dict(Inference(network, None, OPTIONS).compute(features("dev_hires", MEASURED)))
     frames = sum(map(len, expected.values()))
@@ -84,7 +84,7 @@ def divergence(expected: dict[str, np.ndarray], nnet: Nnet, config: PtqConfig, d
 
 def divergences() -> None:
     print(f"\n{'model':<14}{'settings, min-max':<24}{'KL, ours':>10}{'torch':>10}{'torch / ours':>14}", flush=True)
-    data = CalibrationSet(features("train_sub_hires", CALIBRATION), OPTIONS)
+    data = UtteranceSet(features("train_sub_hires", CALIBRATION), OPTIONS)
     for name in MODELS:
         nnet = read_model(EXAMPLE / f"exp/chain/{name}/final.mdl").nnet
         expected = dict(Inference(AcousticModel(nnet), None, OPTIONS).compute(features("dev_hires", MEASURED)))

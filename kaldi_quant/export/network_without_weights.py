@@ -14,7 +14,7 @@ from kaldi_quant.kaldi.nnet import ComponentNode, Nnet
 from kaldi_quant.kaldi.reader import BinaryReader
 from kaldi_quant.kaldi.transition_model import TransitionModel
 from kaldi_quant.kaldi.writer import BinaryWriter
-from kaldi_quant.quant.linear_components import bias_of, is_linear, set_parameters, weight_of
+from kaldi_quant.nnet3.preparation.linear_components import bias_of, is_linear, set_parameters, weight_of
 
 _LEVEL = 9
 # What compressed data may become, so that a hostile file does not fill the memory: far more than any description of a

@@ -7,7 +7,7 @@ of times, N being the number of sequences in the batch.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +31,7 @@ from kaldi_quant.kaldi.descriptor import (
 )
 from kaldi_quant.nnet3.schedule import Schedule
 from kaldi_quant.nnet3.time_access import Times
-
-Tap = Callable[[Tensor], Tensor]
+from kaldi_quant.quant.taps import Tap
 
 
 @dataclass
@@ -51,7 +50,7 @@ class Values:
     batch: int
     kinds: Tensor
     like: Tensor
-    taps: dict[str, Tap]
+    taps: Mapping[str, Tap]
 
     def tapped(self, node: str, x: Tensor) -> Tensor:
         """A node's output after its tap."""

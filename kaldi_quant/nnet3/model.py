@@ -13,12 +13,17 @@ from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.inference_values import check_values
 from kaldi_quant.kaldi.nnet import ComponentNode, Nnet
 from kaldi_quant.nnet3.components import ComponentModule, Registry
+from kaldi_quant.nnet3.components.affine import Affine, Tdnn
+from kaldi_quant.nnet3.components.convolution import TimeHeightConvolution
 from kaldi_quant.nnet3.context import Context, compute_context
-from kaldi_quant.nnet3.expression import Tap
 from kaldi_quant.nnet3.graph import Graph, check_inputs, reachable_nodes
 from kaldi_quant.nnet3.program import Program
 from kaldi_quant.nnet3.schedule import Request, Span
 from kaldi_quant.nnet3.time_access import Times
+from kaldi_quant.quant.host import Executable
+
+#: The components whose products quantization is about.
+LinearModule = Affine | Tdnn | TimeHeightConvolution
 
 # Programs are kept for requests that come again: chunks, and utterances of equal length.
 _PROGRAMS_KEPT = 64
@@ -43,7 +48,7 @@ def _modules(nnet: Nnet, nodes: Sequence[str]) -> dict[str, ComponentModule]:
         raise ModelError(f"{nnet.path}: {error}") from error
 
 
-class AcousticModel(nn.Module):
+class AcousticModel(Executable):
     """One output of an nnet3 network, or several that share what they can, in test mode.
 
     Args:
@@ -71,10 +76,6 @@ class AcousticModel(nn.Module):
         self.components = nn.ModuleList(modules.values())
         self.graph = Graph(nnet, output, {name: module.access for name, module in modules.items()}, more_outputs)
         self.context: Context = compute_context(self.graph)
-        #: For some nodes a function that is given the output, (N, times, dim), and whose result takes its place.
-        self.taps: dict[str, Tap] = {}
-        #: Whether a batch must hold sequences of one length, because padding would change the result.
-        self.batches_of_one_length = False
         self._programs: OrderedDict[tuple, Program] = OrderedDict()
 
     @property
@@ -95,6 +96,17 @@ class AcousticModel(nn.Module):
     def component(self, name: str) -> ComponentModule:
         """The module of the component of that name in the file."""
         return self.components[self._names.index(name)]  # type: ignore[return-value]
+
+    def slot(self, layer: str) -> LinearModule:
+        """The module of a linear component.
+
+        Raises:
+            ModelError: the component of that name is another kind.
+        """
+        module = self.component(layer)
+        if not isinstance(module, LinearModule):
+            raise ModelError(f"{self.nnet.path}: {layer} is a {module.component_type} and has no product")
+        return module
 
     def replace_component(self, name: str, module: ComponentModule) -> None:
         """Puts a module in the place of a component's; it must read the same times."""
@@ -149,3 +161,14 @@ class AcousticModel(nn.Module):
                 raise ModelError(f"{self.nnet.path}: the network needs i-vectors of dimension {self.ivector_dim}")
             inputs["ivector"] = ivectors.unsqueeze(1)
         return self.program(Request(kinds, np.asarray(output_times, np.int64))).run(inputs, which, self.taps)
+
+
+def acoustic_model(model: Executable) -> AcousticModel:
+    """What is known to be an nnet3 network.
+
+    Raises:
+        TypeError: it is another kind of network.
+    """
+    if not isinstance(model, AcousticModel):
+        raise TypeError(f"expected an nnet3 network, found {type(model).__name__}")
+    return model

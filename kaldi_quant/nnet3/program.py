@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +15,12 @@ from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, OutputNode
 from kaldi_quant.nnet3.components.base import ComponentModule
 from kaldi_quant.nnet3.components.elementwise import ConstantOutput
 from kaldi_quant.nnet3.components.statistics import RangeComponent
-from kaldi_quant.nnet3.expression import Columns, Compiler, Expression, Mask, Masked, NodeRows, Rows, Tap, Values
+from kaldi_quant.nnet3.expression import Columns, Compiler, Expression, Mask, Masked, NodeRows, Rows, Values
 from kaldi_quant.nnet3.graph import Graph, sources_of
 from kaldi_quant.nnet3.recurrence import Recurrence
 from kaldi_quant.nnet3.schedule import IVECTOR_SPAN, Request, Schedule
 from kaldi_quant.nnet3.time_access import NoInput, TimeOffsets, TimeRange
+from kaldi_quant.quant.taps import Tap
 
 
 class Step(ABC):
@@ -166,7 +168,7 @@ class Program:
             torch.from_numpy(np.searchsorted(input_times, last, side="right")),
         )
 
-    def run(self, inputs: dict[str, Tensor], kinds: Tensor, taps: dict[str, Tap] | None = None) -> dict[str, Tensor]:
+    def run(self, inputs: dict[str, Tensor], kinds: Tensor, taps: Mapping[str, Tap] | None = None) -> dict[str, Tensor]:
         """Computes the outputs.
 
         Args:

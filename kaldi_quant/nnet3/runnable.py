@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol, Self
 
+import torch
 from torch import Tensor, nn
 
 from kaldi_quant.kaldi.nnet import Nnet
@@ -49,6 +50,9 @@ class Runnable(Protocol):
         self, feats: Tensor, spans: Sequence[Span], output_times: Times, ivectors: Tensor | None = None
     ) -> Tensor:
         """Computes the output of a batch."""
+
+    def to(self, device: torch.device) -> Self:
+        """Moves it."""
 
     def eval(self) -> Self:
         """Switches to test mode."""

@@ -17,6 +17,8 @@ from kaldi_quant.errors import UsageError
 from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.schedule import Span
 from kaldi_quant.nnet3.time_access import Times
+from kaldi_quant.quant.host import Executable
+from kaldi_quant.quant.taps import SeenTap
 
 # So much memory goes to what a teacher says of held-out minibatches; about the others it is asked again.
 _KEPT_BYTES = 1 << 28
@@ -141,22 +143,18 @@ class HiddenFeatures:
         nodes: names, in both.
     """
 
-    def __init__(self, student: AcousticModel, teacher: AcousticModel, nodes: Iterable[str]) -> None:
+    def __init__(self, student: Executable, teacher: Executable, nodes: Iterable[str]) -> None:
         self._seen: dict[str, list[Tensor]] = {node: [] for node in nodes}
         for node in self._seen:
             self._watch(student, node)
             self._watch(teacher, node)
 
-    def _watch(self, model: AcousticModel, node: str) -> None:
-        before = model.taps.get(node)
-
-        def tap(x: Tensor) -> Tensor:
-            result = x if before is None else before(x)
+    def _watch(self, model: Executable, node: str) -> None:
+        def see(x: Tensor) -> None:
             # The student's of this minibatch, then the teacher's; what an evaluation left goes.
-            self._seen[node] = [*self._seen[node][-1:], result]
-            return result
+            self._seen[node] = [*self._seen[node][-1:], x]
 
-        model.taps[node] = tap
+        model.taps[node] = SeenTap(model.taps.get(node), see)
 
     def error(self) -> Tensor:
         """The squared error of the student's nodes as a share of the teacher's variance, the mean over nodes: ()."""

@@ -18,7 +18,7 @@ from kaldi_quant.kaldi.tables import matrix_writer
 from kaldi_quant.kaldi.waves import read_waves
 from kaldi_quant.nnet3.inference import Inference
 from kaldi_quant.nnet3.model import AcousticModel
-from kaldi_quant.quant.linear_components import weight_of
+from kaldi_quant.nnet3.preparation.linear_components import weight_of
 from tests import test_vosk
 from tests.export.quantized_examples import OPTIONS, quantized, quantized_alphadigits, rows
 

@@ -14,7 +14,7 @@ from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.kaldi.outputs import model_with_output, output_names, with_output
 from kaldi_quant.kaldi.training_statistics import inference_arrays
 from kaldi_quant.nnet3.model import AcousticModel
-from kaldi_quant.quant.prepare import prepare
+from kaldi_quant.nnet3.preparation.prepared import prepare
 from tests.kaldi.multilingual import PDFS, multilingual
 from tests.references import COMPONENT_NAMES, COMPONENTS, NNET3, load
 

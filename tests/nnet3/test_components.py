@@ -12,7 +12,7 @@ from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet3.components import Registry
 from kaldi_quant.nnet3.components.elementwise import ConstantOutput
 from kaldi_quant.nnet3.model import AcousticModel
-from kaldi_quant.quant.prepare import prepare
+from kaldi_quant.nnet3.preparation.prepared import prepare
 from tests.references import COMPONENT_NAMES, COMPONENT_REFERENCES, COMPONENTS, Reference, largest_difference, load
 
 

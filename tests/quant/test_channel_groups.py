@@ -11,8 +11,8 @@ from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet3.model import AcousticModel
-from kaldi_quant.quant.channel_groups import ChannelGroup, channel_groups, rescale
-from kaldi_quant.quant.prepare import prepare
+from kaldi_quant.nnet3.preparation.channel_groups import ChannelGroup, channel_groups, rescale
+from kaldi_quant.nnet3.preparation.prepared import prepare
 from tests.references import MODELS, NNET3, load, model_file
 
 EXAMPLES = ("tdnn1a_sp", "tdnnf1b_sp")

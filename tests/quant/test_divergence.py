@@ -8,10 +8,10 @@ import torch
 
 from kaldi_quant.errors import DataError
 from kaldi_quant.nnet3.inference import InferenceOptions
-from kaldi_quant.quant.calibration import CalibrationSet
+from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.divergence import divergence, mean_divergence, output_divergence
-from kaldi_quant.quant.ptq import quantize
+from kaldi_quant.nnet3.quantization import quantize
 from tests.references import NNET3, load, read_archive
 
 
@@ -33,11 +33,11 @@ def test_an_utterance_that_only_the_float_network_computes_is_no_gain() -> None:
 
 def test_no_utterance_is_no_divergence() -> None:
     nnet = load(NNET3 / "priors_mdl" / "final.mdl").nnet
-    data = CalibrationSet(list(read_archive(NNET3 / "feats20.ark").items())[:1], InferenceOptions())
+    data = UtteranceSet(list(read_archive(NNET3 / "feats20.ark").items())[:1], InferenceOptions())
     network = quantize(nnet, PtqConfig(), data)
     assert divergence(network, data).frames > 0
     bad = [(name, np.full_like(feats, np.nan)) for name, feats in data.utterances]
     with pytest.raises(DataError, match="none of the 1 utterances to compare with the float model could be used"):
-        divergence(network, CalibrationSet(bad, InferenceOptions()))
+        divergence(network, UtteranceSet(bad, InferenceOptions()))
     with pytest.raises(DataError, match="none of the 0 utterances"):
-        divergence(replace(network), CalibrationSet([], InferenceOptions()))
+        divergence(replace(network), UtteranceSet([], InferenceOptions()))

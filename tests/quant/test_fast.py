@@ -16,20 +16,20 @@ from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.nnet3.chunks import ChunkOptions
 from kaldi_quant.nnet3.inference import Inference, InferenceOptions
 from kaldi_quant.nnet3.model import AcousticModel
-from kaldi_quant.quant.calibration import CalibrationSet
+from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
-from kaldi_quant.quant.fast import FastNetwork, choice, executable, self_test
-from kaldi_quant.quant.fast.network import _Compiled
-from kaldi_quant.quant.fast.probe import extreme_features, random_grid, random_layer, random_network
+from kaldi_quant.nnet3.execution import FastNetwork, choice, executable, self_test
+from kaldi_quant.nnet3.execution.network import _Compiled
+from kaldi_quant.nnet3.execution.probe import extreme_features, random_grid, random_layer, random_network
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.integer_linear import IntegerLinear, check_accumulator
-from kaldi_quant.quant.onnx_graph.linear import Output, Piece, convolve, multiply
-from kaldi_quant.quant.onnx_graph.parameters import can_saturate
-from kaldi_quant.quant.onnx_graph.session import open_session
-from kaldi_quant.quant.onnx_graph.stretches import Stretch
-from kaldi_quant.quant.onnx_graph.tracks import Layout, Track, Tracks
-from kaldi_quant.quant.onnx_graph.writer import GraphWriter
-from kaldi_quant.quant.ptq import quantize
+from kaldi_quant.nnet3.onnx_graph.linear import Output, Piece, convolve, multiply
+from kaldi_quant.backends.onnx.parameters import can_saturate
+from kaldi_quant.backends.onnx.session import open_session
+from kaldi_quant.nnet3.onnx_graph.stretches import Stretch
+from kaldi_quant.nnet3.onnx_graph.tracks import Layout, Track, Tracks
+from kaldi_quant.backends.onnx.writer import GraphWriter
+from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.quant.spec import QSpec
 
 GRAPHS, LAYERS_PER_GRAPH = 20, 50
@@ -177,7 +177,7 @@ def test_a_whole_network_agrees_in_every_float(
 ) -> None:
     options = InferenceOptions(ChunkOptions(3, frames_per_chunk))
     config = PtqConfig(LayerConfig(bits, act_bits, method="minmax"), observer="minmax")
-    network = quantize(nnet, config, CalibrationSet(utterances[:2], options))
+    network = quantize(nnet, config, UtteranceSet(utterances[:2], options))
     fast = executable(network, 3, "onnxruntime")
     assert isinstance(fast, FastNetwork)
     ours = dict(Inference(fast, None, options).compute(utterances))
@@ -294,7 +294,7 @@ def test_the_reference_runs_when_it_is_asked_for() -> None:
 def test_integers_beyond_eight_bits_are_refused(
     nnet: Nnet, utterances: list[tuple[str, np.ndarray]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    data = CalibrationSet(utterances[:1], InferenceOptions(ChunkOptions(3)))
+    data = UtteranceSet(utterances[:1], InferenceOptions(ChunkOptions(3)))
     for wide in (LayerConfig(bits=10, method="minmax"), LayerConfig(act_bits=10, method="minmax")):
         network = quantize(nnet, PtqConfig(wide, observer="minmax"), data)
         with pytest.raises(ModelError, match="8 bits"):

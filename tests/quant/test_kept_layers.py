@@ -11,11 +11,11 @@ from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet3.chunks import ChunkOptions
 from kaldi_quant.nnet3.inference import InferenceOptions
 from kaldi_quant.quant import kept_layers, ptq
-from kaldi_quant.quant.calibration import CalibrationSet
+from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.kept_layers import FOLDER_NAME, Keeping, key_of
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.ptq import quantize
+from kaldi_quant.nnet3.quantization import quantize
 from tests.references import NNET3, load, model_file, read_archive
 
 OPTIONS = InferenceOptions(ChunkOptions(3))
@@ -31,10 +31,10 @@ def nnet() -> Nnet:
     return load(model_file(NNET3 / "tdnnf_small")).nnet
 
 
-def data(nnet: Nnet) -> CalibrationSet:
+def data(nnet: Nnet) -> UtteranceSet:
     feats = list(read_archive(NNET3 / f"feats{nnet.input_dim()}.ark").items())[:3]
     broken = ("broken", np.full((50, nnet.input_dim()), np.nan, np.float32))
-    return CalibrationSet([*feats, broken], OPTIONS, max_bad_share=0.5)
+    return UtteranceSet([*feats, broken], OPTIONS, max_bad_share=0.5)
 
 
 @pytest.fixture
@@ -110,11 +110,11 @@ def test_everything_that_decides_the_result_is_in_the_key(nnet: Nnet, monkeypatc
     whole = data(nnet)
     key = key_of(nnet, CONFIG, whole, None)
     assert key_of(nnet, CONFIG, data(nnet), None) == key
-    fewer = CalibrationSet(whole.utterances[:2], OPTIONS)
-    louder = CalibrationSet([(name, 2 * feats) for name, feats in whole.utterances], OPTIONS, None, 0.5)
-    speakers = CalibrationSet(whole.utterances, OPTIONS, lambda name: np.ones(3, np.float32), 0.5)
-    on_gpu = CalibrationSet(whole.utterances, OPTIONS, None, 0.5, torch.device("cuda"))
-    chunks = CalibrationSet(whole.utterances, InferenceOptions(ChunkOptions(3, 150)), None, 0.5)
+    fewer = UtteranceSet(whole.utterances[:2], OPTIONS)
+    louder = UtteranceSet([(name, 2 * feats) for name, feats in whole.utterances], OPTIONS, None, 0.5)
+    speakers = UtteranceSet(whole.utterances, OPTIONS, lambda name: np.ones(3, np.float32), 0.5)
+    on_gpu = UtteranceSet(whole.utterances, OPTIONS, None, 0.5, torch.device("cuda"))
+    chunks = UtteranceSet(whole.utterances, InferenceOptions(ChunkOptions(3, 150)), None, 0.5)
     other = load(model_file(NNET3 / "tdnn_lda")).nnet
     others = [
         key_of(nnet, CONFIG, on_gpu, None),

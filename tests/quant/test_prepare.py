@@ -11,8 +11,8 @@ from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.nnet import DimRangeNode, Nnet
 from kaldi_quant.nnet3.model import AcousticModel
-from kaldi_quant.quant.linear_components import is_linear, weight_of
-from kaldi_quant.quant.prepare import prepare
+from kaldi_quant.nnet3.preparation.linear_components import is_linear, weight_of
+from kaldi_quant.nnet3.preparation.prepared import prepare
 from tests.references import COMPONENTS, MODELS, NNET3, load, model_file
 
 

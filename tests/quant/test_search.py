@@ -21,10 +21,10 @@ from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.kaldi.text import decode
 from kaldi_quant.nnet3.inference import Inference
 from kaldi_quant.nnet3.model import AcousticModel
-from kaldi_quant.quant.calibration import CalibrationSet, data_digest
+from kaldi_quant.nnet3.utterances import UtteranceSet, utterances_digest
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.ptq import quantize
+from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.quant.search.allocation import (
     Allocation,
     InputGroup,
@@ -242,7 +242,7 @@ def rows_of(network: QuantizedNetwork, utterances: list[tuple[str, np.ndarray]])
 def test_candidates_are_what_quantization_makes_of_their_configuration(name: str) -> None:
     model = load(model_file(NNET3 / name))
     utterances = list(read_archive(NNET3 / f"feats{model.nnet.input_dim()}.ark").items())[:2]
-    data = CalibrationSet(utterances, OPTIONS)
+    data = UtteranceSet(utterances, OPTIONS)
     candidates = Candidates(model.nnet, FAST, data, Widths(8, 8))
     names = list(candidates.base.layers)
     assert sorted(name for group in candidates.input_groups for name in group) == sorted(names)
@@ -264,7 +264,7 @@ def test_candidates_are_what_quantization_makes_of_their_configuration(name: str
 def test_channels_that_were_rescaled_stay_so(small: tuple[Model, list[tuple[str, np.ndarray]]]) -> None:
     model, utterances = small
     config = replace(FAST, equalization="cle")
-    data = CalibrationSet(utterances, OPTIONS)
+    data = UtteranceSet(utterances, OPTIONS)
     candidates = Candidates(model.nnet, config, data, Widths(8, 8))
     other = candidates.at(Widths(16, 8))
     assert list(other.layers) == list(candidates.base.layers)
@@ -277,7 +277,7 @@ def test_channels_that_were_rescaled_stay_so(small: tuple[Model, list[tuple[str,
 def test_every_layer_is_named_in_the_result(small: tuple[Model, list[tuple[str, np.ndarray]]]) -> None:
     model, utterances = small
     config = replace(FAST, layers={"@input": {"bits": 8, "act_bits": 8}, "@output": {"float_reason": "wanted"}})
-    candidates = Candidates(model.nnet, config, CalibrationSet(utterances, OPTIONS), Widths(8, 8))
+    candidates = Candidates(model.nnet, config, UtteranceSet(utterances, OPTIONS), Widths(8, 8))
     names = list(candidates.base.layers)
     widths = {name: Widths(2 + number % 4, 8) for number, name in enumerate(names)}
     made = with_widths(replace(config, sequential=True), candidates.kinds, widths, "chosen").for_layers(
@@ -334,9 +334,9 @@ def test_measurements_of_something_else_are_not_taken(tmp_path: Path, caplog: py
 
 def test_digests_are_of_what_utterances_hold() -> None:
     one, other = np.zeros((2, 3), np.float32), np.zeros((3, 2), np.float32)
-    assert data_digest([("a", one)]) == data_digest([("a", one.copy())])
-    assert len({data_digest([entry]) for entry in (("a", one), ("b", one), ("a", other), ("a", one + 1))}) == 4
-    assert data_digest([(decode(b"\xe4"), one)]) != data_digest([(decode(b"\xe5"), one)])
+    assert utterances_digest([("a", one)]) == utterances_digest([("a", one.copy())])
+    assert len({utterances_digest([entry]) for entry in (("a", one), ("b", one), ("a", other), ("a", one + 1))}) == 4
+    assert utterances_digest([(decode(b"\xe4"), one)]) != utterances_digest([(decode(b"\xe5"), one)])
 
 
 # Second-order estimates.
@@ -346,7 +346,7 @@ def test_the_fisher_information_at_the_output_is_that_of_the_softmax(
     small: tuple[Model, list[tuple[str, np.ndarray]]],
 ) -> None:
     model, utterances = small
-    data = CalibrationSet(utterances, OPTIONS)
+    data = UtteranceSet(utterances, OPTIONS)
     nnet = Candidates(model.nnet, FAST, data, Widths(8, 8)).base.nnet
     samples = [fisher_information(nnet, ["output.affine"], data, seed)["output.affine"] for seed in range(8)]
     found = sum(samples, torch.zeros(())) / len(samples)

@@ -18,10 +18,10 @@ from kaldi_quant.kaldi.model import Model
 from kaldi_quant.nnet3.inference import Inference
 from kaldi_quant.nnet3.linear import float_backend
 from kaldi_quant.nnet3.model import AcousticModel
-from kaldi_quant.quant.calibration import CalibrationSet
+from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.ptq import quantize
+from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.quant.search.budget import parse_budget
 from kaldi_quant.train.chain.den_graph import read_denominator_graph
 from kaldi_quant.train.chain.options import ChainOptions
@@ -174,7 +174,7 @@ def test_fine_tuning(tdnnf: Model, example: Path, egs: Path, tmp_path: Path, mon
 def test_training_of_integers_on_examples_in_bfloat16(
     model: Model, example: Path, egs: Path, utterances: Utterances, tmp_path: Path, cpu_autocast: None
 ) -> None:
-    start = quantize(model.nnet, MINMAX, CalibrationSet(utterances[:2], OPTIONS))
+    start = quantize(model.nnet, MINMAX, UtteranceSet(utterances[:2], OPTIONS))
     graph = read_denominator_graph(example / "exp/chain/tdnn1a_sp/den.fst", start.nnet.node_dim("output"))
 
     def train(folder: Path, place: Place, stop_after: int | None) -> QuantizedNetwork | None:
@@ -189,7 +189,7 @@ def test_training_of_integers_on_examples_in_bfloat16(
 @pytest.mark.parametrize("made", ["lsq", "moving-average"])
 def test_training_of_integers_on_features(made: str, small: tuple[Model, Utterances], tmp_path: Path) -> None:
     model, utterances = small
-    data = CalibrationSet(utterances, OPTIONS)
+    data = UtteranceSet(utterances, OPTIONS)
     start = quantize(model.nnet, MINMAX, data)
     trained: list[Trainable] = []
 
@@ -211,7 +211,7 @@ def test_training_of_integers_on_features(made: str, small: tuple[Model, Utteran
 
 def test_learning_of_widths(small: tuple[Model, Utterances], tmp_path: Path) -> None:
     model, utterances = small
-    data, options = CalibrationSet(utterances, OPTIONS), WidthOptions(parse_budget("4 bits"), (2, 4, 8))
+    data, options = UtteranceSet(utterances, OPTIONS), WidthOptions(parse_budget("4 bits"), (2, 4, 8))
 
     def train(folder: Path, place: Place, stop_after: int | None) -> LearnedWidths | None:
         mixed = MixedNetwork.of(model.nnet, MINMAX, data, options.widths, options.budget.amount)

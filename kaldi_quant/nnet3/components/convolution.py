@@ -37,7 +37,7 @@ class TimeHeightConvolution(ComponentModule):
         self.pad_low = max(0, -min(heights))
         self.pad_high = max(0, (self.height_out - 1) * self.subsample + max(heights) - (self.height_in - 1))
         self.weight = parameter(component["LinearParams"])
-        self.bias = parameter(component["BiasParams"])
+        self.bias: nn.Parameter | None = parameter(component["BiasParams"])
         self.product: nn.Module = PackedWeight(self.weight)
         #: What stands for zero beyond the height, where the input holds integers.
         self.zero = 0

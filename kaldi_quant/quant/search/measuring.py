@@ -102,4 +102,4 @@ class Measuring:
 
     @cached_property
     def _second_order(self) -> SecondOrder:
-        return SecondOrder(self.base.nnet, self.base.layers, self.meter.data.some(_UTTERANCES_OF_CURVATURE))
+        return SecondOrder(self.base.host, self.base.layers, self.meter.data.some(_UTTERANCES_OF_CURVATURE))

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 
 from kaldi_quant.quant.config import PtqConfig
-from kaldi_quant.quant.linear_components import weight_of
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.search.allocation import Allocation, InputGroup, Option, Problem
 from kaldi_quant.quant.search.bit_operations import products_per_frame
@@ -65,7 +64,7 @@ class Prices:
     @cached_property
     def _products(self) -> dict[str, float]:
         data = self.measuring.meter.data.some(_UTTERANCES_OF_WORK)
-        return products_per_frame(self.base.nnet, self.base.layers, data)
+        return products_per_frame(self.base.host, self.base.layers, data)
 
     def _spec(self, name: str, widths: Widths) -> QSpec:
         return in_widths(self.layer_configs[name], widths).weight_spec()
@@ -100,7 +99,7 @@ class Prices:
     def weights(self) -> tuple[int, int]:
         """Weights of the layers that widths are chosen for, and of those that are in float anyway."""
         chosen = sum(layer.weight.integers.numel() for layer in self.base.layers.values())
-        return chosen, sum(weight_of(self.base.nnet.components[name]).size for name in self.base.float_layers)
+        return chosen, sum(self.base.host.weight(name).numel() for name in self.base.float_layers)
 
     def bits_per_weight(self, weight_bits: float) -> float:
         """The mean, layers in float included, as in ``export.sizes``; ``weight_bits`` is the sum over all others."""

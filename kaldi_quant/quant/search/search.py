@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import PtqConfig
+from kaldi_quant.quant.host import Data, Source
 from kaldi_quant.quant.search.allocation import Allocation, Quantity, allocate, pareto_front
 from kaldi_quant.quant.search.budget import Budget
 from kaldi_quant.quant.search.candidates import Candidates
@@ -48,7 +47,7 @@ class Search:
     """A search.
 
     Args:
-        nnet: as read from its file.
+        source: the float network.
         config: all but the widths, for the result; candidates are not fitted sequentially.
         calibration: the calibration set.
         data: development data; never test data.
@@ -63,17 +62,17 @@ class Search:
 
     def __init__(
         self,
-        nnet: Nnet,
+        source: Source,
         config: PtqConfig,
-        calibration: CalibrationSet,
-        data: CalibrationSet,
+        calibration: Data,
+        data: Data,
         store: Store,
         options: SearchOptions,
         file_size: FileSize,
     ) -> None:
-        self.nnet, self.config, self.options, self.file_size = nnet, config, options, file_size
-        self.candidates = Candidates(nnet, options.measuring(config), calibration, options.base)
-        self.meter = Meter(self.candidates.base.nnet, data)
+        self.source, self.config, self.options, self.file_size = source, config, options, file_size
+        self.candidates = Candidates(source, options.measuring(config), calibration, options.base)
+        self.meter = Meter(self.candidates.base.host, data)
         self.measuring = Measuring(self.candidates, self.meter, store, options)
 
     def measure(self) -> Iterator[Measurement]:

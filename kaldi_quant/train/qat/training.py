@@ -12,7 +12,7 @@ import torch
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.model import Model
-from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.quant.host import Executable
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.train.loop import Loop, LoopOptions
 from kaldi_quant.train.parallel.place import Place
@@ -51,7 +51,7 @@ class Trainable(Protocol):
         """What training begins with."""
 
     @property
-    def model(self) -> AcousticModel:
+    def model(self) -> Executable:
         """Computes with fake quantization."""
 
     @property
