@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from kaldi_quant.errors import FormatError, KaldiQuantError, UsageError
+from kaldi_quant.errors import KaldiQuantError, UsageError
 from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.component_edits import (
     AFFINE_TYPES,
@@ -59,21 +59,6 @@ def apply_edits(nnet: Nnet, text: str, source: str) -> Nnet:
         except (ValueError, KaldiQuantError) as error:
             raise UsageError(f"{source}: the edit {line[:100]!r} is impossible: {error}") from error
     return nnet
-
-
-def read_edits(path: str) -> str:
-    """The text of a file of edits.
-
-    Raises:
-        FormatError: it cannot be read, or is no text.
-    """
-    try:
-        with open(path, encoding="utf-8", newline="\n") as stream:
-            return stream.read()
-    except OSError as error:
-        raise FormatError(path, None, f"cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise FormatError(path, error.start, "edits should be text in UTF-8") from error
 
 
 def _with_nodes(nnet: Nnet, nodes: list[Node]) -> Nnet:
