@@ -20,6 +20,11 @@ def is_valid_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
+def is_plain_value(text: str) -> bool:
+    """Whether a value means the same in a line without quotation marks around it."""
+    return not any(mark in text for mark in "=#") and text[:1] not in ("'", '"')
+
+
 def read_config_lines(text: str) -> list[str]:
     """The lines of a config file without comments, indentation and lines of white space."""
     stripped = (strip(line.partition("#")[0]) for line in text.split("\n"))

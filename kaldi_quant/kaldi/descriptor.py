@@ -21,6 +21,11 @@ _DEEPEST = 100
 LARGEST_DIM = 200_000
 
 
+def _print(value: float) -> str:
+    """A constant as C++ streams print it where nothing else is said: with six digits."""
+    return f"{value:g}"
+
+
 @dataclass(frozen=True)
 class Descriptor:
     """The base of all kinds. ``sources`` are the descriptors below; ``children`` in Kaldi's own printing order."""
@@ -83,7 +88,7 @@ class Const(Descriptor):
         return 1
 
     def __str__(self) -> str:
-        return f"Const({self.value:g}, {self.size})"
+        return f"Const({_print(self.value)}, {self.size})"
 
 
 @dataclass(frozen=True)
@@ -176,7 +181,7 @@ class Scale(_One):
     scale: float
 
     def __str__(self) -> str:
-        return f"Scale({self.scale:g}, {self.source})"
+        return f"Scale({_print(self.scale)}, {self.source})"
 
 
 class _Parser:
@@ -285,6 +290,15 @@ def substitute(descriptor: Descriptor, node: str, source: Descriptor) -> Descrip
     if isinstance(descriptor, NodeName):
         return source if descriptor.node == node else descriptor
     return with_sources(descriptor, [substitute(below, node, source) for below in descriptor.sources()])
+
+
+def as_printed(descriptor: Descriptor) -> Descriptor:
+    """The descriptor with no more digits in its constants than its text has: what the text is parsed to."""
+    if isinstance(descriptor, Const):
+        descriptor = replace(descriptor, value=float(_print(descriptor.value)))
+    if isinstance(descriptor, Scale):
+        descriptor = replace(descriptor, scale=float(_print(descriptor.scale)))
+    return with_sources(descriptor, [as_printed(below) for below in descriptor.sources()])
 
 
 def parse_descriptor(text: str) -> Descriptor:

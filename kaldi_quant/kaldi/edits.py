@@ -29,7 +29,7 @@ from kaldi_quant.kaldi.component_edits import (
 from kaldi_quant.kaldi.config_line import ConfigLine, is_valid_name, read_config_lines
 from kaldi_quant.kaldi.descriptor import NodeName, substitute
 from kaldi_quant.kaldi.low_rank import Svd, apply_svd
-from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet, Node, OutputNode, config_line
+from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet, Node, OutputNode
 from kaldi_quant.kaldi.orphans import without_orphan_components, without_orphan_nodes, without_orphans
 from kaldi_quant.kaldi.patterns import matches
 
@@ -62,7 +62,7 @@ def apply_edits(nnet: Nnet, text: str, source: str) -> Nnet:
 
 
 def _with_nodes(nnet: Nnet, nodes: list[Node]) -> Nnet:
-    return Nnet([config_line(node) for node in nodes], nnet.components, nnet.path)
+    return Nnet.of_nodes(nodes, nnet.components, nnet.path)
 
 
 def _change(nnet: Nnet, pattern: str, applies: Callable[[Component], bool], change: _Change, done: str) -> Nnet:
@@ -72,7 +72,7 @@ def _change(nnet: Nnet, pattern: str, applies: Callable[[Component], bool], chan
     for name in chosen:
         components[name] = change(components[name])
     (_log.info if chosen else _log.warning)("%s %d components", done, len(chosen))
-    return Nnet(nnet.config_lines, components, nnet.path)
+    return replace(nnet, components=components)
 
 
 def _pattern(edit: ConfigLine) -> str:

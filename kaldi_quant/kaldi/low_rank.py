@@ -14,7 +14,7 @@ import numpy as np
 from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.component_edits import AFFINE_TYPES, check_finite, halves, singular_parts
 from kaldi_quant.kaldi.descriptor import Descriptor, NodeName, with_sources
-from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet, Node, config_line
+from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet, Node
 from kaldi_quant.kaldi.orphans import without_orphans
 from kaldi_quant.kaldi.patterns import matches
 
@@ -107,7 +107,7 @@ def _with_halves(nnet: Nnet, decomposed: dict[str, tuple[Component, Component]])
         nodes.append(ComponentNode(f"{node.name}_b", f"{node.component}_b", NodeName(first_name)))
     # Kaldi puts inputs first when it makes the graph anew.
     nodes.sort(key=lambda node: not isinstance(node, InputNode))
-    return without_orphans(Nnet([config_line(node) for node in nodes], components, nnet.path))
+    return without_orphans(Nnet.of_nodes(nodes, components, nnet.path))
 
 
 def _reading_halves(node: Node, split: set[str]) -> Node:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.descriptor import Append
-from kaldi_quant.kaldi.nnet import ComponentNode, Nnet, config_line
+from kaldi_quant.kaldi.nnet import ComponentNode, Nnet
 from kaldi_quant.nnet3.components.base import FrameComponent
 from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.grid import Grid
@@ -148,4 +148,4 @@ def _with_sums_side_by_side(nnet: Nnet, sums: dict[str, list[Term]]) -> Nnet:
         nodes[name] = replace(node, input=Append(tuple(term.descriptor for term in terms)))
         fields = [("InputDim", dim * len(terms)), ("OutputDim", dim), ("Scale", 1.0)]
         components[name] = Component("SumBlockComponent", fields)
-    return Nnet([config_line(node) for node in nodes.values()], components, nnet.path)
+    return Nnet.of_nodes(nodes.values(), components, nnet.path)

@@ -37,7 +37,7 @@ from kaldi_quant.kaldi.descriptor import (
     with_sources,
 )
 from kaldi_quant.kaldi.inference_values import check_values
-from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet, Node, OutputNode, config_line
+from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet, Node, OutputNode
 from kaldi_quant.kaldi.training_statistics import without_statistics
 from kaldi_quant.nnet3.graph import check_inputs, reachable_nodes
 from kaldi_quant.quant.channelwise import scale_and_offset
@@ -147,7 +147,7 @@ class _Draft:
         )
 
     def finish(self, path: str) -> Nnet:
-        nnet = Nnet([config_line(node) for node in self.nodes.values()], self.components, path)
+        nnet = Nnet.of_nodes(self.nodes.values(), self.components, path)
         nnet.check()
         return nnet
 

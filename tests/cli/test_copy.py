@@ -79,7 +79,7 @@ def test_a_mdl_is_written_with_the_context_and_the_priors_of_its_edited_network(
     model = read_model(PRIORS)
     lines = [*model.nnet.config_lines, "output-node name=wide input=Append(Offset(tdnn1.relu, -3), tdnn1.relu)"]
     raw = tmp_path / "wide.raw"
-    raw.write_bytes(Model(Nnet(lines, model.nnet.components), None, True, "").getvalue())
+    raw.write_bytes(Model(Nnet.of_lines(lines, model.nnet.components), None, True, "").getvalue())
     out = tmp_path / "out.mdl"
     edits = "remove-output-nodes name=output; rename-node old-name=wide new-name=output; remove-orphans"
     assert run(["copy", "--set-raw-nnet", str(raw), "--edits", edits, str(PRIORS), str(out)]) == 0

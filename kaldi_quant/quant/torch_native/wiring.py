@@ -12,7 +12,7 @@ import numpy as np
 
 from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.descriptor import Append, Descriptor, IfDefined, NodeName, substitute
-from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet, Node, config_line
+from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet, Node
 from kaldi_quant.nnet3.components import Registry
 from kaldi_quant.nnet3.time_access import TimeOffsets
 from kaldi_quant.quant.graph_nodes import readers
@@ -78,8 +78,7 @@ class _Draft:
             self._put_side_by_side(name, terms)
         for name in self.network.activations:
             self._connect(name)
-        lines = [config_line(node) for node in self.nodes.values()]
-        result.nnet = Nnet(lines, self.components, result.nnet.path)
+        result.nnet = Nnet.of_nodes(self.nodes.values(), self.components, result.nnet.path)
         return result
 
     def _put_side_by_side(self, name: str, terms: list[Term]) -> None:
