@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kaldi_quant.kaldi.text import to_integer, to_real
@@ -285,11 +285,11 @@ def with_sources(descriptor: Descriptor, sources: Sequence[Descriptor]) -> Descr
     return replace(descriptor, source=sources[0]) if isinstance(descriptor, _One) else descriptor
 
 
-def substitute(descriptor: Descriptor, node: str, source: Descriptor) -> Descriptor:
-    """The descriptor with every mention of a node replaced by another descriptor."""
+def substitute(descriptor: Descriptor, instead: Mapping[str, str]) -> Descriptor:
+    """The descriptor with other nodes named in the place of those that ``instead`` holds."""
     if isinstance(descriptor, NodeName):
-        return source if descriptor.node == node else descriptor
-    return with_sources(descriptor, [substitute(below, node, source) for below in descriptor.sources()])
+        return NodeName(instead.get(descriptor.node, descriptor.node))
+    return with_sources(descriptor, [substitute(below, instead) for below in descriptor.sources()])
 
 
 def as_printed(descriptor: Descriptor) -> Descriptor:

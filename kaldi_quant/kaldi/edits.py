@@ -27,9 +27,9 @@ from kaldi_quant.kaldi.component_edits import (
     with_rank,
 )
 from kaldi_quant.kaldi.config_line import ConfigLine, is_valid_name, read_config_lines
-from kaldi_quant.kaldi.descriptor import NodeName, substitute
 from kaldi_quant.kaldi.low_rank import Svd, apply_svd
-from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet, Node, OutputNode
+from kaldi_quant.kaldi.nnet import ComponentNode, Nnet, OutputNode
+from kaldi_quant.kaldi.node_sources import redirected
 from kaldi_quant.kaldi.orphans import without_orphan_components, without_orphan_nodes, without_orphans
 from kaldi_quant.kaldi.patterns import matches
 
@@ -59,10 +59,6 @@ def apply_edits(nnet: Nnet, text: str, source: str) -> Nnet:
         except (ValueError, KaldiQuantError) as error:
             raise UsageError(f"{source}: the edit {line[:100]!r} is impossible: {error}") from error
     return nnet
-
-
-def _with_nodes(nnet: Nnet, nodes: list[Node]) -> Nnet:
-    return Nnet.of_nodes(nodes, nnet.components, nnet.path)
 
 
 def _change(nnet: Nnet, pattern: str, applies: Callable[[Component], bool], change: _Change, done: str) -> Nnet:
@@ -142,19 +138,9 @@ def _rename_node(nnet: Nnet, edit: ConfigLine) -> Nnet:
         raise ValueError(f"there is a node {new[:80]!r} already")
     if not is_valid_name(new):
         raise ValueError(f"{new[:80]!r} is no name of a node")
-    return _with_nodes(nnet, [_renamed(node, old, new) for node in nnet.nodes.values()])
-
-
-def _renamed(node: Node, old: str, new: str) -> Node:
-    """A node, or what reads it, with its new name."""
-    if node.name == old:
-        node = replace(node, name=new)
-    match node:
-        case DimRangeNode():
-            return replace(node, input_node=new) if node.input_node == old else node
-        case InputNode():
-            return node
-    return replace(node, input=substitute(node.input, old, NodeName(new)))
+    renamed = replace(nnet.nodes[old], name=new)
+    nodes = [renamed if node.name == old else node for node in nnet.nodes.values()]
+    return Nnet.of_nodes([redirected(node, {old: renamed}) for node in nodes], nnet.components, nnet.path)
 
 
 def _remove_output_nodes(nnet: Nnet, edit: ConfigLine) -> Nnet:
@@ -164,7 +150,7 @@ def _remove_output_nodes(nnet: Nnet, edit: ConfigLine) -> Nnet:
     if not any(isinstance(node, OutputNode) for node in kept):
         raise ValueError("it would leave no output")
     _log.info("output nodes removed: %d", len(nnet.nodes) - len(kept))
-    return _with_nodes(nnet, kept)
+    return Nnet.of_nodes(kept, nnet.components, nnet.path)
 
 
 def _set_dropout_proportion(nnet: Nnet, edit: ConfigLine) -> Nnet:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet, OutputNode
+from kaldi_quant.kaldi.nnet import ComponentNode, InputNode, Nnet, OutputNode
+from kaldi_quant.kaldi.node_sources import sources
 
 
 def orphan_nodes(nnet: Nnet) -> list[str]:
@@ -19,11 +20,7 @@ def orphan_nodes(nnet: Nnet) -> list[str]:
         if name in needed:
             continue
         needed.add(name)
-        node = nnet.nodes[name]
-        if isinstance(node, DimRangeNode):
-            pending.append(node.input_node)
-        elif not isinstance(node, InputNode):
-            pending.extend(leaf.node for leaf in node.input.leaves())
+        pending.extend(sources(nnet.nodes[name]))
     return [name for name in nnet.nodes if name not in needed]
 
 

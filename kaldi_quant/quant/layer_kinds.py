@@ -1,7 +1,8 @@
 """What linear layers are for in a network, as far as its graph tells: names for groups of layers in configurations."""
 
 from kaldi_quant.kaldi.nnet import ComponentNode, InputNode, Nnet, OutputNode
-from kaldi_quant.quant.graph_nodes import recurrent_nodes, sources
+from kaldi_quant.kaldi.node_sources import sources
+from kaldi_quant.quant.graph_nodes import recurrent_nodes
 from kaldi_quant.quant.integer_graph import linear_layers
 from kaldi_quant.quant.linear_components import HEIGHT_TYPES, weight_of
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from kaldi_quant.kaldi.component import Component
-from kaldi_quant.kaldi.descriptor import Append, Descriptor, IfDefined, NodeName, substitute
-from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet, Node
+from kaldi_quant.kaldi.descriptor import Append, Descriptor, IfDefined, NodeName
+from kaldi_quant.kaldi.nnet import ComponentNode, Nnet, Node
+from kaldi_quant.kaldi.node_sources import redirected
 from kaldi_quant.nnet3.components import Registry
 from kaldi_quant.nnet3.time_access import TimeOffsets
 from kaldi_quant.quant.graph_nodes import readers
@@ -103,18 +104,16 @@ class _Draft:
         name = f"{source}.{kind}"
         while name in self.nodes:
             name += "_"
+        inserted = ComponentNode(name, name, NodeName(source))
         for node in consumers:
-            if isinstance(node, DimRangeNode):
-                self.nodes[node.name] = replace(node, input_node=name)
-            elif not isinstance(node, InputNode):
-                self.nodes[node.name] = replace(node, input=substitute(node.input, source, NodeName(name)))
+            self.nodes[node.name] = redirected(node, {source: inserted})
         fields = [("Dim", self.network.nnet.node_dim(source)), ("BackpropScale", np.float32(1.0))]
         self.components[name] = Component("NoOpComponent", fields)
         nodes: dict[str, Node] = {}
         for key, node in self.nodes.items():
             nodes[key] = node
             if key == source:
-                nodes[name] = ComponentNode(name, name, NodeName(source))
+                nodes[name] = inserted
         self.nodes = nodes
         return name
 
