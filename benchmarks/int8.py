@@ -16,17 +16,17 @@ import numpy as np
 import torch
 from forward import SUBSAMPLING, Case, Run, measure, onnxruntime_run, torch_run
 
+from kaldi_quant.backends.onnx.session import optimized_graph
 from kaldi_quant.export.onnx_qdq import check_integer
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet3.chunks import ChunkOptions
-from kaldi_quant.nnet3.inference import InferenceOptions
-from kaldi_quant.nnet3.utterances import UtteranceSet
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.nnet3.execution import FastNetwork, executable
-from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.backends.onnx.session import optimized_graph
+from kaldi_quant.nnet3.inference import InferenceOptions
 from kaldi_quant.nnet3.preparation.prepared import prepare
 from kaldi_quant.nnet3.quantization import quantize
+from kaldi_quant.nnet3.utterances import UtteranceSet
+from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.network import QuantizedNetwork
 
 #: (network, speed over the best float path that is aimed at)
 CASES = {"TDNN 7 x 625": (networks.tdnn, 3.5), "TDNN-F 17 x 1536/160": (networks.tdnnf, 3.0)}

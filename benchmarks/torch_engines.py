@@ -21,20 +21,20 @@ import torch
 from forward import EXAMPLE, SUBSAMPLING, Case, Run, measure, torch_run
 from int8 import CASES, quantized
 
+from kaldi_quant.backends.torch_engines.engines import supported_engines
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.nnet3.chunks import ChunkOptions
 from kaldi_quant.nnet3.inference import Inference, InferenceOptions
 from kaldi_quant.nnet3.model import AcousticModel
-from kaldi_quant.nnet3.runnable import Runnable
-from kaldi_quant.quant import fast, torch_native
-from kaldi_quant.nnet3.utterances import UtteranceSet
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
-from kaldi_quant.quant.divergence import output_divergence
 from kaldi_quant.nnet3.preparation.prepared import prepare
 from kaldi_quant.nnet3.quantization import quantize
-from kaldi_quant.backends.torch_engines.engines import supported_engines
+from kaldi_quant.nnet3.runnable import Runnable
+from kaldi_quant.nnet3.utterances import UtteranceSet
+from kaldi_quant.quant import fast, torch_native
+from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.divergence import output_divergence
 
 MODELS = ("tdnn1a_sp", "tdnnf1b_sp")
 OPTIONS = InferenceOptions(ChunkOptions(SUBSAMPLING))

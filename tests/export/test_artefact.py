@@ -18,12 +18,12 @@ from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.kaldi.writer import BinaryWriter
+from kaldi_quant.nnet3.preparation.prepared import prepare
+from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.nnet3.preparation.prepared import prepare
-from kaldi_quant.nnet3.quantization import quantize
 from tests.export.quantized_examples import CONFIGS, OPTIONS, quantized, quantized_alphadigits, rows
 
 RECORD: dict[str, Any] = {

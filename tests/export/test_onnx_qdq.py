@@ -9,20 +9,20 @@ import onnxruntime
 import pytest
 import torch
 
+from kaldi_quant.backends.onnx.session import optimized_graph
 from kaldi_quant.errors import MissingDependencyError, ModelError
 from kaldi_quant.export.onnx_qdq import check_integer, write_onnx
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.nnet3.chunks import ChunkOptions
-from kaldi_quant.nnet3.inference import InferenceOptions
-from kaldi_quant.nnet3.model import AcousticModel
-from kaldi_quant.nnet3.utterances import UtteranceSet
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.nnet3.execution.probe import random_network
 from kaldi_quant.nnet3.execution.self_test import trusted_form
-from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.backends.onnx.session import optimized_graph
+from kaldi_quant.nnet3.inference import InferenceOptions
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.quantization import quantize
+from kaldi_quant.nnet3.utterances import UtteranceSet
+from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.network import QuantizedNetwork
 from tests.references import REFERENCES, load, read_archive
 
 PERIOD = 3

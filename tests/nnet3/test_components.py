@@ -1,5 +1,7 @@
 """Each executed component alone against Kaldi's output."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,6 @@ from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.component_dims import WITHOUT_INPUT
 from kaldi_quant.kaldi.component_fields import COMPONENT_FIELDS
-from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet3.components import Registry
 from kaldi_quant.nnet3.components.elementwise import ConstantOutput
 from kaldi_quant.nnet3.model import AcousticModel
@@ -62,7 +63,7 @@ def test_batch_norm_without_statistics_is_refused() -> None:
     component = _component("BatchNormComponent")
     fields = [(name, np.float32(0) if name == "Count" else value) for name, value in component.fields]
     nnet = load(COMPONENTS / "BatchNormComponent.raw").nnet
-    without = Nnet(nnet.config_lines, {"it": Component(component.type, fields)}, "0.raw")
+    without = replace(nnet, components={"it": Component(component.type, fields)}, path="0.raw")
     for make_ready in (AcousticModel, prepare):
         with pytest.raises(ModelError, match=r"0.raw: the component it cannot be used: .* has no statistics"):
             make_ready(without)

@@ -12,16 +12,16 @@ from kaldi_quant.export.onnx_qdq import write_onnx
 from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.execution import executable
 from kaldi_quant.nnet3.inference import Inference, InferenceOptions
 from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.preparation.linear_components import is_linear, weight_of
+from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.divergence import divergence, output_divergence
-from kaldi_quant.nnet3.execution import executable
-from kaldi_quant.nnet3.preparation.linear_components import is_linear, weight_of
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.presets import read_preset, resolve
-from kaldi_quant.nnet3.quantization import quantize
 
 OPTIONS = InferenceOptions(ChunkOptions(3))
 Utterances = list[tuple[str, np.ndarray]]

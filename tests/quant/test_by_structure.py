@@ -12,13 +12,13 @@ from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet3.chunks import ChunkOptions
 from kaldi_quant.nnet3.inference import InferenceOptions
+from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
 from kaldi_quant.quant.layer_kinds import layer_kinds
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.presets import read_preset
-from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.quant.search.measurements import Meter
 from tests.references import NNET3, load, model_file, read_archive
 

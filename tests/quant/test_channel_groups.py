@@ -1,5 +1,6 @@
 """Channels that can be rescaled are found, and rescaling them leaves the float output as it was."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def with_relus(nnet: Nnet) -> Nnet:
         name: Component("RectifiedLinearComponent", component.fields) if component.type in _BOUNDED else component
         for name, component in nnet.components.items()
     }
-    return Nnet(nnet.config_lines, components, nnet.path)
+    return replace(nnet, components=components)
 
 
 def output(nnet: Nnet, frames: int = 60) -> torch.Tensor:

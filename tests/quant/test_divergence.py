@@ -8,10 +8,10 @@ import torch
 
 from kaldi_quant.errors import DataError
 from kaldi_quant.nnet3.inference import InferenceOptions
+from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.divergence import divergence, mean_divergence, output_divergence
-from kaldi_quant.nnet3.quantization import quantize
 from tests.references import NNET3, load, read_archive
 
 

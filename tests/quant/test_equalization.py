@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from kaldi_quant.quant.integer_graph import linear_layers
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.model import read_model
@@ -13,15 +14,14 @@ from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.nnet3.chunks import ChunkOptions
 from kaldi_quant.nnet3.inference import Inference, InferenceOptions
 from kaldi_quant.nnet3.model import AcousticModel
-from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.nnet3.preparation.channel_groups import ChannelGroup, channel_groups
+from kaldi_quant.nnet3.preparation.linear_components import set_parameters, weight_of
+from kaldi_quant.nnet3.preparation.prepared import PreparedNetwork, prepare
+from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig
 from kaldi_quant.quant.equalization import METHODS, equalize
-from kaldi_quant.quant.integer_graph import linear_layers
 from kaldi_quant.quant.layer_inputs import LayerInputs, observe_inputs
-from kaldi_quant.nnet3.preparation.linear_components import set_parameters, weight_of
 from kaldi_quant.quant.observers import MseObserver
-from kaldi_quant.nnet3.preparation.prepared import PreparedNetwork, prepare
 from kaldi_quant.quant.rounding_error import RoundingError
 from kaldi_quant.quant.weight_grids import mse_grid
 from tests.references import NNET3, load, model_file, read_archive

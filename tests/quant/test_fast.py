@@ -9,27 +9,27 @@ import numpy as np
 import pytest
 import torch
 
+from kaldi_quant.backends.onnx.parameters import can_saturate
+from kaldi_quant.backends.onnx.session import open_session
+from kaldi_quant.backends.onnx.writer import GraphWriter
 from kaldi_quant.errors import MissingDependencyError, ModelError
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.nnet3.chunks import ChunkOptions
-from kaldi_quant.nnet3.inference import Inference, InferenceOptions
-from kaldi_quant.nnet3.model import AcousticModel
-from kaldi_quant.nnet3.utterances import UtteranceSet
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.nnet3.execution import FastNetwork, choice, executable, self_test
 from kaldi_quant.nnet3.execution.network import _Compiled
 from kaldi_quant.nnet3.execution.probe import extreme_features, random_grid, random_layer, random_network
-from kaldi_quant.quant.grid import Grid
-from kaldi_quant.quant.integer_linear import IntegerLinear, check_accumulator
+from kaldi_quant.nnet3.inference import Inference, InferenceOptions
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.onnx_graph.linear import Output, Piece, convolve, multiply
-from kaldi_quant.backends.onnx.parameters import can_saturate
-from kaldi_quant.backends.onnx.session import open_session
 from kaldi_quant.nnet3.onnx_graph.stretches import Stretch
 from kaldi_quant.nnet3.onnx_graph.tracks import Layout, Track, Tracks
-from kaldi_quant.backends.onnx.writer import GraphWriter
 from kaldi_quant.nnet3.quantization import quantize
+from kaldi_quant.nnet3.utterances import UtteranceSet
+from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.integer_linear import IntegerLinear, check_accumulator
 from kaldi_quant.quant.spec import QSpec
 
 GRAPHS, LAYERS_PER_GRAPH = 20, 50

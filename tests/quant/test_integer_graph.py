@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
+from kaldi_quant.quant.integer_graph import Destination, IntegerGraph, linear_layers
 
 from kaldi_quant.kaldi.model import read_model
-from kaldi_quant.quant.integer_graph import Destination, IntegerGraph, linear_layers
-from kaldi_quant.quant.layer_kinds import layer_kinds
 from kaldi_quant.nnet3.preparation.prepared import prepare
+from kaldi_quant.quant.layer_kinds import layer_kinds
 from tests.references import NNET3, load, model_file
 
 

@@ -10,12 +10,12 @@ import torch
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet3.chunks import ChunkOptions
 from kaldi_quant.nnet3.inference import InferenceOptions
-from kaldi_quant.quant import kept_layers, ptq
+from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.utterances import UtteranceSet
+from kaldi_quant.quant import kept_layers, ptq
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.kept_layers import FOLDER_NAME, Keeping, key_of
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.nnet3.quantization import quantize
 from tests.references import NNET3, load, model_file, read_archive
 
 OPTIONS = InferenceOptions(ChunkOptions(3))

@@ -7,20 +7,20 @@ import onnx
 import pytest
 import torch
 
+from kaldi_quant.backends.onnx.parameters import LinearParameters
+from kaldi_quant.backends.onnx.session import open_session, optimized_graph
 from kaldi_quant.errors import ModelError
+from kaldi_quant.nnet3.execution import FastNetwork
+from kaldi_quant.nnet3.execution.probe import random_network
 from kaldi_quant.nnet3.inference import Inference
 from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.onnx_graph.builder import GraphOptions, build_graph
+from kaldi_quant.nnet3.onnx_graph.stretches import Stretch, TimePlan
+from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.schedule import Request, Schedule
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
-from kaldi_quant.nnet3.execution import FastNetwork
-from kaldi_quant.nnet3.execution.probe import random_network
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.nnet3.onnx_graph.builder import GraphOptions, build_graph
-from kaldi_quant.backends.onnx.parameters import LinearParameters
-from kaldi_quant.backends.onnx.session import open_session, optimized_graph
-from kaldi_quant.nnet3.onnx_graph.stretches import Stretch, TimePlan
-from kaldi_quant.nnet3.quantization import quantize
 from tests.references import NNET3, REFERENCES, Reference, load, load_network, model_file, read_archive
 
 #: Networks whose every value between grids is one product or copies.

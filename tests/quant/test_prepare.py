@@ -92,10 +92,11 @@ def test_columns_of_columns_are_columns_of_the_node_itself() -> None:
         "output-node name=output input=second",
     ]
     nothing = Component("NoOpComponent", [("Dim", out - 1), ("BackpropScale", np.float32(1))])
-    nnet = Nnet(lines, {"affine": affine, "nothing": nothing})
+    nnet = Nnet.of_lines(lines, {"affine": affine, "nothing": nothing})
     nnet.check()
     second = prepare(nnet).nnet.nodes["second"]
     assert second == DimRangeNode("second", "affine", 2, out - 2)
-    nested = Nnet([lines[0], lines[1], lines[2], lines[4].replace("nothing", "first"), lines[5]], {"affine": affine})
+    lines = [lines[0], lines[1], lines[2], lines[4].replace("nothing", "first"), lines[5]]
+    nested = Nnet.of_lines(lines, {"affine": affine})
     with pytest.raises(ModelError, match="the node second cannot read first"):
         nested.check()

@@ -14,14 +14,14 @@ from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.nnet3.chunks import ChunkOptions
 from kaldi_quant.nnet3.inference import Inference, InferenceOptions
 from kaldi_quant.nnet3.model import AcousticModel
-from kaldi_quant.quant.adaround import AdaRoundOptions
-from kaldi_quant.nnet3.utterances import UtteranceSet
-from kaldi_quant.quant.config import LayerConfig, PtqConfig, config_from_dict, read_config
-from kaldi_quant.quant.divergence import divergence as measured_divergence
 from kaldi_quant.nnet3.preparation.linear_components import set_parameters
 from kaldi_quant.nnet3.preparation.prepared import prepare
-from kaldi_quant.quant.presets import preset_names, read_preset, resolve
 from kaldi_quant.nnet3.quantization import calibrate, quantize
+from kaldi_quant.nnet3.utterances import UtteranceSet
+from kaldi_quant.quant.adaround import AdaRoundOptions
+from kaldi_quant.quant.config import LayerConfig, PtqConfig, config_from_dict, read_config
+from kaldi_quant.quant.divergence import divergence as measured_divergence
+from kaldi_quant.quant.presets import preset_names, read_preset, resolve
 from kaldi_quant.quant.ranges import read_ranges, write_ranges
 from tests.references import NNET3, load, model_file, read_archive
 

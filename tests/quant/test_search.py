@@ -21,10 +21,10 @@ from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.kaldi.text import decode
 from kaldi_quant.nnet3.inference import Inference
 from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.utterances import UtteranceSet, utterances_digest
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.quant.search.allocation import (
     Allocation,
     InputGroup,

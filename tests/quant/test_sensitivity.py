@@ -12,10 +12,10 @@ from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.tables import matrix_writer, read_matrices
 from kaldi_quant.nnet3.chunks import ChunkOptions
 from kaldi_quant.nnet3.inference import InferenceOptions
+from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.quant.sensitivity import sensitivity, with_layers
 
 OPTIONS = InferenceOptions(ChunkOptions(3))

@@ -11,7 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from kaldi_quant.nnet3.torch_engines.products import OnGrid, Passed, QuantizedSum, StaticProduct, scalar_grid
+from kaldi_quant.nnet3.torch_engines.self_test import is_exact
 
+from kaldi_quant.backends.torch_engines.engines import engine_named, supported_engines
+from kaldi_quant.backends.torch_engines.kernels import OnednnKernel
+from kaldi_quant.backends.torch_engines.narrowing import narrowed
 from kaldi_quant.cli.models import ENGINES as CLI_ENGINES
 from kaldi_quant.cli.models import read_network
 from kaldi_quant.errors import MissingDependencyError, ModelError, UsageError
@@ -21,6 +26,8 @@ from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.nnet3.chunks import ChunkOptions
 from kaldi_quant.nnet3.inference import Inference, InferenceOptions
 from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.quantization import calibrate, quantize
+from kaldi_quant.nnet3.torch_engines import ENGINES, TorchNetwork, engines, executable
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.divergence import output_divergence
@@ -28,14 +35,7 @@ from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.presets import resolve
-from kaldi_quant.nnet3.quantization import calibrate, quantize
 from kaldi_quant.quant.spec import QSpec
-from kaldi_quant.nnet3.torch_engines import ENGINES, TorchNetwork, engines, executable
-from kaldi_quant.backends.torch_engines.engines import engine_named, supported_engines
-from kaldi_quant.backends.torch_engines.kernels import OnednnKernel
-from kaldi_quant.backends.torch_engines.narrowing import narrowed
-from kaldi_quant.nnet3.torch_engines.products import OnGrid, Passed, QuantizedSum, StaticProduct, scalar_grid
-from kaldi_quant.nnet3.torch_engines.self_test import is_exact
 from tests.references import Reference, load, read_archive, reference
 
 OPTIONS = InferenceOptions(ChunkOptions(3))
@@ -323,9 +323,7 @@ def test_the_command_knows_all_engines() -> None:
         (replace(DYNAMIC, route="pt2e"), "ranges: dynamic goes with the route eager"),
     ],
 )
-def test_what_pytorch_does_not_do_is_refused(
-    config: PtqConfig, message: str, model: Model, data: UtteranceSet
-) -> None:
+def test_what_pytorch_does_not_do_is_refused(config: PtqConfig, message: str, model: Model, data: UtteranceSet) -> None:
     with pytest.raises(UsageError, match=message):
         quantize(model.nnet, config, data)
 

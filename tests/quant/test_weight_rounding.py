@@ -2,15 +2,15 @@
 
 import pytest
 import torch
+from kaldi_quant.quant.integer_graph import linear_layers
 from torch import Tensor
 
+from kaldi_quant.nnet3.preparation.prepared import prepare
 from kaldi_quant.quant.adaround import AdaRoundOptions
 from kaldi_quant.quant.config import WEIGHT_METHODS, LayerConfig
 from kaldi_quant.quant.grid import Grid
-from kaldi_quant.quant.integer_graph import linear_layers
 from kaldi_quant.quant.integer_linear import InputGrid
 from kaldi_quant.quant.paired_moments import PairedMoments, PairedSample
-from kaldi_quant.nnet3.preparation.prepared import prepare
 from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.quant.weight_rounding import (
     Fit,

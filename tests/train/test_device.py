@@ -18,10 +18,10 @@ from kaldi_quant.kaldi.model import Model
 from kaldi_quant.nnet3.inference import Inference
 from kaldi_quant.nnet3.linear import float_backend
 from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.quant.search.budget import parse_budget
 from kaldi_quant.train.chain.den_graph import read_denominator_graph
 from kaldi_quant.train.chain.options import ChainOptions

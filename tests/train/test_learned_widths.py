@@ -19,10 +19,10 @@ from kaldi_quant.export.sizes import bits_per_weight
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.kaldi.tables import matrix_writer
 from kaldi_quant.nnet3.model import AcousticModel
-from kaldi_quant.nnet3.utterances import UtteranceSet
-from kaldi_quant.quant.config import LayerConfig, PtqConfig, read_config
 from kaldi_quant.nnet3.preparation.linear_components import weight_of
 from kaldi_quant.nnet3.quantization import quantize
+from kaldi_quant.nnet3.utterances import UtteranceSet
+from kaldi_quant.quant.config import LayerConfig, PtqConfig, read_config
 from kaldi_quant.quant.search.budget import parse_budget
 from kaldi_quant.train.distillation import Distillation
 from kaldi_quant.train.loop import LoopOptions

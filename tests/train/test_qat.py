@@ -16,11 +16,11 @@ from kaldi_quant.errors import UsageError
 from kaldi_quant.export.artefact import load
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.train.distillation import Distillation
 from kaldi_quant.train.loop import LoopOptions

@@ -15,11 +15,11 @@ from kaldi_quant.errors import MissingDependencyError, UsageError
 from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.quantization import quantize
+from kaldi_quant.nnet3.torch_engines import TorchNetwork
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.nnet3.quantization import quantize
-from kaldi_quant.nnet3.torch_engines import TorchNetwork
 from kaldi_quant.train.distillation import Distillation
 from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.optimizer import OptimizerOptions

@@ -35,7 +35,7 @@ def random_network(
         name: random_layer(random, shapes[name][0], grids[source], shapes[name][1])
         for name, source in (("a", "input"), ("b", "a.relu"), ("c", "sum"))
     }
-    nnet = Nnet(lines, components, "random network")
+    nnet = Nnet.of_lines(lines, components, "random network")
     return QuantizedNetwork(PreparedNetwork.of(nnet), dict(layers), grids, {})
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.descriptor import Append
-from kaldi_quant.kaldi.nnet import ComponentNode, Nnet, config_line
+from kaldi_quant.kaldi.nnet import ComponentNode, Nnet
 from kaldi_quant.nnet3.components.base import FrameComponent
 from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.preparation.nodes import addends
@@ -37,7 +37,7 @@ def with_additions(nnet: Nnet, additions: Mapping[str, Addition]) -> AcousticMod
     components, nodes = dict(nnet.components), dict(nnet.nodes)
     for name in additions:
         nodes[name], components[name] = terms_side_by_side(nnet, name)
-    model = AcousticModel(Nnet([config_line(node) for node in nodes.values()], components, nnet.path))
+    model = AcousticModel(Nnet.of_nodes(nodes.values(), components, nnet.path))
     for name, add in additions.items():
         terms = model.nnet.components[name]["InputDim"] // nnet.node_dim(name)
         model.replace_component(name, _Added(model.nnet.components[name], terms, add))

@@ -33,15 +33,15 @@ from kaldi_quant.kaldi.descriptor import (
     Round,
     Scale,
     Sum,
-    substitute,
     with_sources,
 )
 from kaldi_quant.kaldi.inference_values import check_values
-from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet, Node, OutputNode, config_line
+from kaldi_quant.kaldi.nnet import ComponentNode, InputNode, Nnet, Node
+from kaldi_quant.kaldi.node_sources import redirected, sources
 from kaldi_quant.kaldi.training_statistics import without_statistics
 from kaldi_quant.nnet3.graph import check_inputs, reachable_nodes
 from kaldi_quant.nnet3.preparation.channelwise import scale_and_offset
-from kaldi_quant.nnet3.preparation.graph_nodes import readers, recurrent_nodes, sources
+from kaldi_quant.nnet3.preparation.graph_nodes import readers, recurrent_nodes
 from kaldi_quant.nnet3.preparation.linear_components import (
     AFFINE_TYPES,
     HEIGHT_TYPES,
@@ -109,32 +109,21 @@ class _Draft:
         )
 
     def finish(self, path: str) -> Nnet:
-        nnet = Nnet([config_line(node) for node in self.nodes.values()], self.components, path)
+        nnet = Nnet.of_nodes(self.nodes.values(), self.components, path)
         nnet.check()
         return nnet
 
     def consumers(self, name: str) -> list[Node]:
         return readers(self.nodes, name)
 
-    def redirect(self, name: str, source: str) -> None:
+    def redirect(self, name: str, source: Node) -> None:
         """Lets the consumers of one node read another."""
         for consumer in self.consumers(name):
-            if isinstance(consumer, DimRangeNode):
-                self.nodes[consumer.name] = self._columns_of(consumer, source)
-            else:
-                assert isinstance(consumer, ComponentNode | OutputNode)
-                self.nodes[consumer.name] = replace(consumer, input=substitute(consumer.input, name, NodeName(source)))
-
-    def _columns_of(self, consumer: DimRangeNode, source: str) -> DimRangeNode:
-        """Some columns of another node; of a DimRangeNode those of what that reads, since Kaldi nests none."""
-        node = self.nodes.get(source)
-        if isinstance(node, DimRangeNode):
-            return replace(consumer, input_node=node.input_node, dim_offset=consumer.dim_offset + node.dim_offset)
-        return replace(consumer, input_node=source)
+            self.nodes[consumer.name] = redirected(consumer, {name: source})
 
     def bypass(self, name: str, source: str) -> None:
         """Takes a node out, its consumers reading ``source`` instead."""
-        self.redirect(name, source)
+        self.redirect(name, self.nodes[source])
         del self.nodes[name], self.components[name]
 
     def remove_inert(self) -> None:
@@ -310,14 +299,15 @@ class _Draft:
 
     def _add_offset(self, name: str, offset: np.ndarray) -> None:
         """Adds to a node's values, by a node of its own that its consumers read instead; offset: (dim,) float32."""
-        added = f"{name}.offset"
+        key = f"{name}.offset"
+        added = ComponentNode(key, key, NodeName(name))
         self.redirect(name, added)
-        self.components[added] = Component("FixedBiasComponent", [("Bias", offset)])
-        nodes = {}
-        for key, node in self.nodes.items():
-            nodes[key] = node
-            if key == name:
-                nodes[added] = ComponentNode(added, added, NodeName(name))
+        self.components[key] = Component("FixedBiasComponent", [("Bias", offset)])
+        nodes: dict[str, Node] = {}
+        for node in self.nodes.values():
+            nodes[node.name] = node
+            if node.name == name:
+                nodes[key] = added
         self.nodes = nodes
 
     def _offset_of(self, descriptor: Descriptor, dim: Callable[[str], int]) -> np.ndarray:

@@ -2,16 +2,8 @@
 
 from collections.abc import Mapping
 
-from kaldi_quant.kaldi.nnet import DimRangeNode, InputNode, Node
-
-
-def sources(node: Node) -> list[str]:
-    """The nodes that a node reads, each as often as it is mentioned."""
-    if isinstance(node, InputNode):
-        return []
-    if isinstance(node, DimRangeNode):
-        return [node.input_node]
-    return [leaf.node for leaf in node.input.leaves()]
+from kaldi_quant.kaldi.nnet import Node
+from kaldi_quant.kaldi.node_sources import sources
 
 
 def readers(nodes: Mapping[str, Node], name: str) -> list[Node]:

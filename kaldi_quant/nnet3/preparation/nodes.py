@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from kaldi_quant.kaldi.descriptor import Descriptor, NodeName, Scale, Sum
 from kaldi_quant.kaldi.nnet import ComponentNode, InputNode, Nnet, OutputNode
 from kaldi_quant.kaldi.nnet import Node as Nnet3Node
-from kaldi_quant.nnet3.preparation.graph_nodes import sources
+from kaldi_quant.kaldi.node_sources import sources
 from kaldi_quant.nnet3.preparation.linear_components import HEIGHT_TYPES, is_linear
 from kaldi_quant.quant.graph import Node, Read
 

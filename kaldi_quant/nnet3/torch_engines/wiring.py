@@ -6,13 +6,14 @@ its values on the grid. Between consecutive integer layers there are no floats a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from kaldi_quant.kaldi.component import Component
-from kaldi_quant.kaldi.descriptor import Descriptor, IfDefined, NodeName, substitute
-from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet, Node, config_line
+from kaldi_quant.kaldi.descriptor import Descriptor, IfDefined, NodeName
+from kaldi_quant.kaldi.nnet import ComponentNode, Nnet, Node
+from kaldi_quant.kaldi.node_sources import redirected
 from kaldi_quant.nnet3.components import Registry
 from kaldi_quant.nnet3.preparation.additions import terms_side_by_side
 from kaldi_quant.nnet3.preparation.graph_nodes import readers
@@ -80,8 +81,7 @@ class _Draft:
             self._put_side_by_side(name)
         for name in self.network.activations:
             self._connect(name)
-        lines = [config_line(node) for node in self.nodes.values()]
-        result.nnet = Nnet(lines, self.components, result.nnet.path)
+        result.nnet = Nnet.of_nodes(self.nodes.values(), self.components, result.nnet.path)
         return result
 
     def _put_side_by_side(self, name: str) -> None:
@@ -102,18 +102,16 @@ class _Draft:
         name = f"{source}.{kind}"
         while name in self.nodes:
             name += "_"
+        inserted = ComponentNode(name, name, NodeName(source))
         for node in consumers:
-            if isinstance(node, DimRangeNode):
-                self.nodes[node.name] = replace(node, input_node=name)
-            elif not isinstance(node, InputNode):
-                self.nodes[node.name] = replace(node, input=substitute(node.input, source, NodeName(name)))
+            self.nodes[node.name] = redirected(node, {source: inserted})
         fields = [("Dim", self.nnet.node_dim(source)), ("BackpropScale", np.float32(1.0))]
         self.components[name] = Component("NoOpComponent", fields)
         nodes: dict[str, Node] = {}
         for key, node in self.nodes.items():
             nodes[key] = node
             if key == source:
-                nodes[name] = ComponentNode(name, name, NodeName(source))
+                nodes[name] = inserted
         self.nodes = nodes
         return name
 
