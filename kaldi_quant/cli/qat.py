@@ -172,6 +172,7 @@ def _network(model: Model, config: PtqConfig, data: UtteranceSet, qat: QatArgume
     """What is trained: it begins where quantization after training ends."""
     from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
     from kaldi_quant.nnet3.quantization import quantize
+    from kaldi_quant.nnet3.torch_engines import pt2e  # noqa: F401 - adds its route
     from kaldi_quant.train.qat.network import TrainableNetwork
     from kaldi_quant.train.qat.torch_network import TorchTrainableNetwork
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from kaldi_quant.backends.torch_engines import quantization as by_torch
+from types import ModuleType
+
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
-from kaldi_quant.nnet3.torch_engines import pt2e as pt2e  # adds its route
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant import ptq
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
@@ -37,14 +37,14 @@ def quantize(
         ModelError: the network cannot be executed.
     """
     if config.backend == "torch":
-        return by_torch.quantize(Nnet3Source(nnet), config, data, ranges)
+        return _by_torch().quantize(Nnet3Source(nnet), config, data, ranges)
     return ptq.quantize(Nnet3Source(nnet), config, data, ranges, keeping)
 
 
 def calibrate(nnet: Nnet, config: PtqConfig, data: UtteranceSet) -> Ranges:
     """The activation ranges that ``quantize`` finds with the same arguments."""
     if config.backend == "torch":
-        return by_torch.calibrate(Nnet3Source(nnet), config, data)
+        return _by_torch().calibrate(Nnet3Source(nnet), config, data)
     return ptq.calibrate(Nnet3Source(nnet), config, data)
 
 
@@ -66,4 +66,12 @@ def check_config(config: PtqConfig) -> None:
         MissingDependencyError: a package is missing.
     """
     if config.backend == "torch":
-        by_torch.check_config(config)
+        _by_torch().check_config(config)
+
+
+def _by_torch() -> ModuleType:
+    """PyTorch's own quantization with all of its routes; it takes long to import."""
+    from kaldi_quant.backends.torch_engines import quantization
+    from kaldi_quant.nnet3.torch_engines import pt2e  # noqa: F401 - adds its route
+
+    return quantization

@@ -44,8 +44,8 @@ class Node:
         op: what computes it.
         reads: what it reads, each as often as it is mentioned; of an addition, one for each term.
         channels: columns of the value.
-        is_convolution: of a product whether its weights are used again at several places of a value, so that its columns
-            are not those of what it reads.
+        is_convolution: of a product whether its weights are used again at several places of a value, so that its
+            columns are not those of what it reads.
     """
 
     name: str

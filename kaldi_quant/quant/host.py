@@ -106,7 +106,12 @@ class Host(Source, Protocol):
         """(out,) float64: a layer's bias with what its input lacks, for the weight used, (out, in)."""
 
     def columns(self, layer: str, values: Mapping[str, Tensor]) -> Tensor:
-        """(in,): for each column of a layer's weight the value of the node that it meets; values: (channels,) by node."""
+        """(in,): for each column of a layer's weight the value of the node that it meets.
+
+        Args:
+            layer: its name.
+            values: for each node that it reads () or (channels,).
+        """
 
     def float_reason(self, layer: str, static: bool) -> str:
         """Why a layer must stay in float; empty where it need not. static: whether its ranges are known beforehand."""

@@ -10,8 +10,8 @@ def layer_kinds(nodes: Nodes) -> dict[str, set[str]]:
     """The kinds of each layer of a prepared network.
 
     ``input``: reads an input of the network. ``output``: is read by an output. ``convolution``: its weights are used
-    again at several places. ``recurrent``: depends on its own output at other times. ``bottleneck``: none of these, with
-    less than half as many channels as a node that it reads. ``hidden``: the others.
+    again at several places. ``recurrent``: depends on its own output at other times. ``bottleneck``: none of these,
+    with less than half as many channels as a node that it reads. ``hidden``: the others.
     """
     recurrent = recurrent_nodes(nodes)
     read_by_outputs = {name for node in nodes.values() if node.op == "output" for name in node.sources}

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from kaldi_quant.backends.torch_engines import eager  # noqa: F401 - adds its route
 from kaldi_quant.backends.torch_engines.engines import engine_in_use, engine_named
 from kaldi_quant.backends.torch_engines.fake_quantize import (
     BiasOnSteps,

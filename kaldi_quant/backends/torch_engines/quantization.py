@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kaldi_quant.backends.torch_engines import eager  # noqa: F401 - adds its route
 from kaldi_quant.backends.torch_engines.engines import engine_in_use, engine_named
 from kaldi_quant.backends.torch_engines.plan import check_default, check_methods, make_plan
 from kaldi_quant.backends.torch_engines.routes import ROUTES

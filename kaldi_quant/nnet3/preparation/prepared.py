@@ -43,8 +43,8 @@ class PreparedNetwork(Host):
     """A network ready for quantization, a ``Host``.
 
     Args:
-        nnet: the network, offsets left out: its output is the original's only with them. Every component has the name of
-            its only node.
+        nnet: the network, offsets left out: its output is the original's only with them. Every component has the name
+            of its only node.
         input_offsets: for each linear component what its input lacks, (input columns,) float64.
         transforms: the linear components that were fixed in training and read nothing but inputs of the network, such
             as LDA.

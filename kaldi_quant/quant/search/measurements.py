@@ -44,8 +44,8 @@ class Measurement:
 
     Args:
         choice: see there.
-        divergence: mean distance of the output from the float network's, of acoustic models in nats per frame; of weights and inputs
-            less that of the base.
+        divergence: mean distance of the output from the float network's, of acoustic models in nats per frame; of
+            weights and inputs less that of the base.
     """
 
     choice: Choice
