@@ -21,7 +21,7 @@ from kaldi_quant.quant.graph import Nodes
 from kaldi_quant.quant.taps import Taps
 
 if TYPE_CHECKING:
-    from kaldi_quant.nnet3.preparation.channel_groups import ChannelGroup
+    from kaldi_quant.quant.channel_groups import ChannelGroup
 
 #: The value of an addition from its terms', each (N, ..., channels), in the order of the node's reads.
 Addition = Callable[[Sequence[Tensor]], Tensor]
