@@ -71,7 +71,7 @@ def main(rounds: int, frames: int, bits: int, act_bits: int, feature_bits: int) 
         fast = executable(network, SUBSAMPLING, "onnxruntime")
         assert isinstance(fast, FastNetwork)
         for length in (frames, 150):
-            case = Case(prepare(make()).float_nnet(), length)
+            case = Case(prepare(make()).complete().nnet, length)
             check(fast, case)
             floats = {"torch": torch_run(case, "torch"), "oneDNN": torch_run(case, "onednn")}
             exported = onnxruntime_run(case)

@@ -236,7 +236,7 @@ def test_what_cannot_be_read_again_is_not_written(tmp_path: Path) -> None:
     name, layer = next(iter(network.layers.items()))
     assert isinstance(layer, DynamicLinear)
     broken = DynamicLinear(layer.weight, layer.bias * np.nan, layer.spec)
-    network = QuantizedNetwork(network.nnet, {**network.layers, name: broken}, {}, {})
+    network = QuantizedNetwork(network.host, {**network.layers, name: broken}, {}, {})
     with pytest.raises(KaldiQuantError, match=rf"the layer {name} has a scale or bias that is not finite"):
         save(tmp_path / "q.safetensors", network, model, RECORD)
 

@@ -12,6 +12,7 @@ import torch
 from kaldi_quant.backends.onnx.parameters import can_saturate
 from kaldi_quant.backends.onnx.session import open_session
 from kaldi_quant.backends.onnx.writer import GraphWriter
+from kaldi_quant.backends.probe import extreme_features, random_grid, random_layer
 from kaldi_quant.errors import MissingDependencyError, ModelError
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.nnet import Nnet
@@ -19,7 +20,7 @@ from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.nnet3.chunks import ChunkOptions
 from kaldi_quant.nnet3.execution import FastNetwork, choice, executable, self_test
 from kaldi_quant.nnet3.execution.network import _Compiled
-from kaldi_quant.nnet3.execution.probe import extreme_features, random_grid, random_layer, random_network
+from kaldi_quant.nnet3.execution.probe import random_network
 from kaldi_quant.nnet3.inference import Inference, InferenceOptions
 from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.onnx_graph.linear import Output, Piece, convolve, multiply

@@ -33,7 +33,7 @@ def outputs(nnet: Nnet, frames: int = 60) -> torch.Tensor:
 def test_the_float_output_is_unchanged(name: str, fold: bool) -> None:
     nnet = load(model_file(NNET3 / name)).nnet
     before = outputs(nnet)
-    assert (outputs(prepare(nnet, fold=fold).float_nnet()) - before).abs().max() < 1e-5
+    assert (outputs(prepare(nnet, fold=fold).complete().nnet) - before).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("name", ["tdnn1a_sp", "tdnnf1b_sp"])
@@ -44,7 +44,7 @@ def test_normalizations_and_other_outputs_are_gone(example: Path, name: str) -> 
     assert not any("BatchNorm" in kind or "Dropout" in kind for kind in types)
     assert "output-xent" not in prepared.nnet.nodes
     assert prepared.input_offsets
-    assert (outputs(prepared.float_nnet()) - outputs(nnet)).abs().max() < 1e-5
+    assert (outputs(prepared.complete().nnet) - outputs(nnet)).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("name", ["tdnn1a_sp", "tdnnf1b_sp"])
@@ -63,7 +63,7 @@ def test_without_folding_each_layer_keeps_its_weights(example: Path, name: str) 
     ]
     assert types.count("FixedScaleComponent") == types.count("FixedBiasComponent") == len(normalizations)
     assert not prepared.input_offsets
-    assert (outputs(prepared.float_nnet()) - outputs(nnet)).abs().max() < 1e-5
+    assert (outputs(prepared.complete().nnet) - outputs(nnet)).abs().max() < 1e-5
 
 
 def test_biases_follow_the_weights_that_are_used(example: Path) -> None:

@@ -21,6 +21,7 @@ from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.kaldi.text import decode
 from kaldi_quant.nnet3.inference import Inference
 from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
 from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.utterances import UtteranceSet, utterances_digest
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
@@ -243,7 +244,7 @@ def test_candidates_are_what_quantization_makes_of_their_configuration(name: str
     model = load(model_file(NNET3 / name))
     utterances = list(read_archive(NNET3 / f"feats{model.nnet.input_dim()}.ark").items())[:2]
     data = UtteranceSet(utterances, OPTIONS)
-    candidates = Candidates(model.nnet, FAST, data, Widths(8, 8))
+    candidates = Candidates(Nnet3Source(model.nnet), FAST, data, Widths(8, 8))
     names = list(candidates.base.layers)
     assert sorted(name for group in candidates.input_groups for name in group) == sorted(names)
     widths = dict.fromkeys(names, Widths(8, 8))
@@ -265,19 +266,19 @@ def test_channels_that_were_rescaled_stay_so(small: tuple[Model, list[tuple[str,
     model, utterances = small
     config = replace(FAST, equalization="cle")
     data = UtteranceSet(utterances, OPTIONS)
-    candidates = Candidates(model.nnet, config, data, Widths(8, 8))
+    candidates = Candidates(Nnet3Source(model.nnet), config, data, Widths(8, 8))
     other = candidates.at(Widths(16, 8))
     assert list(other.layers) == list(candidates.base.layers)
     for name, layer in other.layers.items():
         wide, narrow = layer.dequantized_weight(), candidates.base.layers[name].dequantized_weight()
         assert float((wide - narrow).norm() / wide.norm()) < 0.02
-    assert Meter(candidates.base.nnet, data).divergence(other) < 0.01
+    assert Meter(candidates.base.host, data).divergence(other) < 0.01
 
 
 def test_every_layer_is_named_in_the_result(small: tuple[Model, list[tuple[str, np.ndarray]]]) -> None:
     model, utterances = small
     config = replace(FAST, layers={"@input": {"bits": 8, "act_bits": 8}, "@output": {"float_reason": "wanted"}})
-    candidates = Candidates(model.nnet, config, UtteranceSet(utterances, OPTIONS), Widths(8, 8))
+    candidates = Candidates(Nnet3Source(model.nnet), config, UtteranceSet(utterances, OPTIONS), Widths(8, 8))
     names = list(candidates.base.layers)
     widths = {name: Widths(2 + number % 4, 8) for number, name in enumerate(names)}
     made = with_widths(replace(config, sequential=True), candidates.kinds, widths, "chosen").for_layers(
@@ -347,7 +348,7 @@ def test_the_fisher_information_at_the_output_is_that_of_the_softmax(
 ) -> None:
     model, utterances = small
     data = UtteranceSet(utterances, OPTIONS)
-    nnet = Candidates(model.nnet, FAST, data, Widths(8, 8)).base.nnet
+    nnet = Candidates(Nnet3Source(model.nnet), FAST, data, Widths(8, 8)).base.host
     samples = [fisher_information(nnet, ["output.affine"], data, seed)["output.affine"] for seed in range(8)]
     found = sum(samples, torch.zeros(())) / len(samples)
     rows = np.concatenate([rows for _, rows in Inference(AcousticModel(nnet), None, OPTIONS).compute(utterances)])

@@ -18,6 +18,7 @@ from kaldi_quant.kaldi.model import Model
 from kaldi_quant.nnet3.inference import Inference
 from kaldi_quant.nnet3.linear import float_backend
 from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
 from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
@@ -195,7 +196,11 @@ def test_training_of_integers_on_features(made: str, small: tuple[Model, Utteran
 
     def train(folder: Path, place: Place, stop_after: int | None) -> QuantizedNetwork | None:
         torch_s_own = made == "moving-average"
-        network = TorchTrainableNetwork.of(model.nnet, TORCH, data) if torch_s_own else TrainableNetwork.of(start)
+        network = (
+            TorchTrainableNetwork.of(Nnet3Source(model.nnet), TORCH, data)
+            if torch_s_own
+            else TrainableNetwork.of(start)
+        )
         teacher = AcousticModel(model.nnet).to(place.device)
         hidden = HiddenFeatures(network.model, teacher, [name for name in network.activations if name != "input"])
         teaching = Distillation(teacher, 2.0, hard_weight=0.5, features=hidden, feature_weight=0.2)
@@ -214,7 +219,7 @@ def test_learning_of_widths(small: tuple[Model, Utterances], tmp_path: Path) -> 
     data, options = UtteranceSet(utterances, OPTIONS), WidthOptions(parse_budget("4 bits"), (2, 4, 8))
 
     def train(folder: Path, place: Place, stop_after: int | None) -> LearnedWidths | None:
-        mixed = MixedNetwork.of(model.nnet, MINMAX, data, options.widths, options.budget.amount)
+        mixed = MixedNetwork.of(Nnet3Source(model.nnet), MINMAX, data, options.widths, options.budget.amount)
         teaching = Distillation(AcousticModel(model.nnet).to(place.device))
         source = FeatureSource(utterances, teaching, FeatureOptions(2, frames=30), SUBSAMPLING, (), place)
         return learn_widths(mixed, model, source, options, MINMAX, LOOP, folder, {}, stop_after, place)

@@ -20,6 +20,7 @@ from kaldi_quant.kaldi.model import Model
 from kaldi_quant.kaldi.tables import matrix_writer
 from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.preparation.linear_components import weight_of
+from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
 from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig, read_config
@@ -59,7 +60,7 @@ def small() -> tuple[Model, Utterances]:
 def untrained(small: tuple[Model, Utterances]) -> MixedNetwork:
     """Of three bits in the mean; not to be changed."""
     model, utterances = small
-    return MixedNetwork.of(model.nnet, FAST, UtteranceSet(utterances, OPTIONS), WIDTHS, 3.0)
+    return MixedNetwork.of(Nnet3Source(model.nnet), FAST, UtteranceSet(utterances, OPTIONS), WIDTHS, 3.0)
 
 
 @pytest.fixture
@@ -284,7 +285,7 @@ def test_processes_without_a_share_of_a_minibatch_have_the_same_price(mixed: Mix
 def test_budgets_that_no_choice_is_near_to(mean: float, sentence: str, small: tuple[Model, Utterances]) -> None:
     model, utterances = small
     with pytest.raises(UsageError, match=sentence):
-        MixedNetwork.of(model.nnet, FAST, UtteranceSet(utterances[:1], OPTIONS), WIDTHS, mean)
+        MixedNetwork.of(Nnet3Source(model.nnet), FAST, UtteranceSet(utterances[:1], OPTIONS), WIDTHS, mean)
 
 
 def test_layers_in_float_count_with_32_bits(small: tuple[Model, Utterances]) -> None:
@@ -292,8 +293,8 @@ def test_layers_in_float_count_with_32_bits(small: tuple[Model, Utterances]) -> 
     config = PtqConfig(FAST.default, {"output.affine": {"float_reason": "it is the last"}}, observer="minmax")
     data = UtteranceSet(utterances[:1], OPTIONS)
     with pytest.raises(UsageError, match=r"meets the budget of 3 bits: the closest has 3\.5"):
-        MixedNetwork.of(model.nnet, config, data, WIDTHS, 3.0)
-    mixed = MixedNetwork.of(model.nnet, config, data, (2, 4), 5.0)
+        MixedNetwork.of(Nnet3Source(model.nnet), config, data, WIDTHS, 3.0)
+    mixed = MixedNetwork.of(Nnet3Source(model.nnet), config, data, (2, 4), 5.0)
     assert "output.affine" not in mixed.shares.weights
     assert mixed.with_float(mixed.shares.mean) == pytest.approx(5.0)
     assert any(part.name == "output.affine" and "weight" in part.parameters for part in mixed.components())
@@ -308,10 +309,10 @@ def test_what_cannot_be_learned(small: tuple[Model, Utterances], mixed: MixedNet
     with pytest.raises(UsageError, match="with only 4 bits there is nothing to choose"):
         WidthOptions(parse_budget("4 bits"), (4,))
     with pytest.raises(UsageError, match=r"the presets torch-\* have 8 bits only"):
-        MixedNetwork.of(model.nnet, PtqConfig(backend="torch", observer="minmax"), data, WIDTHS, 3.0)
+        MixedNetwork.of(Nnet3Source(model.nnet), PtqConfig(backend="torch", observer="minmax"), data, WIDTHS, 3.0)
     dynamic = PtqConfig(FAST.default, {"tdnn1.affine": {"ranges": "dynamic"}}, observer="minmax")
     with pytest.raises(UsageError, match=r"the layer tdnn1\.affine has dynamic ranges"):
-        MixedNetwork.of(model.nnet, dynamic, data, WIDTHS, 3.0)
+        MixedNetwork.of(Nnet3Source(model.nnet), dynamic, data, WIDTHS, 3.0)
     with pytest.raises(UsageError, match="--optimizer sgd: widths can only be learned with adam"):
         learn(mixed, model, teaching(model, utterances[:1], 1), tmp_path, optimizer="sgd")
 
