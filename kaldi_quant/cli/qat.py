@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from kaldi_quant.kaldi.egs_folder import EgsFolder
     from kaldi_quant.kaldi.nnet import Nnet
+    from kaldi_quant.nnet3.training.chain_source import SourceOptions
     from kaldi_quant.nnet3.utterances import UtteranceSet
     from kaldi_quant.quant.config import PtqConfig
     from kaldi_quant.quant.kept_layers import Keeping
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from kaldi_quant.train.parallel.place import Place
     from kaldi_quant.train.qat.learned_widths import WidthOptions
     from kaldi_quant.train.qat.training import Trainable
-    from kaldi_quant.train.sources.chain_source import SourceOptions
     from kaldi_quant.train.steps import Source
 
 _log = logging.getLogger(__name__)
@@ -208,7 +208,7 @@ class _Run:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What decides the result, beside the model and the network that training begins with."""
-        from kaldi_quant.train.finetune import data_digest
+        from kaldi_quant.nnet3.training.finetune import data_digest
 
         return {
             "teaching": {**asdict(self.qat), "egs_dir": self.egs_dir, "distillation": self.share},
@@ -240,7 +240,7 @@ class _Run:
         Raises:
             KaldiQuantError: something is missing, broken or made for another model.
         """
-        from kaldi_quant.train.chain.den_graph import read_denominator_graph
+        from kaldi_quant.nnet3.chain.den_graph import read_denominator_graph
 
         pdfs = self.model.nnet.node_dim("output")
         if self.identity and self._egs is not None:
@@ -278,10 +278,10 @@ class _Run:
         return self.data.options.chunks.frame_subsampling_factor
 
     def _examples(self, network: Trainable, egs: EgsFolder) -> Source:
+        from kaldi_quant.nnet3.chain.den_graph import read_denominator_graph
         from kaldi_quant.nnet3.model import acoustic_model
-        from kaldi_quant.train.chain.den_graph import read_denominator_graph
-        from kaldi_quant.train.objective import ChainLoss
-        from kaldi_quant.train.sources.chain_source import ChainSource
+        from kaldi_quant.nnet3.training.chain_source import ChainSource
+        from kaldi_quant.nnet3.training.objective import ChainLoss
 
         model = acoustic_model(network.model)
         graph = read_denominator_graph(self._denominator, model.output_dim)
@@ -290,7 +290,7 @@ class _Run:
         return ChainSource(egs, loss, self.reading, model, self._subsampling)
 
     def _pieces(self, network: Trainable) -> Source:
-        from kaldi_quant.train.sources.feature_source import FeatureOptions, FeatureSource
+        from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
 
         reading = self.reading
         cut = FeatureOptions(reading.num_epochs, int(reading.minibatch_size), reading.srand, reading.augmentation)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kaldi_quant.errors import DataError
 from kaldi_quant.quant.host import Executable
-from kaldi_quant.train.objective import Loss, add
+from kaldi_quant.train.loss import Loss, add
 from kaldi_quant.train.optimizer import OptimizerOptions, Stepper
 from kaldi_quant.train.parallel.distributed import Group
 from kaldi_quant.train.parameters import TrainedComponent

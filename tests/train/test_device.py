@@ -15,21 +15,24 @@ from torch import Tensor
 from kaldi_quant.kaldi.egs_folder import EgsFolder
 from kaldi_quant.kaldi.mfcc_options import read_mfcc_config
 from kaldi_quant.kaldi.model import Model
+from kaldi_quant.nnet3.chain.den_graph import read_denominator_graph
+from kaldi_quant.nnet3.chain.options import ChainOptions
 from kaldi_quant.nnet3.inference import Inference
 from kaldi_quant.nnet3.linear import float_backend
 from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
 from kaldi_quant.nnet3.quantization import quantize
+from kaldi_quant.nnet3.training.augmentation import AugmentationOptions
+from kaldi_quant.nnet3.training.chain_source import ChainSource, SourceOptions
+from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
+from kaldi_quant.nnet3.training.finetune import TrainingData, finetune
+from kaldi_quant.nnet3.training.objective import ChainLoss
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.search.budget import parse_budget
-from kaldi_quant.train.chain.den_graph import read_denominator_graph
-from kaldi_quant.train.chain.options import ChainOptions
 from kaldi_quant.train.distillation import Distillation, HiddenFeatures
-from kaldi_quant.train.finetune import TrainingData, finetune
 from kaldi_quant.train.loop import LoopOptions
-from kaldi_quant.train.objective import ChainLoss
 from kaldi_quant.train.optimizer import OptimizerOptions
 from kaldi_quant.train.orthonormal import orthonormality_error
 from kaldi_quant.train.parallel.place import Place
@@ -38,9 +41,6 @@ from kaldi_quant.train.qat.mixed_widths import MixedNetwork
 from kaldi_quant.train.qat.network import TrainableNetwork
 from kaldi_quant.train.qat.torch_network import TorchTrainableNetwork
 from kaldi_quant.train.qat.training import QatOptions, Trainable, train_quantized
-from kaldi_quant.train.sources.augmentation import AugmentationOptions
-from kaldi_quant.train.sources.chain_source import ChainSource, SourceOptions
-from kaldi_quant.train.sources.feature_source import FeatureOptions, FeatureSource
 from tests.references import NNET3, load, model_file, read_archive
 from tests.train.fake_quantized import OPTIONS, SUBSAMPLING
 from tests.train.pretend_gpu import DEVICE, WrongDeviceError, is_on_gpu, pretend_gpu

@@ -22,12 +22,13 @@ from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.preparation.linear_components import weight_of
 from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
 from kaldi_quant.nnet3.quantization import quantize
+from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig, read_config
 from kaldi_quant.quant.search.budget import parse_budget
 from kaldi_quant.train.distillation import Distillation
 from kaldi_quant.train.loop import LoopOptions
-from kaldi_quant.train.objective import Loss
+from kaldi_quant.train.loss import Loss
 from kaldi_quant.train.optimizer import OptimizerOptions
 from kaldi_quant.train.qat.learned_widths import (
     LearnedWidths,
@@ -37,7 +38,6 @@ from kaldi_quant.train.qat.learned_widths import (
 )
 from kaldi_quant.train.qat.mixed_widths import MixedNetwork, MixedProduct, WidthShares
 from kaldi_quant.train.qat.size_penalty import PenalizedSource, SizePenalty
-from kaldi_quant.train.sources.feature_source import FeatureOptions, FeatureSource
 from kaldi_quant.train.steps import Source
 from tests.references import NNET3, load, model_file, read_archive
 from tests.train.fake_quantized import OPTIONS, SUBSAMPLING, rows

@@ -17,6 +17,7 @@ from kaldi_quant.export.artefact import load
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.quantization import quantize
+from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.grid import Grid
@@ -30,7 +31,6 @@ from kaldi_quant.train.parallel.place import Place
 from kaldi_quant.train.qat.fake_grid import FakeGrid
 from kaldi_quant.train.qat.network import TrainableNetwork
 from kaldi_quant.train.qat.training import QatOptions, train_quantized
-from kaldi_quant.train.sources.feature_source import FeatureOptions, FeatureSource
 from tests.train.fake_quantized import OPTIONS, SUBSAMPLING, assert_same, divergence, rows
 
 torch.set_num_threads(1)

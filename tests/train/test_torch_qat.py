@@ -18,6 +18,7 @@ from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
 from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.torch_engines.network import TorchNetwork
+from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.network import QuantizedNetwork
@@ -26,7 +27,6 @@ from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.optimizer import OptimizerOptions
 from kaldi_quant.train.qat.torch_network import TorchTrainableNetwork
 from kaldi_quant.train.qat.training import QatOptions, train_quantized
-from kaldi_quant.train.sources.feature_source import FeatureOptions, FeatureSource
 from tests.train.fake_quantized import OPTIONS, SUBSAMPLING, assert_same, divergence, rows
 
 torch.set_num_threads(1)

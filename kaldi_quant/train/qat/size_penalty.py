@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from kaldi_quant.quant.host import Executable
-from kaldi_quant.train.objective import Loss
+from kaldi_quant.train.loss import Loss
 from kaldi_quant.train.qat.mixed_widths import WidthShares
 from kaldi_quant.train.steps import Source
 

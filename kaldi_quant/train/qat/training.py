@@ -11,7 +11,6 @@ from typing import Any, Protocol
 import torch
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.kaldi.model import Model
 from kaldi_quant.quant.host import Executable
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.train.loop import Loop, LoopOptions
@@ -41,6 +40,13 @@ class QatOptions:
             raise UsageError(f"--method {self.method!r} is not one of {', '.join(METHODS)}")
         if not 0 <= self.freeze_after <= 1:
             raise UsageError(f"--freeze-after {self.freeze_after:g}: expected a share from 0 to 1")
+
+
+class Digested(Protocol):
+    """What tells itself from others."""
+
+    def digest(self) -> str:
+        """A digest of its content."""
 
 
 class Trainable(Protocol):
@@ -77,7 +83,7 @@ class Trainable(Protocol):
 
 def train_quantized(
     network: Trainable,
-    model: Model,
+    model: Digested,
     source: Source,
     options: QatOptions,
     loop: LoopOptions,

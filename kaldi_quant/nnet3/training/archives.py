@@ -13,7 +13,7 @@ from kaldi_quant.kaldi.chain_example import NnetChainExample, shift_times
 from kaldi_quant.kaldi.egs import read_examples
 from kaldi_quant.kaldi.egs_folder import EgsInfo, examples_in
 from kaldi_quant.nnet3.model import AcousticModel
-from kaldi_quant.train.sources.examples import check_example
+from kaldi_quant.nnet3.training.examples import check_example
 
 
 def check_info(info: EgsInfo, model: AcousticModel, subsampling: int) -> None:

@@ -15,10 +15,10 @@ from kaldi_quant.kaldi.chain_example import NnetChainExample
 from kaldi_quant.kaldi.chain_supervision import Supervision
 from kaldi_quant.kaldi.egs import EgsOptions, minibatches
 from kaldi_quant.kaldi.read_ahead import read_ahead
+from kaldi_quant.nnet3.chain.numerator import NumeratorArcs
 from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.schedule import Span
 from kaldi_quant.nnet3.time_access import Times
-from kaldi_quant.train.chain.numerator import NumeratorArcs
 from kaldi_quant.train.parallel.distributed import Group
 
 

@@ -1,4 +1,4 @@
-"""One job of parallel training: ``python -m kaldi_quant.train.parallel.job STATE-IN SPECIFICATION JOB STATE-OUT``.
+"""One job of parallel training: ``python -m kaldi_quant.nnet3.training.job STATE-IN SPECIFICATION JOB STATE-OUT``.
 
 Trains on one archive with a fresh optimizer. What it prints is the job's log.
 """
@@ -16,16 +16,16 @@ import torch
 from kaldi_quant.errors import KaldiQuantError, UsageError, out_of_memory
 from kaldi_quant.kaldi.mfcc_options import MfccOptions
 from kaldi_quant.kaldi.model import read_model
+from kaldi_quant.nnet3.chain.options import ChainOptions
+from kaldi_quant.nnet3.training.augmentation import AugmentationOptions
+from kaldi_quant.nnet3.training.averaged_jobs import write_result
+from kaldi_quant.nnet3.training.chain_source import SourceOptions
+from kaldi_quant.nnet3.training.finetune import TrainingData, prepare
 from kaldi_quant.processes import TerminatedError, end_with_starter, signals_raise
-from kaldi_quant.train.chain.options import ChainOptions
 from kaldi_quant.train.checkpoint import read_checkpoint
-from kaldi_quant.train.finetune import TrainingData, prepare
 from kaldi_quant.train.optimizer import OptimizerOptions
-from kaldi_quant.train.parallel.averaged_jobs import write_result
 from kaldi_quant.train.parallel.place import Place, find_device
 from kaldi_quant.train.record import IterationRecord
-from kaldi_quant.train.sources.augmentation import AugmentationOptions
-from kaldi_quant.train.sources.chain_source import SourceOptions
 from kaldi_quant.train.steps import Trainer
 
 _log = logging.getLogger(__name__)

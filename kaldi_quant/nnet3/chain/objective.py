@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from kaldi_quant.errors import DataError
-from kaldi_quant.train.chain.den_graph import DenominatorGraph
-from kaldi_quant.train.chain.denominator import LIMIT, denominator
-from kaldi_quant.train.chain.numerator import NumeratorArcs, numerator
-from kaldi_quant.train.chain.options import ChainOptions
+from kaldi_quant.nnet3.chain.den_graph import DenominatorGraph
+from kaldi_quant.nnet3.chain.denominator import LIMIT, denominator
+from kaldi_quant.nnet3.chain.numerator import NumeratorArcs, numerator
+from kaldi_quant.nnet3.chain.options import ChainOptions
 
 #: What a frame counts where the objective is no finite number: Kaldi's.
 FAILED_OBJECTIVE = -10.0

@@ -14,15 +14,16 @@ from kaldi_quant.kaldi.egs_folder import EgsFolder
 from kaldi_quant.kaldi.model import AmNnetSimple, Model
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.made import known_digest
+from kaldi_quant.nnet3.chain.den_graph import read_denominator_graph
+from kaldi_quant.nnet3.chain.options import ChainOptions
 from kaldi_quant.nnet3.model import AcousticModel
-from kaldi_quant.train.chain.den_graph import read_denominator_graph
-from kaldi_quant.train.chain.options import ChainOptions
+from kaldi_quant.nnet3.training.averaged_jobs import AveragedJobs, ParallelJobs
+from kaldi_quant.nnet3.training.chain_source import ChainSource, SourceOptions
+from kaldi_quant.nnet3.training.objective import XENT, ChainLoss
+from kaldi_quant.nnet3.training.parameters import trained_components, trained_nnet
 from kaldi_quant.train.loop import Loop, LoopOptions
-from kaldi_quant.train.objective import XENT, ChainLoss
-from kaldi_quant.train.parallel.averaged_jobs import AveragedJobs, ParallelJobs
 from kaldi_quant.train.parallel.place import Place
-from kaldi_quant.train.parameters import TrainedComponent, trained_components, trained_nnet
-from kaldi_quant.train.sources.chain_source import ChainSource, SourceOptions
+from kaldi_quant.train.parameters import TrainedComponent
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from kaldi_quant.errors import DataError, UsageError
-from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.model import AcousticModel, acoustic_model
 from kaldi_quant.nnet3.schedule import Span
 from kaldi_quant.nnet3.time_access import Times
+from kaldi_quant.nnet3.training.augmentation import Augmentation, AugmentationOptions
 from kaldi_quant.train.distillation import Distillation, with_targets
-from kaldi_quant.train.objective import Loss, mean
+from kaldi_quant.train.loss import Loss, mean
 from kaldi_quant.train.parallel.place import Place
-from kaldi_quant.train.sources.augmentation import Augmentation, AugmentationOptions
 
 # As long as the examples of Kaldi's recipes.
 _CHUNK = 150
@@ -74,7 +74,7 @@ class FeatureSource:
         self.place = place or Place()
         self.distillation, self.options, self.subsampling = distillation, options, subsampling
         self.utterances, self.held_out = list(utterances), list(held_out)
-        teacher = distillation.teacher
+        self.teacher = teacher = acoustic_model(distillation.teacher)
         if teacher.ivector_dim:
             raise DataError(f"{teacher.nnet.path} needs i-vectors: train with --egs-dir, whose examples have them")
         for name, feats in [*self.utterances, *self.held_out]:
@@ -126,7 +126,8 @@ class FeatureSource:
         return -self.validate(model)["kl"] if self.held_out else None
 
     def _target(self, model: AcousticModel, feats: Tensor) -> Tensor:
-        return self.distillation.target(feats, *self._layout(model), None)
+        span, times = self._layout(model)
+        return self.distillation.target(feats, [span] * len(feats), times)
 
     def _loss(self, model: AcousticModel, feats: Tensor, target: Tensor | None = None) -> Loss:
         span, times = self._layout(model)
@@ -140,7 +141,7 @@ class FeatureSource:
 
     def _layout(self, model: AcousticModel) -> tuple[Span, Times]:
         """The times of a piece's features, the context of student and teacher included, and of its output."""
-        contexts = (model.context, self.distillation.teacher.context)
+        contexts = (model.context, self.teacher.context)
         times = np.arange(0, self.options.frames, self.subsampling)
         left, right = max(context.left for context in contexts), max(context.right for context in contexts)
         return (-left, int(times[-1]) + 1 + right), times

@@ -63,7 +63,7 @@ class AveragedJobs:
             are not.
         jobs: how they are run.
         folder: for parameters on their way to and from jobs, and for logs.
-        specification: what jobs have to know, but for the iteration: see ``kaldi_quant.train.parallel.job``.
+        specification: what jobs have to know, but for the iteration: see ``kaldi_quant.nnet3.training.job``.
 
     Raises:
         UsageError: there are more jobs than passes, a warm-up, which each job would begin anew, or the folder's name
@@ -133,7 +133,7 @@ class AveragedJobs:
             )
         output = work / f"{entry.iteration + 1}.{JOB}.pt"
         log = self.folder / "log" / f"train.{entry.iteration}.{JOB}.log"
-        command = [sys.executable, "-m", "kaldi_quant.train.parallel.job", str(start), str(plan), JOB, str(output)]
+        command = [sys.executable, "-m", "kaldi_quant.nnet3.training.job", str(start), str(plan), JOB, str(output)]
         for job, reason in self.jobs.run(len(passes), log, command).items():
             place = str(log).replace(JOB, str(job))
             raise DataError(f"iteration {entry.iteration + 1}: job {job} failed: {reason}; see {place}")

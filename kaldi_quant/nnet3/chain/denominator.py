@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kaldi_quant.train.chain.den_graph import DenominatorGraph, DenominatorMatrices
+from kaldi_quant.nnet3.chain.den_graph import DenominatorGraph, DenominatorMatrices
 
 #: Outputs are taken for no more and no less than this, so that their exponentials stay in range.
 LIMIT = 30.0

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.egs import EgsOptions
 from kaldi_quant.kaldi.egs_folder import EgsFolder, examples_in
-from kaldi_quant.nnet3.model import AcousticModel
-from kaldi_quant.train.objective import ChainLoss, Loss, Validation
-from kaldi_quant.train.sources.archives import check_info, possible_shifts
-from kaldi_quant.train.sources.augmentation import Augmentation, AugmentationOptions
-from kaldi_quant.train.sources.examples import chain_shares
+from kaldi_quant.nnet3.model import AcousticModel, acoustic_model
+from kaldi_quant.nnet3.training.archives import check_info, possible_shifts
+from kaldi_quant.nnet3.training.augmentation import Augmentation, AugmentationOptions
+from kaldi_quant.nnet3.training.examples import chain_shares
+from kaldi_quant.nnet3.training.objective import ChainLoss, Validation
+from kaldi_quant.train.loss import Loss
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class ChainSource:
         subsampling: int,
     ) -> None:
         self.egs, self.loss, self.options = egs, loss, options
-        models = [model, loss.distillation.teacher] if loss.distillation else [model]
+        models = [model, acoustic_model(loss.distillation.teacher)] if loss.distillation else [model]
         for each in models:
             check_info(egs.info, each, subsampling)
         self.shifts = possible_shifts(egs.archives[0], models, subsampling)

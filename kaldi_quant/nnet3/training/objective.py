@@ -2,53 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from kaldi_quant.errors import DataError
 from kaldi_quant.kaldi.egs import EgsOptions
 from kaldi_quant.kaldi.egs_folder import examples_in
+from kaldi_quant.nnet3.chain.den_graph import DenominatorGraph
+from kaldi_quant.nnet3.chain.objective import chain_objective
+from kaldi_quant.nnet3.chain.options import ChainOptions
 from kaldi_quant.nnet3.model import AcousticModel
-from kaldi_quant.train.chain.den_graph import DenominatorGraph
-from kaldi_quant.train.chain.objective import chain_objective
-from kaldi_quant.train.chain.options import ChainOptions
+from kaldi_quant.nnet3.training.examples import ChainBatch, chain_batches
 from kaldi_quant.train.distillation import Distillation, with_targets
-from kaldi_quant.train.parallel.distributed import Group
+from kaldi_quant.train.loss import Loss, mean
 from kaldi_quant.train.parallel.place import Place
-from kaldi_quant.train.sources.examples import ChainBatch, chain_batches
 
 #: What the name of the output of the cross-entropy branch ends with.
 XENT = "-xent"
-
-
-@dataclass
-class Loss:
-    """The loss of a minibatch.
-
-    Args:
-        value: (), the sum over frames, each as its supervision weighs it, divided by their number.
-        sums: parts of the objective, by name, summed over frames.
-        weight: how many frames these count as.
-        frames: how many there are.
-        sequences: of the minibatch.
-        ok: False where it is no finite number, and the minibatch is to be left out.
-    """
-
-    value: Tensor
-    sums: dict[str, float]
-    weight: float
-    frames: int
-    sequences: int
-    ok: bool
-
-    @classmethod
-    def none(cls) -> Loss:
-        """Of a minibatch of which a process has no share."""
-        return cls(torch.zeros(()), {}, 0.0, 0, 0, True)
 
 
 @dataclass
@@ -97,7 +69,8 @@ class ChainLoss:
     def target(self, batch: ChainBatch) -> Tensor:
         """What the teacher says of a minibatch that is where it is computed."""
         assert self.distillation is not None
-        return self.distillation.target(batch.feats, batch.span, batch.output_times, batch.ivectors)
+        spans = [batch.span] * len(batch.feats)
+        return self.distillation.target(batch.feats, spans, batch.output_times, batch.ivectors)
 
     def score(self, parts: dict[str, float]) -> float:
         """What is maximised, from the parts of the objective per frame."""
@@ -131,30 +104,3 @@ class Validation:
         place = self.loss.place
         share = list(chain_batches(examples_in(self.path), options, model))[place.group.share]
         return with_targets(self.loss.distillation, (batch.to(place.device) for _, batch in share), self.loss.target)
-
-
-def mean(losses: Iterable[Loss], group: Group) -> dict[str, float]:
-    """The mean over frames of each part of the objective, of the losses of all processes together.
-
-    Raises:
-        DataError: the frames count as none.
-    """
-    sums: dict[str, float] = {}
-    weight = 0.0
-    for loss in losses:
-        weight += loss.weight
-        add(loss.sums, sums)
-    total: dict[str, float] = {}
-    parts = group.gather([sums, weight])
-    for part, _ in parts:
-        add(part, total)
-    frames = sum(part for _, part in parts)
-    if not frames:
-        raise DataError("the weights of the held-out examples sum up to 0")
-    return {name: value / frames for name, value in total.items()}
-
-
-def add(values: dict[str, float], sums: dict[str, float]) -> None:
-    """Adds values to sums, each to that of its name."""
-    for name, value in values.items():
-        sums[name] = sums.get(name, 0.0) + value

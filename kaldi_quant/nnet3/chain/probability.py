@@ -14,11 +14,11 @@ import torch
 from kaldi_quant.errors import DataError
 from kaldi_quant.kaldi.chain_example import NnetChainExample
 from kaldi_quant.kaldi.merge_egs import ExampleMerger, MinibatchSizes
+from kaldi_quant.nnet3.chain.den_graph import DenominatorGraph
+from kaldi_quant.nnet3.chain.objective import chain_objective
+from kaldi_quant.nnet3.chain.options import ChainOptions
 from kaldi_quant.nnet3.model import AcousticModel
-from kaldi_quant.train.chain.den_graph import DenominatorGraph
-from kaldi_quant.train.chain.objective import chain_objective
-from kaldi_quant.train.chain.options import ChainOptions
-from kaldi_quant.train.sources.examples import ChainBatch, check_example
+from kaldi_quant.nnet3.training.examples import ChainBatch, check_example
 
 _log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kaldi_quant.errors import FormatError
 from kaldi_quant.kaldi.fst import Fst, read_fst
-from kaldi_quant.train.chain.sparse import SparseMatrix
+from kaldi_quant.nnet3.chain.sparse import SparseMatrix
 
 # Steps of the HMM over which the initial probabilities are averaged, and the largest sum of a state's arcs: Kaldi's.
 _STEPS = 100
