@@ -10,9 +10,10 @@ from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.search.allocation import Allocation, InputGroup, Option, Problem
 from kaldi_quant.quant.search.bit_operations import products_per_frame
 from kaldi_quant.quant.search.measuring import Measuring
-from kaldi_quant.quant.search.sizes import Bytes, hollow_network, layer_bytes
+from kaldi_quant.quant.search.sizes import hollow_network, layer_bytes
 from kaldi_quant.quant.search.widths import FLOAT_BITS, Widths, in_widths
-from kaldi_quant.quant.spec import Bits, QSpec
+from kaldi_quant.quant.spec import QSpec
+from kaldi_quant.units import Bits, Bytes
 
 #: Tells the size of a network's file, made as a configuration says.
 FileSize = Callable[[QuantizedNetwork, PtqConfig], Bytes]

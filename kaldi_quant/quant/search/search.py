@@ -12,13 +12,13 @@ from kaldi_quant.quant.host import Data, Source
 from kaldi_quant.quant.search.allocation import Allocation, Quantity, allocate, pareto_front
 from kaldi_quant.quant.search.budget import Budget
 from kaldi_quant.quant.search.candidates import Candidates
-from kaldi_quant.quant.search.measurements import Measurement, Meter, Nats
+from kaldi_quant.quant.search.measurements import Measurement, Meter
 from kaldi_quant.quant.search.measuring import Measuring
 from kaldi_quant.quant.search.options import SearchOptions, listed
 from kaldi_quant.quant.search.prices import FileSize, Prices
-from kaldi_quant.quant.search.sizes import Bytes
 from kaldi_quant.quant.search.store import Store
 from kaldi_quant.quant.search.widths import FLOAT_BITS, Widths, with_widths
+from kaldi_quant.units import Bytes, Nats
 
 #: Points of the predicted front that results tell, and among which a budget of word errors looks for the smallest.
 FRONT_POINTS = 24
