@@ -74,7 +74,7 @@ def measured(
     """A search after its measurements, and what is smallest and what is best; not to be changed."""
     search = make_search(*small, tmp_path_factory.mktemp("search"), SearchOptions((2, 4, 8)))
     list(search.measure())
-    smallest, best = (search.proposal(point, "") for point in pareto_front(search.prices.problem, 9)[::8])
+    smallest, best = (search.proposal(point, "") for point in pareto_front(search.cost_model.problem, 9)[::8])
     return search, smallest, best
 
 
@@ -392,9 +392,9 @@ def test_sizes_are_right_to_the_byte(tdnn1a: Model, utterances: list[tuple[str, 
     ):
         config = with_widths(FAST, candidates.kinds, widths)
         network = quantize(tdnn1a.nnet, config, candidates.calibration)
-        assert search.prices.size(widths, config) == written(tdnn1a, tmp_path, network)
+        assert search.cost_model.size(widths, config) == written(tdnn1a, tmp_path, network)
         for name, layer in network.layers.items():
-            options = search.prices.problem.layers[name]
+            options = search.cost_model.problem.layers[name]
             size = sum(tensor.nbytes for tensor in layer_tensors(name, layer)[0].values())
             assert [option.bytes for option in options if option.bits == layer.weight.spec.bits] == [size]
 
@@ -461,7 +461,7 @@ def test_bit_operations_are_limited(small: tuple[Model, list[tuple[str, np.ndarr
     found = search.propose(parse_budget("8 bits")).allocation
     assert found.totals["bit_operations"] <= free.totals["bit_operations"] / 3
     assert found.totals["divergence"] > free.totals["divergence"]
-    check_consistency(search.prices.problem, found)
+    check_consistency(search.cost_model.problem, found)
 
 
 def test_layers_that_all_stay_in_float_leave_nothing_to_choose(

@@ -49,7 +49,7 @@ class _Plan:
     end: int
 
 
-class FastNetwork(nn.Module):
+class OnnxruntimeNetwork(nn.Module):
     """A quantized network whose products run on integer kernels; its attributes are those of ``AcousticModel``.
 
     Args:

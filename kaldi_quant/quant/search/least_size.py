@@ -9,8 +9,8 @@ from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.host import Source
 from kaldi_quant.quant.ptq import kinds_of, quantize
 from kaldi_quant.quant.search.budget import Budget
+from kaldi_quant.quant.search.cost_model import FileSize
 from kaldi_quant.quant.search.options import SearchOptions, listed
-from kaldi_quant.quant.search.prices import FileSize
 from kaldi_quant.quant.search.widths import FLOAT_BITS, Widths, with_widths
 from kaldi_quant.units import Bytes
 

@@ -22,8 +22,8 @@ FileSize = Callable[[QuantizedNetwork, PtqConfig], Bytes]
 _UTTERANCES_OF_WORK = 3
 
 
-class Prices:
-    """The prices.
+class CostModel:
+    """What choices take.
 
     Args:
         measuring: after it has run.

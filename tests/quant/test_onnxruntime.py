@@ -18,7 +18,7 @@ from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.nnet3.chunks import ChunkOptions
-from kaldi_quant.nnet3.execution import FastNetwork, choice, executable, self_test
+from kaldi_quant.nnet3.execution import OnnxruntimeNetwork, choice, executable, self_test
 from kaldi_quant.nnet3.execution.network import _Compiled
 from kaldi_quant.nnet3.execution.probe import random_network
 from kaldi_quant.nnet3.inference import Inference, InferenceOptions
@@ -180,7 +180,7 @@ def test_a_whole_network_agrees_in_every_float(
     config = PtqConfig(LayerConfig(bits, act_bits, method="minmax"), observer="minmax")
     network = quantize(nnet, config, UtteranceSet(utterances[:2], options))
     fast = executable(network, 3, "onnxruntime")
-    assert isinstance(fast, FastNetwork)
+    assert isinstance(fast, OnnxruntimeNetwork)
     ours = dict(Inference(fast, None, options).compute(utterances))
     for name, expected in Inference(network.model(), None, options).compute(utterances):
         np.testing.assert_array_equal(ours[name], expected)
@@ -202,7 +202,7 @@ def requests() -> list[tuple[list[tuple[int, int]], np.ndarray]]:
 def test_any_request_is_answered_as_the_reference_answers_it(spans: list[tuple[int, int]], times: np.ndarray) -> None:
     random = np.random.default_rng(1)
     network = random_network(random, 12, 20, 9)
-    fast = FastNetwork(network, 3)
+    fast = OnnxruntimeNetwork(network, 3)
     assert fast.context.left == 4
     start, end = min(span[0] for span in spans), max(span[1] for span in spans)
     feats = extreme_features(random, network.activations["input"], (2, end - start, 12))
@@ -212,7 +212,7 @@ def test_any_request_is_answered_as_the_reference_answers_it(spans: list[tuple[i
 def test_each_request_is_answered_whatever_the_one_before_it_was() -> None:
     random = np.random.default_rng(1)
     network = random_network(random, 12, 20, 9)
-    fast = FastNetwork(network, 3)
+    fast = OnnxruntimeNetwork(network, 3)
     requests = [([(-4, 40)], np.arange(0, 30, 3)), ([(-7, 40)], np.arange(0, 30, 3)), ([(-7, 40)], np.arange(0, 30, 2))]
     requests += [([(-7, 40), (-5, 42)], np.arange(0, 30, 2)), requests[0]]
     for spans, times in requests:
@@ -225,7 +225,7 @@ def test_each_request_is_answered_whatever_the_one_before_it_was() -> None:
 def test_features_of_any_type_are_computed_in_single_precision(dtype: torch.dtype) -> None:
     random = np.random.default_rng(1)
     network = random_network(random, 12, 20, 9)
-    fast, times = FastNetwork(network, 3), np.arange(0, 30, 3)
+    fast, times = OnnxruntimeNetwork(network, 3), np.arange(0, 30, 3)
     feats = extreme_features(random, network.activations["input"], (1, 44, 12)).to(dtype)
     found = fast(feats, [(-4, 40)], times)
     assert found.dtype == dtype
@@ -233,7 +233,7 @@ def test_features_of_any_type_are_computed_in_single_precision(dtype: torch.dtyp
 
 
 def test_too_few_frames_are_an_error() -> None:
-    fast = FastNetwork(random_network(np.random.default_rng(1), 12, 20, 9), 3)
+    fast = OnnxruntimeNetwork(random_network(np.random.default_rng(1), 12, 20, 9), 3)
     with pytest.raises(ModelError, match="do not suffice"):
         fast(torch.zeros(1, 10, 12), [(-4, 6)], np.arange(0, 12, 3))
 
@@ -266,7 +266,7 @@ def test_saturating_kernels_are_replaced_by_wider_ones(
     monkeypatch.setattr(choice, "trusted_form", self_test.trusted_form.__wrapped__)
     with caplog.at_level(logging.WARNING):
         model = executable(random_network(np.random.default_rng(1), 12, 20, 9), 3)
-    assert isinstance(model, FastNetwork) and model.form == "exact"
+    assert isinstance(model, OnnxruntimeNetwork) and model.form == "exact"
     assert "8-bit products saturate" in caplog.text
 
 
