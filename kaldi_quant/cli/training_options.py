@@ -14,11 +14,11 @@ from kaldi_quant.cli.options import grouped_options, kaldi_bool_option
 from kaldi_quant.errors import UsageError
 
 if TYPE_CHECKING:
-    from kaldi_quant.train.chain.options import ChainOptions
+    from kaldi_quant.nnet3.chain.options import ChainOptions
+    from kaldi_quant.nnet3.training.augmentation import AugmentationOptions
+    from kaldi_quant.nnet3.training.averaged_jobs import ParallelJobs
+    from kaldi_quant.nnet3.training.chain_source import SourceOptions
     from kaldi_quant.train.loop import LoopOptions
-    from kaldi_quant.train.parallel.averaged_jobs import ParallelJobs
-    from kaldi_quant.train.sources.augmentation import AugmentationOptions
-    from kaldi_quant.train.sources.chain_source import SourceOptions
 
 # Jobs that run beside each other have a processor each.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1"}
@@ -185,7 +185,7 @@ class TrainingArguments:
 
     def chain(self) -> ChainOptions:
         """Of the objective."""
-        from kaldi_quant.train.chain.options import ChainOptions
+        from kaldi_quant.nnet3.chain.options import ChainOptions
 
         return ChainOptions(
             self.leaky_hmm_coefficient,
@@ -197,7 +197,7 @@ class TrainingArguments:
 
     def source(self) -> SourceOptions:
         """Of reading examples."""
-        from kaldi_quant.train.sources.chain_source import SourceOptions
+        from kaldi_quant.nnet3.training.chain_source import SourceOptions
 
         return SourceOptions(self.num_epochs, self.minibatch_size, self.srand, self._augmentation())
 
@@ -209,7 +209,7 @@ class TrainingArguments:
         if self.mfcc_config is None:
             raise UsageError("--vtlp and --filter-augment need --mfcc-config, such as conf/mfcc_hires.conf")
         from kaldi_quant.kaldi.mfcc_options import read_mfcc_config
-        from kaldi_quant.train.sources.augmentation import AugmentationOptions
+        from kaldi_quant.nnet3.training.augmentation import AugmentationOptions
 
         return AugmentationOptions(self.vtlp, self.filter_augment, read_mfcc_config(self.mfcc_config))
 
@@ -235,7 +235,7 @@ class TrainingArguments:
             return None
         from kaldi_quant.decode.jobs import JobArray, run_jobs
         from kaldi_quant.job_log import tail
-        from kaldi_quant.train.parallel.averaged_jobs import JOB, ParallelJobs
+        from kaldi_quant.nnet3.training.averaged_jobs import JOB, ParallelJobs
 
         def run(number: int, log: Path, command: list[str]) -> dict[int, str]:
             array = JobArray(JOB, list(range(1, number + 1)), str(log), command, _ONE_THREAD)

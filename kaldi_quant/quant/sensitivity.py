@@ -17,10 +17,8 @@ import numpy as np
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import DataError
 from kaldi_quant.made import changed_facts
-from kaldi_quant.nnet.inference import Inference
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.quant.calibration import CalibrationSet
-from kaldi_quant.quant.divergence import mean_divergence
+from kaldi_quant.quant.distance import mean_distance
+from kaldi_quant.quant.host import Data, Executable
 from kaldi_quant.quant.network import QuantizedNetwork
 
 _log = logging.getLogger(__name__)
@@ -30,9 +28,9 @@ _FORMAT = 1
 #: Which layers are quantized: none, all, only the one named, all but the one named.
 MODES = ("float", "all", "alone", "left out")
 
-LogLikelihoods = dict[str, np.ndarray]
-#: Percent of words in error, for log-likelihoods by utterance.
-WordErrorRate = Callable[[LogLikelihoods], float]
+Outputs = dict[str, np.ndarray]
+#: Percent of words in error, for outputs by utterance.
+WordErrorRate = Callable[[Outputs], float]
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Measurement:
     Args:
         mode: of MODES.
         layer: the layer that is named; empty for none and all.
-        kl: mean divergence of the distributions over pdfs from the float network's, in nats per frame.
+        kl: mean distance of the output from the float network's, of acoustic models the divergence in nats per frame.
         wer: percent; None where it was not measured.
     """
 
@@ -62,7 +60,7 @@ def with_layers(network: QuantizedNetwork, names: set[str]) -> QuantizedNetwork:
 
 def sensitivity(
     network: QuantizedNetwork,
-    data: CalibrationSet,
+    data: Data,
     path: Path,
     about: dict[str, Any],
     wer: WordErrorRate | None = None,
@@ -81,13 +79,15 @@ def sensitivity(
     """
     store = _Store(path, about)
     choices = [("float", ""), ("all", ""), *((mode, name) for mode in MODES[2:] for name in network.layers)]
-    reference: LogLikelihoods | None = None
+    reference: Outputs | None = None
     for mode, layer in choices:
         known = store.find(mode, layer, wer is not None)
         if known is None:
             reference = _rows(_chosen(network, "float", "").model(), data) if reference is None else reference
             rows = reference if mode == "float" else _rows(_chosen(network, mode, layer).model(), data)
-            known = Measurement(mode, layer, mean_divergence(reference, rows), wer(rows) if wer else None)
+            known = Measurement(
+                mode, layer, mean_distance(network.host.distance, reference, rows), wer(rows) if wer else None
+            )
             store.add(known)
         yield known
 
@@ -97,8 +97,8 @@ def _chosen(network: QuantizedNetwork, mode: str, layer: str) -> QuantizedNetwor
     return with_layers(network, names[mode])
 
 
-def _rows(model: AcousticModel, data: CalibrationSet) -> LogLikelihoods:
-    rows = dict(Inference(model, None, data.options, data.ivectors).compute(data.utterances))
+def _rows(model: Executable, data: Data) -> Outputs:
+    rows = dict(data.outputs(model))
     if not rows:
         raise DataError("none of the development utterances could be used")
     return rows

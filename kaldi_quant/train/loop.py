@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.progress import Advance, progress
+from kaldi_quant.quant.host import Executable
 from kaldi_quant.train.averaging import best_average
 from kaldi_quant.train.checkpoint import FILE_NAME, parse_checkpoint, read_checkpoint, write_checkpoint
 from kaldi_quant.train.optimizer import OptimizerOptions
@@ -102,7 +102,7 @@ class Loop:
 
     def __init__(
         self,
-        model: AcousticModel,
+        model: Executable,
         components: list[TrainedComponent],
         source: Source,
         options: LoopOptions,

@@ -111,7 +111,7 @@ def _with_two_outputs(model: Model, path: Path) -> str:
     """The example's model with its output as output-1, its branch as output-1-xent, and another output."""
     lines = [line.replace("output-node name=output", "output-node name=output-1") for line in model.nnet.config_lines]
     lines.append("output-node name=output-0 input=tdnn1.affine")
-    path.write_bytes(Model(Nnet(lines, model.nnet.components), None, True, "").getvalue())
+    path.write_bytes(Model(Nnet.of_lines(lines, model.nnet.components), None, True, "").getvalue())
     return str(path)
 
 

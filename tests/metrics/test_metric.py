@@ -6,7 +6,6 @@ import pytest
 
 from kaldi_quant.errors import DataError
 from kaldi_quant.metrics.known import CER, KNOWN, PESQ, SI_SDR, WER, known
-from kaldi_quant.metrics.metric import Metric
 
 
 def test_a_loss_is_positive_in_either_direction() -> None:
@@ -63,12 +62,3 @@ def test_what_is_no_metric(changes: dict, message: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
         replace(PESQ, **changes)
     assert "\n" not in str(caught.value)
-
-
-def test_what_quantization_adds_is_a_metric_too() -> None:
-    class Distance(Metric):
-        def distance(self, reference: float, output: float) -> float:
-            return abs(reference - output)
-
-    found = Distance("L1", "", "lower")
-    assert found.distance(3, 1) == 2 and found.is_same(Metric("L1", "", "lower"))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from kaldi_quant.nnet.inference import Inference
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.inference import Inference
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.report.activations import ranges_of_model, with_spreads
 from tests.export.quantized_examples import OPTIONS, Utterances, quantized
