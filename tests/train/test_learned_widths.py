@@ -20,7 +20,7 @@ from kaldi_quant.kaldi.model import Model
 from kaldi_quant.kaldi.tables import matrix_writer
 from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.preparation.linear_components import weight_of
-from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
+from kaldi_quant.nnet3.preparation.prepared import Nnet3Source, nnet_of
 from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
 from kaldi_quant.nnet3.utterances import UtteranceSet
@@ -171,7 +171,7 @@ class Importance:
 
     def __init__(self, mixed: MixedNetwork, importance: Mapping[str, float], passes: int = 2) -> None:
         self.mixed, self.importance, self.passes = mixed, importance, passes
-        components = mixed.network.start.nnet.components
+        components = nnet_of(mixed.network.start.host).components
         self.exact = {name: torch.from_numpy(weight_of(components[name])) for name in mixed.network.products}
 
     def __len__(self) -> int:
