@@ -27,8 +27,8 @@ import torch
 from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.kaldi.tables import matrix_writer
-from kaldi_quant.nnet.linear import FloatBackend, float_backend
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.linear import FloatBackend, float_backend
+from kaldi_quant.nnet3.model import AcousticModel
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "egs" / "alphadigits"
 SUBSAMPLING = 3

@@ -21,8 +21,8 @@ import torch
 from forward import measure
 from onnx import TensorProto, helper, numpy_helper
 
-from kaldi_quant.nnet.linear import PackedWeight
-from kaldi_quant.quant.onnx_graph.session import open_session
+from kaldi_quant.backends.onnx.session import open_session
+from kaldi_quant.nnet3.linear import PackedWeight
 
 #: (input columns, frames spliced, output columns)
 LAYERS = ((192, 1, 192), (625, 3, 625), (628, 3, 628), (1536, 2, 160), (160, 2, 1536), (1536, 1, 1536))

@@ -71,7 +71,7 @@ class NetworkBuilder:
     def finish(self, source: str) -> Nnet:
         """The network whose output is the node ``source``."""
         self.lines.append(f"output-node name=output input={source} objective=linear")
-        nnet = Nnet(self.lines, self.components, "synthetic network")
+        nnet = Nnet.of_lines(self.lines, self.components, "synthetic network")
         nnet.check()
         return nnet
 

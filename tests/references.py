@@ -10,9 +10,9 @@ import torch
 
 from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.kaldi.tables import read_matrices, read_vectors
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import Inference, InferenceOptions, IvectorSource
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.inference import Inference, InferenceOptions, IvectorSource
+from kaldi_quant.nnet3.model import AcousticModel
 
 # Small products gain nothing from threads, and lose much where other programs run beside the tests.
 torch.set_num_threads(1)

@@ -12,6 +12,8 @@ import pytest
 
 from kaldi_quant import made
 from kaldi_quant.kaldi.model import read_model
+from kaldi_quant.kaldi.nnet import Nnet
+from kaldi_quant.kaldi.outputs import with_network
 from kaldi_quant.kaldi.tables import matrix_writer, read_matrices
 from tests.recipes import Outcome, few_utterances, run
 
@@ -236,11 +238,12 @@ def test_i_vectors(experiment: Path, tmp_path: Path) -> None:
     more = np.random.default_rng(0).normal(0, 0.5, (len(affine["BiasParams"]), 2)).astype(np.float32)
     affine.replace("LinearParams", np.concatenate([affine["LinearParams"], more], 1))
     appended = "input=Append(lda, ReplaceIndex(ivector, t, 0))"
-    model.nnet.config_lines = ["input-node name=ivector dim=2"] + [
+    lines = ["input-node name=ivector dim=2"] + [
         line.replace("component=tdnn1.affine input=lda", f"component=tdnn1.affine {appended}")
         for line in model.nnet.config_lines
     ]
-    (root / MODEL / "final.mdl").write_bytes(model.getvalue())
+    nnet = Nnet.of_lines(lines, model.nnet.components)
+    (root / MODEL / "final.mdl").write_bytes(with_network(model, nnet).getvalue())
     folder = root / "exp/nnet3/ivectors_test"
     folder.mkdir(parents=True)
     with matrix_writer(f"ark,scp:{folder}/ivectors.ark,{folder}/ivector_online.scp", False) as writer:

@@ -18,18 +18,19 @@ import pytest
 from kaldi_quant.bad_utterances import BadUtterances
 from kaldi_quant.decode.checks import check_graph, check_loglikes
 from kaldi_quant.errors import DataError
-from kaldi_quant.kaldi.edits import apply_edits, read_edits
+from kaldi_quant.kaldi.edits import apply_edits
 from kaldi_quant.kaldi.fst import read_fst
 from kaldi_quant.kaldi.info import model_lines, nnet_lines
 from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.kaldi.tables import read_matrices
+from kaldi_quant.kaldi.text import read_text
 from kaldi_quant.kaldi.text_tables import read_symbol_table
 from kaldi_quant.kaldi.transition_model import read_transition_model
 from kaldi_quant.kaldi.wave_reader import WaveData
 from kaldi_quant.kaldi.waves import read_waves
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import Inference, InferenceOptions
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.inference import Inference, InferenceOptions
+from kaldi_quant.nnet3.model import AcousticModel
 from tests.fuzzing import answer, corrupt, in_child, reworded
 from tests.references import COMPONENTS, DATA, MODELS, NNET3, model_file
 from tests.wav_files import chunk, extensible_format, wav_file
@@ -106,7 +107,7 @@ def test_edits(tmp_path: Path) -> None:
     path, written = tmp_path / "edits", tmp_path / "edited.raw"
 
     def edit() -> None:
-        edited = apply_edits(nnet, read_edits(str(path)), f"--edits-config {path}")
+        edited = apply_edits(nnet, read_text(path), f"--edits-config {path}")
         written.write_bytes(Model(edited, None, True, "").getvalue())
         again = read_model(written).nnet
         assert again.nodes == edited.nodes and again.components.keys() == edited.components.keys()

@@ -38,7 +38,7 @@ def command(
 
     e.g.: kaldi-quant calibrate --act-bits 8 final.mdl scp:data/train_sub/feats.scp ranges.json
     """
-    from kaldi_quant.quant.ptq import calibrate, layer_configs
+    from kaldi_quant.nnet3.quantization import calibrate, layer_configs
     from kaldi_quant.quant.ranges import write_ranges
 
     preset, config = quantization.resolve()

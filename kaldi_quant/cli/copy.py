@@ -12,11 +12,12 @@ from kaldi_quant.atomic import atomic_write
 from kaldi_quant.cli.options import KaldiCommand, frame_subsampling_option, kaldi_bool_option
 from kaldi_quant.errors import ModelError, UsageError
 from kaldi_quant.kaldi.companions import Companions
-from kaldi_quant.kaldi.edits import apply_edits, read_edits, set_learning_rate
+from kaldi_quant.kaldi.edits import apply_edits, set_learning_rate
 from kaldi_quant.kaldi.frame_subsampling import find_factor, folder_of
 from kaldi_quant.kaldi.model import AmNnetSimple, Model, read_model
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.kaldi.outputs import OUTPUT, no_output, output_names, with_network
+from kaldi_quant.kaldi.text import read_text
 
 
 @click.command(cls=KaldiCommand)
@@ -72,7 +73,7 @@ def command(
         except ValueError as error:
             raise UsageError(f"--learning-rate: {error}") from error
     if edits_config is not None:
-        nnet = apply_edits(nnet, read_edits(edits_config), f"--edits-config {edits_config}")
+        nnet = apply_edits(nnet, read_text(edits_config), f"--edits-config {edits_config}")
     if edits is not None:
         nnet = apply_edits(nnet, edits.replace(";", "\n"), "--edits")
     model = model.bare() if raw else model
@@ -92,7 +93,7 @@ def _with(model: Model, nnet: Nnet) -> Model:
         return with_network(model, nnet)
     if OUTPUT not in output_names(nnet):
         raise UsageError(f"{no_output(nnet, OUTPUT, advise=False)}, which a .mdl needs: write it with --raw")
-    from kaldi_quant.nnet.model import context_of
+    from kaldi_quant.nnet3.model import context_of
 
     changed = with_network(model, nnet)
     assert isinstance(changed.network, AmNnetSimple)

@@ -16,8 +16,8 @@ from kaldi_quant.export.names import DEQUANTIZED_NAME
 from kaldi_quant.kaldi.companions import Companions
 
 if TYPE_CHECKING:
+    from kaldi_quant.backends.onnx.parameters import WeightForm
     from kaldi_quant.export.artefact import Artefact
-    from kaldi_quant.quant.onnx_graph.parameters import WeightForm
 
 _log = logging.getLogger(__name__)
 

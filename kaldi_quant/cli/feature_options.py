@@ -209,7 +209,7 @@ def input_dim(model: str) -> int:
     if is_artefact(model):
         from kaldi_quant.export.artefact import load
 
-        return load(model).network.nnet.node_dim("input")
+        return load(model).network.host.nodes["input"].channels
     from kaldi_quant.kaldi.model import read_model
 
     return read_model(model).nnet.node_dim("input")

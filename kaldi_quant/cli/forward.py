@@ -70,7 +70,7 @@ def command(
     """
     import torch
 
-    from kaldi_quant.nnet.inference import FRAMES_PER_SECOND, Inference
+    from kaldi_quant.nnet3.inference import FRAMES_PER_SECOND, Inference
 
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: torch finds no CUDA device; use --device cpu")

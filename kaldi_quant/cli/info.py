@@ -43,7 +43,7 @@ def _lines(path: str, model: Model) -> Iterator[str]:
 
 def _context_lines(nnet: Nnet) -> Iterator[str]:
     """As in Kaldi there are none for networks that are no acoustic models."""
-    from kaldi_quant.nnet.model import context_of
+    from kaldi_quant.nnet3.model import context_of
 
     if not is_simple(nnet):
         return
@@ -57,7 +57,7 @@ def _context_lines(nnet: Nnet) -> Iterator[str]:
 
 def _inference_lines(nnet: Nnet) -> Iterator[str]:
     """What inference holds in memory; where the network cannot be executed a line says why."""
-    from kaldi_quant.nnet.model import AcousticModel
+    from kaldi_quant.nnet3.model import AcousticModel
 
     names = output_names(nnet)
     if OUTPUT not in names:

@@ -16,8 +16,8 @@ from kaldi_quant.kaldi.outputs import OUTPUT
 
 if TYPE_CHECKING:
     from kaldi_quant.export.artefact import Artefact
-    from kaldi_quant.nnet.model import AcousticModel
-    from kaldi_quant.quant.fast.network import FastNetwork
+    from kaldi_quant.nnet3.execution.network import OnnxruntimeNetwork
+    from kaldi_quant.nnet3.model import AcousticModel
 
 Engine = Literal["auto", "onnxruntime", "reference", "onednn", "x86", "fbgemm", "qnnpack"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
@@ -36,7 +36,7 @@ class RunnableNetwork:
         companions: what lies beside it, or an integer model brings with it.
     """
 
-    model: AcousticModel | FastNetwork
+    model: AcousticModel | OnnxruntimeNetwork
     priors: np.ndarray
     subsampling: int
     is_integer: bool
@@ -77,7 +77,7 @@ def read_network(
         companions = Companions.of_record(artefact.record, path, factor)
         return RunnableNetwork(model, artefact.model.priors, factor, True, artefact.record, companions)
     from kaldi_quant.export.record import float_record
-    from kaldi_quant.nnet.model import AcousticModel
+    from kaldi_quant.nnet3.model import AcousticModel
 
     read = models.read(path)
     factor = factor_of(read, subsampling)
@@ -86,15 +86,16 @@ def read_network(
     return RunnableNetwork(network, read.priors, factor, False, float_record(read.nnet), companions)
 
 
-def _executable(artefact: Artefact, subsampling: int, engine: Engine) -> AcousticModel | FastNetwork:
+def _executable(artefact: Artefact, subsampling: int, engine: Engine) -> AcousticModel | OnnxruntimeNetwork:
     """An integer model on an engine; what PyTorch quantized runs on PyTorch by default."""
     from kaldi_quant.export.record import torch_engine_in
-    from kaldi_quant.quant import fast, torch_native
+    from kaldi_quant.nnet3 import execution
+    from kaldi_quant.nnet3.torch_engines.execution import executable
 
     recorded = torch_engine_in(artefact.record)
     match engine:
         case "auto" if recorded:
-            return torch_native.executable(artefact.network, recorded)
+            return executable(artefact.network, recorded)
         case "auto" | "onnxruntime" | "reference":
-            return fast.executable(artefact.network, subsampling, engine)
-    return torch_native.executable(artefact.network, engine)
+            return execution.executable(artefact.network, subsampling, engine)
+    return executable(artefact.network, engine)

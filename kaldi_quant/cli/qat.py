@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
     from kaldi_quant.kaldi.egs_folder import EgsFolder
     from kaldi_quant.kaldi.nnet import Nnet
-    from kaldi_quant.quant.calibration import CalibrationSet
+    from kaldi_quant.nnet3.training.chain_source import SourceOptions
+    from kaldi_quant.nnet3.utterances import UtteranceSet
     from kaldi_quant.quant.config import PtqConfig
     from kaldi_quant.quant.kept_layers import Keeping
     from kaldi_quant.train.distillation import Distillation
     from kaldi_quant.train.parallel.place import Place
     from kaldi_quant.train.qat.learned_widths import WidthOptions
     from kaldi_quant.train.qat.training import Trainable
-    from kaldi_quant.train.sources.chain_source import SourceOptions
     from kaldi_quant.train.steps import Source
 
 _log = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ def command(
     more |= feature_record(model, read.nnet, inference)
     made = write_result(folder, trained, read, companions, config, features, data, preset, more)
     keeping.finish()
-    _log.info("%s: %d bytes; KL from float %.5f on calibration data", made.path, made.bytes, made.lost.kl)
+    _log.info("%s: %d bytes; KL from float %.5f on calibration data", made.path, made.bytes, made.lost.distance)
 
 
 def _check(qat: QatArguments, egs_dir: str | None, place: Place, minibatch_size: str) -> None:
@@ -144,7 +144,7 @@ def _check(qat: QatArguments, egs_dir: str | None, place: Place, minibatch_size:
 
 def _check_ranges(model: Model, config: PtqConfig) -> None:
     """Refuses layers whose ranges are found anew at every call, before anything is computed."""
-    from kaldi_quant.quant.ptq import layer_configs
+    from kaldi_quant.nnet3.quantization import layer_configs
 
     for name, layer in layer_configs(model.nnet, config).items():
         if layer.ranges == "dynamic" and not layer.float_reason:
@@ -168,14 +168,16 @@ def _with_method(qat: QatArguments, config: PtqConfig) -> QatArguments:
     return replace(qat, method="moving-average")
 
 
-def _network(model: Model, config: PtqConfig, data: CalibrationSet, qat: QatArguments, keeping: Keeping) -> Trainable:
+def _network(model: Model, config: PtqConfig, data: UtteranceSet, qat: QatArguments, keeping: Keeping) -> Trainable:
     """What is trained: it begins where quantization after training ends."""
-    from kaldi_quant.quant.ptq import quantize
+    from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
+    from kaldi_quant.nnet3.quantization import quantize
+    from kaldi_quant.nnet3.torch_engines import pt2e  # noqa: F401 - adds its route
     from kaldi_quant.train.qat.network import TrainableNetwork
     from kaldi_quant.train.qat.torch_network import TorchTrainableNetwork
 
     if config.backend == "torch":
-        return TorchTrainableNetwork.of(model.nnet, config, data)
+        return TorchTrainableNetwork.of(Nnet3Source(model.nnet), config, data)
     return TrainableNetwork.of(quantize(model.nnet, config, data, keeping=keeping), learned=qat.method == "lsq")
 
 
@@ -189,8 +191,8 @@ class _Run:
     models: ModelArguments
     path: str
     model: Model
-    utterances: CalibrationSet
-    data: CalibrationSet
+    utterances: UtteranceSet
+    data: UtteranceSet
     qat: QatArguments
     egs_dir: str | None
     place: Place
@@ -206,7 +208,7 @@ class _Run:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What decides the result, beside the model and the network that training begins with."""
-        from kaldi_quant.train.finetune import data_digest
+        from kaldi_quant.nnet3.training.finetune import data_digest
 
         return {
             "teaching": {**asdict(self.qat), "egs_dir": self.egs_dir, "distillation": self.share},
@@ -216,9 +218,9 @@ class _Run:
         }
 
     def _digest_of_utterances(self) -> str:
-        from kaldi_quant.quant.calibration import data_digest
+        from kaldi_quant.nnet3.utterances import utterances_digest
 
-        return data_digest([*self.utterances.utterances, *self._held_out])
+        return utterances_digest([*self.utterances.utterances, *self._held_out])
 
     @cached_property
     def _egs(self) -> EgsFolder | None:
@@ -238,12 +240,13 @@ class _Run:
         Raises:
             KaldiQuantError: something is missing, broken or made for another model.
         """
-        from kaldi_quant.train.chain.den_graph import read_denominator_graph
+        from kaldi_quant.nnet3.chain.den_graph import read_denominator_graph
+        from kaldi_quant.nnet3.training.finetune import check_held_out
 
         pdfs = self.model.nnet.node_dim("output")
         if self.identity and self._egs is not None:
             read_denominator_graph(self._denominator, pdfs)
-            self.training.loop().check_held_out(self._egs.validation is not None)
+            check_held_out(self.training.loop(), self._egs)
         found = pdfs if self._teacher is None else self._teacher.node_dim("output")
         if found != pdfs:
             raise ModelError(
@@ -277,17 +280,19 @@ class _Run:
         return self.data.options.chunks.frame_subsampling_factor
 
     def _examples(self, network: Trainable, egs: EgsFolder) -> Source:
-        from kaldi_quant.train.chain.den_graph import read_denominator_graph
-        from kaldi_quant.train.objective import ChainLoss
-        from kaldi_quant.train.sources.chain_source import ChainSource
+        from kaldi_quant.nnet3.chain.den_graph import read_denominator_graph
+        from kaldi_quant.nnet3.model import acoustic_model
+        from kaldi_quant.nnet3.training.chain_source import ChainSource
+        from kaldi_quant.nnet3.training.objective import ChainLoss
 
-        graph = read_denominator_graph(self._denominator, network.model.output_dim)
+        model = acoustic_model(network.model)
+        graph = read_denominator_graph(self._denominator, model.output_dim)
         teacher = self._distillation(network) if self.share else None
         loss = ChainLoss(graph, self.training.chain(), teacher, self.place)
-        return ChainSource(egs, loss, self.reading, network.model, self._subsampling)
+        return ChainSource(egs, loss, self.reading, model, self._subsampling)
 
     def _pieces(self, network: Trainable) -> Source:
-        from kaldi_quant.train.sources.feature_source import FeatureOptions, FeatureSource
+        from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
 
         reading = self.reading
         cut = FeatureOptions(reading.num_epochs, int(reading.minibatch_size), reading.srand, reading.augmentation)
@@ -297,11 +302,14 @@ class _Run:
     def learned(self, options: WidthOptions, config: PtqConfig, epochs: int | None, folder: Path) -> PtqConfig:
         """The configuration with learned widths; what was learned comes into the folder of the results."""
         from kaldi_quant.export.results import write_config
+        from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
         from kaldi_quant.train.qat.learned_widths import FOLDER_NAME, learn_widths
         from kaldi_quant.train.qat.mixed_widths import MixedNetwork
 
         run = replace(self, reading=replace(self.reading, num_epochs=epochs or self.reading.num_epochs))
-        mixed = MixedNetwork.of(self.model.nnet, config, self.data, options.widths, options.budget.amount, self.keeping)
+        mixed = MixedNetwork.of(
+            Nnet3Source(self.model.nnet), config, self.data, options.widths, options.budget.amount, self.keeping
+        )
         source, loop = run.source(mixed.network), self.training.loop()
         found = learn_widths(
             mixed, self.model, source, options, config, loop, folder / FOLDER_NAME, run.identity, place=self.place
@@ -313,11 +321,12 @@ class _Run:
         return found.config
 
     def _distillation(self, network: Trainable) -> Distillation:
-        from kaldi_quant.nnet.model import AcousticModel
+        from kaldi_quant.nnet3.model import AcousticModel
+        from kaldi_quant.nnet3.preparation.prepared import nnet_of
         from kaldi_quant.train.distillation import Distillation, HiddenFeatures
 
         features = None
-        teacher = AcousticModel(self._teacher or network.start.nnet).to(self.place.device)
+        teacher = AcousticModel(self._teacher or nnet_of(network.start.host)).to(self.place.device)
         if self.qat.feature_weight:
             hidden = [name for name in network.activations if name not in ("input", "ivector")]
             features = HiddenFeatures(network.model, teacher, hidden)

@@ -171,4 +171,4 @@ def check_loop(training: TrainingArguments, qat: QatArguments, learned: WidthArg
             raise UsageError(f"--optimizer {training.optimizer}: widths are learned by adam alone")
         check_schedule(loop.schedule)
     if not examples:
-        loop.check_held_out(bool(qat.held_out))
+        loop.check_held_out(bool(qat.held_out), "give some with --held-out")

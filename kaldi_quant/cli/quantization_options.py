@@ -20,7 +20,7 @@ from kaldi_quant.kaldi.model import Model
 if TYPE_CHECKING:
     import torch
 
-    from kaldi_quant.quant.calibration import CalibrationSet
+    from kaldi_quant.nnet3.utterances import UtteranceSet
     from kaldi_quant.quant.config import PtqConfig
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -60,6 +60,21 @@ _OPTIONS = (
 )
 
 
+def checked(*options: Any) -> tuple[str | None, PtqConfig]:
+    """The configuration that options ask for, if it is possible here; options and result as of ``presets.resolve``.
+
+    Raises:
+        UsageError: it is not.
+        MissingDependencyError: a package is missing.
+    """
+    from kaldi_quant.nnet3.quantization import check_config
+    from kaldi_quant.quant.presets import resolve
+
+    preset, config = resolve(*options)
+    check_config(config)
+    return preset, config
+
+
 @dataclass(frozen=True)
 class QuantizationArguments:
     """The values of these options."""
@@ -83,19 +98,17 @@ class QuantizationArguments:
 
     def resolve(self) -> tuple[str | None, PtqConfig]:
         """The preset's name, if any, and the configuration."""
-        from kaldi_quant.quant.presets import resolve
-
         check_number_of_utterances("--max-utterances", self.max_utterances)
         widths = (self.bits, self.act_bits)
-        return resolve(self.preset, self.config, *widths, self.observer, self.per_channel, self.engine)
+        return checked(self.preset, self.config, *widths, self.observer, self.per_channel, self.engine)
 
     def calibration_set(
         self, model: Model, features: str, inference: InferenceArguments, device: torch.device | None = None
-    ) -> CalibrationSet:
+    ) -> UtteranceSet:
         """The utterances to calibrate on, and where networks compute them."""
         return self.some(read_utterances(model, features, inference, device))
 
-    def some(self, utterances: CalibrationSet) -> CalibrationSet:
+    def some(self, utterances: UtteranceSet) -> UtteranceSet:
         """As many of the utterances as are wanted for calibration."""
         return utterances.some(self.max_utterances) if self.max_utterances else utterances
 
@@ -121,10 +134,10 @@ def device_option() -> Callable[[_Function], _Function]:
 
 def read_utterances(
     model: Model, features: str, inference: InferenceArguments, device: torch.device | None = None
-) -> CalibrationSet:
+) -> UtteranceSet:
     """The utterances of a table, and how the model runs them; whether it takes each of them shows when it does."""
     from kaldi_quant.bad_utterances import BadUtterances
-    from kaldi_quant.quant.calibration import CalibrationSet
+    from kaldi_quant.nnet3.utterances import UtteranceSet
 
     inference.set_threads()
     factor = factor_of(model, inference.frame_subsampling_factor)
@@ -134,7 +147,7 @@ def read_utterances(
     utterances = list(fitting_features(table, model.nnet.input_dim("input"), features, model.path))
     bad.good = len(utterances)
     bad.check()
-    return CalibrationSet(utterances, inference.options(factor), ivectors, inference.max_bad_share, device)
+    return UtteranceSet(utterances, inference.options(factor), ivectors, inference.max_bad_share, device)
 
 
 #: Decorator: the verb gets these options, and their values as its argument ``quantization``.

@@ -49,8 +49,8 @@ def command(
     e.g.: kaldi-quant quantize --bits 4 final.mdl scp:data/train_sub/feats.scp exp/tdnn1a_w4
     """
     from kaldi_quant.export.results import check_result_folder, write_result
+    from kaldi_quant.nnet3.quantization import layer_configs, quantize
     from kaldi_quant.quant.kept_layers import Keeping
-    from kaldi_quant.quant.ptq import layer_configs, quantize
     from kaldi_quant.quant.ranges import read_ranges
 
     preset, config = quantization.resolve()
@@ -77,5 +77,5 @@ def command(
         made.bytes,
         made.bytes / made.record["float_bytes"],
         made.record["bits_per_weight"],
-        made.lost.kl,
+        made.lost.distance,
     )

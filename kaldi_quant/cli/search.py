@@ -26,7 +26,7 @@ from kaldi_quant.progress import progress
 
 if TYPE_CHECKING:
     from kaldi_quant.kaldi.model import Model
-    from kaldi_quant.quant.calibration import CalibrationSet
+    from kaldi_quant.nnet3.utterances import UtteranceSet
     from kaldi_quant.quant.config import PtqConfig
     from kaldi_quant.quant.search.budget import Budget
     from kaldi_quant.quant.search.measured_model import MeasuredModel
@@ -110,7 +110,8 @@ def command(
 
     e.g.: kaldi-quant search --budget "3 bits" final.mdl scp:data/train_sub/feats.scp scp:data/dev/feats.scp exp/search
     """
-    from kaldi_quant.quant.calibration import data_digest
+    from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
+    from kaldi_quant.nnet3.utterances import utterances_digest
     from kaldi_quant.quant.ptq import layer_configs
     from kaldi_quant.quant.search.least_size import check_size
     from kaldi_quant.quant.search.models import Models, Scoring
@@ -124,13 +125,14 @@ def command(
     options, config = searched.options(), searched.resolved()
     folder = result_folder(out_dir)
     read = models.read(model)
-    layer_configs(read.nnet, config)
+    source = Nnet3Source(read.nnet)
+    layer_configs(source, config)
     factor = factor_of(read, inference.frame_subsampling_factor)
     artefacts = Artefacts(
         read, companions_of(read, factor, inference), calibration, feature_record(model, read.nnet, inference)
     )
     artefacts.check(folder)
-    check_size(wanted, options, config, read.nnet, artefacts.size)
+    check_size(wanted, options, config, source, artefacts.size)
     calibration_set = _some(read_utterances(read, calibration, inference), max_utterances)
     all_dev = read_utterances(read, dev, inference)
     dev_set = _some(all_dev, max_dev_utterances)
@@ -141,11 +143,13 @@ def command(
         )
     words = Scoring(all_dev, scoring.scorer(model, read)) if scoring.given else None
     about_words = (
-        {**scoring.about(), "decoded utterances": data_digest(all_dev.utterances, all_dev.ivectors)} if words else None
+        {**scoring.about(), "decoded utterances": utterances_digest(all_dev.utterances, all_dev.ivectors)}
+        if words
+        else None
     )
     hold_folder(folder)
     store = Store(folder / MEASUREMENTS_NAME, about, about_words)
-    search = Search(read.nnet, config, calibration_set, dev_set, store, options, artefacts.size)
+    search = Search(source, config, calibration_set, dev_set, store, options, artefacts.size)
     found_models = Models(search, words)
     # First of all: it shows whether graph and text fit, before hours of measurements.
     found_models.float_errors()
@@ -199,7 +203,7 @@ def _written(
     return as_text(result)
 
 
-def _some(data: CalibrationSet, most: int) -> CalibrationSet:
+def _some(data: UtteranceSet, most: int) -> UtteranceSet:
     return data.some(most) if most else data
 
 
@@ -207,18 +211,18 @@ def _about(
     model: Model,
     config: PtqConfig,
     base: Any,
-    calibration: CalibrationSet,
-    dev: CalibrationSet,
+    calibration: UtteranceSet,
+    dev: UtteranceSet,
 ) -> dict[str, Any]:
     """What measurements depend on, under the names by which an error calls it."""
-    from kaldi_quant.quant.calibration import data_digest
+    from kaldi_quant.nnet3.utterances import utterances_digest
 
     return {
         "model": model.digest(),
         "configuration": {**config.as_dict(), "description": ""},
         "base": dataclasses.asdict(base),
-        "calibration set": data_digest(calibration.utterances, calibration.ivectors),
-        "development set": data_digest(dev.utterances, dev.ivectors),
+        "calibration set": utterances_digest(calibration.utterances, calibration.ivectors),
+        "development set": utterances_digest(dev.utterances, dev.ivectors),
         "way of computing": dataclasses.asdict(calibration.options),
         "program": program_digest(),
     }

@@ -10,7 +10,7 @@ from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.model import Model
 
 if TYPE_CHECKING:
-    from kaldi_quant.quant.calibration import CalibrationSet
+    from kaldi_quant.nnet3.utterances import UtteranceSet
     from kaldi_quant.quant.config import PtqConfig
     from kaldi_quant.quant.network import QuantizedNetwork
 
@@ -34,12 +34,12 @@ class Artefacts:
         from kaldi_quant.quant.divergence import Divergence
 
         with tempfile.TemporaryDirectory() as folder:
-            lost = Divergence(0.0, 0.0, dict.fromkeys(network.layers, 0.0), 0)
+            lost = Divergence(0.0, "", dict.fromkeys(network.layers, 0.0), 0)
             record = record_of(network, self.companions, config, self.calibration, None, lost)
             record |= self.more
             return save(Path(folder) / "measured", network, self.model, record)
 
-    def write(self, folder: Path, network: QuantizedNetwork, config: PtqConfig, data: CalibrationSet) -> int:
+    def write(self, folder: Path, network: QuantizedNetwork, config: PtqConfig, data: UtteranceSet) -> int:
         """Writes a network as ``quantize`` does, and returns the file's size."""
         from kaldi_quant.export.results import write_result
 

@@ -18,7 +18,7 @@ from kaldi_quant.progress import progress
 
 if TYPE_CHECKING:
     from kaldi_quant.quant.search.models import Scorer
-    from kaldi_quant.quant.sensitivity import LogLikelihoods, WordErrorRate
+    from kaldi_quant.quant.sensitivity import Outputs, WordErrorRate
 
 FILE_NAME = "sensitivity.json"
 
@@ -56,9 +56,9 @@ def command(
 
     e.g.: kaldi-quant sensitivity --bits 4 final.mdl scp:data/train_sub/feats.scp scp:data/dev/feats.scp exp/sensitivity
     """
-    from kaldi_quant.quant.calibration import data_digest
+    from kaldi_quant.nnet3.quantization import layer_configs, quantize
+    from kaldi_quant.nnet3.utterances import utterances_digest
     from kaldi_quant.quant.kept_layers import Keeping
-    from kaldi_quant.quant.ptq import layer_configs, quantize
     from kaldi_quant.quant.sensitivity import sensitivity
     from kaldi_quant.report.pages.plot_style import require_matplotlib
     from kaldi_quant.report.sensitivity import as_text, write_plot
@@ -74,8 +74,11 @@ def command(
     calibration_set = quantization.calibration_set(read, calibration, inference)
     data = read_utterances(read, held_out, inference)
     contents: dict[str, Any] = {"model content": read.digest()}
-    contents |= {"calibration set": data_digest(calibration_set.utterances, calibration_set.ivectors)}
-    contents |= {"held-out set": data_digest(data.utterances, data.ivectors), "way of computing": asdict(data.options)}
+    contents |= {"calibration set": utterances_digest(calibration_set.utterances, calibration_set.ivectors)}
+    contents |= {
+        "held-out set": utterances_digest(data.utterances, data.ivectors),
+        "way of computing": asdict(data.options),
+    }
     hold_folder(folder)
     keeping = Keeping(folder)
     network = quantize(read.nnet, config, calibration_set, keeping=keeping)
@@ -96,7 +99,7 @@ def command(
 
 
 def _word_error_rate(score: Scorer) -> WordErrorRate:
-    def wer(rows: LogLikelihoods) -> float:
+    def wer(rows: Outputs) -> float:
         # With the digits that scoring prints.
         return round(score(rows.items()).percent, 2)
 

@@ -53,7 +53,7 @@ def command(
     """
     import torch
 
-    from kaldi_quant.train.finetune import TrainingData, finetune, write_model
+    from kaldi_quant.nnet3.training.finetune import TrainingData, finetune, write_model
 
     check_threads(num_threads)
     if num_threads > 0:

@@ -16,11 +16,11 @@ from kaldi_quant.train.optimizer_kinds import OPTIMIZERS
 from kaldi_quant.train.schedules import SCHEDULES, defaults_of, schedule_of
 
 if TYPE_CHECKING:
-    from kaldi_quant.train.chain.options import ChainOptions
+    from kaldi_quant.nnet3.chain.options import ChainOptions
+    from kaldi_quant.nnet3.training.augmentation import AugmentationOptions
+    from kaldi_quant.nnet3.training.averaged_jobs import ParallelJobs
+    from kaldi_quant.nnet3.training.chain_source import SourceOptions
     from kaldi_quant.train.loop import LoopOptions
-    from kaldi_quant.train.parallel.averaged_jobs import ParallelJobs
-    from kaldi_quant.train.sources.augmentation import AugmentationOptions
-    from kaldi_quant.train.sources.chain_source import SourceOptions
 
 # Jobs that run beside each other have a processor each.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1"}
@@ -49,7 +49,7 @@ _OPTIONS = (
     click.option("--lr-initial", type=float, default=1e-4, show_default=True, help="Initial learning rate."),
     click.option(
         "--lr-schedule",
-        type=click.Choice(SCHEDULES.names),
+        type=click.Choice(list(SCHEDULES)),
         default="exponential",
         show_default=True,
         help="How the learning rate changes; an iteration is a pass over one archive.",
@@ -60,7 +60,7 @@ _OPTIONS = (
     _schedule_option("factor", float, None, "multiply it by this"),
     click.option(
         "--optimizer",
-        type=click.Choice(OPTIMIZERS.names),
+        type=click.Choice(list(OPTIMIZERS)),
         default="adam",
         show_default=True,
         help="With sgd, learning rates are like Kaldi's: for gradients summed over the minibatch.",
@@ -229,7 +229,7 @@ class TrainingArguments:
 
     def chain(self) -> ChainOptions:
         """Of the objective."""
-        from kaldi_quant.train.chain.options import ChainOptions
+        from kaldi_quant.nnet3.chain.options import ChainOptions
 
         return ChainOptions(
             self.leaky_hmm_coefficient,
@@ -241,7 +241,7 @@ class TrainingArguments:
 
     def source(self) -> SourceOptions:
         """Of reading examples."""
-        from kaldi_quant.train.sources.chain_source import SourceOptions
+        from kaldi_quant.nnet3.training.chain_source import SourceOptions
 
         return SourceOptions(self.num_epochs, self.minibatch_size, self.srand, self._augmentation())
 
@@ -253,7 +253,7 @@ class TrainingArguments:
         if self.mfcc_config is None:
             raise UsageError("--vtlp and --filter-augment need --mfcc-config, such as conf/mfcc_hires.conf")
         from kaldi_quant.kaldi.mfcc_options import read_mfcc_config
-        from kaldi_quant.train.sources.augmentation import AugmentationOptions
+        from kaldi_quant.nnet3.training.augmentation import AugmentationOptions
 
         return AugmentationOptions(self.vtlp, self.filter_augment, read_mfcc_config(self.mfcc_config))
 
@@ -287,7 +287,7 @@ class TrainingArguments:
             return None
         from kaldi_quant.decode.jobs import JobArray, run_jobs
         from kaldi_quant.job_log import tail
-        from kaldi_quant.train.parallel.averaged_jobs import JOB, ParallelJobs
+        from kaldi_quant.nnet3.training.averaged_jobs import JOB, ParallelJobs
 
         def run(number: int, log: Path, command: list[str]) -> dict[int, str]:
             array = JobArray(JOB, list(range(1, number + 1)), str(log), command, _ONE_THREAD)

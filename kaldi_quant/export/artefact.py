@@ -30,7 +30,8 @@ from kaldi_quant.export.network_without_weights import (
 )
 from kaldi_quant.kaldi.model import AmNnetSimple, Model
 from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.quant.integer_graph import IntegerGraph, linear_layers
+from kaldi_quant.nnet3.preparation.prepared import PreparedNetwork, nnet_of
+from kaldi_quant.quant.graph import QuantGraph, products
 from kaldi_quant.quant.network import QuantizedNetwork
 
 _LARGEST_CONTEXT = 1 << 20
@@ -72,7 +73,7 @@ def save(path: str | os.PathLike[str], network: QuantizedNetwork, model: Model, 
     for name, layer in network.layers.items():
         found, content["layers"][name] = layer_tensors(name, layer)
         tensors.update(found)
-    tensors["network"] = write_network(network.dequantized(), network.layers)
+    tensors["network"] = write_network(nnet_of(network.dequantized()), network.layers)
     if model.transition_model is not None:
         tensors["transition_model"] = write_transition_model(model.transition_model)
     if isinstance(model.network, AmNnetSimple):
@@ -94,7 +95,7 @@ def load(path: str | os.PathLike[str]) -> Artefact:
     sizes = {name: layer.weight.integers.shape for name, layer in stored.items()}
     nnet = read_network(container.take("network", "uint8"), sizes, container.path)
     network = _network(container, fields, nnet, stored)
-    model = _model(container, fields, network.nnet)
+    model = _model(container, fields, nnet_of(network.host))
     record = fields.take("record", dict)
     fields.finish()
     container.finish()
@@ -102,14 +103,15 @@ def load(path: str | os.PathLike[str]) -> Artefact:
 
 
 def _network(container: Container, fields: Fields, nnet: Nnet, stored: dict[str, StoredLayer]) -> QuantizedNetwork:
+    host = PreparedNetwork.of(nnet)
     float_layers = fields.take("float_layers", dict)
     reasons = all(isinstance(reason, str) and reason for reason in float_layers.values())
-    if not reasons or set(stored) | set(float_layers) != set(linear_layers(nnet)) or set(stored) & set(float_layers):
+    if not reasons or set(stored) | set(float_layers) != set(products(host.nodes)) or set(stored) & set(float_layers):
         container.fail("its float layers, each with a reason, should be the linear layers that are not quantized")
-    graph = IntegerGraph(nnet, [name for name, layer in stored.items() if layer.dynamic is None])
+    graph = QuantGraph(host.nodes, [name for name, layer in stored.items() if layer.dynamic is None])
     grids = take_activations(container, fields.object("activations"), graph)
-    layers = {name: complete_layer(container, name, layer, graph, grids) for name, layer in stored.items()}
-    network = QuantizedNetwork(nnet, layers, grids, float_layers)
+    layers = {name: complete_layer(container, name, layer, host, graph, grids) for name, layer in stored.items()}
+    network = QuantizedNetwork(host, layers, grids, float_layers)
     return QuantizedNetwork(network.dequantized(), layers, grids, float_layers)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.export.artefact import Artefact
 from kaldi_quant.kaldi.model import AmNnetSimple, Model
+from kaldi_quant.nnet3.preparation.prepared import nnet_of
 from kaldi_quant.quant.network import QuantizedNetwork
 
 
@@ -19,7 +20,7 @@ def dequantized_model(network: QuantizedNetwork, model: Model) -> Model:
         network: the integer network.
         model: that it was made from.
     """
-    nnet = network.dequantized()
+    nnet = nnet_of(network.dequantized())
     whole = replace(model.network, nnet=nnet) if isinstance(model.network, AmNnetSimple) else nnet
     return replace(model, network=whole)
 

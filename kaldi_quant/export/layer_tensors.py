@@ -20,10 +20,10 @@ from torch import Tensor
 from kaldi_quant.errors import FormatError, ModelError, UsageError
 from kaldi_quant.export.container import Container
 from kaldi_quant.export.fields import Fields, spec_fields
-from kaldi_quant.kaldi.nnet import ComponentNode
+from kaldi_quant.quant.graph import QuantGraph
 from kaldi_quant.quant.grid import Grid
-from kaldi_quant.quant.input_grids import has_constant, input_grid
-from kaldi_quant.quant.integer_graph import IntegerGraph
+from kaldi_quant.quant.host import Host
+from kaldi_quant.quant.input_grids import input_grid
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear, check_accumulator
 from kaldi_quant.quant.packing import pack, packed_bytes, unpack
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
@@ -139,7 +139,7 @@ def activation_tensors(activations: dict[str, Grid]) -> tuple[Tensors, dict[str,
     return tensors, {name: spec_fields(grid.spec) for name, grid in activations.items()}
 
 
-def take_activations(container: Container, described: Fields, graph: IntegerGraph) -> dict[str, Grid]:
+def take_activations(container: Container, described: Fields, graph: QuantGraph) -> dict[str, Grid]:
     """Takes the grids of a network's nodes out of a file.
 
     Raises:
@@ -149,7 +149,7 @@ def take_activations(container: Container, described: Fields, graph: IntegerGrap
     if set(specs) != set(graph.nodes):
         odd = min(set(specs) ^ set(graph.nodes))
         container.fail(f"the node {odd[:80]!r} has a grid and needs none, or needs one and has none")
-    sizes = [graph.nnet.node_dim(name) if graph.is_per_column(name) else 1 for name in specs]
+    sizes = [graph.all_nodes[name].channels if graph.is_per_column(name) else 1 for name in specs]
     scale = container.take("activation_scale", "float32", sum(sizes))
     zero_point = container.take("activation_zero_point", "int32", sum(sizes))
     _positive(container, "a node", scale)
@@ -178,20 +178,18 @@ def _same(one: Grid, other: Grid) -> bool:
 
 
 def complete_layer(
-    container: Container, name: str, stored: StoredLayer, graph: IntegerGraph, activations: dict[str, Grid]
+    container: Container, name: str, stored: StoredLayer, host: Host, graph: QuantGraph, activations: dict[str, Grid]
 ) -> IntegerLinear | DynamicLinear:
     """A layer that can run.
 
     Raises:
         FormatError: its sums would overflow, or its input lies on no grid.
     """
-    node = graph.nnet.nodes[name]
-    assert isinstance(node, ComponentNode)
-    if stored.dynamic is None and has_constant(node.input):
-        container.fail(f"the layer {name} reads a constant, which lies on no grid")
+    if reason := host.float_reason(name, static=stored.dynamic is None):
+        container.fail(f"the layer {name} cannot be in integers: {reason}")
     try:
         if stored.dynamic is None:
-            inputs = input_grid(graph, name, activations)
+            inputs = input_grid(host, graph, name, activations)
             check_accumulator(stored.weight, inputs.largest, stored.bias.double())
             return IntegerLinear(stored.weight, stored.bias, inputs)
         check_accumulator(stored.weight, stored.dynamic.qmax, torch.zeros(len(stored.bias)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from kaldi_quant.kaldi.nnet import ComponentNode, Nnet
 from kaldi_quant.kaldi.reader import BinaryReader
 from kaldi_quant.kaldi.transition_model import TransitionModel
 from kaldi_quant.kaldi.writer import BinaryWriter
-from kaldi_quant.quant.linear_components import bias_of, is_linear, set_parameters, weight_of
+from kaldi_quant.nnet3.preparation.linear_components import bias_of, is_linear, set_parameters, weight_of
 
 _LEVEL = 9
 # What compressed data may become, so that a hostile file does not fill the memory: far more than any description of a
@@ -60,7 +61,7 @@ def write_network(nnet: Nnet, without: Iterable[str]) -> np.ndarray:
     """
     emptied = {name: _emptied(nnet.components[name]) for name in without}
     writer = BinaryWriter()
-    Nnet(nnet.config_lines, {**nnet.components, **emptied}).write(writer)
+    replace(nnet, components={**nnet.components, **emptied}).write(writer)
     return compressed(writer.getvalue())
 
 
@@ -82,10 +83,9 @@ def read_network(packed: np.ndarray, sizes: Mapping[str, torch.Size], path: str)
         ModelError: the graph contradicts itself or the components.
     """
     reader = reader_of(packed, f"{path} (network)")
-    nnet = Nnet.read_unchecked(reader)
+    nnet = Nnet.read_unchecked(reader, path)
     if not reader.at_end():
         reader.fail("the network ends here, but there is more")
-    nnet.path = path
     names = {node.name for node in nnet.nodes_of(ComponentNode) if node.component == node.name}
     odd = set(nnet.components) ^ names or {node.name for node in nnet.nodes_of(ComponentNode)} - names
     if odd:

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kaldi_quant.atomic import atomic_write
+from kaldi_quant.backends.onnx.parameters import WeightForm
+from kaldi_quant.backends.onnx.session import optimized_graph
 from kaldi_quant.errors import ModelError
+from kaldi_quant.nnet3.onnx_graph.builder import GraphOptions, build_graph
+from kaldi_quant.nnet3.onnx_graph.unrolled import unroll
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.onnx_graph.builder import GraphOptions, build_graph
-from kaldi_quant.quant.onnx_graph.parameters import WeightForm
-from kaldi_quant.quant.onnx_graph.session import optimized_graph
-from kaldi_quant.quant.onnx_graph.unrolled import unroll
 
 if TYPE_CHECKING:
     import onnx

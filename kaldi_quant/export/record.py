@@ -15,6 +15,7 @@ from kaldi_quant.errors import FormatError
 from kaldi_quant.export.names import RECORD_NAME
 from kaldi_quant.export.sizes import bits_per_weight, float_inference_bytes
 from kaldi_quant.kaldi.nnet import Nnet
+from kaldi_quant.nnet3.preparation.prepared import nnet_of
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.divergence import Divergence
 from kaldi_quant.quant.network import QuantizedNetwork
@@ -65,12 +66,12 @@ def make_record(
         "code_version": code_version(),
         "config": config.as_dict(),
         "calibration": calibration,
-        "calibration_kl": lost.kl,
+        "calibration_kl": lost.distance,
         "padding": _padding(lost),
         "frame_subsampling_factor": subsampling,
         "companions": companions,
         "bits_per_weight": bits_per_weight(network),
-        "float_bytes": float_inference_bytes(network.nnet),
+        "float_bytes": float_inference_bytes(nnet_of(network.host)),
         "layers": layers,
         "float_layers": network.float_layers,
     }
@@ -79,7 +80,7 @@ def make_record(
 def _padding(lost: Divergence) -> str:
     """Spaces that make records of all divergences equally long, so that a file's size is known before they are."""
     ratios = [_LONGEST_RATIO - len(json.dumps(ratio)) for ratio in _ratios(lost).values()]
-    return " " * sum(missing for missing in [_LONGEST_KL - len(json.dumps(lost.kl)), *ratios] if missing > 0)
+    return " " * sum(missing for missing in [_LONGEST_KL - len(json.dumps(lost.distance)), *ratios] if missing > 0)
 
 
 def _ratios(lost: Divergence) -> dict[str, float]:

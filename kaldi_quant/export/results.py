@@ -15,10 +15,10 @@ from kaldi_quant.export.names import ARTEFACT_NAME, DEQUANTIZED_NAME
 from kaldi_quant.export.record import make_record, write_record
 from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.model import Model
-from kaldi_quant.quant.calibration import CalibrationSet
+from kaldi_quant.nnet3.execution.choice import slower_than_float
+from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.divergence import Divergence, divergence, warning_of
-from kaldi_quant.quant.fast.choice import slower_than_float
 from kaldi_quant.quant.network import QuantizedNetwork
 
 _log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def write_result(
     companions: Companions,
     config: PtqConfig,
     calibration: str,
-    data: CalibrationSet,
+    data: UtteranceSet,
     preset: str | None = None,
     more: dict[str, Any] | None = None,
 ) -> Result:
@@ -79,7 +79,7 @@ def write_result(
     write_record(folder, record, path)
     if config.backend != "torch" and (slow := slower_than_float(network, data.options.chunks.frame_subsampling_factor)):
         _log.info("%s", slow)
-    if far := warning_of(lost):
+    if far := warning_of(lost, network.host.distance.far):
         _log.warning("%s", far)
     return Result(path, size, record, lost)
 

@@ -2,12 +2,9 @@
 
 from kaldi_quant.kaldi.nnet import ComponentNode, Nnet
 from kaldi_quant.kaldi.training_statistics import inference_arrays
-from kaldi_quant.nnet.graph import reachable_nodes
-from kaldi_quant.quant.linear_components import weight_of
+from kaldi_quant.nnet3.graph import reachable_nodes
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.spec import Bits
-
-Bytes = int
+from kaldi_quant.units import Bits, Bytes
 
 _FLOAT_BYTES, _FLOAT_BITS = 4, 32
 
@@ -33,6 +30,6 @@ def bits_per_weight(network: QuantizedNetwork) -> float:
     for layer in network.layers.values():
         widths.append((layer.weight.integers.numel(), layer.weight.spec.bits))
     for name in network.float_layers:
-        widths.append((weight_of(network.nnet.components[name]).size, _FLOAT_BITS))
+        widths.append((network.host.weight(name).numel(), _FLOAT_BITS))
     weights = sum(count for count, _ in widths)
     return sum(count * bits for count, bits in widths) / weights if weights else float(_FLOAT_BITS)

@@ -10,12 +10,9 @@ import math
 import re
 from dataclasses import dataclass
 
+from kaldi_quant.kaldi.text import SPACE, split_words, strip, to_integer, to_real
+
 _NAME = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
-# Kaldi splits there with isspace, which knows ASCII alone.
-_SPACE = " \t\n\r\v\f"
-_WORD = re.compile(rf"[^{_SPACE}]+")
-_INTEGER = re.compile(r"[+-]?\d{1,10}", re.ASCII)
-_REAL = re.compile(r"[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|inf|infinity|nan)", re.ASCII | re.IGNORECASE)
 
 
 def is_valid_name(text: str) -> bool:
@@ -23,9 +20,14 @@ def is_valid_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
+def is_plain_value(text: str) -> bool:
+    """Whether a value means the same in a line without quotation marks around it."""
+    return not any(mark in text for mark in "=#") and text[:1] not in ("'", '"')
+
+
 def read_config_lines(text: str) -> list[str]:
     """The lines of a config file without comments, indentation and lines of white space."""
-    stripped = (line.partition("#")[0].strip(_SPACE) for line in text.split("\n"))
+    stripped = (strip(line.partition("#")[0]) for line in text.split("\n"))
     return [line for line in stripped if line]
 
 
@@ -48,13 +50,13 @@ class ConfigLine:
         Raises:
             ValueError: one sentence that says what is wrong with it.
         """
-        line = line.strip(_SPACE)
-        word = _WORD.match(line)
-        first = word[0] if word and "=" not in word[0] else ""
+        line = strip(line)
+        word = next(iter(split_words(line)), "")
+        first = word if "=" not in word else ""
         if first and not is_valid_name(first):
             raise ValueError(f"{first[:40]!r} cannot begin a line")
         values: dict[str, str] = {}
-        rest = line[len(first) :].lstrip(_SPACE)
+        rest = line[len(first) :].lstrip(SPACE)
         while rest:
             key, equals, after = rest.partition("=")
             if not equals:
@@ -80,18 +82,23 @@ class ConfigLine:
         if default is not None and key not in self.values:
             return default
         text = self.take(key)
-        if not _INTEGER.fullmatch(text) or not -(2**31) <= int(text) < 2**31:
-            raise ValueError(f"{key}={text[:40]} is no integer of 32 bits")
-        return int(text)
+        try:
+            return to_integer(text)
+        except ValueError:
+            raise ValueError(f"{key}={text[:40]} is no integer of 32 bits") from None
 
     def take_real(self, key: str, default: float | None = None) -> float:
         """Takes the value of a key out, a finite number; without a default it must be there."""
         if default is not None and key not in self.values:
             return default
         text = self.take(key)
-        if not _REAL.fullmatch(text) or not math.isfinite(float(text)):
+        try:
+            value = to_real(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
             raise ValueError(f"{key}={text[:40]} is no finite number")
-        return float(text)
+        return value
 
     def take_bool(self, key: str, default: bool) -> bool:
         """Takes the value of a key out: as in Kaldi its first letter, t or f, decides."""
@@ -122,9 +129,9 @@ def _value(text: str) -> tuple[str, str]:
         end = text.find(text[0], 1)
         if end < 0:
             raise ValueError(f"the quotation {text[:40]!r} has no end")
-        return text[1:end], text[end + 1 :].lstrip(_SPACE)
+        return text[1:end], text[end + 1 :].lstrip(SPACE)
     equals = text.find("=")
     space = max(text.rfind(" ", 0, equals), text.rfind("\t", 0, equals)) if equals >= 0 else -1
     if space < 0:
-        return text.rstrip(_SPACE), ""
-    return text[:space].rstrip(_SPACE), text[space:].lstrip(_SPACE)
+        return text.rstrip(SPACE), ""
+    return text[:space].rstrip(SPACE), text[space:].lstrip(SPACE)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kaldi_quant.kaldi.text import to_integer, to_real
@@ -19,6 +19,11 @@ _DEEPEST = 100
 
 #: Dimensions beyond this are taken for corruption: some are only stated, so that no data in the file bounds them.
 LARGEST_DIM = 200_000
+
+
+def _print(value: float) -> str:
+    """A constant as C++ streams print it where nothing else is said: with six digits."""
+    return f"{value:g}"
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ class Const(Descriptor):
         return 1
 
     def __str__(self) -> str:
-        return f"Const({self.value:g}, {self.size})"
+        return f"Const({_print(self.value)}, {self.size})"
 
 
 @dataclass(frozen=True)
@@ -176,7 +181,7 @@ class Scale(_One):
     scale: float
 
     def __str__(self) -> str:
-        return f"Scale({self.scale:g}, {self.source})"
+        return f"Scale({_print(self.scale)}, {self.source})"
 
 
 class _Parser:
@@ -280,11 +285,20 @@ def with_sources(descriptor: Descriptor, sources: Sequence[Descriptor]) -> Descr
     return replace(descriptor, source=sources[0]) if isinstance(descriptor, _One) else descriptor
 
 
-def substitute(descriptor: Descriptor, node: str, source: Descriptor) -> Descriptor:
-    """The descriptor with every mention of a node replaced by another descriptor."""
+def substitute(descriptor: Descriptor, instead: Mapping[str, str]) -> Descriptor:
+    """The descriptor with other nodes named in the place of those that ``instead`` holds."""
     if isinstance(descriptor, NodeName):
-        return source if descriptor.node == node else descriptor
-    return with_sources(descriptor, [substitute(below, node, source) for below in descriptor.sources()])
+        return NodeName(instead.get(descriptor.node, descriptor.node))
+    return with_sources(descriptor, [substitute(below, instead) for below in descriptor.sources()])
+
+
+def as_printed(descriptor: Descriptor) -> Descriptor:
+    """The descriptor with no more digits in its constants than its text has: what the text is parsed to."""
+    if isinstance(descriptor, Const):
+        descriptor = replace(descriptor, value=float(_print(descriptor.value)))
+    if isinstance(descriptor, Scale):
+        descriptor = replace(descriptor, scale=float(_print(descriptor.scale)))
+    return with_sources(descriptor, [as_printed(below) for below in descriptor.sources()])
 
 
 def parse_descriptor(text: str) -> Descriptor:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from kaldi_quant.errors import FormatError, KaldiQuantError, UsageError
+from kaldi_quant.errors import KaldiQuantError, UsageError
 from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.component_edits import (
     AFFINE_TYPES,
@@ -27,9 +27,9 @@ from kaldi_quant.kaldi.component_edits import (
     with_rank,
 )
 from kaldi_quant.kaldi.config_line import ConfigLine, is_valid_name, read_config_lines
-from kaldi_quant.kaldi.descriptor import NodeName, substitute
 from kaldi_quant.kaldi.low_rank import Svd, apply_svd
-from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet, Node, OutputNode, config_line
+from kaldi_quant.kaldi.nnet import ComponentNode, Nnet, OutputNode
+from kaldi_quant.kaldi.node_sources import redirected
 from kaldi_quant.kaldi.orphans import without_orphan_components, without_orphan_nodes, without_orphans
 from kaldi_quant.kaldi.patterns import matches
 
@@ -61,25 +61,6 @@ def apply_edits(nnet: Nnet, text: str, source: str) -> Nnet:
     return nnet
 
 
-def read_edits(path: str) -> str:
-    """The text of a file of edits.
-
-    Raises:
-        FormatError: it cannot be read, or is no text.
-    """
-    try:
-        with open(path, encoding="utf-8", newline="\n") as stream:
-            return stream.read()
-    except OSError as error:
-        raise FormatError(path, None, f"cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise FormatError(path, error.start, "edits should be text in UTF-8") from error
-
-
-def _with_nodes(nnet: Nnet, nodes: list[Node]) -> Nnet:
-    return Nnet([config_line(node) for node in nodes], nnet.components, nnet.path)
-
-
 def _change(nnet: Nnet, pattern: str, applies: Callable[[Component], bool], change: _Change, done: str) -> Nnet:
     """Changes the components whose names match a pattern and that a change applies to."""
     chosen = [name for name, part in nnet.components.items() if matches(name, pattern) and applies(part)]
@@ -87,7 +68,7 @@ def _change(nnet: Nnet, pattern: str, applies: Callable[[Component], bool], chan
     for name in chosen:
         components[name] = change(components[name])
     (_log.info if chosen else _log.warning)("%s %d components", done, len(chosen))
-    return Nnet(nnet.config_lines, components, nnet.path)
+    return replace(nnet, components=components)
 
 
 def _pattern(edit: ConfigLine) -> str:
@@ -157,19 +138,9 @@ def _rename_node(nnet: Nnet, edit: ConfigLine) -> Nnet:
         raise ValueError(f"there is a node {new[:80]!r} already")
     if not is_valid_name(new):
         raise ValueError(f"{new[:80]!r} is no name of a node")
-    return _with_nodes(nnet, [_renamed(node, old, new) for node in nnet.nodes.values()])
-
-
-def _renamed(node: Node, old: str, new: str) -> Node:
-    """A node, or what reads it, with its new name."""
-    if node.name == old:
-        node = replace(node, name=new)
-    match node:
-        case DimRangeNode():
-            return replace(node, input_node=new) if node.input_node == old else node
-        case InputNode():
-            return node
-    return replace(node, input=substitute(node.input, old, NodeName(new)))
+    renamed = replace(nnet.nodes[old], name=new)
+    nodes = [renamed if node.name == old else node for node in nnet.nodes.values()]
+    return Nnet.of_nodes([redirected(node, {old: renamed}) for node in nodes], nnet.components, nnet.path)
 
 
 def _remove_output_nodes(nnet: Nnet, edit: ConfigLine) -> Nnet:
@@ -179,7 +150,7 @@ def _remove_output_nodes(nnet: Nnet, edit: ConfigLine) -> Nnet:
     if not any(isinstance(node, OutputNode) for node in kept):
         raise ValueError("it would leave no output")
     _log.info("output nodes removed: %d", len(nnet.nodes) - len(kept))
-    return _with_nodes(nnet, kept)
+    return Nnet.of_nodes(kept, nnet.components, nnet.path)
 
 
 def _set_dropout_proportion(nnet: Nnet, edit: ConfigLine) -> Nnet:

@@ -7,14 +7,15 @@ acoustic models with singular value decomposition", Interspeech 2013.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.component_edits import AFFINE_TYPES, check_finite, halves, singular_parts
-from kaldi_quant.kaldi.descriptor import Descriptor, NodeName, with_sources
-from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet, Node, config_line
+from kaldi_quant.kaldi.descriptor import NodeName
+from kaldi_quant.kaldi.nnet import ComponentNode, InputNode, Nnet, Node
+from kaldi_quant.kaldi.node_sources import redirected
 from kaldi_quant.kaldi.orphans import without_orphans
 from kaldi_quant.kaldi.patterns import matches
 
@@ -86,8 +87,12 @@ def _rank_for(values: np.ndarray, share: float) -> int:
 
 
 def _with_halves(nnet: Nnet, decomposed: dict[str, tuple[Component, Component]]) -> Nnet:
-    split = {node.name for node in nnet.nodes_of(ComponentNode) if node.component in decomposed}
-    for names, taken in ((decomposed, nnet.components), (split, nnet.nodes)):
+    seconds = {
+        node.name: ComponentNode(f"{node.name}_b", f"{node.component}_b", NodeName(f"{node.name}_a"))
+        for node in nnet.nodes_of(ComponentNode)
+        if node.component in decomposed
+    }
+    for names, taken in ((decomposed, nnet.components), (seconds, nnet.nodes)):
         for name in names:
             for half in (f"{name}_a", f"{name}_b"):
                 if half in taken:
@@ -97,30 +102,11 @@ def _with_halves(nnet: Nnet, decomposed: dict[str, tuple[Component, Component]])
         components[f"{name}_a"], components[f"{name}_b"] = first, second
     nodes: list[Node] = []
     for node in nnet.nodes.values():
-        node = _reading_halves(node, split)
-        if node.name not in split:
-            nodes.append(node)
-            continue
-        assert isinstance(node, ComponentNode)
-        first_name = f"{node.name}_a"
-        nodes.append(ComponentNode(first_name, f"{node.component}_a", node.input))
-        nodes.append(ComponentNode(f"{node.name}_b", f"{node.component}_b", NodeName(first_name)))
+        node = redirected(node, seconds)
+        if node.name in seconds:
+            assert isinstance(node, ComponentNode)
+            nodes.append(ComponentNode(f"{node.name}_a", f"{node.component}_a", node.input))
+        nodes.append(seconds.get(node.name, node))
     # Kaldi puts inputs first when it makes the graph anew.
     nodes.sort(key=lambda node: not isinstance(node, InputNode))
-    return without_orphans(Nnet([config_line(node) for node in nodes], components, nnet.path))
-
-
-def _reading_halves(node: Node, split: set[str]) -> Node:
-    """A node that reads the second half of what was split."""
-    match node:
-        case InputNode():
-            return node
-        case DimRangeNode():
-            return replace(node, input_node=f"{node.input_node}_b") if node.input_node in split else node
-    return replace(node, input=_with_second_halves(node.input, split))
-
-
-def _with_second_halves(descriptor: Descriptor, split: set[str]) -> Descriptor:
-    if isinstance(descriptor, NodeName):
-        return NodeName(f"{descriptor.node}_b") if descriptor.node in split else descriptor
-    return with_sources(descriptor, [_with_second_halves(below, split) for below in descriptor.sources()])
+    return without_orphans(Nnet.of_nodes(nodes, components, nnet.path))

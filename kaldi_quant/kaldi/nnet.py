@@ -1,20 +1,21 @@
-"""The nnet3 network: a graph of nodes, written as config lines, and the components that the nodes use.
+"""The nnet3 network: a graph of nodes, and the components that the nodes use.
 
-Source: ``src/nnet3/nnet-nnet.cc``. The config lines are kept as they stand in the file and parsed for use.
+Source: ``src/nnet3/nnet-nnet.cc``. In a file the graph is text, a config line for each node. Lines that were read are
+written back as they stood in the file.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.component_dims import component_dims as dims_of
-from kaldi_quant.kaldi.config_line import ConfigLine, is_valid_name, read_config_lines
-from kaldi_quant.kaldi.descriptor import LARGEST_DIM, Descriptor, parse_descriptor
+from kaldi_quant.kaldi.config_line import ConfigLine, is_plain_value, is_valid_name, read_config_lines
+from kaldi_quant.kaldi.descriptor import LARGEST_DIM, Descriptor, as_printed, parse_descriptor
 from kaldi_quant.kaldi.reader import Reader
 from kaldi_quant.kaldi.writer import Writer
 
@@ -65,15 +66,40 @@ NodeType = TypeVar("NodeType", InputNode, ComponentNode, OutputNode, DimRangeNod
 class Nnet:
     """An nnet3 network.
 
+    ``of_nodes`` builds one, ``of_lines`` reads the graph from text, and ``dataclasses.replace`` exchanges components.
+
     Args:
-        config_lines: the graph, a node a line, as in the file.
+        nodes: the graph, by name, in file order.
         components: by name, in file order.
         path: where it came from, for messages.
+        lines: of nodes that were read from text, the config lines, which are written as they stand there.
     """
 
-    config_lines: list[str]
+    nodes: dict[str, Node]
     components: dict[str, Component]
     path: str = "nnet"
+    lines: dict[Node, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_nodes(cls, nodes: Iterable[Node], components: dict[str, Component], path: str = "nnet") -> Nnet:
+        """Builds a network, which is not checked yet.
+
+        Constants in descriptors get the digits that they are written with: the network computes what its file will.
+
+        Raises:
+            ModelError: two nodes have one name, or a component has one that no config line can hold.
+        """
+        return cls(_by_name((_as_written(node, path) for node in nodes), path), components, path)
+
+    @classmethod
+    def of_lines(cls, lines: Iterable[str], components: dict[str, Component], path: str = "nnet") -> Nnet:
+        """Takes the graph from config lines, which stay as they are; it is not checked yet.
+
+        Raises:
+            ModelError: a line is malformed, or two nodes have one name.
+        """
+        parsed = [(_node_of(line, path), line) for line in lines]
+        return cls(_by_name((node for node, _ in parsed), path), components, path, dict(parsed))
 
     @classmethod
     def read(cls, reader: Reader) -> Nnet:
@@ -88,11 +114,16 @@ class Nnet:
         return nnet
 
     @classmethod
-    def read_unchecked(cls, reader: Reader) -> Nnet:
+    def read_unchecked(cls, reader: Reader, path: str | None = None) -> Nnet:
         """Reads ``<Nnet3> … </Nnet3>``, for whoever completes its components before they are checked.
+
+        Args:
+            reader: where it stands.
+            path: what messages call it, by default what the reader's are.
 
         Raises:
             FormatError: the file is malformed.
+            ModelError: a line of the graph is malformed.
         """
         reader.expect("<Nnet3>")
         first = reader.line()
@@ -113,7 +144,7 @@ class Nnet:
                 reader.fail(f"the component {name[:80]!r} is defined twice", position)
             components[name] = Component.read(reader)
         reader.expect("</Nnet3>")
-        return cls(lines, components, reader.path)
+        return cls.of_lines(lines, components, reader.path if path is None else path)
 
     def write(self, writer: Writer) -> None:
         """Writes ``<Nnet3> … </Nnet3>``."""
@@ -132,19 +163,10 @@ class Nnet:
             writer.newline()
         writer.token("</Nnet3>")
 
-    @cached_property
-    def nodes(self) -> dict[str, Node]:
-        """The nodes by name, in file order."""
-        nodes: dict[str, Node] = {}
-        for line in self.config_lines:
-            try:
-                node = _parse_node(line)
-            except ValueError as error:
-                raise ModelError(f"{self.path}: the config line {line[:100]!r} is wrong: {error}") from error
-            if node.name in nodes:
-                raise ModelError(f"{self.path}: the node {node.name} is defined twice")
-            nodes[node.name] = node
-        return nodes
+    @property
+    def config_lines(self) -> list[str]:
+        """The graph as text, a node a line: as it was read, and as Kaldi writes it where it was not."""
+        return [self.lines.get(node) or config_line(node) for node in self.nodes.values()]
 
     def nodes_of(self, kind: type[NodeType]) -> list[NodeType]:
         """The nodes of one kind, in file order."""
@@ -241,6 +263,35 @@ def config_line(node: Node) -> str:
             return f"output-node name={name} input={descriptor} objective={objective}"
         case DimRangeNode(name, source, offset, dim):
             return f"dim-range-node name={name} input-node={source} dim-offset={offset} dim={dim}"
+
+
+def _by_name(nodes: Iterable[Node], path: str) -> dict[str, Node]:
+    found: dict[str, Node] = {}
+    for node in nodes:
+        if node.name in found:
+            raise ModelError(f"{path}: the node {node.name} is defined twice")
+        found[node.name] = node
+    return found
+
+
+def _as_written(node: Node, path: str) -> Node:
+    """A node as it is after it was written and read again."""
+    match node:
+        case OutputNode():
+            return replace(node, input=as_printed(node.input))
+        case ComponentNode(name, component, descriptor):
+            if not is_plain_value(component):
+                shown = repr(component[:80])
+                raise ModelError(f"{path}: the node {name} uses {shown}, a name that cannot stand in a config line")
+            return replace(node, input=as_printed(descriptor))
+    return node
+
+
+def _node_of(line: str, path: str) -> Node:
+    try:
+        return _parse_node(line)
+    except ValueError as error:
+        raise ModelError(f"{path}: the config line {line[:100]!r} is wrong: {error}") from error
 
 
 def _parse_node(text: str) -> Node:

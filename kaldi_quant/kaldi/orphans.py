@@ -5,7 +5,10 @@ Source: ``FindOrphanNodes`` and ``FindOrphanComponents`` in ``src/nnet3/nnet-uti
 
 from __future__ import annotations
 
-from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet, OutputNode
+from dataclasses import replace
+
+from kaldi_quant.kaldi.nnet import ComponentNode, InputNode, Nnet, OutputNode
+from kaldi_quant.kaldi.node_sources import sources
 
 
 def orphan_nodes(nnet: Nnet) -> list[str]:
@@ -17,11 +20,7 @@ def orphan_nodes(nnet: Nnet) -> list[str]:
         if name in needed:
             continue
         needed.add(name)
-        node = nnet.nodes[name]
-        if isinstance(node, DimRangeNode):
-            pending.append(node.input_node)
-        elif not isinstance(node, InputNode):
-            pending.extend(leaf.node for leaf in node.input.leaves())
+        pending.extend(sources(nnet.nodes[name]))
     return [name for name in nnet.nodes if name not in needed]
 
 
@@ -33,15 +32,14 @@ def without_orphan_nodes(nnet: Nnet, remove_inputs: bool) -> Nnet:
         remove_inputs: whether inputs go, too.
     """
     orphans = {name for name in orphan_nodes(nnet) if remove_inputs or not isinstance(nnet.nodes[name], InputNode)}
-    lines = zip(nnet.config_lines, nnet.nodes, strict=True)
-    return Nnet([line for line, name in lines if name not in orphans], nnet.components, nnet.path)
+    return replace(nnet, nodes={name: node for name, node in nnet.nodes.items() if name not in orphans})
 
 
 def without_orphan_components(nnet: Nnet) -> Nnet:
     """The network without components that no node uses."""
     used = {node.component for node in nnet.nodes_of(ComponentNode)}
     components = {name: component for name, component in nnet.components.items() if name in used}
-    return Nnet(nnet.config_lines, components, nnet.path)
+    return replace(nnet, components=components)
 
 
 def without_orphans(nnet: Nnet, remove_inputs: bool = False) -> Nnet:

@@ -13,7 +13,7 @@ import numpy as np
 
 from kaldi_quant.errors import ModelError, UsageError
 from kaldi_quant.kaldi.model import AmNnetSimple, Model
-from kaldi_quant.kaldi.nnet import Nnet, Node, OutputNode, config_line
+from kaldi_quant.kaldi.nnet import Nnet, Node, OutputNode
 from kaldi_quant.kaldi.orphans import without_orphans
 
 #: What the output is called that everything is about, and the branch that helps chain training.
@@ -65,8 +65,7 @@ def with_output(nnet: Nnet, name: str) -> Nnet:
         taken_name = min(taken)
         rename = f"kaldi-quant copy --edits='rename-node old-name={taken_name} new-name=NEW'"
         raise ModelError(f"{nnet.path}: a hidden node has the name {taken_name}, which {name} needs: {rename} frees it")
-    chosen = Nnet([config_line(node) for node in nodes], nnet.components, nnet.path)
-    return without_orphans(chosen)
+    return without_orphans(Nnet.of_nodes(nodes, nnet.components, nnet.path))
 
 
 def model_with_output(model: Model, name: str) -> Model:

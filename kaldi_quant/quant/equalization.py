@@ -14,13 +14,10 @@ import numpy as np
 import torch
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.quant.calibration import CalibrationSet
-from kaldi_quant.quant.channel_groups import ChannelGroup, channel_groups, rescale
+from kaldi_quant.quant.channel_groups import ChannelGroup
 from kaldi_quant.quant.config import LayerConfig
+from kaldi_quant.quant.host import Data, Host
 from kaldi_quant.quant.layer_inputs import LayerInputs, observe_inputs
-from kaldi_quant.quant.linear_components import weight_of
-from kaldi_quant.quant.prepare import PreparedNetwork
 from kaldi_quant.quant.rounding_error import RoundingError
 
 METHODS = ("cle", "smoothquant", "awq")
@@ -36,19 +33,19 @@ _WIDEST = 2.0**10
 
 
 def equalize(
-    prepared: PreparedNetwork,
-    data: CalibrationSet,
+    prepared: Host,
+    data: Data,
     method: str,
     layer_configs: Mapping[str, LayerConfig],
     alpha: float | None = None,
-) -> PreparedNetwork:
+) -> Host:
     """Rescales the channels of a prepared network; its float output stays as it is.
 
     Args:
         prepared: the network.
         data: the calibration set; cle does without.
         method: cle, smoothquant or awq.
-        layer_configs: for each linear component how it is to be quantized.
+        layer_configs: for each layer how it is to be quantized.
         alpha: the exponent of smoothquant and awq, 0 to 1; by default for each group of channels the one by which the
             layers that read it are expected to lose least, or no rescaling if that is better still.
 
@@ -65,7 +62,7 @@ def equalize(
     return _Search(prepared, data, _RULES[method], layer_configs).run(alpha)
 
 
-def _cross_layer(prepared: PreparedNetwork) -> PreparedNetwork:
+def _cross_layer(prepared: Host) -> Host:
     """Makes a channel's weights equally large in the layers before and after it: s = sqrt(r1 / r2).
 
     r1 is the largest weight that computes the channel, r2 the largest that reads it; repeated over all groups until
@@ -74,22 +71,20 @@ def _cross_layer(prepared: PreparedNetwork) -> PreparedNetwork:
     Source: M. Nagel, M. van Baalen, T. Blankevoort, M. Welling, "Data-Free Quantization Through Weight Equalization and
     Bias Correction", ICCV 2019.
     """
-    groups = channel_groups(prepared)
+    groups = prepared.channel_groups()
     for _ in range(_MOST_ROUNDS):
         furthest = 0.0
         for group in groups:
             factor = np.sqrt(_largest_rows(prepared, group) / _largest_columns(prepared, group))
             factor = _bounded(factor, centred=False)
-            prepared = rescale(prepared, {group: factor})
+            prepared = prepared.rescaled({group: factor})
             furthest = max(furthest, float(np.abs(np.log(factor)).max()))
         if furthest < _CONVERGED:
             break
     return prepared
 
 
-def _smoothquant(
-    prepared: PreparedNetwork, group: ChannelGroup, inputs: Mapping[str, LayerInputs], alpha: float
-) -> np.ndarray:
+def _smoothquant(prepared: Host, group: ChannelGroup, inputs: Mapping[str, LayerInputs], alpha: float) -> np.ndarray:
     """s = max|x|^alpha / max|w|^(1 - alpha), (group.size,): as much of the difficulty goes into weights as alpha says.
 
     Source: G. Xiao, J. Lin, M. Seznec, H. Wu, J. Demouth, S. Han, "SmoothQuant: Accurate and Efficient Post-Training
@@ -99,7 +94,7 @@ def _smoothquant(
     return largest**alpha / _largest_columns(prepared, group) ** (1 - alpha)
 
 
-def _awq(prepared: PreparedNetwork, group: ChannelGroup, inputs: Mapping[str, LayerInputs], alpha: float) -> np.ndarray:
+def _awq(prepared: Host, group: ChannelGroup, inputs: Mapping[str, LayerInputs], alpha: float) -> np.ndarray:
     """s = mean|x|^alpha, (group.size,): weights that meet large activations are rounded relatively less.
 
     Source: J. Lin, J. Tang, H. Tang, S. Yang, W.-M. Chen, W.-C. Wang, G. Xiao, X. Dang, C. Gan, S. Han, "AWQ:
@@ -108,20 +103,18 @@ def _awq(prepared: PreparedNetwork, group: ChannelGroup, inputs: Mapping[str, La
     return _per_channel(group.consumers, group.size, lambda name: inputs[name].mean_size.numpy()) ** alpha
 
 
-_Rule = Callable[[PreparedNetwork, ChannelGroup, Mapping[str, LayerInputs], float], np.ndarray]
+_Rule = Callable[[Host, ChannelGroup, Mapping[str, LayerInputs], float], np.ndarray]
 _RULES: dict[str, _Rule] = {"smoothquant": _smoothquant, "awq": _awq}
 
 
 class _Search:
     """Factors by a rule with an exponent, group after group."""
 
-    def __init__(
-        self, prepared: PreparedNetwork, data: CalibrationSet, rule: _Rule, configs: Mapping[str, LayerConfig]
-    ) -> None:
+    def __init__(self, prepared: Host, data: Data, rule: _Rule, configs: Mapping[str, LayerConfig]) -> None:
         self.prepared, self.rule = prepared, rule
-        self.groups = channel_groups(prepared)
+        self.groups = prepared.channel_groups()
         layers = list(dict.fromkeys(name for group in self.groups for name in group.consumers))
-        self.inputs = observe_inputs(AcousticModel(prepared.float_nnet()), layers, data) if layers else {}
+        self.inputs = observe_inputs(prepared.complete().executable(), layers, data) if layers else {}
         self.errors = {
             name: RoundingError(
                 configs[name], torch.from_numpy(_weight(prepared, name)), self.inputs[name].examples.double()
@@ -132,12 +125,12 @@ class _Search:
         #: For each layer the factors of its columns so far; it may read several groups.
         self.columns = {name: np.ones(_weight(prepared, name).shape[1]) for name in layers}
 
-    def run(self, alpha: float | None) -> PreparedNetwork:
+    def run(self, alpha: float | None) -> Host:
         chosen = {}
         for group in self.groups:
             chosen[group] = self._factor(group, alpha) if alpha is not None else self._best(group)
             self.columns |= self._with(group, chosen[group])
-        return rescale(self.prepared, chosen)
+        return self.prepared.rescaled(chosen)
 
     def _factor(self, group: ChannelGroup, alpha: float) -> np.ndarray:
         return _bounded(self.rule(self.prepared, group, self.inputs, alpha), centred=True)
@@ -163,16 +156,16 @@ class _Search:
         }
 
 
-def _weight(prepared: PreparedNetwork, name: str) -> np.ndarray:
+def _weight(prepared: Host, name: str) -> np.ndarray:
     """(out, in) float64."""
-    return weight_of(prepared.nnet.components[name]).astype(np.float64)
+    return prepared.weight(name).numpy().astype(np.float64)
 
 
-def _largest_rows(prepared: PreparedNetwork, group: ChannelGroup) -> np.ndarray:
+def _largest_rows(prepared: Host, group: ChannelGroup) -> np.ndarray:
     return _per_channel(group.producers, group.size, lambda name: np.abs(_weight(prepared, name)).max(1))
 
 
-def _largest_columns(prepared: PreparedNetwork, group: ChannelGroup) -> np.ndarray:
+def _largest_columns(prepared: Host, group: ChannelGroup) -> np.ndarray:
     return _per_channel(group.consumers, group.size, lambda name: np.abs(_weight(prepared, name)).max(0))
 
 

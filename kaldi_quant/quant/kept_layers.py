@@ -14,13 +14,10 @@ from typing import Any
 import torch
 
 from kaldi_quant.atomic import atomic_write
-from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.kaldi.text import encode
-from kaldi_quant.kaldi.writer import BinaryWriter
 from kaldi_quant.made import program_digest
-from kaldi_quant.quant.calibration import CalibrationSet, data_digest
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.host import Data, Source
 from kaldi_quant.quant.integer_linear import DynamicLinear, InputGrid, IntegerLinear
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
 from kaldi_quant.quant.ranges import Ranges
@@ -41,23 +38,22 @@ class KeptLayers:
     def __init__(self, folder: Path, key: str) -> None:
         self.folder = folder / key[:32]
 
-    def grids(self, data: CalibrationSet) -> dict[str, Grid] | None:
+    def grids(self, data: Data) -> dict[str, Grid] | None:
         """The grids of activations; None where they are not known yet.
 
         Args:
-            data: the calibration set; utterances that could not be used are taken out, as calibration did.
+            data: the calibration set; units that could not be used are taken out, as calibration did.
         """
         content = self._read("grids")
         if content is None:
             return None
-        usable = set(content["utterances"])
-        data.utterances = [entry for entry in data.utterances if entry[0] in usable]
+        data.keep(content["units"])
         return {name: Grid(QSpec(**spec), scale, zero) for name, (spec, scale, zero) in content["grids"].items()}
 
-    def keep_grids(self, grids: dict[str, Grid], data: CalibrationSet) -> None:
-        """Keeps the grids of activations, and which utterances could be used."""
+    def keep_grids(self, grids: dict[str, Grid], data: Data) -> None:
+        """Keeps the grids of activations, and which units could be used."""
         described = {name: (dataclasses.asdict(grid.spec), grid.scale, grid.zero_point) for name, grid in grids.items()}
-        self._write("grids", {"grids": described, "utterances": [name for name, _ in data.utterances]})
+        self._write("grids", {"grids": described, "units": data.names})
 
     def layer(self, number: int, inputs: InputGrid | None) -> IntegerLinear | DynamicLinear | None:
         """A layer; None where it is not known yet.
@@ -111,25 +107,19 @@ class Keeping:
 
     folder: Path
 
-    def of(self, nnet: Nnet, config: PtqConfig, data: CalibrationSet, ranges: Ranges | None = None) -> KeptLayers:
+    def of(self, source: Source, config: PtqConfig, data: Data, ranges: Ranges | None = None) -> KeptLayers:
         """What the quantization with these arguments has made so far."""
-        return KeptLayers(self.folder / FOLDER_NAME, key_of(nnet, config, data, ranges))
+        return KeptLayers(self.folder / FOLDER_NAME, key_of(source, config, data, ranges))
 
     def finish(self) -> None:
         """Removes it all: the results are there."""
         shutil.rmtree(self.folder / FOLDER_NAME, ignore_errors=True)
 
 
-def key_of(nnet: Nnet, config: PtqConfig, data: CalibrationSet, ranges: Ranges | None) -> str:
+def key_of(source: Source, config: PtqConfig, data: Data, ranges: Ranges | None) -> str:
     """What tells a quantization from all others: a digest of everything that decides its result."""
-    found = hashlib.sha256()
-    writer = BinaryWriter()
-    nnet.write(writer)
-    found.update(writer.getvalue())
-    about: list[Any] = [{**config.as_dict(), "description": ""}, dataclasses.asdict(data.options), program_digest()]
-    about += [data.max_bad_share, data.device.type]
-    found.update(json.dumps(about, sort_keys=True).encode())
-    found.update(data_digest(data.utterances, data.ivectors).encode())
+    about = [source.digest(), {**config.as_dict(), "description": ""}, data.digest(), program_digest()]
+    found = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for name, bounds in (ranges or {}).items():
-        found.update(encode(name) + b"".join(bound.numpy().tobytes() for bound in bounds))
+        found.update(name.encode("utf-8", "surrogateescape") + b"".join(bound.numpy().tobytes() for bound in bounds))
     return found.hexdigest()

@@ -1,4 +1,4 @@
-"""What the columns of linear layers' inputs hold over a calibration set: sizes of each, and example rows."""
+"""What the columns of layers' inputs hold over a calibration set: sizes of each, and example rows."""
 
 from __future__ import annotations
 
@@ -7,25 +7,21 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.quant.calibration import CalibrationSet, rows_that_count
-from kaldi_quant.quant.linear_modules import linear_module
+from kaldi_quant.quant.host import Data, Executable
+from kaldi_quant.quant.slots import columns_of, rows_that_count, watched
 
 # At least so many rows are kept as examples, where there are as many.
 _EXAMPLES = 512
 
 
-class LayerInputs(torch.nn.Module):
-    """Watches a layer's input; stands in for its product meanwhile.
+class LayerInputs:
+    """What a layer reads.
 
     Args:
-        module: the layer's product, which still does the work.
         columns: of the layer's weight.
     """
 
-    def __init__(self, module: torch.nn.Module, columns: int) -> None:
-        super().__init__()
-        self.module = module
+    def __init__(self, columns: int) -> None:
         #: (in,) float32: the largest absolute value.
         self.largest = torch.zeros(columns)
         #: (rows, in) float32: some rows, evenly chosen.
@@ -33,8 +29,8 @@ class LayerInputs(torch.nn.Module):
         self._sizes = torch.zeros(columns, dtype=torch.float64)
         self._count, self._stride = 0, 1
 
-    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """As the module that it stands for."""
+    def see(self, x: Tensor) -> None:
+        """Sees rows; x: (..., in)."""
         rows = rows_that_count(x.detach()).float().cpu()
         sizes = rows.abs()
         self.largest = torch.maximum(self.largest, torch.nn.functional.pad(sizes, (0, 0, 0, 1)).amax(0))
@@ -43,7 +39,6 @@ class LayerInputs(torch.nn.Module):
         self.examples = torch.cat([self.examples, rows[:: self._stride]])
         while len(self.examples) > 2 * _EXAMPLES:
             self.examples, self._stride = self.examples[::2].clone(), 2 * self._stride
-        return self.module(x, bias)
 
     @property
     def mean_size(self) -> Tensor:
@@ -51,21 +46,18 @@ class LayerInputs(torch.nn.Module):
         return self._sizes / max(1, self._count)
 
 
-def observe_inputs(model: AcousticModel, layers: Iterable[str], data: CalibrationSet) -> dict[str, LayerInputs]:
-    """Watches the inputs of linear layers over a calibration set.
+def observe_inputs(model: Executable, layers: Iterable[str], data: Data) -> dict[str, LayerInputs]:
+    """Watches the inputs of layers over a calibration set.
 
     Args:
-        model: made for this purpose; it is of no other use afterwards.
-        layers: names of linear components.
+        model: the float network.
+        layers: their names.
         data: the calibration set.
 
     Raises:
         DataError: the calibration set cannot be used.
     """
-    found: dict[str, LayerInputs] = {}
-    for name in layers:
-        module = linear_module(model, name)
-        found[name] = LayerInputs(module.product, module.weight.shape[1])
-        module.product = found[name]
-    data.run(model, "collecting what layers read")
+    found = {name: LayerInputs(columns_of(model, name)) for name in layers}
+    with watched(model, {name: inputs.see for name, inputs in found.items()}):
+        data.run(model, "collecting what layers read")
     return found

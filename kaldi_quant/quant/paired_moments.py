@@ -10,16 +10,14 @@ Quantization for Asymmetric Calibration", ICML 2025.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.quant.calibration import CalibrationSet, rows_that_count
 from kaldi_quant.quant.damping import DAMPING, damped
-from kaldi_quant.quant.linear_modules import linear_module
+from kaldi_quant.quant.host import Data, Executable
+from kaldi_quant.quant.slots import columns_of, rows_that_count, watched
 
 #: Enough rows for learned rounding to be no worse on others; 200 MB each for 3072 columns.
 SAMPLE_ROWS = 16384
@@ -153,10 +151,10 @@ def _chosen(before: Tensor | None, more: Tensor, kept: Tensor) -> Tensor:
 
 
 def paired_moments(
-    float_model: AcousticModel,
-    model: AcousticModel,
+    float_model: Executable,
+    model: Executable,
     layer: str,
-    data: CalibrationSet,
+    data: Data,
     sample: PairedSample | None = None,
 ) -> PairedMoments:
     """The moments of a layer's input over a calibration set.
@@ -164,14 +162,14 @@ def paired_moments(
     Args:
         float_model: the float network.
         model: the network with the layers before this one quantized.
-        layer: the component's name, in both.
+        layer: its name, in both.
         data: the calibration set.
         sample: sees the rows too, in the same run.
 
     Raises:
         DataError: the calibration set cannot be used.
     """
-    moments = PairedMoments(linear_module(model, layer).weight.shape[1])
+    moments = PairedMoments(columns_of(model, layer))
 
     def see(inputs: Tensor, float_inputs: Tensor) -> None:
         moments.add(inputs, float_inputs)
@@ -182,9 +180,7 @@ def paired_moments(
     return moments
 
 
-def see_paired_rows(
-    float_model: AcousticModel, model: AcousticModel, layer: str, data: CalibrationSet, see: PairedRows
-) -> None:
+def see_paired_rows(float_model: Executable, model: Executable, layer: str, data: Data, see: PairedRows) -> None:
     """Shows what a layer reads in two networks, batch after batch; arguments as of ``paired_moments``.
 
     Rows that are not finite in the float network are left out (see ``rows_that_count``): a grid makes numbers of them.
@@ -192,8 +188,11 @@ def see_paired_rows(
     waiting: list[Tensor] = []
     float_model.to(data.device)
 
-    def compare(rows: Tensor) -> None:
-        float_rows = waiting.pop(0)
+    def keep(x: Tensor) -> None:
+        waiting.append(_rows(x))
+
+    def compare(x: Tensor) -> None:
+        rows, float_rows = _rows(x), waiting.pop(0)
         counts = torch.isfinite(float_rows).all(1) & torch.isfinite(rows).all(1)
         see(*((rows, float_rows) if counts.all() else (rows[counts], float_rows[counts])))
 
@@ -201,7 +200,7 @@ def see_paired_rows(
         waiting.clear()
         float_model(*args, **kwargs)
 
-    with _watched(float_model, layer, waiting.append), _watched(model, layer, compare):
+    with watched(float_model, {layer: keep}), watched(model, {layer: compare}):
         handle = model.register_forward_pre_hook(run_float, with_kwargs=True)
         try:
             data.run(model)
@@ -210,9 +209,9 @@ def see_paired_rows(
 
 
 def see_rows_on_grid(
-    float_model: AcousticModel,
+    float_model: Executable,
     layer: str,
-    data: CalibrationSet,
+    data: Data,
     on_grid: Callable[[Tensor], Tensor],
     see: PairedRows,
 ) -> None:
@@ -220,7 +219,7 @@ def see_rows_on_grid(
 
     Args:
         float_model: the float network.
-        layer: the component's name.
+        layer: its name.
         data: the calibration set.
         on_grid: puts rows, (rows, in), on the layer's input grid.
         see: is shown the two.
@@ -229,33 +228,13 @@ def see_rows_on_grid(
         DataError: the calibration set cannot be used.
     """
 
-    def compare(rows: Tensor) -> None:
-        rows = rows_that_count(rows).cpu()
+    def compare(x: Tensor) -> None:
+        rows = rows_that_count(x.detach()).cpu()
         see(on_grid(rows), rows)
 
-    with _watched(float_model, layer, compare):
+    with watched(float_model, {layer: compare}):
         data.run(float_model)
 
 
-class _Watched(nn.Module):
-    def __init__(self, product: nn.Module, see: Callable[[Tensor], None]) -> None:
-        super().__init__()
-        self.product, self.see = product, see
-
-    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        self.see(x.detach().reshape(-1, x.shape[-1]))
-        return self.product(x, bias)
-
-
-@contextmanager
-def _watched(model: AcousticModel, layer: str, see: Callable[[Tensor], None]) -> Iterator[None]:
-    """Within the block, shows the rows that a layer's product is given."""
-    module = linear_module(model, layer)
-    product = module.product
-    module.product = _Watched(product, see)
-    model.forget_programs()
-    try:
-        yield
-    finally:
-        module.product = product
-        model.forget_programs()
+def _rows(x: Tensor) -> Tensor:
+    return x.detach().reshape(-1, x.shape[-1])

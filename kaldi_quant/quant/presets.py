@@ -83,8 +83,4 @@ def resolve(
         observer=chosen.observer if observer is None else observer,
         engine=chosen.engine if engine is None else engine,
     )
-    if resolved.backend == "torch":
-        from kaldi_quant.quant.torch_native import check_config
-
-        check_config(resolved)
     return preset, resolved

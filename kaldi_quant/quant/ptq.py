@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.progress import progress
-from kaldi_quant.quant.calibration import CalibrationSet, InputStatistics, input_statistics, observe
+from kaldi_quant.quant.calibration import InputStatistics, input_statistics, observe
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.equalization import equalize
-from kaldi_quant.quant.float_layers import float_reason
+from kaldi_quant.quant.graph import QuantGraph, is_rectified, products
 from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.host import Data, Executable, Host, Source
 from kaldi_quant.quant.input_grids import input_grid
-from kaldi_quant.quant.integer_graph import IntegerGraph, linear_layers
 from kaldi_quant.quant.integer_linear import DynamicLinear, InputGrid, IntegerLinear, least_scale
 from kaldi_quant.quant.kept_layers import Keeping, KeptLayers
 from kaldi_quant.quant.layer_kinds import layer_kinds
-from kaldi_quant.quant.linear_components import weight_of
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.observers import OBSERVERS, ColumnMinMaxObserver, Observer
 from kaldi_quant.quant.paired_moments import PairedSample, paired_moments, see_rows_on_grid
-from kaldi_quant.quant.prepare import prepare
 from kaldi_quant.quant.ranges import Ranges, grid_over, ranges_of
 from kaldi_quant.quant.spec import QSpec
-from kaldi_quant.quant.weight_rounding import Fit, is_rectified, learn_rounding, needs_rows, on_grid, round_weight
+from kaldi_quant.quant.weight_rounding import Fit, learn_rounding, needs_rows, on_grid, round_weight
 
 _log = logging.getLogger(__name__)
 
@@ -36,77 +33,91 @@ _LEAST_TERM_BITS = 8
 
 
 def quantize(
-    nnet: Nnet,
+    source: Source,
     config: PtqConfig,
-    data: CalibrationSet,
+    data: Data,
     ranges: Ranges | None = None,
     keeping: Keeping | None = None,
 ) -> QuantizedNetwork:
     """Quantizes a network after training.
 
     Args:
-        nnet: as read from its file.
+        source: the float network.
         config: widths and methods.
         data: the calibration set; never test data.
         ranges: of activations, from ``calibrate``; by default they are found here.
-        keeping: where what was made is kept, so that a run that was killed goes on; what PyTorch makes is not, which
-            takes no long time.
+        keeping: where what was made is kept, so that a run that was killed goes on.
 
     Raises:
         UsageError: the configuration names layers that do not exist, or widths that overflow.
         DataError: the calibration set cannot be used.
         ModelError: the network cannot be executed.
     """
-    if config.backend == "torch":
-        from kaldi_quant.quant import torch_native
-
-        return torch_native.quantize(nnet, config, data, ranges)
-    kept = keeping.of(nnet, config, data, ranges) if keeping is not None else None
-    return _Quantizer(nnet, config, data).run(ranges, kept)
+    kept = keeping.of(source, config, data, ranges) if keeping is not None else None
+    return _Quantizer(source, config, data).run(ranges, kept)
 
 
-def layer_configs(nnet: Nnet, config: PtqConfig) -> dict[str, LayerConfig]:
-    """How each linear layer of a network is to be quantized; no data are needed.
+def layer_configs(source: Source, config: PtqConfig) -> dict[str, LayerConfig]:
+    """How each layer of a network is to be quantized; no data are needed.
 
     Raises:
         UsageError: the configuration names layers that do not exist.
         ModelError: the network cannot be prepared.
     """
-    return config.for_layers(kinds_of(nnet, config))
+    return config.for_layers(kinds_of(source, config))
 
 
-def kinds_of(nnet: Nnet, config: PtqConfig) -> dict[str, set[str]]:
-    """The kind of each linear layer of a network as it is quantized with a configuration.
+def kinds_of(source: Source, config: PtqConfig) -> dict[str, set[str]]:
+    """The kinds of each layer of a network as it is quantized with a configuration.
 
     Raises:
         ModelError: the network cannot be prepared.
     """
-    return layer_kinds(prepare(nnet, fold=config.folds).nnet)
+    return layer_kinds(source.prepare(config.folds).nodes)
 
 
-def calibrate(nnet: Nnet, config: PtqConfig, data: CalibrationSet) -> Ranges:
+def calibrate(source: Source, config: PtqConfig, data: Data) -> Ranges:
     """The activation ranges that ``quantize`` finds with the same arguments."""
-    if config.backend == "torch":
-        from kaldi_quant.quant import torch_native
+    return ranges_of(_Quantizer(source, config, data).activation_grids())
 
-        return torch_native.calibrate(nnet, config, data)
-    return ranges_of(_Quantizer(nnet, config, data).activation_grids())
+
+def prepare(source: Source, config: PtqConfig, data: Data) -> Host:
+    """The network ready for quantization, its channels rescaled as the configuration says.
+
+    Raises:
+        UsageError: the configuration names layers that do not exist.
+        DataError: the calibration set cannot be used.
+        ModelError: the network cannot be prepared.
+    """
+    prepared = source.prepare(config.folds)
+    if config.equalization == "none":
+        return prepared
+    return equalize(prepared, data, config.equalization, config.for_layers(layer_kinds(prepared.nodes)))
+
+
+def float_reasons(prepared: Host, configs: Mapping[str, LayerConfig]) -> dict[str, str]:
+    """The layers that stay in float, each with the reason.
+
+    Args:
+        prepared: the network.
+        configs: for each layer how it is to be quantized.
+    """
+    reasons = {
+        name: layer.float_reason or prepared.float_reason(name, layer.ranges == "static")
+        for name, layer in configs.items()
+    }
+    return {name: reason for name, reason in reasons.items() if reason}
 
 
 class _Quantizer:
-    def __init__(self, nnet: Nnet, config: PtqConfig, data: CalibrationSet) -> None:
+    def __init__(self, source: Source, config: PtqConfig, data: Data) -> None:
         self.config, self.data = config, data
-        self.prepared = prepare(nnet, fold=config.folds)
-        names = linear_layers(self.prepared.nnet)
-        self.configs = config.for_layers(layer_kinds(self.prepared.nnet))
-        if config.equalization != "none":
-            self.prepared = equalize(self.prepared, data, config.equalization, self.configs)
-        self.float_layers = {
-            name: reason for name in names if (reason := float_reason(self.prepared, name, self.configs[name]))
-        }
-        self.names = [name for name in names if name not in self.float_layers]
+        self.prepared = prepare(source, config, data)
+        self.configs = config.for_layers(layer_kinds(self.prepared.nodes))
+        self.float_layers = float_reasons(self.prepared, self.configs)
+        self.names = [name for name in products(self.prepared.nodes) if name not in self.float_layers]
         static = [name for name in self.names if self.configs[name].ranges == "static"]
-        self.graph = IntegerGraph(self.prepared.nnet, static)
+        self.graph = QuantGraph(self.prepared.nodes, static)
 
     def run(self, ranges: Ranges | None, kept: KeptLayers | None = None) -> QuantizedNetwork:
         """Grids first, then the layers in the order of the graph.
@@ -115,13 +126,14 @@ class _Quantizer:
             ranges: of activations; by default they are found.
             kept: what was made before, and is not made again.
         """
-        model = AcousticModel(self.prepared.float_nnet())
+        complete = self.prepared.complete()
+        model = complete.executable()
         grids = kept.grids(self.data) if kept else None
         if grids is None:
             grids = self.activation_grids() if ranges is None else self._grids_over(ranges)
             if kept:
                 kept.keep_grids(grids, self.data)
-        result = QuantizedNetwork(self.prepared.float_nnet(), {}, grids, self.float_layers)
+        result = QuantizedNetwork(complete, {}, grids, self.float_layers)
         for number, name in enumerate(self.names):
             before = kept.layer(number, self._input_grid(name, grids)) if kept else None
             if before is None:
@@ -136,7 +148,7 @@ class _Quantizer:
         with progress(len(missing), "quantizing", "layers", brief=True) as advance:
             for name in missing:
                 advance(0, name)
-                original = torch.from_numpy(weight_of(self.prepared.nnet.components[name])).double()
+                original = self.prepared.weight(name).double()
                 inputs = self._input_grid(name, result.activations)
                 fit = self._fit(name, original, inputs, model, result, statistics)
                 result.layers[name] = self._layer(name, original, inputs, fit)
@@ -150,7 +162,7 @@ class _Quantizer:
         name: str,
         original: Tensor,
         inputs: InputGrid | None,
-        model: AcousticModel,
+        model: Executable,
         quantized: QuantizedNetwork,
         statistics: dict[str, InputStatistics],
     ) -> Fit:
@@ -174,7 +186,7 @@ class _Quantizer:
             config = self.config
             shared = ColumnMinMaxObserver(config.feature_headroom) if per_column else OBSERVERS[config.observer]()
             observers.update(dict.fromkeys(group, shared))
-        observe(AcousticModel(self.prepared.float_nnet()), observers, self.data)
+        observe(self.prepared.complete().executable(), observers, self.data)
         grids: dict[str, Grid] = {}
         for group in self.graph.groups():
             observer = observers[group[0]]
@@ -187,7 +199,7 @@ class _Quantizer:
             name = group[0]
             low = ranges[name][0] if name in ranges else torch.zeros(1)
             spec = self._activation_spec(group, bool((low < 0).any()))
-            grid = grid_over(name, ranges, spec, self.prepared.nnet.node_dim(name))
+            grid = grid_over(name, ranges, spec, self.prepared.nodes[name].channels)
             grids.update(dict.fromkeys(group, grid))
         return grids
 
@@ -201,21 +213,23 @@ class _Quantizer:
         return max(layers, key=lambda layer: layer.act_bits)
 
     def _input_grid(self, name: str, activations: dict[str, Grid]) -> InputGrid | None:
-        return input_grid(self.graph, name, activations) if self.configs[name].ranges == "static" else None
+        if self.configs[name].ranges != "static":
+            return None
+        return input_grid(self.prepared, self.graph, name, activations)
 
     def _layer(self, name: str, original: Tensor, inputs: InputGrid | None, fit: Fit) -> IntegerLinear | DynamicLinear:
         layer = self.configs[name]
         folded = inputs.folded if inputs else torch.ones(original.shape[1], dtype=torch.float64)
-        float_bias = torch.from_numpy(self.prepared.bias(name, original.numpy()))
+        float_bias = self.prepared.bias(name, original)
         least = least_scale(float_bias, inputs) if inputs else torch.zeros(len(original), 1)
         weight = round_weight(fit.target * folded, layer, fit.covariance / torch.outer(folded, folded), least)
         learned = None
         if fit.sample:
-            relu = is_rectified(self.prepared.nnet, name)
+            relu = is_rectified(self.prepared.nodes, name)
             weight, learned = learn_rounding(weight, fit, folded, (original, float_bias), relu)
         dequantized = weight.dequantized() / folded
         if not self.config.bias_correction:
-            bias = torch.from_numpy(self.prepared.bias(name, dequantized.numpy()))
+            bias = self.prepared.bias(name, dequantized)
         elif learned is not None:
             bias = learned
         else:

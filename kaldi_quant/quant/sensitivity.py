@@ -5,8 +5,6 @@ What was measured is kept in a file after every measurement, so that an interrup
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,25 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import DataError
-from kaldi_quant.made import changed_facts
-from kaldi_quant.nnet.inference import Inference
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.quant.calibration import CalibrationSet
-from kaldi_quant.quant.divergence import mean_divergence
+from kaldi_quant.quant.distance import mean_distance
+from kaldi_quant.quant.host import Data, Executable
+from kaldi_quant.quant.measurement_file import read_measurements, write_measurements
 from kaldi_quant.quant.network import QuantizedNetwork
-
-_log = logging.getLogger(__name__)
 
 _FORMAT = 1
 
 #: Which layers are quantized: none, all, only the one named, all but the one named.
 MODES = ("float", "all", "alone", "left out")
 
-LogLikelihoods = dict[str, np.ndarray]
-#: Percent of words in error, for log-likelihoods by utterance.
-WordErrorRate = Callable[[LogLikelihoods], float]
+Outputs = dict[str, np.ndarray]
+#: Percent of words in error, for outputs by utterance.
+WordErrorRate = Callable[[Outputs], float]
 
 
 @dataclass(frozen=True)
@@ -42,7 +35,7 @@ class Measurement:
     Args:
         mode: of MODES.
         layer: the layer that is named; empty for none and all.
-        kl: mean divergence of the distributions over pdfs from the float network's, in nats per frame.
+        kl: mean distance of the output from the float network's, of acoustic models the divergence in nats per frame.
         wer: percent; None where it was not measured.
     """
 
@@ -62,7 +55,7 @@ def with_layers(network: QuantizedNetwork, names: set[str]) -> QuantizedNetwork:
 
 def sensitivity(
     network: QuantizedNetwork,
-    data: CalibrationSet,
+    data: Data,
     path: Path,
     about: dict[str, Any],
     wer: WordErrorRate | None = None,
@@ -81,13 +74,15 @@ def sensitivity(
     """
     store = _Store(path, about)
     choices = [("float", ""), ("all", ""), *((mode, name) for mode in MODES[2:] for name in network.layers)]
-    reference: LogLikelihoods | None = None
+    reference: Outputs | None = None
     for mode, layer in choices:
         known = store.find(mode, layer, wer is not None)
         if known is None:
             reference = _rows(_chosen(network, "float", "").model(), data) if reference is None else reference
             rows = reference if mode == "float" else _rows(_chosen(network, mode, layer).model(), data)
-            known = Measurement(mode, layer, mean_divergence(reference, rows), wer(rows) if wer else None)
+            known = Measurement(
+                mode, layer, mean_distance(network.host.distance, reference, rows), wer(rows) if wer else None
+            )
             store.add(known)
         yield known
 
@@ -97,8 +92,8 @@ def _chosen(network: QuantizedNetwork, mode: str, layer: str) -> QuantizedNetwor
     return with_layers(network, names[mode])
 
 
-def _rows(model: AcousticModel, data: CalibrationSet) -> LogLikelihoods:
-    rows = dict(Inference(model, None, data.options, data.ivectors).compute(data.utterances))
+def _rows(model: Executable, data: Data) -> Outputs:
+    rows = dict(data.outputs(model))
     if not rows:
         raise DataError("none of the development utterances could be used")
     return rows
@@ -109,20 +104,8 @@ class _Store:
 
     def __init__(self, path: Path, about: dict[str, Any]) -> None:
         self.path, self.about = path, about
-        self.measurements: list[Measurement] = []
-        if path.exists():
-            self.measurements = self._read()
-
-    def _read(self) -> list[Measurement]:
-        try:
-            content = json.loads(self.path.read_text("utf-8"))
-            about, found = dict(content["about"]), [Measurement(**entry) for entry in content["measurements"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{self.path} is not a file of sensitivity measurements ({error}): move it away") from error
-        if others := changed_facts(about, self.about):
-            _log.info("%s is measured again, as this has changed: %s", self.path, ", ".join(others))
-            return []
-        return found
+        known = read_measurements(path, "sensitivity measurements", _FORMAT, about, _parsed)
+        self.measurements = known or []
 
     def find(self, mode: str, layer: str, with_wer: bool) -> Measurement | None:
         for known in self.measurements:
@@ -134,7 +117,9 @@ class _Store:
         same = (measurement.mode, measurement.layer)
         kept = [known for known in self.measurements if (known.mode, known.layer) != same]
         self.measurements = [*kept, measurement]
-        entries = [asdict(known) for known in self.measurements]
-        content = {"format": _FORMAT, "about": self.about, "measurements": entries}
-        with atomic_write(self.path, "w") as stream:
-            stream.write(json.dumps(content, indent=1) + "\n")
+        content = {"measurements": [asdict(known) for known in self.measurements]}
+        write_measurements(self.path, _FORMAT, self.about, content)
+
+
+def _parsed(content: dict[str, Any]) -> list[Measurement]:
+    return [Measurement(**entry) for entry in content["measurements"]]

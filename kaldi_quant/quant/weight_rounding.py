@@ -8,11 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from kaldi_quant.kaldi.nnet import ComponentNode, Nnet
 from kaldi_quant.quant.adaround import AdaRoundOptions, adaround
 from kaldi_quant.quant.config import LayerConfig
 from kaldi_quant.quant.gptq import gptq_round
-from kaldi_quant.quant.graph_nodes import readers
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.integer_linear import InputGrid
 from kaldi_quant.quant.layer_reconstruction import reconstruct
@@ -97,22 +95,6 @@ def learn_rounding(
     grid = Grid(weight.spec, weight.scale, weight.zero_point)
     integers, learned = adaround(fit.target * folded, grid, weight.integers, inputs, targets, relu, options)
     return replace(weight, integers=integers), learned
-
-
-def is_rectified(nnet: Nnet, layer: str) -> bool:
-    """Whether nothing but ReLUs reads a layer's output, so that what is negative in it makes no difference.
-
-    Args:
-        nnet: prepared: every component has the name of its only node.
-        layer: the component's name.
-    """
-    found = readers(nnet.nodes, layer)
-    return bool(found) and all(
-        isinstance(node, ComponentNode)
-        and str(node.input) == layer
-        and nnet.components[node.component].type == "RectifiedLinearComponent"
-        for node in found
-    )
 
 
 def on_grid(inputs: InputGrid | None) -> Callable[[Tensor], Tensor]:

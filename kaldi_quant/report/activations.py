@@ -13,16 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kaldi_quant.nnet.inference import InferenceOptions, IvectorSource
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.quant.calibration import CalibrationSet, observe
+from kaldi_quant.nnet3.inference import InferenceOptions, IvectorSource
+from kaldi_quant.nnet3.utterances import UtteranceSet
+from kaldi_quant.quant.calibration import observe
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.observers import HistogramObserver
 from kaldi_quant.quant.ranges import ranges_of
-
-Bits = int
-Seconds = float
+from kaldi_quant.units import Bits, Seconds
 
 #: Shares of the values that lie below the middle three of five points.
 _SHARES = (0.01, 0.5, 0.99)
@@ -109,9 +107,9 @@ def with_spreads(
     Raises:
         DataError: too many utterances cannot be used, or activations are not finite.
     """
-    data = CalibrationSet(utterances, options, ivectors)
+    data = UtteranceSet(utterances, options, ivectors)
     observers = {node: _GridObserver(network.activations[node]) for node in network.activations}
-    observe(AcousticModel(network.dequantized()), observers, data)
+    observe(network.dequantized().executable(), observers, data)
     seconds = sum(len(feats) for _, feats in data.utterances) / _FRAMES_PER_SECOND
     nodes = tuple(replace(node, spread=observers[node.name].spread()) for node in ranges.nodes)
     return replace(ranges, nodes=nodes, seconds=seconds)

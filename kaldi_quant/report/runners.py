@@ -17,14 +17,14 @@ import numpy as np
 from kaldi_quant.errors import DataError, MissingDependencyError, UsageError
 from kaldi_quant.kaldi.tables import matrix_writer, read_matrices
 from kaldi_quant.report.comparison import Comparison
-from kaldi_quant.report.speed import Frames, Runner, Timed
+from kaldi_quant.report.speed import Runner, Timed
+from kaldi_quant.units import Frames, Seconds
 
 if TYPE_CHECKING:
-    from kaldi_quant.nnet.runnable import Runnable
+    from kaldi_quant.nnet3.runnable import Runnable
 
 _log = logging.getLogger(__name__)
 
-Seconds = float
 
 KALDI_NAME = "nnet3-compute"
 FLOAT_NAME = "float model"
@@ -163,8 +163,8 @@ def model_runner(path: Path, loaded: LoadedModel, speech: Speech) -> Runner:
     Raises:
         DataError: when run: an utterance cannot be computed.
     """
-    from kaldi_quant.nnet.chunks import ChunkOptions
-    from kaldi_quant.nnet.inference import Inference, InferenceOptions
+    from kaldi_quant.nnet3.chunks import ChunkOptions
+    from kaldi_quant.nnet3.inference import Inference, InferenceOptions
 
     options = InferenceOptions(ChunkOptions(loaded.subsampling))
     # The values of i-vectors do not change how fast a network is.

@@ -1,4 +1,4 @@
-"""Distillation: the float network teaches by its distribution over pdfs.
+"""Distillation: the float network teaches by its distribution over classes.
 
 Source: G. Hinton, O. Vinyals, J. Dean, "Distilling the knowledge in a neural network", 2015.
 """
@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.nnet.schedule import Span
-from kaldi_quant.nnet.time_access import Times
+from kaldi_quant.quant.host import Executable
+from kaldi_quant.quant.taps import SeenTap
 
 # So much memory goes to what a teacher says of held-out minibatches; about the others it is asked again.
 _KEPT_BYTES = 1 << 28
@@ -70,7 +69,7 @@ class Distillation:
         UsageError: a value is impossible.
     """
 
-    teacher: AcousticModel
+    teacher: Executable
     temperature: float = 1.0
     share: float = 1.0
     hard_weight: float = 0.0
@@ -81,16 +80,9 @@ class Distillation:
         check_weights(self.temperature, self.share, self.hard_weight, self.feature_weight)
 
     @torch.no_grad()
-    def target(self, feats: Tensor, span: Span, output_times: Times, ivectors: Tensor | None) -> Tensor:
-        """The teacher's distribution over pdfs, as logarithms: (N, T, pdfs).
-
-        Args:
-            feats: (N, frames, dim) of a minibatch.
-            span: the first and one past the last time of the features.
-            output_times: (T,).
-            ivectors: (N, dim), where the network has that input.
-        """
-        teacher = self.teacher(feats, [span] * len(feats), output_times, ivectors)
+    def target(self, *inputs: Any) -> Tensor:
+        """The teacher's distribution over classes, as logarithms, (N, T, classes); inputs: as the teacher's."""
+        teacher = self.teacher(*inputs)
         return functional.log_softmax(teacher / self.temperature, dim=-1)
 
     def __call__(self, student: Tensor, target: Tensor) -> Taught:
@@ -141,22 +133,18 @@ class HiddenFeatures:
         nodes: names, in both.
     """
 
-    def __init__(self, student: AcousticModel, teacher: AcousticModel, nodes: Iterable[str]) -> None:
+    def __init__(self, student: Executable, teacher: Executable, nodes: Iterable[str]) -> None:
         self._seen: dict[str, list[Tensor]] = {node: [] for node in nodes}
         for node in self._seen:
             self._watch(student, node)
             self._watch(teacher, node)
 
-    def _watch(self, model: AcousticModel, node: str) -> None:
-        before = model.taps.get(node)
-
-        def tap(x: Tensor) -> Tensor:
-            result = x if before is None else before(x)
+    def _watch(self, model: Executable, node: str) -> None:
+        def see(x: Tensor) -> None:
             # The student's of this minibatch, then the teacher's; what an evaluation left goes.
-            self._seen[node] = [*self._seen[node][-1:], result]
-            return result
+            self._seen[node] = [*self._seen[node][-1:], x]
 
-        model.taps[node] = tap
+        model.taps[node] = SeenTap(model.taps.get(node), see)
 
     def error(self) -> Tensor:
         """The squared error of the student's nodes as a share of the teacher's variance, the mean over nodes: ()."""

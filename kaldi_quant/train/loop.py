@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.nnet.model import AcousticModel
 from kaldi_quant.progress import Advance, progress
+from kaldi_quant.quant.host import Executable
 from kaldi_quant.train.averaging import best_average
 from kaldi_quant.train.checkpoint import FILE_NAME, parse_checkpoint, read_checkpoint, write_checkpoint
 from kaldi_quant.train.early_stopping import Best, best_or_average, check_patience, is_best, is_over
@@ -60,11 +60,12 @@ class LoopOptions:
         """Whether held-out scores decide anything while training goes on."""
         return bool(self.early_stopping) or self.schedule.needs_scores
 
-    def check_held_out(self, there: bool) -> None:
+    def check_held_out(self, there: bool, remedy: str = "there are none") -> None:
         """Refuses to look at held-out examples that are not there.
 
         Args:
             there: whether they are.
+            remedy: what to do, for the message.
 
         Raises:
             UsageError: they are not, and an option needs them.
@@ -72,9 +73,7 @@ class LoopOptions:
         if self.needs_scores and not there:
             stopping = f"--early-stopping {self.early_stopping}"
             option = stopping if self.early_stopping else f"--lr-schedule {self.schedule.name}"
-            raise UsageError(
-                f"{option} needs held-out examples: valid_diagnostic.cegs beside the examples, or for 'qat' --held-out"
-            )
+            raise UsageError(f"{option} needs held-out examples: {remedy}")
 
     def as_dict(self) -> dict[str, Any]:
         """All values, for records."""
@@ -138,7 +137,7 @@ class Loop:
 
     def __init__(
         self,
-        model: AcousticModel,
+        model: Executable,
         components: list[TrainedComponent],
         source: Source,
         options: LoopOptions,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from kaldi_quant.errors import UsageError
 from kaldi_quant.train.optimizer_kinds import OPTIMIZERS, OptimizerKind
 from kaldi_quant.train.orthonormal import EVERY, constrain_orthonormal
+from kaldi_quant.train.own_options import check_options
 from kaldi_quant.train.parameters import TrainedComponent
 
 
@@ -51,7 +52,7 @@ class OptimizerOptions:
             raise UsageError(f"--momentum {self.momentum:g}: expected a number from 0 to below 1")
         if not 0 <= self.weight_decay < float("inf"):
             raise UsageError(f"--weight-decay {self.weight_decay:g}: expected 0 or more")
-        OPTIMIZERS.check_options(self.name, self._of_some(), lambda kind: kind.own_options)
+        check_options("--optimizer", OPTIMIZERS, self.name, self._of_some(), lambda kind: kind.own_options)
         for option, limit in (("--clip-norm", self.clip_norm), ("--max-param-change", self.max_param_change)):
             if not 0 <= limit < float("inf"):
                 raise UsageError(f"{option} {limit:g}: expected a number above 0, or 0 for no limit")
@@ -65,7 +66,7 @@ class OptimizerOptions:
 
     def _of_some(self) -> dict[str, str]:
         """The options that not all optimizers have, where they are set, as the command line has them."""
-        known = {option for kind in OPTIMIZERS.kinds.values() for option in kind.own_options}
+        known = {option for name in OPTIMIZERS for option in OPTIMIZERS[name].own_options}
         values = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name in known}
         shown = {name: "" if isinstance(value, bool) else f" {value:g}" for name, value in values.items()}
         return {name: f"--{name.replace('_', '-')}{shown[name]}" for name, value in values.items() if value}

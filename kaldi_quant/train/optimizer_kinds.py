@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from kaldi_quant.train.registry import Named, Registry
+from kaldi_quant.registry import Registry
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from kaldi_quant.train.optimizer import OptimizerOptions
 
 
-class OptimizerKind(Named):
+class OptimizerKind:
     """What ``Stepper`` has to know of an optimizer."""
 
     #: The fields of ``OptimizerOptions`` that have an effect with this kind, but not with all.
@@ -28,10 +28,10 @@ class OptimizerKind(Named):
 
 
 #: All optimizers.
-OPTIMIZERS: Registry[OptimizerKind] = Registry("--optimizer")
+OPTIMIZERS: Registry[type[OptimizerKind]] = Registry("optimizer")
 
 
-@OPTIMIZERS.enter("adam")
+@OPTIMIZERS.add("adam")
 class Adam(OptimizerKind):
     """Its steps are as large as the learning rate, whatever the gradient.
 
@@ -50,7 +50,7 @@ class Adam(OptimizerKind):
         return AdamW(groups, amsgrad=options.amsgrad)
 
 
-@OPTIMIZERS.enter("sgd")
+@OPTIMIZERS.add("sgd")
 class Sgd(OptimizerKind):
     """Its steps are the learning rate times the gradient, as Kaldi's are."""
 

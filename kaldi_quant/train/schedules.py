@@ -1,7 +1,7 @@
 """Learning-rate schedules: the learning rate of each iteration.
 
-A schedule is a dataclass entered here, whose fields are its options: ``final`` is ``--lr-final``, and so on. It has no
-state: what it makes of held-out scores follows from those that there are, which the checkpoint's record holds.
+A schedule is a dataclass added to the registry, whose fields are its options: ``final`` is ``--lr-final``, and so on.
+It has no state: what it makes of held-out scores follows from those that there are, and these are in the checkpoint.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.train.registry import Named, Registry
+from kaldi_quant.registry import Registry
+from kaldi_quant.train.own_options import check_options
 
 
 @dataclass(frozen=True)
-class Schedule(Named):
+class Schedule:
     """What all schedules have in common.
 
     Args:
@@ -47,13 +48,18 @@ class Schedule(Named):
                 ``needs_scores`` is not set.
         """
 
+    @property
+    def name(self) -> str:
+        """By which it was added."""
+        return next(name for name in SCHEDULES if SCHEDULES[name] is type(self))
+
     def as_dict(self) -> dict[str, Any]:
         """Name and values, for records."""
         return {"name": self.name, **asdict(self)}
 
 
 #: All schedules.
-SCHEDULES: Registry[Schedule] = Registry("--lr-schedule")
+SCHEDULES: Registry[type[Schedule]] = Registry("learning-rate schedule")
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class _Falling(Schedule):
             )
 
 
-@SCHEDULES.enter("exponential")
+@SCHEDULES.add("exponential")
 @dataclass(frozen=True)
 class Exponential(_Falling):
     """Kaldi's: falls exponentially, and has ``final`` at the last iteration.
@@ -87,7 +93,7 @@ class Exponential(_Falling):
         return float(self.initial * (self.final / self.initial) ** (iteration / iterations))
 
 
-@SCHEDULES.enter("constant")
+@SCHEDULES.add("constant")
 @dataclass(frozen=True)
 class Constant(Schedule):
     """Stays as it is."""
@@ -96,7 +102,7 @@ class Constant(Schedule):
         return self.initial
 
 
-@SCHEDULES.enter("step")
+@SCHEDULES.add("step")
 @dataclass(frozen=True)
 class Step(Schedule):
     """Is multiplied at regular intervals, as torch's ``StepLR``.
@@ -118,7 +124,7 @@ class Step(Schedule):
         return float(self.initial * self.factor ** (iteration // self.every))
 
 
-@SCHEDULES.enter("cosine")
+@SCHEDULES.add("cosine")
 @dataclass(frozen=True)
 class Cosine(_Falling):
     """Falls along half a wave of the cosine, and has ``final`` at the last iteration.
@@ -132,7 +138,7 @@ class Cosine(_Falling):
         return self.final + (self.initial - self.final) * (1 + math.cos(math.pi * share)) / 2
 
 
-@SCHEDULES.enter("plateau")
+@SCHEDULES.add("plateau")
 @dataclass(frozen=True)
 class Plateau(_Falling):
     """Is multiplied when the held-out score has not improved, as torch's ``ReduceLROnPlateau``; not below ``final``.
@@ -178,13 +184,13 @@ def schedule_of(name: str, initial: float, **options: float | None) -> Schedule:
     """
     given = {option: value for option, value in options.items() if value is not None}
     shown = {option: f"--lr-{option} {value:g}" for option, value in given.items()}
-    SCHEDULES.check_options(name, shown, _options)
+    check_options("--lr-schedule", SCHEDULES, name, shown, _options)
     return SCHEDULES[name](initial, **given)
 
 
 def defaults_of(option: str) -> dict[str, float]:
     """The schedules that have an option, named as its field, each with its default."""
-    return {name: getattr(kind, option) for name, kind in SCHEDULES.kinds.items() if option in _options(kind)}
+    return {name: getattr(SCHEDULES[name], option) for name in SCHEDULES if option in _options(SCHEDULES[name])}
 
 
 def _options(kind: type[Schedule]) -> list[str]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kaldi_quant.errors import DataError
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.train.objective import Loss, add
+from kaldi_quant.quant.host import Executable
+from kaldi_quant.train.loss import Loss, add
 from kaldi_quant.train.optimizer import OptimizerOptions, Stepper
 from kaldi_quant.train.parallel.distributed import Group
 from kaldi_quant.train.parameters import TrainedComponent
@@ -28,10 +28,10 @@ class Source(Protocol):
     def describe(self, number: int) -> tuple[str, int]:
         """The name of a pass's examples, and their frame shift."""
 
-    def losses(self, number: int, model: AcousticModel) -> Iterator[Loss]:
+    def losses(self, number: int, model: Any) -> Iterator[Loss]:
         """The loss of each minibatch of a pass, computed when it is asked for: of this process's share of it."""
 
-    def validate(self, model: AcousticModel) -> dict[str, float]:
+    def validate(self, model: Any) -> dict[str, float]:
         """The parts of the objective on held-out examples, per frame; empty where there are none."""
 
     @property
@@ -41,7 +41,7 @@ class Source(Protocol):
     def objective(self, parts: dict[str, float]) -> float:
         """How well a model does, the greater the better, from what ``validate`` gave of it."""
 
-    def score(self, model: AcousticModel) -> float | None:
+    def score(self, model: Any) -> float | None:
         """What averages of models are compared by, the greater the better; None where there is nothing."""
 
 
@@ -69,7 +69,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: AcousticModel,
+        model: Executable,
         components: list[TrainedComponent],
         options: OptimizerOptions,
         frozen: list[TrainedComponent] | None = None,
@@ -172,6 +172,5 @@ class Trainer:
 
     def synchronize(self) -> None:
         """Lets all processes begin with the network of the first one, what is not trained included."""
-        taps = [tap for tap in self.model.taps.values() if isinstance(tap, nn.Module)]
-        self.group.broadcast(tensor for module in (self.model, *taps) for tensor in module.state_dict().values())
+        self.group.broadcast(self.model.state_dict().values())
         self.group.broadcast(self._observed.values())

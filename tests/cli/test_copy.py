@@ -59,7 +59,7 @@ def test_through_standard_input_and_output() -> None:
 
 def test_edits_from_a_file_come_before_those_of_the_command_line(tmp_path: Path) -> None:
     config = tmp_path / "edits.config"
-    config.write_text("# what recipes do\nrename-node old-name=output new-name=output-0\n\n  # and\n")
+    config.write_bytes(b"# what recipes do \xe4\nrename-node old-name=output new-name=output-0\n\n  # and\n")
     edits = "rename-node old-name=output-0 new-name=last; set-learning-rate learning-rate=0.5"
     out = tmp_path / "out.raw"
     words = ["copy", "--raw", "--edits-config", str(config), "--edits", edits, "--learning-rate=0.25"]
@@ -79,7 +79,7 @@ def test_a_mdl_is_written_with_the_context_and_the_priors_of_its_edited_network(
     model = read_model(PRIORS)
     lines = [*model.nnet.config_lines, "output-node name=wide input=Append(Offset(tdnn1.relu, -3), tdnn1.relu)"]
     raw = tmp_path / "wide.raw"
-    raw.write_bytes(Model(Nnet(lines, model.nnet.components), None, True, "").getvalue())
+    raw.write_bytes(Model(Nnet.of_lines(lines, model.nnet.components), None, True, "").getvalue())
     out = tmp_path / "out.mdl"
     edits = "remove-output-nodes name=output; rename-node old-name=wide new-name=output; remove-orphans"
     assert run(["copy", "--set-raw-nnet", str(raw), "--edits", edits, str(PRIORS), str(out)]) == 0
@@ -100,7 +100,10 @@ def test_a_mdl_is_written_with_the_context_and_the_priors_of_its_edited_network(
             "--edits: the edit 'collapse-model' is impossible: 'collapse-model' is none of",
         ),
         (["--edits-config", "missing"], "missing: cannot be read: No such file or directory"),
-        (["--edits-config", "latin"], "latin, byte 1: edits should be text in UTF-8"),
+        (
+            ["--edits-config", "latin"],
+            r"the edit 'rename-node old-name=\udce4 new-name=a' is impossible: there is no",
+        ),
         (["--learning-rate", "-1"], "--learning-rate: a learning rate cannot be negative, found -1"),
         (["--learning-rate", "nan"], "--learning-rate: a learning rate is a finite number, found nan"),
         (["--set-raw-nnet", "missing"], "missing: cannot be read"),
@@ -118,7 +121,7 @@ def test_edits_that_are_refused(
     sentence: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "latin").write_bytes(b"#\xe4")
+    (tmp_path / "latin").write_bytes(b"# \xe4\nrename-node old-name=\xe4 new-name=a\n")
     assert run(["copy", *arguments, str(PRIORS), "out"]) != 0
     assert sentence in capsys.readouterr().err and not (tmp_path / "out").exists()
 

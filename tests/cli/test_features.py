@@ -19,7 +19,8 @@ from kaldi_quant.cli.feature_options import check_features_of_examples, without_
 from kaldi_quant.cli.forward import command as forward_verb
 from kaldi_quant.cli.inference_options import InferenceArguments
 from kaldi_quant.cli.main import run
-from kaldi_quant.cli.recipes.passed_options import arguments_of, parsed
+from kaldi_quant.cli.options import arguments_of
+from kaldi_quant.cli.recipes.passed_options import parsed
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.features.online_cmvn import OnlineCmvnOptions, apply_online_cmvn
 from kaldi_quant.kaldi.tables import matrix_writer

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from kaldi_quant.cli.forward import command as forward_verb
 from kaldi_quant.cli.inference_options import InferenceArguments
+from kaldi_quant.cli.options import arguments_of
 from kaldi_quant.cli.recipes.ivectors import Ivectors
 from kaldi_quant.cli.recipes.model_step import feature_sources
-from kaldi_quant.cli.recipes.passed_options import arguments_of, parsed
+from kaldi_quant.cli.recipes.passed_options import parsed
 from kaldi_quant.kaldi.table_files import TableFiles, table_files
 from tests.references import NNET3
 

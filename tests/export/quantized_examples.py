@@ -9,13 +9,13 @@ import numpy as np
 
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.kaldi.tables import read_matrices, read_vectors
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import Inference, InferenceOptions
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.quant.calibration import CalibrationSet
+from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.inference import Inference, InferenceOptions
+from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.quantization import quantize
+from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.ptq import quantize
 from tests.references import NNET3, load, model_file, read_archive
 
 OPTIONS = InferenceOptions(ChunkOptions(3))
@@ -62,7 +62,7 @@ def quantized(name: str, config: str) -> tuple[Model, QuantizedNetwork, Utteranc
     """A model of tests/data, quantized, and its calibration set; not to be changed."""
     model = load(model_file(NNET3 / name))
     utterances = utterances_for(model)
-    return model, quantize(model.nnet, CONFIGS[config], CalibrationSet(utterances, OPTIONS, ivectors)), utterances
+    return model, quantize(model.nnet, CONFIGS[config], UtteranceSet(utterances, OPTIONS, ivectors)), utterances
 
 
 @lru_cache(maxsize=4)
@@ -70,4 +70,4 @@ def quantized_alphadigits(path: Path, feats: Path, bits: int) -> tuple[Model, Qu
     """A model of alphadigits; made once."""
     model = load(path)
     utterances = [utterance for utterance, _ in zip(read_matrices(f"scp:{feats}"), range(3), strict=False)]
-    return model, quantize(model.nnet, PtqConfig(LayerConfig(bits=bits)), CalibrationSet(utterances, OPTIONS))
+    return model, quantize(model.nnet, PtqConfig(LayerConfig(bits=bits)), UtteranceSet(utterances, OPTIONS))

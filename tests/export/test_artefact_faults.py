@@ -18,7 +18,7 @@ from kaldi_quant.export.container import read_container, write_container
 from kaldi_quant.export.dequantized import write_dequantized
 from kaldi_quant.export.network_without_weights import compressed, decompressed
 from kaldi_quant.kaldi.model import read_model
-from kaldi_quant.nnet.inference import Inference
+from kaldi_quant.nnet3.inference import Inference
 from tests.export.quantized_examples import OPTIONS, quantized
 from tests.fuzzing import answer, corrupt
 

@@ -9,20 +9,20 @@ import onnxruntime
 import pytest
 import torch
 
+from kaldi_quant.backends.onnx.session import optimized_graph
 from kaldi_quant.errors import MissingDependencyError, ModelError
 from kaldi_quant.export.onnx_qdq import check_integer, write_onnx
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.tables import read_matrices
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import InferenceOptions
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.quant.calibration import CalibrationSet
+from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.execution.probe import random_network
+from kaldi_quant.nnet3.execution.self_test import trusted_form
+from kaldi_quant.nnet3.inference import InferenceOptions
+from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.quantization import quantize
+from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
-from kaldi_quant.quant.fast.probe import random_network
-from kaldi_quant.quant.fast.self_test import trusted_form
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.onnx_graph.session import optimized_graph
-from kaldi_quant.quant.ptq import quantize
 from tests.references import REFERENCES, load, read_archive
 
 PERIOD = 3
@@ -36,7 +36,7 @@ def feats(example: Path) -> np.ndarray:
 @pytest.fixture(scope="module", params=["tdnn1a_sp", "tdnnf1b_sp"])
 def network(request: pytest.FixtureRequest, example: Path, feats: np.ndarray) -> QuantizedNetwork:
     nnet = read_model(example / f"exp/chain/{request.param}/final.mdl").nnet
-    data = CalibrationSet([("one", feats)], InferenceOptions(ChunkOptions(PERIOD)))
+    data = UtteranceSet([("one", feats)], InferenceOptions(ChunkOptions(PERIOD)))
     return quantize(nnet, PtqConfig(LayerConfig(method="minmax"), observer="minmax"), data)
 
 
@@ -98,7 +98,7 @@ def test_layers_in_float_are_allowed_where_the_network_says_so(
     example: Path, feats: np.ndarray, tmp_path: Path
 ) -> None:
     nnet = read_model(example / "exp/chain/tdnn1a_sp/final.mdl").nnet
-    data = CalibrationSet([("one", feats)], InferenceOptions(ChunkOptions(PERIOD)))
+    data = UtteranceSet([("one", feats)], InferenceOptions(ChunkOptions(PERIOD)))
     config = PtqConfig(LayerConfig(method="minmax"), {"output.*": {"float_reason": "a try"}}, observer="minmax")
     network = quantize(nnet, config, data)
     graph = write_onnx(network, tmp_path / "a.onnx", PERIOD, form=trusted_form() or "exact")
@@ -133,7 +133,7 @@ def test_integer_weights_that_vanish_are_noticed(tmp_path: Path) -> None:
 def test_irregular_networks_get_a_file_of_fixed_length(name: str, bits_of_features: int, tmp_path: Path) -> None:
     found = next(one for one in REFERENCES if one.model.parent.name == name)
     utterances = list(read_archive(found.feats).items())[:2]
-    data = CalibrationSet(utterances, found.inference().options, found.ivectors())
+    data = UtteranceSet(utterances, found.inference().options, found.ivectors())
     config = PtqConfig(LayerConfig(method="minmax"), {"@input": {"act_bits": bits_of_features}}, observer="minmax")
     network = quantize(load(found.model).nnet, config, data)
     with pytest.raises(ModelError, match="it has no ONNX form with any number of frames, only with a fixed one"):

@@ -8,12 +8,12 @@ import pytest
 from kaldi_quant.export.results import write_result
 from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.model import Model
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import InferenceOptions
-from kaldi_quant.quant.calibration import CalibrationSet
+from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.inference import InferenceOptions
+from kaldi_quant.nnet3.quantization import quantize
+from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.divergence import Divergence, warning_of
-from kaldi_quant.quant.ptq import quantize
 from tests.references import NNET3, load, model_file, read_archive
 
 PLAIN = PtqConfig(LayerConfig(method="minmax"), observer="minmax", bias_correction=False)
@@ -22,7 +22,7 @@ PLAIN = PtqConfig(LayerConfig(method="minmax"), observer="minmax", bias_correcti
 def lines_of(name: str, config: PtqConfig, folder: Path, caplog: pytest.LogCaptureFixture) -> str:
     model: Model = load(model_file(NNET3 / name))
     feats = list(read_archive(NNET3 / f"feats{model.nnet.input_dim()}.ark").items())[:2]
-    data = CalibrationSet(feats, InferenceOptions(ChunkOptions(3)))
+    data = UtteranceSet(feats, InferenceOptions(ChunkOptions(3)))
     with caplog.at_level(logging.INFO, "kaldi_quant"):
         companions = Companions.beside(model.path, 3)
         write_result(folder, quantize(model.nnet, config, data), model, companions, config, "ark:feats.ark", data)

@@ -28,7 +28,7 @@ def multilingual() -> Nnet:
             )
             lines.append(f"component-node name={name}.affine component={name}.affine input=tdnn1.dropout")
             lines.append(f"output-node name={name} input={name}.affine objective=linear")
-    return Nnet(lines, components, "multilingual.raw")
+    return Nnet.of_lines(lines, components, "multilingual.raw")
 
 
 def write_multilingual(path: Path) -> Path:

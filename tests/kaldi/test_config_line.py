@@ -47,7 +47,8 @@ def test_what_is_no_config_line(line: str, sentence: str) -> None:
 
 
 def test_values_are_taken_once_and_by_kind() -> None:
-    line = ConfigLine.parse("edit n=+12 r=1e-3 yes=True no=f s=x")
+    line = ConfigLine.parse("edit n=+12 m=' 00000000012 ' r=1e-3 yes=True no=f s=x")
+    assert line.take_int("m") == 12
     assert (line.take_int("n"), line.take_real("r"), line.take("s")) == (12, 1e-3, "x")
     assert line.take_bool("yes", default=False) and not line.take_bool("no", default=True)
     assert (line.take_int("n", 3), line.take_real("r", 0.5), line.take_bool("yes", default=False)) == (3, 0.5, False)

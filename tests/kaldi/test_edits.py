@@ -1,6 +1,7 @@
 """Kaldi's language of edits: what each directive leaves, and one sentence for what is impossible."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -65,7 +66,7 @@ def test_a_renamed_node_is_read_under_its_new_name() -> None:
 
 def test_orphans() -> None:
     lines = ["input-node name=extra dim=3", "input-node name=more dim=3", *tdnnf().config_lines]
-    nnet = edited("remove-output-nodes name=output-xent", Nnet(lines, tdnnf().components))
+    nnet = edited("remove-output-nodes name=output-xent", Nnet.of_lines(lines, tdnnf().components))
     assert "prefinal-xent.affine" in nnet.nodes
     nodes = edited("remove-orphan-nodes", nnet)
     assert "prefinal-xent.affine" not in nodes.nodes and "prefinal-xent.affine" in nodes.components
@@ -195,13 +196,13 @@ def test_impossible_edits(edit: str, sentence: str) -> None:
 
 def test_taken_names_and_values_that_are_no_numbers() -> None:
     nnet = tdnnf()
-    taken = Nnet(nnet.config_lines, {**nnet.components, "tdnn1.affine_a": nnet.components["tdnn1.relu"]})
+    taken = replace(nnet, components={**nnet.components, "tdnn1.affine_a": nnet.components["tdnn1.relu"]})
     with pytest.raises(UsageError, match=r"the name tdnn1\.affine_a is taken"):
         edited("apply-svd name=tdnn1.affine bottleneck-dim=3", taken)
     affine = nnet.components["tdnn1.affine"]
     bad = Component(affine.type, list(affine.fields))
     bad.replace("LinearParams", np.full((24, 60), np.nan, np.float32))
-    spoiled = Nnet(nnet.config_lines, {**nnet.components, "tdnn1.affine": bad})
+    spoiled = replace(nnet, components={**nnet.components, "tdnn1.affine": bad})
     for edit in ("reduce-rank name=* rank=3", "apply-svd name=* bottleneck-dim=3"):
         with pytest.raises(UsageError, match=r"tdnn1\.affine: <LinearParams> is not finite"):
             edited(edit, spoiled)

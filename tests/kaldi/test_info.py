@@ -11,7 +11,7 @@ from kaldi_quant.kaldi.component_info import component_info
 from kaldi_quant.kaldi.edits import apply_edits
 from kaldi_quant.kaldi.info import model_lines, nnet_lines, num_parameters
 from kaldi_quant.kaldi.summaries import vector_summary
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.model import AcousticModel
 from tests.kaldi.kaldi_lines import assert_kaldis
 from tests.references import COMPONENT_NAMES, COMPONENTS, DATA, MODELS, NNET3, load, model_file
 

@@ -1,12 +1,17 @@
 """The graph of a network: nodes, dimensions, and one sentence for each contradiction."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kaldi_quant.errors import FormatError, ModelError
+from kaldi_quant.kaldi.component import Component
+from kaldi_quant.kaldi.descriptor import NodeName, Scale, Sum, parse_descriptor
 from kaldi_quant.kaldi.model import read_model
-from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, OutputNode
+from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet, Node, OutputNode
+from kaldi_quant.kaldi.orphans import without_orphan_nodes
 from tests.references import MODELS, NNET3, load, model_file
 
 FAST_LSTM = NNET3 / "fast_lstm" / "final.txt"
@@ -119,3 +124,61 @@ def test_malformed_files(tmp_path: Path, now: str, then: str, sentence: str) -> 
     with pytest.raises(FormatError, match=sentence) as caught:
         read_model(path)
     assert f"{path}, byte " in str(caught.value)
+
+
+def _nodes() -> list[Node]:
+    return [
+        InputNode("input", 4),
+        ComponentNode("relu", "relu", parse_descriptor("Sum(Scale(0.123456789, input), Const(-1.00000001, 4))")),
+        DimRangeNode("half", "relu", 2, 2),
+        OutputNode("output", parse_descriptor("Append(Offset(half, -1), IfDefined(half))"), "quadratic"),
+    ]
+
+
+def _components(name: str = "relu") -> dict[str, Component]:
+    return {name: Component("NoOpComponent", [("Dim", 4), ("BackpropScale", np.float32(1))])}
+
+
+def test_a_network_of_nodes_is_what_its_file_holds() -> None:
+    """Also in the digits of its constants, which are those that Kaldi prints."""
+    nnet = Nnet.of_nodes(_nodes(), _components())
+    nnet.check()
+    assert nnet.config_lines == [
+        "input-node name=input dim=4",
+        "component-node name=relu component=relu input=Sum(Scale(0.123457, input), Const(-1, 4))",
+        "dim-range-node name=half input-node=relu dim-offset=2 dim=2",
+        "output-node name=output input=Append(Offset(half, -1), IfDefined(half)) objective=quadratic",
+    ]
+    again = Nnet.of_lines(nnet.config_lines, nnet.components)
+    assert [*again.nodes.items()] == [*nnet.nodes.items()]
+
+
+def test_lines_that_were_read_stay_where_their_nodes_do() -> None:
+    read = [
+        "input-node  name=input dim=+4",
+        "component-node component=relu name='relu' input=Sum( Scale(0.123456789,input) )",
+        "output-node name=output input=relu",
+    ]
+    nnet = replace(Nnet.of_lines(read, {}), components=_components())
+    assert nnet.config_lines == read
+    assert nnet.nodes["relu"] == ComponentNode("relu", "relu", Sum((Scale(NodeName("input"), 0.123456789),)))
+    wider = replace(nnet, nodes={**nnet.nodes, "input": InputNode("input", 5)})
+    assert wider.config_lines == ["input-node name=input dim=5", *read[1:]]
+    without_inputs = without_orphan_nodes(Nnet.of_lines(["input-node name=more dim=1", *read], {}), remove_inputs=True)
+    assert without_inputs.config_lines == read
+    assert Nnet.of_nodes(nnet.nodes.values(), {}).config_lines[0] == "input-node name=input dim=4"
+
+
+@pytest.mark.parametrize("name", ["a=b", "a#", "'a", '"a'])
+def test_components_that_no_line_can_name(name: str) -> None:
+    """They can be read from a file, where they may stand in quotation marks."""
+    node = ComponentNode("relu", name, NodeName("input"))
+    with pytest.raises(ModelError, match=r"^changed\.raw: the node relu uses .* a name that cannot stand in a config"):
+        Nnet.of_nodes([InputNode("input", 4), node], _components(name), "changed.raw")
+    (line,) = Nnet.of_nodes([replace(node, component="a'b")], {}).config_lines
+    assert Nnet.of_lines([line], {}).nodes["relu"] == replace(node, component="a'b")
+
+
+def test_nodes_of_one_name() -> None:
+    with pytest.raises(ModelError, match=r"^changed\.raw: the node input is defined twice$"):
+        Nnet.of_nodes([InputNode("input", 4), InputNode("input", 5)], {}, "changed.raw")

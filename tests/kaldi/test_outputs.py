@@ -13,8 +13,8 @@ from kaldi_quant.kaldi.model import AmNnetSimple
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.kaldi.outputs import model_with_output, output_names, with_output
 from kaldi_quant.kaldi.training_statistics import inference_arrays
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.quant.prepare import prepare
+from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.preparation.prepared import prepare
 from tests.kaldi.multilingual import PDFS, multilingual
 from tests.references import COMPONENT_NAMES, COMPONENTS, NNET3, load
 
@@ -59,7 +59,7 @@ def test_priors_of_another_output_go(caplog: pytest.LogCaptureFixture) -> None:
     model = load(NNET3 / "priors_mdl" / "final.mdl")
     assert isinstance(model.network, AmNnetSimple) and len(model.priors) == 208
     lines = [*model.nnet.config_lines, "output-node name=hidden input=tdnn1.affine"]
-    two = replace(model, network=replace(model.network, nnet=Nnet(lines, model.nnet.components)))
+    two = replace(model, network=replace(model.network, nnet=Nnet.of_lines(lines, model.nnet.components)))
     chosen = model_with_output(two, "hidden")
     assert len(chosen.priors) == 0 and chosen.transition_model is model.transition_model
     assert "208 priors are left out, since the output has 12 pdfs" in caplog.text
@@ -87,7 +87,7 @@ def test_values_that_are_no_numbers_are_refused_alike(name: str) -> None:
     component = nnet.components["it"]
     for field in {field for field, array in inference_arrays(component) if array.size}:
         for value in (np.nan, np.inf):
-            bad = Nnet(nnet.config_lines, {"it": _spoiled(component, field, value)}, "bad.raw")
+            bad = replace(nnet, components={"it": _spoiled(component, field, value)}, path="bad.raw")
             for make_ready in (AcousticModel, prepare):
                 with pytest.raises(ModelError, match=rf"bad.raw: the component it cannot be used: <{field}> of \w+ is"):
                     make_ready(bad)
@@ -98,7 +98,7 @@ def test_statistics_of_training_may_be_anything() -> None:
     component = nnet.components["it"]
     component = Component(component.type, [*component.fields])
     component.replace("ValueAvg", np.full(3, np.nan, np.float32))
-    check_values(Nnet(nnet.config_lines, {"it": component}), ["output"])
+    check_values(replace(nnet, components={"it": component}), ["output"])
 
 
 @pytest.mark.parametrize(
@@ -119,21 +119,21 @@ def test_batch_norm_that_cannot_be_used(field: str, value: object, sentence: str
     component.replace(field, value)
     for make_ready in (AcousticModel, prepare):
         with pytest.raises(ModelError, match=sentence):
-            make_ready(Nnet(nnet.config_lines, {"it": component}))
+            make_ready(replace(nnet, components={"it": component}))
 
 
 @pytest.mark.parametrize("descriptor", ["Scale(nan, input)", "Sum(input, Const(inf, 20))"])
 def test_numbers_in_descriptors(descriptor: str) -> None:
     lines = ["input-node name=input dim=20", f"output-node name=output input={descriptor}"]
     with pytest.raises(ModelError, match=r"the input of node output cannot be used: .* holds"):
-        AcousticModel(Nnet(lines, {}))
+        AcousticModel(Nnet.of_lines(lines, {}))
 
 
 def test_a_network_without_layers() -> None:
     lines = ["input-node name=input dim=20", "output-node name=output input=input"]
-    assert AcousticModel(Nnet(lines, {})).output_dim == 20
+    assert AcousticModel(Nnet.of_lines(lines, {})).output_dim == 20
     with pytest.raises(ModelError, match=r"bare\.raw: output depends on no layer that can be quantized"):
-        prepare(Nnet(lines, {}, "bare.raw"))
+        prepare(Nnet.of_lines(lines, {}, "bare.raw"))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_network_without_layers() -> None:
 def test_inputs_that_nobody_can_give(lines: list[str], found: str) -> None:
     for make_ready in (AcousticModel, prepare):
         with pytest.raises(ModelError, match=f"needs the input input, and may have ivector; this one has {found}$"):
-            make_ready(Nnet(lines, {}))
+            make_ready(Nnet.of_lines(lines, {}))
 
 
 def test_what_a_constant_is_given_and_does_not_read() -> None:
@@ -170,9 +170,9 @@ def test_what_a_constant_is_given_and_does_not_read() -> None:
         "component-node name=affine component=affine input=Append(input, constant)",
         "output-node name=output input=affine",
     ]
-    nnet = Nnet(lines, {"constant": constant, "affine": affine})
+    nnet = Nnet.of_lines(lines, {"constant": constant, "affine": affine})
     feats = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 5, dim)).astype(np.float32))
-    rows = [AcousticModel(network)(feats, [(0, 5)], np.arange(5)) for network in (nnet, prepare(nnet).float_nnet())]
+    rows = [AcousticModel(network)(feats, [(0, 5)], np.arange(5)) for network in (nnet, prepare(nnet).complete().nnet)]
     whole = np.hstack([feats[0].numpy(), np.tile(constant["Output"], (5, 1))])
     expected = whole @ affine["LinearParams"].T + affine["BiasParams"]
     for found in rows:

@@ -7,9 +7,10 @@ import numpy as np
 
 from kaldi_quant.export.artefact import save
 from kaldi_quant.kaldi.model import Model
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import InferenceOptions
-from kaldi_quant.quant.calibration import CalibrationSet
+from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.inference import InferenceOptions
+from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
+from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.search.options import SearchOptions
@@ -24,13 +25,13 @@ def make_search(
     model: Model, utterances: list[tuple[str, np.ndarray]], path: Path, options: SearchOptions, config: PtqConfig = FAST
 ) -> Search:
     """On few utterances, with records of one size."""
-    data = CalibrationSet(utterances, OPTIONS)
+    data = UtteranceSet(utterances, OPTIONS)
 
     def file_size(network: QuantizedNetwork, _: PtqConfig) -> int:
         return save(path / "predicted.safetensors", network, model, {})
 
     store = Store(path / "measurements.json", {"model": model.nnet.path})
-    return Search(model.nnet, config, data, CalibrationSet(utterances, OPTIONS), store, options, file_size)
+    return Search(Nnet3Source(model.nnet), config, data, UtteranceSet(utterances, OPTIONS), store, options, file_size)
 
 
 def written(model: Model, path: Path, network: QuantizedNetwork) -> int:

@@ -10,15 +10,15 @@ import pytest
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import InferenceOptions
-from kaldi_quant.quant.calibration import CalibrationSet
+from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.inference import InferenceOptions
+from kaldi_quant.nnet3.quantization import quantize
+from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
 from kaldi_quant.quant.layer_kinds import layer_kinds
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.presets import read_preset
-from kaldi_quant.quant.ptq import quantize
 from kaldi_quant.quant.search.measurements import Meter
 from tests.references import NNET3, load, model_file, read_archive
 
@@ -26,12 +26,12 @@ OPTIONS = InferenceOptions(ChunkOptions(3))
 
 
 def quantized(nnet: Nnet, config: PtqConfig, utterances: list[tuple[str, np.ndarray]]) -> QuantizedNetwork:
-    return quantize(nnet, config, CalibrationSet(utterances, OPTIONS))
+    return quantize(nnet, config, UtteranceSet(utterances, OPTIONS))
 
 
 def check_structure(network: QuantizedNetwork, config: PtqConfig) -> set[str]:
     """Every layer is as the rules of its kinds say; returns the kinds."""
-    kinds = layer_kinds(network.nnet)
+    kinds = layer_kinds(network.host.nodes)
     for name, layer in network.layers.items():
         chosen = replace(config.default)
         for pattern, fields in config.layers.items():
@@ -71,7 +71,7 @@ def test_static_and_dynamic_ranges_in_one_network(shared: Path) -> None:
     # What is negative too has a zero point inside its grid: activations are asymmetric.
     assert any(0 < int(grid.zero_point.reshape(-1)[0]) < grid.spec.qmax for grid in network.activations.values())
     wide = replace(config, default=replace(config.default, bits=10, act_bits=10), layers={"@recurrent": {}})
-    meter = Meter(network.nnet, CalibrationSet(utterances, OPTIONS))
+    meter = Meter(network.host, UtteranceSet(utterances, OPTIONS))
     assert 0 < meter.divergence(quantized(nnet, wide, utterances)) < meter.divergence(network) < 0.01
 
 

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import InferenceOptions
-from kaldi_quant.nnet.linear import float_backend
-from kaldi_quant.quant.calibration import CalibrationSet
+from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.inference import InferenceOptions
+from kaldi_quant.nnet3.linear import float_backend
+from kaldi_quant.nnet3.quantization import quantize
+from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.divergence import divergence
 from kaldi_quant.quant.grid import Grid
-from kaldi_quant.quant.ptq import quantize
 from tests.references import NNET3, load, model_file, read_archive
 from tests.train.pretend_gpu import DEVICE, pretend_gpu
 
@@ -32,10 +32,10 @@ def not_learned(weight: Tensor, grid: Grid, integers: Tensor, *_: Any) -> tuple[
     return integers, torch.zeros(len(weight), dtype=torch.float64)
 
 
-def data(nnet: Nnet, device: torch.device | None = None) -> CalibrationSet:
+def data(nnet: Nnet, device: torch.device | None = None) -> UtteranceSet:
     feats = list(read_archive(NNET3 / f"feats{nnet.input_dim()}.ark").items())[:2]
     feats = [(name, rows[:50]) for name, rows in feats]
-    return CalibrationSet(feats, InferenceOptions(ChunkOptions(3)), device=device)
+    return UtteranceSet(feats, InferenceOptions(ChunkOptions(3)), device=device)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -54,4 +54,4 @@ def test_a_gpu_gives_the_network_that_the_cpu_gives(case: str, monkeypatch: pyte
     for one, other in zip(found.layers.values(), expected.layers.values(), strict=True):
         assert torch.equal(one.weight.integers, other.weight.integers)
         torch.testing.assert_close(one.bias, other.bias)
-    assert lost_there.kl == pytest.approx(lost.kl, rel=1e-3, abs=1e-9)
+    assert lost_there.distance == pytest.approx(lost.distance, rel=1e-3, abs=1e-9)

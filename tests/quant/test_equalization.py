@@ -10,18 +10,18 @@ import torch
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.tables import read_matrices
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import Inference, InferenceOptions
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.quant.calibration import CalibrationSet
-from kaldi_quant.quant.channel_groups import ChannelGroup, channel_groups
+from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.inference import Inference, InferenceOptions
+from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.preparation.channel_groups import ChannelGroup
+from kaldi_quant.nnet3.preparation.linear_components import set_parameters, weight_of
+from kaldi_quant.nnet3.preparation.prepared import PreparedNetwork, prepare
+from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig
 from kaldi_quant.quant.equalization import METHODS, equalize
-from kaldi_quant.quant.integer_graph import linear_layers
+from kaldi_quant.quant.graph import products
 from kaldi_quant.quant.layer_inputs import LayerInputs, observe_inputs
-from kaldi_quant.quant.linear_components import set_parameters, weight_of
 from kaldi_quant.quant.observers import MseObserver
-from kaldi_quant.quant.prepare import PreparedNetwork, prepare
 from kaldi_quant.quant.rounding_error import RoundingError
 from kaldi_quant.quant.weight_grids import mse_grid
 from tests.references import NNET3, load, model_file, read_archive
@@ -35,17 +35,17 @@ def prepared(example: Path) -> PreparedNetwork:
 
 
 @pytest.fixture(scope="module")
-def data(example: Path) -> CalibrationSet:
+def data(example: Path) -> UtteranceSet:
     table = read_matrices(f"scp:{example}/data/train_sub_hires/feats.scp")
-    return CalibrationSet([utterance for utterance, _ in zip(table, range(4), strict=False)], OPTIONS)
+    return UtteranceSet([utterance for utterance, _ in zip(table, range(4), strict=False)], OPTIONS)
 
 
 def configs(prepared: PreparedNetwork, config: LayerConfig) -> dict[str, LayerConfig]:
-    return dict.fromkeys(linear_layers(prepared.nnet), config)
+    return dict.fromkeys(products(prepared.nodes), config)
 
 
-def rows(prepared: PreparedNetwork, data: CalibrationSet) -> np.ndarray:
-    inference = Inference(AcousticModel(prepared.float_nnet()).double(), None, OPTIONS)
+def rows(prepared: PreparedNetwork, data: UtteranceSet) -> np.ndarray:
+    inference = Inference(AcousticModel(prepared.complete().nnet).double(), None, OPTIONS)
     return np.concatenate([rows for _, rows in inference.compute(data.utterances)])
 
 
@@ -58,7 +58,7 @@ def per_channel(group: ChannelGroup, tables: dict[str, np.ndarray], values: dict
 
 
 def weights(prepared: PreparedNetwork) -> dict[str, np.ndarray]:
-    return {name: np.abs(weight_of(prepared.nnet.components[name])) for name in linear_layers(prepared.nnet)}
+    return {name: np.abs(weight_of(prepared.nnet.components[name])) for name in products(prepared.nodes)}
 
 
 def weights_equal(one: PreparedNetwork, other: PreparedNetwork) -> bool:
@@ -66,11 +66,11 @@ def weights_equal(one: PreparedNetwork, other: PreparedNetwork) -> bool:
     return all(np.array_equal(mine[name], others[name]) for name in mine)
 
 
-def inputs(prepared: PreparedNetwork, data: CalibrationSet) -> dict[str, LayerInputs]:
-    return observe_inputs(AcousticModel(prepared.float_nnet()), linear_layers(prepared.nnet), data)
+def inputs(prepared: PreparedNetwork, data: UtteranceSet) -> dict[str, LayerInputs]:
+    return observe_inputs(AcousticModel(prepared.complete().nnet), products(prepared.nodes), data)
 
 
-def assert_same_output(changed: PreparedNetwork, network: PreparedNetwork, data: CalibrationSet) -> None:
+def assert_same_output(changed: PreparedNetwork, network: PreparedNetwork, data: UtteranceSet) -> None:
     before, after = rows(network, data), rows(changed, data)
     assert np.abs(after - before).max() < 1e-5 * np.abs(before).max()
     was, now = weights(network), weights(changed)
@@ -78,7 +78,7 @@ def assert_same_output(changed: PreparedNetwork, network: PreparedNetwork, data:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_float_output_is_unchanged(prepared: PreparedNetwork, data: CalibrationSet, method: str) -> None:
+def test_the_float_output_is_unchanged(prepared: PreparedNetwork, data: UtteranceSet, method: str) -> None:
     assert_same_output(equalize(prepared, data, method, {}, alpha=0.5), prepared, data)
 
 
@@ -86,41 +86,41 @@ def test_the_float_output_is_unchanged(prepared: PreparedNetwork, data: Calibrat
 def test_other_topologies_are_equalized(name: str, method: str) -> None:
     network = prepare(load(model_file(NNET3 / name)).nnet)
     feats = read_archive(NNET3 / f"feats{network.nnet.input_dim()}.ark")
-    data = CalibrationSet(feats.items(), OPTIONS)
+    data = UtteranceSet(feats.items(), OPTIONS)
     changed = equalize(network, data, method, configs(network, LayerConfig(bits=4, act_bits=4)))
     assert_same_output(changed, network, data)
 
 
-def test_a_network_without_channels_to_rescale_stays_as_it_is(data: CalibrationSet) -> None:
+def test_a_network_without_channels_to_rescale_stays_as_it_is(data: UtteranceSet) -> None:
     network = prepare(load(model_file(NNET3 / "normalize")).nnet)
     for method in METHODS:
         assert weights_equal(equalize(network, data, method, {}), network)
 
 
-def test_cle_makes_rows_and_columns_equally_large(prepared: PreparedNetwork, data: CalibrationSet) -> None:
+def test_cle_makes_rows_and_columns_equally_large(prepared: PreparedNetwork, data: UtteranceSet) -> None:
     changed = equalize(prepared, data, "cle", {})
     weight = weights(changed)
-    for group in channel_groups(changed):
+    for group in changed.channel_groups():
         computed = per_channel(group, group.producers, {name: value.max(1) for name, value in weight.items()})
         read = per_channel(group, group.consumers, {name: value.max(0) for name, value in weight.items()})
         np.testing.assert_allclose(computed, read, rtol=0.01)
 
 
 @pytest.mark.parametrize("method", ["smoothquant", "awq"])
-def test_an_alpha_of_one_evens_out_activations(prepared: PreparedNetwork, data: CalibrationSet, method: str) -> None:
+def test_an_alpha_of_one_evens_out_activations(prepared: PreparedNetwork, data: UtteranceSet, method: str) -> None:
     changed = equalize(prepared, data, method, {}, alpha=1.0)
     found = inputs(changed, data)
     sizes = {
         name: (seen.largest if method == "smoothquant" else seen.mean_size).numpy() for name, seen in found.items()
     }
-    for group in channel_groups(changed):
+    for group in changed.channel_groups():
         size = per_channel(group, group.consumers, sizes)
         used = size[size > 0]
         # A channel that hardly ever lives keeps its distance.
         assert np.mean(np.isclose(used, np.median(used), rtol=1e-3)) > 0.95
 
 
-def test_an_alpha_of_zero_evens_out_weights(prepared: PreparedNetwork, data: CalibrationSet) -> None:
+def test_an_alpha_of_zero_evens_out_weights(prepared: PreparedNetwork, data: UtteranceSet) -> None:
     changed = equalize(prepared, data, "smoothquant", {}, alpha=0.0)
     # The rows of the last layer are the outputs, so that nothing but its columns was rescaled.
     read = weights(changed)["output.affine"].max(0)
@@ -129,12 +129,12 @@ def test_an_alpha_of_zero_evens_out_weights(prepared: PreparedNetwork, data: Cal
 
 
 @pytest.mark.parametrize("method", ["smoothquant", "awq"])
-def test_a_searched_alpha_loses_less_than_none(prepared: PreparedNetwork, data: CalibrationSet, method: str) -> None:
+def test_a_searched_alpha_loses_less_than_none(prepared: PreparedNetwork, data: UtteranceSet, method: str) -> None:
     config = LayerConfig(bits=4, act_bits=4)
     changed = equalize(prepared, data, method, configs(prepared, config))
 
     def losses(network: PreparedNetwork) -> np.ndarray:
-        names = [name for group in channel_groups(network) for name in group.consumers]
+        names = [name for group in network.channel_groups() for name in group.consumers]
         found = inputs(network, data)
         errors = [
             RoundingError(
@@ -151,13 +151,13 @@ def test_a_searched_alpha_loses_less_than_none(prepared: PreparedNetwork, data: 
     assert after.sum() < 0.95 * before.sum()
 
 
-def test_layers_that_stay_in_float_ask_for_nothing(prepared: PreparedNetwork, data: CalibrationSet) -> None:
+def test_layers_that_stay_in_float_ask_for_nothing(prepared: PreparedNetwork, data: UtteranceSet) -> None:
     kept = configs(prepared, LayerConfig(float_reason="to see"))
     assert weights_equal(equalize(prepared, data, "smoothquant", kept), prepared)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_dead_channels_do_no_harm(prepared: PreparedNetwork, data: CalibrationSet, method: str) -> None:
+def test_dead_channels_do_no_harm(prepared: PreparedNetwork, data: UtteranceSet, method: str) -> None:
     components = dict(prepared.nnet.components)
     for name, dead in (("tdnn2.affine", np.s_[:5]), ("tdnn3.affine", np.s_[:, :7])):
         weight, bias = weight_of(components[name]).copy(), components[name]["BiasParams"].copy()
@@ -213,7 +213,7 @@ def test_inputs_are_seen_whole_and_kept_in_part() -> None:
     ],
 )
 def test_wrong_options_are_one_sentence(
-    prepared: PreparedNetwork, data: CalibrationSet, method: str, alpha: float | None, sentence: str
+    prepared: PreparedNetwork, data: UtteranceSet, method: str, alpha: float | None, sentence: str
 ) -> None:
     with pytest.raises(UsageError, match=sentence):
         equalize(prepared, data, method, {}, alpha)

@@ -8,14 +8,15 @@ import pytest
 import torch
 
 from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import InferenceOptions
+from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.inference import InferenceOptions
+from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
+from kaldi_quant.nnet3.quantization import quantize
+from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant import kept_layers, ptq
-from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.kept_layers import FOLDER_NAME, Keeping, key_of
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.ptq import quantize
 from tests.references import NNET3, load, model_file, read_archive
 
 OPTIONS = InferenceOptions(ChunkOptions(3))
@@ -31,10 +32,10 @@ def nnet() -> Nnet:
     return load(model_file(NNET3 / "tdnnf_small")).nnet
 
 
-def data(nnet: Nnet) -> CalibrationSet:
+def data(nnet: Nnet) -> UtteranceSet:
     feats = list(read_archive(NNET3 / f"feats{nnet.input_dim()}.ark").items())[:3]
     broken = ("broken", np.full((50, nnet.input_dim()), np.nan, np.float32))
-    return CalibrationSet([*feats, broken], OPTIONS, max_bad_share=0.5)
+    return UtteranceSet([*feats, broken], OPTIONS, max_bad_share=0.5)
 
 
 @pytest.fixture
@@ -108,21 +109,21 @@ def test_what_is_damaged_is_made_again(nnet: Nnet, fitted: list[str], tmp_path: 
 
 def test_everything_that_decides_the_result_is_in_the_key(nnet: Nnet, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = data(nnet)
-    key = key_of(nnet, CONFIG, whole, None)
-    assert key_of(nnet, CONFIG, data(nnet), None) == key
-    fewer = CalibrationSet(whole.utterances[:2], OPTIONS)
-    louder = CalibrationSet([(name, 2 * feats) for name, feats in whole.utterances], OPTIONS, None, 0.5)
-    speakers = CalibrationSet(whole.utterances, OPTIONS, lambda name: np.ones(3, np.float32), 0.5)
-    on_gpu = CalibrationSet(whole.utterances, OPTIONS, None, 0.5, torch.device("cuda"))
-    chunks = CalibrationSet(whole.utterances, InferenceOptions(ChunkOptions(3, 150)), None, 0.5)
+    key = key_of(Nnet3Source(nnet), CONFIG, whole, None)
+    assert key_of(Nnet3Source(nnet), CONFIG, data(nnet), None) == key
+    fewer = UtteranceSet(whole.utterances[:2], OPTIONS)
+    louder = UtteranceSet([(name, 2 * feats) for name, feats in whole.utterances], OPTIONS, None, 0.5)
+    speakers = UtteranceSet(whole.utterances, OPTIONS, lambda name: np.ones(3, np.float32), 0.5)
+    on_gpu = UtteranceSet(whole.utterances, OPTIONS, None, 0.5, torch.device("cuda"))
+    chunks = UtteranceSet(whole.utterances, InferenceOptions(ChunkOptions(3, 150)), None, 0.5)
     other = load(model_file(NNET3 / "tdnn_lda")).nnet
     others = [
-        key_of(nnet, CONFIG, on_gpu, None),
-        key_of(other, CONFIG, whole, None),
-        key_of(nnet, replace(CONFIG, bias_correction=False), whole, None),
-        *(key_of(nnet, CONFIG, one, None) for one in (fewer, louder, speakers, chunks)),
-        key_of(nnet, CONFIG, whole, {"input": (torch.zeros(1), torch.ones(1))}),
+        key_of(Nnet3Source(nnet), CONFIG, on_gpu, None),
+        key_of(Nnet3Source(other), CONFIG, whole, None),
+        key_of(Nnet3Source(nnet), replace(CONFIG, bias_correction=False), whole, None),
+        *(key_of(Nnet3Source(nnet), CONFIG, one, None) for one in (fewer, louder, speakers, chunks)),
+        key_of(Nnet3Source(nnet), CONFIG, whole, {"input": (torch.zeros(1), torch.ones(1))}),
     ]
     assert len({key, *others}) == 1 + len(others)
     monkeypatch.setattr(kept_layers, "program_digest", lambda: "another program")
-    assert key_of(nnet, CONFIG, whole, None) != key
+    assert key_of(Nnet3Source(nnet), CONFIG, whole, None) != key

@@ -7,20 +7,20 @@ import onnx
 import pytest
 import torch
 
+from kaldi_quant.backends.onnx.parameters import LinearParameters
+from kaldi_quant.backends.onnx.session import open_session, optimized_graph
 from kaldi_quant.errors import ModelError
-from kaldi_quant.nnet.inference import Inference
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.nnet.schedule import Request, Schedule
-from kaldi_quant.quant.calibration import CalibrationSet
+from kaldi_quant.nnet3.execution import OnnxruntimeNetwork
+from kaldi_quant.nnet3.execution.probe import random_network
+from kaldi_quant.nnet3.inference import Inference
+from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.onnx_graph.builder import GraphOptions, build_graph
+from kaldi_quant.nnet3.onnx_graph.stretches import Stretch, TimePlan
+from kaldi_quant.nnet3.quantization import quantize
+from kaldi_quant.nnet3.schedule import Request, Schedule
+from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
-from kaldi_quant.quant.fast import FastNetwork
-from kaldi_quant.quant.fast.probe import random_network
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.onnx_graph.builder import GraphOptions, build_graph
-from kaldi_quant.quant.onnx_graph.parameters import LinearParameters
-from kaldi_quant.quant.onnx_graph.session import open_session, optimized_graph
-from kaldi_quant.quant.onnx_graph.stretches import Stretch, TimePlan
-from kaldi_quant.quant.ptq import quantize
 from tests.references import NNET3, REFERENCES, Reference, load, load_network, model_file, read_archive
 
 #: Networks whose every value between grids is one product or copies.
@@ -67,20 +67,20 @@ def reference(name: str) -> Reference:
 def quantized(name: str, layers: dict[str, dict[str, int]] | None = None, **fields: object) -> QuantizedNetwork:
     found = reference(name)
     utterances = list(read_archive(found.feats).items())[:2]
-    data = CalibrationSet(utterances, found.inference().options, found.ivectors())
+    data = UtteranceSet(utterances, found.inference().options, found.ivectors())
     default = LayerConfig(method="minmax", **fields)  # type: ignore[arg-type]
     config = PtqConfig(default, layers or {}, observer="minmax")
     return quantize(load(found.model).nnet, config, data)
 
 
-def outputs(model: AcousticModel | FastNetwork, name: str) -> np.ndarray:
+def outputs(model: AcousticModel | OnnxruntimeNetwork, name: str) -> np.ndarray:
     found = reference(name)
     inference = Inference(model, None, found.inference().options, found.ivectors())
     return np.concatenate([rows for _, rows in inference.compute(list(read_archive(found.feats).items())[:3])])
 
 
-def fast(name: str, network: QuantizedNetwork) -> FastNetwork:
-    return FastNetwork(network, reference(name).chunk_options().frame_subsampling_factor)
+def fast(name: str, network: QuantizedNetwork) -> OnnxruntimeNetwork:
+    return OnnxruntimeNetwork(network, reference(name).chunk_options().frame_subsampling_factor)
 
 
 @pytest.mark.parametrize("name", EXACT)

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.tables import read_matrices
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import InferenceOptions
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.quant.calibration import CalibrationSet, input_statistics
+from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.inference import InferenceOptions
+from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.utterances import UtteranceSet
+from kaldi_quant.quant.calibration import input_statistics
 from kaldi_quant.quant.paired_moments import (
     PairedMoments,
     PairedSample,
@@ -132,12 +133,12 @@ def test_each_row_is_as_likely_as_any_other() -> None:
 
 
 @pytest.fixture(scope="module")
-def data(example: Path) -> CalibrationSet:
+def data(example: Path) -> UtteranceSet:
     table = read_matrices(f"scp:{example}/data/train_sub_hires/feats.scp")
-    return CalibrationSet([utterance for utterance, _ in zip(table, range(3), strict=False)], OPTIONS)
+    return UtteranceSet([utterance for utterance, _ in zip(table, range(3), strict=False)], OPTIONS)
 
 
-def test_rows_of_two_networks_are_paired(example: Path, data: CalibrationSet) -> None:
+def test_rows_of_two_networks_are_paired(example: Path, data: UtteranceSet) -> None:
     nnet = read_model(example / "exp/chain/tdnn1a_sp/final.mdl").nnet
     model, coarse = AcousticModel(nnet), AcousticModel(nnet)
     # What the layer reads is rounded, and nothing else.
@@ -156,7 +157,7 @@ def test_rows_of_two_networks_are_paired(example: Path, data: CalibrationSet) ->
     assert set(coarse.taps) == {"tdnn2.batchnorm"} and not model.taps
 
 
-def test_rows_on_a_grid_are_paired_with_themselves(example: Path, data: CalibrationSet) -> None:
+def test_rows_on_a_grid_are_paired_with_themselves(example: Path, data: UtteranceSet) -> None:
     model = AcousticModel(read_model(example / "exp/chain/tdnn1a_sp/final.mdl").nnet)
     sample = PairedSample()
     see_rows_on_grid(model, "tdnn3.affine", data, torch.round, sample.add)
@@ -169,7 +170,7 @@ def test_rows_that_depend_on_nothing_are_left_out() -> None:
     # A mean over no frames is 0 / 0 before the first and after the last one, and no output depends on it.
     folder = NNET3 / "stats_mean_count"
     nnet = load(model_file(folder)).nnet
-    data = CalibrationSet(read_archive(NNET3 / f"feats{nnet.input_dim()}.ark").items(), OPTIONS)
+    data = UtteranceSet(read_archive(NNET3 / f"feats{nnet.input_dim()}.ark").items(), OPTIONS)
     model, other = AcousticModel(nnet), AcousticModel(nnet)
     # As a grid would, make numbers of what is none.
     other.taps["stats1-pooling-18-9"] = torch.nan_to_num

@@ -10,9 +10,9 @@ from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.nnet import DimRangeNode, Nnet
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.quant.linear_components import is_linear, weight_of
-from kaldi_quant.quant.prepare import prepare
+from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.preparation.linear_components import is_linear, weight_of
+from kaldi_quant.nnet3.preparation.prepared import prepare
 from tests.references import COMPONENTS, MODELS, NNET3, load, model_file
 
 
@@ -33,7 +33,7 @@ def outputs(nnet: Nnet, frames: int = 60) -> torch.Tensor:
 def test_the_float_output_is_unchanged(name: str, fold: bool) -> None:
     nnet = load(model_file(NNET3 / name)).nnet
     before = outputs(nnet)
-    assert (outputs(prepare(nnet, fold=fold).float_nnet()) - before).abs().max() < 1e-5
+    assert (outputs(prepare(nnet, fold=fold).complete().nnet) - before).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("name", ["tdnn1a_sp", "tdnnf1b_sp"])
@@ -44,7 +44,7 @@ def test_normalizations_and_other_outputs_are_gone(example: Path, name: str) -> 
     assert not any("BatchNorm" in kind or "Dropout" in kind for kind in types)
     assert "output-xent" not in prepared.nnet.nodes
     assert prepared.input_offsets
-    assert (outputs(prepared.float_nnet()) - outputs(nnet)).abs().max() < 1e-5
+    assert (outputs(prepared.complete().nnet) - outputs(nnet)).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("name", ["tdnn1a_sp", "tdnnf1b_sp"])
@@ -63,7 +63,7 @@ def test_without_folding_each_layer_keeps_its_weights(example: Path, name: str) 
     ]
     assert types.count("FixedScaleComponent") == types.count("FixedBiasComponent") == len(normalizations)
     assert not prepared.input_offsets
-    assert (outputs(prepared.float_nnet()) - outputs(nnet)).abs().max() < 1e-5
+    assert (outputs(prepared.complete().nnet) - outputs(nnet)).abs().max() < 1e-5
 
 
 def test_biases_follow_the_weights_that_are_used(example: Path) -> None:
@@ -92,10 +92,11 @@ def test_columns_of_columns_are_columns_of_the_node_itself() -> None:
         "output-node name=output input=second",
     ]
     nothing = Component("NoOpComponent", [("Dim", out - 1), ("BackpropScale", np.float32(1))])
-    nnet = Nnet(lines, {"affine": affine, "nothing": nothing})
+    nnet = Nnet.of_lines(lines, {"affine": affine, "nothing": nothing})
     nnet.check()
     second = prepare(nnet).nnet.nodes["second"]
     assert second == DimRangeNode("second", "affine", 2, out - 2)
-    nested = Nnet([lines[0], lines[1], lines[2], lines[4].replace("nothing", "first"), lines[5]], {"affine": affine})
+    lines = [lines[0], lines[1], lines[2], lines[4].replace("nothing", "first"), lines[5]]
+    nested = Nnet.of_lines(lines, {"affine": affine})
     with pytest.raises(ModelError, match="the node second cannot read first"):
         nested.check()

@@ -11,17 +11,17 @@ from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.kaldi.tables import read_matrices
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import Inference, InferenceOptions
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.inference import Inference, InferenceOptions
+from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.preparation.linear_components import set_parameters
+from kaldi_quant.nnet3.preparation.prepared import nnet_of, prepare
+from kaldi_quant.nnet3.quantization import calibrate, quantize
+from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.adaround import AdaRoundOptions
-from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig, config_from_dict, read_config
 from kaldi_quant.quant.divergence import divergence as measured_divergence
-from kaldi_quant.quant.linear_components import set_parameters
-from kaldi_quant.quant.prepare import prepare
 from kaldi_quant.quant.presets import preset_names, read_preset, resolve
-from kaldi_quant.quant.ptq import calibrate, quantize
 from kaldi_quant.quant.ranges import read_ranges, write_ranges
 from tests.references import NNET3, load, model_file, read_archive
 
@@ -52,7 +52,7 @@ def divergence(nnet: Nnet, quantized: AcousticModel, utterances: list[tuple[str,
 
 
 def test_fewer_bits_diverge_more_and_eight_hardly(nnet: Nnet, utterances: list[tuple[str, np.ndarray]]) -> None:
-    calibration, held_out = CalibrationSet(utterances[:8], OPTIONS), utterances[8:]
+    calibration, held_out = UtteranceSet(utterances[:8], OPTIONS), utterances[8:]
     losses = []
     for bits in (8, 4, 2):
         config = PtqConfig(LayerConfig(bits=bits, method="gptq"), {"tdnn1.affine": {"bits": 8}})
@@ -64,8 +64,8 @@ def test_fewer_bits_diverge_more_and_eight_hardly(nnet: Nnet, utterances: list[t
 def test_the_dequantized_network_has_only_the_weights_rounded(
     nnet: Nnet, utterances: list[tuple[str, np.ndarray]]
 ) -> None:
-    network = quantize(nnet, PtqConfig(LayerConfig(bits=4)), CalibrationSet(utterances[:4], OPTIONS))
-    float_nnet = network.dequantized()
+    network = quantize(nnet, PtqConfig(LayerConfig(bits=4)), UtteranceSet(utterances[:4], OPTIONS))
+    float_nnet = nnet_of(network.dequantized())
     float_nnet.check()
     for name, layer in network.layers.items():
         assert len(torch.unique(layer.weight.integers)) <= 15
@@ -77,7 +77,7 @@ def test_the_dequantized_network_has_only_the_weights_rounded(
 
 def test_a_layer_may_stay_in_float_for_a_reason(nnet: Nnet, utterances: list[tuple[str, np.ndarray]]) -> None:
     config = PtqConfig(layers={"output.*": {"float_reason": "the output is read as it is"}})
-    network = quantize(nnet, config, CalibrationSet(utterances[:2], OPTIONS))
+    network = quantize(nnet, config, UtteranceSet(utterances[:2], OPTIONS))
     assert network.float_layers == {"output.affine": "the output is read as it is"}
     assert "output.affine" not in network.layers
 
@@ -119,14 +119,14 @@ def test_configurations_are_read_from_yaml(tmp_path: Path) -> None:
 def test_calibration_needs_usable_data(nnet: Nnet) -> None:
     broken = [("one", np.full((50, 40), np.nan, np.float32))]
     with pytest.raises(DataError, match="none of the 1 utterances could be used"):
-        quantize(nnet, PtqConfig(), CalibrationSet(broken, OPTIONS))
+        quantize(nnet, PtqConfig(), UtteranceSet(broken, OPTIONS))
     with pytest.raises(DataError, match="there are no utterances"):
-        quantize(nnet, PtqConfig(), CalibrationSet([], OPTIONS))
+        quantize(nnet, PtqConfig(), UtteranceSet([], OPTIONS))
 
 
 @pytest.mark.parametrize("feats", [np.zeros((60, 40), np.float32), np.ones((1, 40), np.float32)])
 def test_silence_and_a_single_frame_are_enough_to_run(nnet: Nnet, feats: np.ndarray) -> None:
-    network = quantize(nnet, PtqConfig(), CalibrationSet([("only", feats)], OPTIONS))
+    network = quantize(nnet, PtqConfig(), UtteranceSet([("only", feats)], OPTIONS))
     rows = dict(Inference(network.model(), None, OPTIONS).compute([("only", feats)]))["only"]
     assert np.isfinite(rows).all()
 
@@ -152,7 +152,7 @@ def test_other_topologies_hardly_change_at_eight_bits(name: str, sequential: boo
 def assert_hardly_changed(folder: Path, config: PtqConfig) -> None:
     network = load(model_file(folder)).nnet
     feats = read_archive(NNET3 / f"feats{network.input_dim()}.ark")
-    quantized = quantize(network, config, CalibrationSet(feats.items(), OPTIONS))
+    quantized = quantize(network, config, UtteranceSet(feats.items(), OPTIONS))
     expected = dict(Inference(AcousticModel(network), None, OPTIONS).compute(feats.items()))
     rows = dict(Inference(quantized.model(), None, OPTIONS).compute(feats.items()))
     for utterance, float_rows in expected.items():
@@ -161,7 +161,7 @@ def assert_hardly_changed(folder: Path, config: PtqConfig) -> None:
 
 def test_dynamic_ranges_do_not_depend_on_the_batch(nnet: Nnet, utterances: list[tuple[str, np.ndarray]]) -> None:
     config = PtqConfig(LayerConfig(ranges="dynamic", symmetric=False))
-    network = quantize(nnet, config, CalibrationSet(utterances[:4], OPTIONS))
+    network = quantize(nnet, config, UtteranceSet(utterances[:4], OPTIONS))
     assert not network.activations
     model = network.model()
     together = dict(Inference(model, None, OPTIONS).compute(utterances[4:]))
@@ -175,11 +175,10 @@ def test_dynamic_ranges_do_not_depend_on_the_batch(nnet: Nnet, utterances: list[
 def test_each_layer_is_hardly_changed_at_eight_bits(
     example: Path, name: str, utterances: list[tuple[str, np.ndarray]]
 ) -> None:
-    data = CalibrationSet(utterances[:6], OPTIONS)
+    data = UtteranceSet(utterances[:6], OPTIONS)
     network = quantize(read_model(example / "exp/chain" / name / "final.mdl").nnet, PtqConfig(), data)
-    lost = measured_divergence(network, CalibrationSet(utterances[6:], OPTIONS))
-    assert lost.kl < 0.01
-    assert lost.same_best > 0.9
+    lost = measured_divergence(network, UtteranceSet(utterances[6:], OPTIONS))
+    assert lost.distance < 0.01
     assert set(lost.sqnr_db) == set(network.layers)
     assert min(lost.sqnr_db.values()) > 15
 
@@ -187,7 +186,7 @@ def test_each_layer_is_hardly_changed_at_eight_bits(
 def test_ranges_from_a_file_give_the_same_network(
     nnet: Nnet, utterances: list[tuple[str, np.ndarray]], tmp_path: Path
 ) -> None:
-    data, config = CalibrationSet(utterances[:4], OPTIONS), PtqConfig()
+    data, config = UtteranceSet(utterances[:4], OPTIONS), PtqConfig()
     write_ranges(tmp_path / "ranges.json", calibrate(nnet, config, data), {})
     network = quantize(nnet, config, data, read_ranges(tmp_path / "ranges.json"))
     for name, grid in quantize(nnet, config, data).activations.items():
@@ -204,7 +203,7 @@ def test_malformed_ranges_are_one_sentence(text: str, tmp_path: Path) -> None:
 
 
 def test_ranges_of_another_model_are_refused(nnet: Nnet, utterances: list[tuple[str, np.ndarray]]) -> None:
-    data = CalibrationSet(utterances[:2], OPTIONS)
+    data = UtteranceSet(utterances[:2], OPTIONS)
     ranges = calibrate(nnet, PtqConfig(), data)
     with pytest.raises(DataError, match="the range of the node input has 7 columns where it needs 40"):
         quantize(nnet, PtqConfig(), data, ranges | {"input": (torch.zeros(7), torch.ones(7))})
@@ -214,11 +213,11 @@ def test_ranges_of_another_model_are_refused(nnet: Nnet, utterances: list[tuple[
 
 
 def test_a_row_without_weights_keeps_its_bias(nnet: Nnet, utterances: list[tuple[str, np.ndarray]]) -> None:
-    changed = prepare(nnet).float_nnet()
+    changed = prepare(nnet).complete().nnet
     weight, bias = (changed.components["output.affine"][field].copy() for field in ("LinearParams", "BiasParams"))
     weight[3], bias[3] = 0.0, 0.12345
     changed.components["output.affine"] = set_parameters(changed.components["output.affine"], weight, bias)
-    network = quantize(changed, PtqConfig(), CalibrationSet(utterances[:2], OPTIONS))
+    network = quantize(changed, PtqConfig(), UtteranceSet(utterances[:2], OPTIONS))
     rows = dict(Inference(network.model(), None, OPTIONS).compute(utterances[:1]))[utterances[0][0]]
     np.testing.assert_allclose(rows[:, 3], 0.12345, atol=1e-5)
 
@@ -243,7 +242,7 @@ def test_options_choose_a_configuration(tmp_path: Path) -> None:
 
 
 def test_each_further_method_loses_less_at_three_bits(nnet: Nnet, utterances: list[tuple[str, np.ndarray]]) -> None:
-    calibration, held_out = CalibrationSet(utterances[:8], OPTIONS), utterances[8:]
+    calibration, held_out = UtteranceSet(utterances[:8], OPTIONS), utterances[8:]
     first = {"@input": {"bits": 8, "symmetric": True}}
     losses = []
     for method, symmetric, sequential in (("mse", True, False), ("gptq", True, False), ("descent", False, True)):
@@ -265,7 +264,7 @@ def quick_adaround(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_learned_rounding_loses_less_than_nearest_at_three_bits(
     nnet: Nnet, utterances: list[tuple[str, np.ndarray]], sequential: bool
 ) -> None:
-    calibration, held_out = CalibrationSet(utterances[:4], OPTIONS), utterances[8:]
+    calibration, held_out = UtteranceSet(utterances[:4], OPTIONS), utterances[8:]
     losses = []
     for method in ("mse", "adaround"):
         some = {"tdnn[23].affine": {"bits": 3, "method": method}}
@@ -296,5 +295,5 @@ def test_equalized_networks_are_quantized(
     nnet: Nnet, utterances: list[tuple[str, np.ndarray]], equalization: str
 ) -> None:
     config = PtqConfig(LayerConfig(act_bits=6), equalization=equalization)
-    network = quantize(nnet, config, CalibrationSet(utterances[:8], OPTIONS))
+    network = quantize(nnet, config, UtteranceSet(utterances[:8], OPTIONS))
     assert divergence(nnet, network.model(), utterances[8:]) < 0.05

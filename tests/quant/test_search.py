@@ -19,12 +19,13 @@ from kaldi_quant.export.sizes import bits_per_weight
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.kaldi.text import decode
-from kaldi_quant.nnet.inference import Inference
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.quant.calibration import CalibrationSet, data_digest
+from kaldi_quant.nnet3.inference import Inference
+from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
+from kaldi_quant.nnet3.quantization import quantize
+from kaldi_quant.nnet3.utterances import UtteranceSet, utterances_digest
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.ptq import quantize
 from kaldi_quant.quant.search.allocation import (
     Allocation,
     InputGroup,
@@ -73,7 +74,7 @@ def measured(
     """A search after its measurements, and what is smallest and what is best; not to be changed."""
     search = make_search(*small, tmp_path_factory.mktemp("search"), SearchOptions((2, 4, 8)))
     list(search.measure())
-    smallest, best = (search.proposal(point, "") for point in pareto_front(search.prices.problem, 9)[::8])
+    smallest, best = (search.proposal(point, "") for point in pareto_front(search.cost_model.problem, 9)[::8])
     return search, smallest, best
 
 
@@ -242,8 +243,8 @@ def rows_of(network: QuantizedNetwork, utterances: list[tuple[str, np.ndarray]])
 def test_candidates_are_what_quantization_makes_of_their_configuration(name: str) -> None:
     model = load(model_file(NNET3 / name))
     utterances = list(read_archive(NNET3 / f"feats{model.nnet.input_dim()}.ark").items())[:2]
-    data = CalibrationSet(utterances, OPTIONS)
-    candidates = Candidates(model.nnet, FAST, data, Widths(8, 8))
+    data = UtteranceSet(utterances, OPTIONS)
+    candidates = Candidates(Nnet3Source(model.nnet), FAST, data, Widths(8, 8))
     names = list(candidates.base.layers)
     assert sorted(name for group in candidates.input_groups for name in group) == sorted(names)
     widths = dict.fromkeys(names, Widths(8, 8))
@@ -264,20 +265,20 @@ def test_candidates_are_what_quantization_makes_of_their_configuration(name: str
 def test_channels_that_were_rescaled_stay_so(small: tuple[Model, list[tuple[str, np.ndarray]]]) -> None:
     model, utterances = small
     config = replace(FAST, equalization="cle")
-    data = CalibrationSet(utterances, OPTIONS)
-    candidates = Candidates(model.nnet, config, data, Widths(8, 8))
+    data = UtteranceSet(utterances, OPTIONS)
+    candidates = Candidates(Nnet3Source(model.nnet), config, data, Widths(8, 8))
     other = candidates.at(Widths(16, 8))
     assert list(other.layers) == list(candidates.base.layers)
     for name, layer in other.layers.items():
         wide, narrow = layer.dequantized_weight(), candidates.base.layers[name].dequantized_weight()
         assert float((wide - narrow).norm() / wide.norm()) < 0.02
-    assert Meter(candidates.base.nnet, data).divergence(other) < 0.01
+    assert Meter(candidates.base.host, data).divergence(other) < 0.01
 
 
 def test_every_layer_is_named_in_the_result(small: tuple[Model, list[tuple[str, np.ndarray]]]) -> None:
     model, utterances = small
     config = replace(FAST, layers={"@input": {"bits": 8, "act_bits": 8}, "@output": {"float_reason": "wanted"}})
-    candidates = Candidates(model.nnet, config, CalibrationSet(utterances, OPTIONS), Widths(8, 8))
+    candidates = Candidates(Nnet3Source(model.nnet), config, UtteranceSet(utterances, OPTIONS), Widths(8, 8))
     names = list(candidates.base.layers)
     widths = {name: Widths(2 + number % 4, 8) for number, name in enumerate(names)}
     made = with_widths(replace(config, sequential=True), candidates.kinds, widths, "chosen").for_layers(
@@ -334,9 +335,9 @@ def test_measurements_of_something_else_are_not_taken(tmp_path: Path, caplog: py
 
 def test_digests_are_of_what_utterances_hold() -> None:
     one, other = np.zeros((2, 3), np.float32), np.zeros((3, 2), np.float32)
-    assert data_digest([("a", one)]) == data_digest([("a", one.copy())])
-    assert len({data_digest([entry]) for entry in (("a", one), ("b", one), ("a", other), ("a", one + 1))}) == 4
-    assert data_digest([(decode(b"\xe4"), one)]) != data_digest([(decode(b"\xe5"), one)])
+    assert utterances_digest([("a", one)]) == utterances_digest([("a", one.copy())])
+    assert len({utterances_digest([entry]) for entry in (("a", one), ("b", one), ("a", other), ("a", one + 1))}) == 4
+    assert utterances_digest([(decode(b"\xe4"), one)]) != utterances_digest([(decode(b"\xe5"), one)])
 
 
 # Second-order estimates.
@@ -346,8 +347,8 @@ def test_the_fisher_information_at_the_output_is_that_of_the_softmax(
     small: tuple[Model, list[tuple[str, np.ndarray]]],
 ) -> None:
     model, utterances = small
-    data = CalibrationSet(utterances, OPTIONS)
-    nnet = Candidates(model.nnet, FAST, data, Widths(8, 8)).base.nnet
+    data = UtteranceSet(utterances, OPTIONS)
+    nnet = Candidates(Nnet3Source(model.nnet), FAST, data, Widths(8, 8)).base.host
     samples = [fisher_information(nnet, ["output.affine"], data, seed)["output.affine"] for seed in range(8)]
     found = sum(samples, torch.zeros(())) / len(samples)
     rows = np.concatenate([rows for _, rows in Inference(AcousticModel(nnet), None, OPTIONS).compute(utterances)])
@@ -391,9 +392,9 @@ def test_sizes_are_right_to_the_byte(tdnn1a: Model, utterances: list[tuple[str, 
     ):
         config = with_widths(FAST, candidates.kinds, widths)
         network = quantize(tdnn1a.nnet, config, candidates.calibration)
-        assert search.prices.size(widths, config) == written(tdnn1a, tmp_path, network)
+        assert search.cost_model.size(widths, config) == written(tdnn1a, tmp_path, network)
         for name, layer in network.layers.items():
-            options = search.prices.problem.layers[name]
+            options = search.cost_model.problem.layers[name]
             size = sum(tensor.nbytes for tensor in layer_tensors(name, layer)[0].values())
             assert [option.bytes for option in options if option.bits == layer.weight.spec.bits] == [size]
 
@@ -460,7 +461,7 @@ def test_bit_operations_are_limited(small: tuple[Model, list[tuple[str, np.ndarr
     found = search.propose(parse_budget("8 bits")).allocation
     assert found.totals["bit_operations"] <= free.totals["bit_operations"] / 3
     assert found.totals["divergence"] > free.totals["divergence"]
-    check_consistency(search.prices.problem, found)
+    check_consistency(search.cost_model.problem, found)
 
 
 def test_layers_that_all_stay_in_float_leave_nothing_to_choose(

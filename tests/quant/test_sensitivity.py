@@ -10,12 +10,12 @@ from kaldi_quant.cli.main import run
 from kaldi_quant.errors import DataError
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.tables import matrix_writer, read_matrices
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import InferenceOptions
-from kaldi_quant.quant.calibration import CalibrationSet
+from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.inference import InferenceOptions
+from kaldi_quant.nnet3.quantization import quantize
+from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.ptq import quantize
 from kaldi_quant.quant.sensitivity import sensitivity, with_layers
 
 OPTIONS = InferenceOptions(ChunkOptions(3))
@@ -30,14 +30,14 @@ def utterances(example: Path) -> list[tuple[str, np.ndarray]]:
 @pytest.fixture(scope="module")
 def network(example: Path, utterances: list[tuple[str, np.ndarray]]) -> QuantizedNetwork:
     nnet = read_model(example / "exp/chain/tdnnf1b_sp/final.mdl").nnet
-    return quantize(nnet, PtqConfig(LayerConfig(bits=4)), CalibrationSet(utterances[:4], OPTIONS))
+    return quantize(nnet, PtqConfig(LayerConfig(bits=4)), UtteranceSet(utterances[:4], OPTIONS))
 
 
 def test_fewer_layers_cost_less_and_nothing_is_measured_twice(
     network: QuantizedNetwork, utterances: list[tuple[str, np.ndarray]], tmp_path: Path
 ) -> None:
     some = with_layers(network, set(list(network.layers)[:3]))
-    data, path = CalibrationSet(utterances[4:], OPTIONS), tmp_path / "sensitivity.json"
+    data, path = UtteranceSet(utterances[4:], OPTIONS), tmp_path / "sensitivity.json"
     calls: list[int] = []
 
     def wer(rows: dict[str, np.ndarray]) -> float:
@@ -64,7 +64,7 @@ def test_measurements_of_something_else_are_not_taken(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    data, path = CalibrationSet(utterances[4:], OPTIONS), tmp_path / "sensitivity.json"
+    data, path = UtteranceSet(utterances[4:], OPTIONS), tmp_path / "sensitivity.json"
     next(sensitivity(with_layers(network, set()), data, path, {"bits": 4}))
     with caplog.at_level("INFO"):
         next(sensitivity(with_layers(network, set()), data, path, {"bits": 5}))

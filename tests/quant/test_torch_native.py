@@ -12,30 +12,33 @@ import numpy as np
 import pytest
 import torch
 
+from kaldi_quant.backends.torch_engines import engines
+from kaldi_quant.backends.torch_engines.engines import ENGINES, engine_named, supported_engines
+from kaldi_quant.backends.torch_engines.kernels import OnednnKernel
+from kaldi_quant.backends.torch_engines.narrowing import narrowed
+from kaldi_quant.backends.torch_engines.products import StaticProduct, scalar_grid
+from kaldi_quant.backends.torch_engines.self_test import is_exact
 from kaldi_quant.cli.models import ENGINES as CLI_ENGINES
 from kaldi_quant.cli.models import read_network
 from kaldi_quant.errors import MissingDependencyError, ModelError, UsageError
 from kaldi_quant.export.artefact import save
 from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.kaldi.tables import read_matrices
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import Inference, InferenceOptions
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.quant.calibration import CalibrationSet
+from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.inference import Inference, InferenceOptions
+from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.quantization import calibrate, quantize
+from kaldi_quant.nnet3.torch_engines.components import OnGrid, Passed, QuantizedSum
+from kaldi_quant.nnet3.torch_engines.execution import executable
+from kaldi_quant.nnet3.torch_engines.network import TorchNetwork
+from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
-from kaldi_quant.quant.divergence import output_divergence
+from kaldi_quant.quant.distance import KullbackLeibler
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.presets import resolve
-from kaldi_quant.quant.ptq import calibrate, quantize
 from kaldi_quant.quant.spec import QSpec
-from kaldi_quant.quant.torch_native import ENGINES, TorchNetwork, engines, executable
-from kaldi_quant.quant.torch_native.engines import engine_named, supported_engines
-from kaldi_quant.quant.torch_native.kernels import OnednnKernel
-from kaldi_quant.quant.torch_native.narrowing import narrowed
-from kaldi_quant.quant.torch_native.products import OnGrid, Passed, QuantizedSum, StaticProduct, scalar_grid
-from kaldi_quant.quant.torch_native.self_test import is_exact
 from tests.references import Reference, load, read_archive, reference
 
 OPTIONS = InferenceOptions(ChunkOptions(3))
@@ -55,17 +58,17 @@ def utterances(example: Path) -> Utterances:
 
 
 @pytest.fixture(scope="module")
-def data(utterances: Utterances) -> CalibrationSet:
-    return CalibrationSet(utterances[:8], OPTIONS)
+def data(utterances: Utterances) -> UtteranceSet:
+    return UtteranceSet(utterances[:8], OPTIONS)
 
 
 @pytest.fixture(scope="module")
-def static(model: Model, data: CalibrationSet) -> QuantizedNetwork:
+def static(model: Model, data: UtteranceSet) -> QuantizedNetwork:
     return quantize(model.nnet, STATIC, data)
 
 
 @pytest.fixture(scope="module")
-def seven(model: Model, data: CalibrationSet) -> QuantizedNetwork:
+def seven(model: Model, data: UtteranceSet) -> QuantizedNetwork:
     return quantize(model.nnet, SEVEN, data)
 
 
@@ -75,7 +78,7 @@ def rows(model: AcousticModel, utterances: Utterances) -> dict[str, np.ndarray]:
 
 def divergence(expected: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> float:
     frames = sum(map(len, expected.values()))
-    return sum(output_divergence(expected[name], found[name])[0] for name in expected) / frames
+    return sum(KullbackLeibler().sum(expected[name], found[name]) for name in expected) / frames
 
 
 def static_layers(network: QuantizedNetwork) -> list[IntegerLinear]:
@@ -95,7 +98,7 @@ def test_every_engine_gives_the_reference_s_result(
 
 @pytest.mark.parametrize("engine", supported_engines())
 def test_a_dynamic_network_gives_the_reference_s_result(
-    engine: str, model: Model, data: CalibrationSet, utterances: Utterances
+    engine: str, model: Model, data: UtteranceSet, utterances: Utterances
 ) -> None:
     network = quantize(model.nnet, replace(DYNAMIC, default=replace(DYNAMIC.default, act_bits=7)), data)
     assert all(isinstance(layer, DynamicLinear) for layer in network.layers.values())
@@ -124,7 +127,7 @@ def test_eight_bits_are_used_in_full(static: QuantizedNetwork) -> None:
     assert all(int(grid.zero_point) == 0 for name, grid in static.activations.items() if name.endswith("relu"))
 
 
-def test_weights_per_tensor_have_one_scale(model: Model, data: CalibrationSet) -> None:
+def test_weights_per_tensor_have_one_scale(model: Model, data: UtteranceSet) -> None:
     config = replace(STATIC, default=replace(EIGHT, per_channel=False))
     for layer in static_layers(quantize(model.nnet, config, data)):
         used = layer.weight.integers.any(1)
@@ -145,7 +148,7 @@ def test_nodes_stay_integers_between_layers(seven: QuantizedNetwork, utterances:
     assert set(kinds) - integers == {"input", "output.affine", "output"}
 
 
-def test_a_bypass_is_a_sum_of_integers(tdnnf: Model, data: CalibrationSet, utterances: Utterances) -> None:
+def test_a_bypass_is_a_sum_of_integers(tdnnf: Model, data: UtteranceSet, utterances: Utterances) -> None:
     network = quantize(tdnnf.nnet, SEVEN, data)
     running = executable(network)
     sums = [module for module in running.components if isinstance(module, QuantizedSum)]
@@ -194,7 +197,7 @@ def computed(
     utterances = list(read_archive(case.feats).items())[:3]
     period = int(dict(case.options).get("online-ivector-period", 0))
     options = InferenceOptions(case.chunk_options(), period)
-    network = quantize(load(case.model).nnet, config, CalibrationSet(utterances, options, case.ivectors()))
+    network = quantize(load(case.model).nnet, config, UtteranceSet(utterances, options, case.ivectors()))
     models = (network.model(), executable(network))
     results = [dict(Inference(one, None, options, case.ivectors()).compute(utterances)) for one in models]
     return results[0], results[1], network
@@ -203,7 +206,7 @@ def computed(
 def test_an_lstm_network_quantized_dynamically(shared: Path) -> None:
     nnet = read_model(shared / "parity/tdnn_lstm/final.mdl").nnet
     utterances = list(read_matrices(f"ark:{shared}/parity/feats.ark"))[:3]
-    network = quantize(nnet, DYNAMIC, CalibrationSet(utterances, OPTIONS))
+    network = quantize(nnet, DYNAMIC, UtteranceSet(utterances, OPTIONS))
     assert not network.float_layers
     assert "lstm1.W_all" in network.layers
     expected = dict(read_matrices(f"ark:{shared}/parity/tdnn_lstm/output.ark"))
@@ -211,7 +214,7 @@ def test_an_lstm_network_quantized_dynamically(shared: Path) -> None:
     assert divergence({name: expected[name] for name in found}, found) < 1e-4
 
 
-def test_divergence_is_of_the_size_of_our_own(model: Model, data: CalibrationSet, utterances: Utterances) -> None:
+def test_divergence_is_of_the_size_of_our_own(model: Model, data: UtteranceSet, utterances: Utterances) -> None:
     own = replace(STATIC, backend="kaldi_quant")
     expected = rows(AcousticModel(model.nnet), utterances[8:])
     losses = {
@@ -222,7 +225,7 @@ def test_divergence_is_of_the_size_of_our_own(model: Model, data: CalibrationSet
 
 
 def test_observers_find_different_ranges(model: Model, utterances: Utterances) -> None:
-    data = CalibrationSet(utterances[:8], replace(OPTIONS, batch_seconds=4.0))
+    data = UtteranceSet(utterances[:8], replace(OPTIONS, batch_seconds=4.0))
     found = {
         name: quantize(model.nnet, replace(STATIC, observer=name), data).activations["tdnn3.relu"].scale
         for name in ("minmax", "moving-average", "histogram")
@@ -233,7 +236,7 @@ def test_observers_find_different_ranges(model: Model, utterances: Utterances) -
         replace(STATIC, observer="mse")
 
 
-def test_ranges_may_be_given(model: Model, data: CalibrationSet, static: QuantizedNetwork) -> None:
+def test_ranges_may_be_given(model: Model, data: UtteranceSet, static: QuantizedNetwork) -> None:
     ranges = calibrate(model.nnet, STATIC, data)
     ranges["tdnn3.relu"] = (torch.zeros(()), 2 * ranges["tdnn3.relu"][1])
     network = quantize(model.nnet, STATIC, data, ranges)
@@ -242,7 +245,7 @@ def test_ranges_may_be_given(model: Model, data: CalibrationSet, static: Quantiz
     torch.testing.assert_close(after["input"].scale, before["input"].scale)
 
 
-def test_layers_stay_in_float_for_a_reason(model: Model, data: CalibrationSet) -> None:
+def test_layers_stay_in_float_for_a_reason(model: Model, data: UtteranceSet) -> None:
     config = replace(STATIC, layers={"output.*": {"float_reason": "the output is read as it is"}})
     network = quantize(model.nnet, config, data)
     assert network.float_layers == {"output.affine": "the output is read as it is"}
@@ -323,20 +326,18 @@ def test_the_command_knows_all_engines() -> None:
         (replace(DYNAMIC, route="pt2e"), "ranges: dynamic goes with the route eager"),
     ],
 )
-def test_what_pytorch_does_not_do_is_refused(
-    config: PtqConfig, message: str, model: Model, data: CalibrationSet
-) -> None:
+def test_what_pytorch_does_not_do_is_refused(config: PtqConfig, message: str, model: Model, data: UtteranceSet) -> None:
     with pytest.raises(UsageError, match=message):
         quantize(model.nnet, config, data)
 
 
-def test_weights_that_the_kernels_do_not_multiply_are_refused(model: Model, data: CalibrationSet) -> None:
+def test_weights_that_the_kernels_do_not_multiply_are_refused(model: Model, data: UtteranceSet) -> None:
     own = PtqConfig(replace(EIGHT, bits=12), observer="minmax")
     with pytest.raises(ModelError, match="at most 8 bits, and a layer's have 12 bits: run the model with --engine"):
         TorchNetwork(quantize(model.nnet, own, data), engine_named())
 
 
-def test_inputs_that_the_kernels_do_not_multiply_are_refused(model: Model, data: CalibrationSet) -> None:
+def test_inputs_that_the_kernels_do_not_multiply_are_refused(model: Model, data: UtteranceSet) -> None:
     own = PtqConfig(EIGHT, {"@input": {"act_bits": 12}}, observer="minmax")
     with pytest.raises(ModelError, match="at most 8 bits, and those of the node input have 12: run the model with"):
         executable(quantize(model.nnet, own, data))
@@ -357,7 +358,7 @@ def test_a_stored_model_runs_on_the_engine_that_it_was_made_for(
     assert type(reference) is AcousticModel
 
 
-def test_our_own_integers_run_on_pytorch_too(model: Model, data: CalibrationSet, utterances: Utterances) -> None:
+def test_our_own_integers_run_on_pytorch_too(model: Model, data: UtteranceSet, utterances: Utterances) -> None:
     network = quantize(model.nnet, PtqConfig(LayerConfig(bits=4, act_bits=7)), data)
     assert divergence(rows(network.model(), utterances[8:]), rows(executable(network), utterances[8:])) < 1e-4
 
@@ -402,18 +403,18 @@ def test_the_recipe_says_in_one_sentence_what_is_wrong(tmp_path: Path, example: 
 
 
 def test_torchao_is_asked_for_when_it_is_missing(
-    model: Model, data: CalibrationSet, monkeypatch: pytest.MonkeyPatch
+    model: Model, data: UtteranceSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [name for name in sys.modules if name.split(".")[0] == "torchao" or name.endswith("x86_quantizer")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr("kaldi_quant.quant.torch_native.x86_quantizer", raising=False)
+    monkeypatch.delattr("kaldi_quant.backends.torch_engines.x86_quantizer", raising=False)
     monkeypatch.setitem(sys.modules, "torchao", None)
     with pytest.raises(MissingDependencyError, match=r"needs the package torchao: pip install torchao"):
         quantize(model.nnet, replace(STATIC, route="pt2e"), data)
 
 
 @pytest.mark.usefixtures("torchao")
-def test_pt2e_finds_the_integers_of_the_route_eager(tdnnf: Model, data: CalibrationSet, utterances: Utterances) -> None:
+def test_pt2e_finds_the_integers_of_the_route_eager(tdnnf: Model, data: UtteranceSet, utterances: Utterances) -> None:
     eager, exported = (quantize(tdnnf.nnet, replace(SEVEN, route=route), data) for route in ("eager", "pt2e"))
     assert not exported.float_layers
     for name, layer in eager.layers.items():

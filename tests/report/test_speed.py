@@ -10,7 +10,7 @@ import torch
 
 from kaldi_quant.errors import DataError, FormatError, MissingDependencyError, UsageError
 from kaldi_quant.kaldi.tables import matrix_writer, read_matrices
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.report import runners, speed
 from kaldi_quant.report.comparison import Comparison, ComparisonOptions, compare
 from kaldi_quant.report.runners import Speech, kaldi_runner, models_of, read_speech, runners_of

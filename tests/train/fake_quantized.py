@@ -4,9 +4,9 @@ import numpy as np
 import torch
 
 from kaldi_quant.kaldi.model import Model
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import Inference, InferenceOptions
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.inference import Inference, InferenceOptions
+from kaldi_quant.nnet3.model import AcousticModel
 
 SUBSAMPLING = 3
 OPTIONS = InferenceOptions(ChunkOptions(SUBSAMPLING))

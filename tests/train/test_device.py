@@ -15,20 +15,24 @@ from torch import Tensor
 from kaldi_quant.kaldi.egs_folder import EgsFolder
 from kaldi_quant.kaldi.mfcc_options import read_mfcc_config
 from kaldi_quant.kaldi.model import Model
-from kaldi_quant.nnet.inference import Inference
-from kaldi_quant.nnet.linear import float_backend
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.quant.calibration import CalibrationSet
+from kaldi_quant.nnet3.chain.den_graph import read_denominator_graph
+from kaldi_quant.nnet3.chain.options import ChainOptions
+from kaldi_quant.nnet3.inference import Inference
+from kaldi_quant.nnet3.linear import float_backend
+from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
+from kaldi_quant.nnet3.quantization import quantize
+from kaldi_quant.nnet3.training.augmentation import AugmentationOptions
+from kaldi_quant.nnet3.training.chain_source import ChainSource, SourceOptions
+from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
+from kaldi_quant.nnet3.training.finetune import TrainingData, finetune
+from kaldi_quant.nnet3.training.objective import ChainLoss
+from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.ptq import quantize
 from kaldi_quant.quant.search.budget import parse_budget
-from kaldi_quant.train.chain.den_graph import read_denominator_graph
-from kaldi_quant.train.chain.options import ChainOptions
 from kaldi_quant.train.distillation import Distillation, HiddenFeatures
-from kaldi_quant.train.finetune import TrainingData, finetune
 from kaldi_quant.train.loop import LoopOptions
-from kaldi_quant.train.objective import ChainLoss
 from kaldi_quant.train.optimizer import OptimizerOptions
 from kaldi_quant.train.orthonormal import orthonormality_error
 from kaldi_quant.train.parallel.place import Place
@@ -38,9 +42,6 @@ from kaldi_quant.train.qat.network import TrainableNetwork
 from kaldi_quant.train.qat.torch_network import TorchTrainableNetwork
 from kaldi_quant.train.qat.training import QatOptions, Trainable, train_quantized
 from kaldi_quant.train.schedules import Exponential
-from kaldi_quant.train.sources.augmentation import AugmentationOptions
-from kaldi_quant.train.sources.chain_source import ChainSource, SourceOptions
-from kaldi_quant.train.sources.feature_source import FeatureOptions, FeatureSource
 from tests.references import NNET3, load, model_file, read_archive
 from tests.train.fake_quantized import OPTIONS, SUBSAMPLING
 from tests.train.pretend_gpu import DEVICE, WrongDeviceError, is_on_gpu, pretend_gpu
@@ -175,7 +176,7 @@ def test_fine_tuning(tdnnf: Model, example: Path, egs: Path, tmp_path: Path, mon
 def test_training_of_integers_on_examples_in_bfloat16(
     model: Model, example: Path, egs: Path, utterances: Utterances, tmp_path: Path, cpu_autocast: None
 ) -> None:
-    start = quantize(model.nnet, MINMAX, CalibrationSet(utterances[:2], OPTIONS))
+    start = quantize(model.nnet, MINMAX, UtteranceSet(utterances[:2], OPTIONS))
     graph = read_denominator_graph(example / "exp/chain/tdnn1a_sp/den.fst", start.nnet.node_dim("output"))
 
     def train(folder: Path, place: Place, stop_after: int | None) -> QuantizedNetwork | None:
@@ -190,13 +191,17 @@ def test_training_of_integers_on_examples_in_bfloat16(
 @pytest.mark.parametrize("made", ["lsq", "moving-average"])
 def test_training_of_integers_on_features(made: str, small: tuple[Model, Utterances], tmp_path: Path) -> None:
     model, utterances = small
-    data = CalibrationSet(utterances, OPTIONS)
+    data = UtteranceSet(utterances, OPTIONS)
     start = quantize(model.nnet, MINMAX, data)
     trained: list[Trainable] = []
 
     def train(folder: Path, place: Place, stop_after: int | None) -> QuantizedNetwork | None:
         torch_s_own = made == "moving-average"
-        network = TorchTrainableNetwork.of(model.nnet, TORCH, data) if torch_s_own else TrainableNetwork.of(start)
+        network = (
+            TorchTrainableNetwork.of(Nnet3Source(model.nnet), TORCH, data)
+            if torch_s_own
+            else TrainableNetwork.of(start)
+        )
         teacher = AcousticModel(model.nnet).to(place.device)
         hidden = HiddenFeatures(network.model, teacher, [name for name in network.activations if name != "input"])
         teaching = Distillation(teacher, 2.0, hard_weight=0.5, features=hidden, feature_weight=0.2)
@@ -212,10 +217,10 @@ def test_training_of_integers_on_features(made: str, small: tuple[Model, Utteran
 
 def test_learning_of_widths(small: tuple[Model, Utterances], tmp_path: Path) -> None:
     model, utterances = small
-    data, options = CalibrationSet(utterances, OPTIONS), WidthOptions(parse_budget("4 bits"), (2, 4, 8))
+    data, options = UtteranceSet(utterances, OPTIONS), WidthOptions(parse_budget("4 bits"), (2, 4, 8))
 
     def train(folder: Path, place: Place, stop_after: int | None) -> LearnedWidths | None:
-        mixed = MixedNetwork.of(model.nnet, MINMAX, data, options.widths, options.budget.amount)
+        mixed = MixedNetwork.of(Nnet3Source(model.nnet), MINMAX, data, options.widths, options.budget.amount)
         teaching = Distillation(AcousticModel(model.nnet).to(place.device))
         source = FeatureSource(utterances, teaching, FeatureOptions(2, frames=30), SUBSAMPLING, (), place)
         return learn_widths(mixed, model, source, options, MINMAX, LOOP, folder, {}, stop_after, place)

@@ -19,13 +19,17 @@ from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.kaldi.egs import EgsOptions
 from kaldi_quant.kaldi.mfcc_options import read_mfcc_config
 from kaldi_quant.kaldi.model import Model, read_model
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.training.augmentation import AugmentationOptions
+from kaldi_quant.nnet3.training.chain_source import SourceOptions
+from kaldi_quant.nnet3.training.examples import chain_shares
+from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
+from kaldi_quant.nnet3.training.finetune import TrainingData, finetune, prepare
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.train.distillation import Distillation
-from kaldi_quant.train.finetune import TrainingData, finetune, prepare
 from kaldi_quant.train.loop import LoopOptions
-from kaldi_quant.train.objective import Loss
+from kaldi_quant.train.loss import Loss
 from kaldi_quant.train.optimizer import OptimizerOptions
 from kaldi_quant.train.parallel.distributed import Group, GroupError, process_group
 from kaldi_quant.train.parallel.place import Place, find_place
@@ -33,10 +37,6 @@ from kaldi_quant.train.parameters import TrainedComponent
 from kaldi_quant.train.qat.fake_grid import FakeGrid
 from kaldi_quant.train.record import IterationRecord
 from kaldi_quant.train.schedules import Exponential
-from kaldi_quant.train.sources.augmentation import AugmentationOptions
-from kaldi_quant.train.sources.chain_source import SourceOptions
-from kaldi_quant.train.sources.examples import chain_shares
-from kaldi_quant.train.sources.feature_source import FeatureOptions, FeatureSource
 from kaldi_quant.train.steps import Trainer
 from tests.train import test_finetuning
 

@@ -2,9 +2,10 @@
 
 import json
 import math
+import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,14 +13,14 @@ import torch
 
 from kaldi_quant.errors import FormatError, UsageError
 from kaldi_quant.kaldi.model import Model, read_model
+from kaldi_quant.nnet3.training.chain_source import SourceOptions
+from kaldi_quant.nnet3.training.finetune import TrainingData, finetune
 from kaldi_quant.train.early_stopping import is_best, is_over
-from kaldi_quant.train.finetune import TrainingData, finetune
 from kaldi_quant.train.loop import Loop, LoopOptions
-from kaldi_quant.train.objective import Loss
+from kaldi_quant.train.loss import Loss
 from kaldi_quant.train.optimizer import OptimizerOptions
 from kaldi_quant.train.parameters import TrainedComponent
 from kaldi_quant.train.schedules import Constant, Cosine, Exponential, Plateau, Schedule
-from kaldi_quant.train.sources.chain_source import SourceOptions
 from tests.train import test_finetuning
 
 torch.set_num_threads(1)
@@ -80,7 +81,7 @@ def walk(
 ) -> tuple[dict[str, Any], Walk]:
     source = Walk(score)
     parts = [TrainedComponent("layer", {"weight": source.parameter})]
-    loop = Loop(SimpleNamespace(taps={}), parts, source, options, folder, {}, observers=source)  # type: ignore[arg-type]
+    loop = Loop(torch.nn.Module(), parts, source, options, folder, {}, observers=source)  # type: ignore[arg-type]
     return loop.run(stop_after), source
 
 
@@ -175,8 +176,8 @@ def test_what_was_killed_ends_as_what_was_not(schedule: Schedule, stops: list[in
 @pytest.mark.parametrize(
     ("loop", "sentence"),
     [
-        (options(3), "^--early-stopping 3 needs held-out examples: valid_diagnostic.cegs"),
-        (options(0, schedule=Plateau()), "^--lr-schedule plateau needs held-out examples: valid_diagnostic.cegs"),
+        (options(3), "^--early-stopping 3 needs held-out examples: there are none$"),
+        (options(0, schedule=Plateau()), "^--lr-schedule plateau needs held-out examples: there are none$"),
     ],
 )
 def test_without_held_out_examples_it_is_refused(loop: LoopOptions, sentence: str, tmp_path: Path) -> None:
@@ -230,3 +231,12 @@ def test_a_killed_training_goes_on_to_the_same_bits(
     done = iterations(tmp_path / "whole")
     assert (len({entry["learning_rate"] for entry in done}) > 2) == (loop is PLATEAU)
     assert (len(done) < 8) == (loop is STOPPING) and len(done) > stop
+
+
+def test_a_folder_without_held_out_examples_is_refused(example: Path, egs: Path, tmp_path: Path) -> None:
+    shutil.copytree(egs, tmp_path / "egs")
+    (tmp_path / "egs/valid_diagnostic.cegs").unlink()
+    sentence = f"--early-stopping 2 needs held-out examples: {tmp_path}/egs has no valid_diagnostic.cegs"
+    with pytest.raises(UsageError, match=f"^{re.escape(sentence)}$"):
+        train(example, tmp_path / "egs", tmp_path / "out", STOPPING)
+    assert not (tmp_path / "out").exists()

@@ -11,17 +11,18 @@ from kaldi_quant.cli.main import run
 from kaldi_quant.errors import DataError, FormatError, UsageError
 from kaldi_quant.kaldi.egs_folder import EgsFolder
 from kaldi_quant.kaldi.model import Model, read_model
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.nnet3.chain.options import ChainOptions
+from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.training.chain_source import SourceOptions
+from kaldi_quant.nnet3.training.finetune import TrainingData, finetune
+from kaldi_quant.nnet3.training.parameters import trained_components, trained_nnet
 from kaldi_quant.train.averaging import average, best_average
-from kaldi_quant.train.chain.options import ChainOptions
 from kaldi_quant.train.checkpoint import read_checkpoint, write_checkpoint
-from kaldi_quant.train.finetune import TrainingData, finetune
 from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.optimizer import OptimizerOptions, Stepper
 from kaldi_quant.train.orthonormal import constrain_orthonormal, orthonormality_error
-from kaldi_quant.train.parameters import TrainedComponent, trained_components, trained_nnet
+from kaldi_quant.train.parameters import TrainedComponent
 from kaldi_quant.train.schedules import Exponential
-from kaldi_quant.train.sources.chain_source import SourceOptions
 from tests.train.small_egs import small_egs
 
 torch.set_num_threads(1)

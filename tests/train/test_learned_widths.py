@@ -19,15 +19,17 @@ from kaldi_quant.export.artefact import load as load_artefact
 from kaldi_quant.export.sizes import bits_per_weight
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.kaldi.tables import matrix_writer
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.quant.calibration import CalibrationSet
+from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.preparation.linear_components import weight_of
+from kaldi_quant.nnet3.preparation.prepared import Nnet3Source, nnet_of
+from kaldi_quant.nnet3.quantization import quantize
+from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
+from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig, read_config
-from kaldi_quant.quant.linear_components import weight_of
-from kaldi_quant.quant.ptq import quantize
 from kaldi_quant.quant.search.budget import parse_budget
 from kaldi_quant.train.distillation import Distillation
 from kaldi_quant.train.loop import LoopOptions
-from kaldi_quant.train.objective import Loss
+from kaldi_quant.train.loss import Loss
 from kaldi_quant.train.optimizer import OptimizerOptions
 from kaldi_quant.train.parameters import TrainedComponent
 from kaldi_quant.train.qat.learned_widths import (
@@ -39,7 +41,6 @@ from kaldi_quant.train.qat.learned_widths import (
 from kaldi_quant.train.qat.mixed_widths import MixedNetwork, MixedProduct, WidthShares
 from kaldi_quant.train.qat.size_penalty import PenalizedSource, SizePenalty
 from kaldi_quant.train.schedules import Constant, Plateau
-from kaldi_quant.train.sources.feature_source import FeatureOptions, FeatureSource
 from kaldi_quant.train.steps import Source
 from tests.references import NNET3, load, model_file, read_archive
 from tests.train.fake_quantized import OPTIONS, SUBSAMPLING, rows
@@ -63,7 +64,7 @@ def small() -> tuple[Model, Utterances]:
 def untrained(small: tuple[Model, Utterances]) -> MixedNetwork:
     """Of three bits in the mean; not to be changed."""
     model, utterances = small
-    return MixedNetwork.of(model.nnet, FAST, CalibrationSet(utterances, OPTIONS), WIDTHS, 3.0)
+    return MixedNetwork.of(Nnet3Source(model.nnet), FAST, UtteranceSet(utterances, OPTIONS), WIDTHS, 3.0)
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ def test_a_layer_with_one_width_alone_is_that_of_quantization_after_training(
         with torch.no_grad():
             mixed.shares.logits.fill_(-1e4)[:, number] = 0.0
         config = PtqConfig(LayerConfig(bits=bits, method="minmax", symmetric=bits > 4), observer="minmax")
-        quantized = quantize(model.nnet, config, CalibrationSet(utterances, OPTIONS))
+        quantized = quantize(model.nnet, config, UtteranceSet(utterances, OPTIONS))
         for name, product in products(mixed).items():
             found = product.weight(mixed.shares.of(name).detach()).detach()
             np.testing.assert_allclose(found, quantized.layers[name].dequantized_weight(), rtol=0, atol=1e-6)
@@ -173,7 +174,7 @@ class Importance:
 
     def __init__(self, mixed: MixedNetwork, importance: Mapping[str, float], passes: int = 2) -> None:
         self.mixed, self.importance, self.passes = mixed, importance, passes
-        components = mixed.network.start.nnet.components
+        components = nnet_of(mixed.network.start.host).components
         self.exact = {name: torch.from_numpy(weight_of(components[name])) for name in mixed.network.products}
 
     def __len__(self) -> int:
@@ -218,7 +219,7 @@ def test_a_layer_that_matters_more_gets_more_bits_and_the_budget_holds(
         assert 2.5 < found.record["bits_per_weight"] <= 3.0
         assert found.record["expected_bits"][-1] == pytest.approx(3.0, abs=0.1)
         assert len(found.record["expected_bits"]) == 3
-        quantized = quantize(model.nnet, found.config, CalibrationSet(utterances[:1], OPTIONS))
+        quantized = quantize(model.nnet, found.config, UtteranceSet(utterances[:1], OPTIONS))
         assert {name: layer.weight.spec.bits for name, layer in quantized.layers.items()} == chosen
         assert bits_per_weight(quantized) == pytest.approx(found.record["bits_per_weight"])
 
@@ -292,16 +293,16 @@ def test_processes_without_a_share_of_a_minibatch_have_the_same_price(mixed: Mix
 def test_budgets_that_no_choice_is_near_to(mean: float, sentence: str, small: tuple[Model, Utterances]) -> None:
     model, utterances = small
     with pytest.raises(UsageError, match=sentence):
-        MixedNetwork.of(model.nnet, FAST, CalibrationSet(utterances[:1], OPTIONS), WIDTHS, mean)
+        MixedNetwork.of(Nnet3Source(model.nnet), FAST, UtteranceSet(utterances[:1], OPTIONS), WIDTHS, mean)
 
 
 def test_layers_in_float_count_with_32_bits(small: tuple[Model, Utterances]) -> None:
     model, utterances = small
     config = PtqConfig(FAST.default, {"output.affine": {"float_reason": "it is the last"}}, observer="minmax")
-    data = CalibrationSet(utterances[:1], OPTIONS)
+    data = UtteranceSet(utterances[:1], OPTIONS)
     with pytest.raises(UsageError, match=r"meets the budget of 3 bits: the closest has 3\.5"):
-        MixedNetwork.of(model.nnet, config, data, WIDTHS, 3.0)
-    mixed = MixedNetwork.of(model.nnet, config, data, (2, 4), 5.0)
+        MixedNetwork.of(Nnet3Source(model.nnet), config, data, WIDTHS, 3.0)
+    mixed = MixedNetwork.of(Nnet3Source(model.nnet), config, data, (2, 4), 5.0)
     assert "output.affine" not in mixed.shares.weights
     assert mixed.with_float(mixed.shares.mean) == pytest.approx(5.0)
     assert any(part.name == "output.affine" and "weight" in part.parameters for part in mixed.components())
@@ -309,17 +310,17 @@ def test_layers_in_float_count_with_32_bits(small: tuple[Model, Utterances]) -> 
 
 def test_what_cannot_be_learned(small: tuple[Model, Utterances], mixed: MixedNetwork, tmp_path: Path) -> None:
     model, utterances = small
-    data = CalibrationSet(utterances[:1], OPTIONS)
+    data = UtteranceSet(utterances[:1], OPTIONS)
     for text in ("300 kB", "0.1 nats"):
         with pytest.raises(UsageError, match=f"--learn-widths '{text}': the budget must be mean bits per weight"):
             WidthOptions(parse_budget(text))
     with pytest.raises(UsageError, match="with only 4 bits there is nothing to choose"):
         WidthOptions(parse_budget("4 bits"), (4,))
     with pytest.raises(UsageError, match=r"the presets torch-\* have 8 bits only"):
-        MixedNetwork.of(model.nnet, PtqConfig(backend="torch", observer="minmax"), data, WIDTHS, 3.0)
+        MixedNetwork.of(Nnet3Source(model.nnet), PtqConfig(backend="torch", observer="minmax"), data, WIDTHS, 3.0)
     dynamic = PtqConfig(FAST.default, {"tdnn1.affine": {"ranges": "dynamic"}}, observer="minmax")
     with pytest.raises(UsageError, match=r"the layer tdnn1\.affine has dynamic ranges"):
-        MixedNetwork.of(model.nnet, dynamic, data, WIDTHS, 3.0)
+        MixedNetwork.of(Nnet3Source(model.nnet), dynamic, data, WIDTHS, 3.0)
     with pytest.raises(UsageError, match="--optimizer sgd: widths can only be learned with adam"):
         learn(mixed, model, teaching(model, utterances[:1], 1), tmp_path, loop=LoopOptions(OptimizerOptions("sgd")))
     with pytest.raises(UsageError, match="--lr-schedule plateau cannot be combined with --learn-widths"):

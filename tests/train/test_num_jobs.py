@@ -12,18 +12,18 @@ from torch import Tensor
 from kaldi_quant.cli import main as cli
 from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.kaldi.model import Model, read_model
+from kaldi_quant.nnet3.training import job
+from kaldi_quant.nnet3.training.averaged_jobs import AveragedJobs, ParallelJobs, RunJobs, write_result
+from kaldi_quant.nnet3.training.chain_source import SourceOptions
+from kaldi_quant.nnet3.training.finetune import TrainingData, finetune, prepare, with_nnet
+from kaldi_quant.nnet3.training.parameters import trained_nnet
 from kaldi_quant.train.averaging import average
-from kaldi_quant.train.finetune import TrainingData, finetune, prepare, with_nnet
 from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.optimizer import OptimizerOptions
-from kaldi_quant.train.parallel import job
-from kaldi_quant.train.parallel.averaged_jobs import AveragedJobs, ParallelJobs, RunJobs, write_result
 from kaldi_quant.train.parallel.distributed import Group
 from kaldi_quant.train.parallel.place import Place
-from kaldi_quant.train.parameters import trained_nnet
 from kaldi_quant.train.record import IterationRecord
 from kaldi_quant.train.schedules import Exponential
-from kaldi_quant.train.sources.chain_source import SourceOptions
 from kaldi_quant.train.steps import Trainer
 from tests.train import test_finetuning
 

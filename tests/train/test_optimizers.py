@@ -97,7 +97,7 @@ def test_a_checkpoint_keeps_amsgrad_s_largest_squares() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "sentence"),
     [
-        ("nadam", {}, "--optimizer 'nadam' is not one of adam, sgd"),
+        ("nadam", {}, "the optimizer 'nadam' is not one of adam, sgd"),
         ("sgd", {"amsgrad": True}, "--amsgrad has an effect only with --optimizer adam"),
         ("sgd", {"weight_decay": 0.01}, "--weight-decay 0.01 has an effect only with --optimizer adam"),
         ("adam", {"momentum": 0.5}, "--momentum 0.5 has an effect only with --optimizer sgd"),

@@ -15,12 +15,13 @@ from kaldi_quant.cli.qat_options import QatArguments
 from kaldi_quant.errors import UsageError
 from kaldi_quant.export.artefact import load
 from kaldi_quant.kaldi.model import Model
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.quant.calibration import CalibrationSet
+from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.quantization import quantize
+from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
+from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.ptq import quantize
 from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.train.distillation import Distillation
 from kaldi_quant.train.loop import LoopOptions
@@ -31,7 +32,6 @@ from kaldi_quant.train.qat.fake_grid import FakeGrid
 from kaldi_quant.train.qat.network import TrainableNetwork
 from kaldi_quant.train.qat.training import QatOptions, train_quantized
 from kaldi_quant.train.schedules import Exponential
-from kaldi_quant.train.sources.feature_source import FeatureOptions, FeatureSource
 from tests.train.fake_quantized import OPTIONS, SUBSAMPLING, assert_same, divergence, rows
 
 torch.set_num_threads(1)
@@ -40,7 +40,7 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="module")
 def start(model: Model, utterances: list[tuple[str, np.ndarray]]) -> QuantizedNetwork:
     config = PtqConfig(LayerConfig(bits=2, method="gptq", symmetric=False), {"@input": {"bits": 8}})
-    return quantize(model.nnet, config, CalibrationSet(utterances[:8], OPTIONS))
+    return quantize(model.nnet, config, UtteranceSet(utterances[:8], OPTIONS))
 
 
 def train(
@@ -77,7 +77,7 @@ def test_training_begins_at_the_very_integers_of_quantization_after_training(
     name: str, bits: int, request: pytest.FixtureRequest, utterances: list[tuple[str, np.ndarray]]
 ) -> None:
     config = PtqConfig(LayerConfig(bits=bits, method="gptq", symmetric=bits != 2))
-    data = CalibrationSet(utterances[:4], OPTIONS)
+    data = UtteranceSet(utterances[:4], OPTIONS)
     quantized = quantize(request.getfixturevalue(name).nnet, config, data)
     network = TrainableNetwork.of(quantized)
     for layer, integers in network.converted().layers.items():
@@ -196,7 +196,7 @@ def test_fake_quantization_is_the_grid_s_own(utterances: list[tuple[str, np.ndar
 def test_layers_with_dynamic_ranges_are_refused(model: Model, utterances: list[tuple[str, np.ndarray]]) -> None:
     config = PtqConfig(LayerConfig(), {"tdnn3.affine": {"ranges": "dynamic"}})
     with pytest.raises(UsageError, match="dynamic ranges: only static ranges can be trained"):
-        TrainableNetwork.of(quantize(model.nnet, config, CalibrationSet(utterances[:2], OPTIONS)))
+        TrainableNetwork.of(quantize(model.nnet, config, UtteranceSet(utterances[:2], OPTIONS)))
 
 
 @pytest.mark.parametrize(("method", "freeze_after"), [("lsq+", 0.5), ("lsq", 1.5)])

@@ -3,7 +3,6 @@
 import math
 import random
 import re
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -11,8 +10,9 @@ import torch
 from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau, StepLR
 
+from kaldi_quant.cli.train import command
 from kaldi_quant.errors import UsageError
-from kaldi_quant.train.registry import Registry
+from kaldi_quant.train.optimizer_kinds import OPTIMIZERS
 from kaldi_quant.train.schedules import (
     SCHEDULES,
     Constant,
@@ -100,8 +100,8 @@ def test_plateaus_are_torch_s(patience: int) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "sentence"),
     [
-        ("linear", {}, f"--lr-schedule 'linear' is not one of {KNOWN}"),
-        ("linear", {"final": 1e-5}, f"--lr-schedule 'linear' is not one of {KNOWN}"),
+        ("linear", {}, f"the learning-rate schedule 'linear' is not one of {KNOWN}"),
+        ("linear", {"final": 1e-5}, f"the learning-rate schedule 'linear' is not one of {KNOWN}"),
         ("exponential", {"final": 1.0}, "--lr-initial 0.1 and --lr-final 1: expected 0 < final <= initial"),
         ("constant", {"final": 1e-6}, f"--lr-final 1e-06 {ONLY} exponential, cosine or plateau"),
         ("plateau", {"every": 5}, f"--lr-every 5 {ONLY} step"),
@@ -127,22 +127,14 @@ def test_rates_are_above_zero(name: str, rate: float) -> None:
 
 def test_records_tell_schedules_with_the_same_values_apart() -> None:
     assert Exponential(1e-3, 1e-5).as_dict() == {"name": "exponential", "initial": 1e-3, "final": 1e-5}
-    found = [SCHEDULES[name](1e-3).as_dict() for name in SCHEDULES.names]
+    found = [SCHEDULES[name](1e-3).as_dict() for name in SCHEDULES]
     assert all(one != other for i, one in enumerate(found) for other in found[:i])
 
 
-def test_a_schedule_is_added_where_it_is_defined() -> None:
-    registry: Registry[Schedule] = Registry("--lr-schedule")
-
-    @registry.enter("halved")
-    @dataclass(frozen=True)
-    class Halved(Schedule):
-        def rate(self, iteration: int, iterations: int, scores: object) -> float:
-            return self.initial / 2
-
-    assert registry.names == ["halved"] and registry["halved"] is Halved and Halved().as_dict()["name"] == "halved"
-    with pytest.raises(UsageError, match=r"^--lr-schedule 'step' is not one of halved$"):
-        registry["step"]
+def test_the_command_offers_what_is_registered() -> None:
+    choices = {option.name: option.type for option in command.params}
+    assert choices["lr_schedule"].to_info_dict()["choices"] == tuple(SCHEDULES) == tuple(KNOWN.split(", "))
+    assert choices["optimizer"].to_info_dict()["choices"] == tuple(OPTIMIZERS)
 
 
 def test_options_and_their_defaults_are_those_of_the_schedules() -> None:

@@ -14,19 +14,20 @@ from kaldi_quant.cli.models import read_network
 from kaldi_quant.errors import MissingDependencyError, UsageError
 from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.kaldi.tables import read_matrices
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.quant.calibration import CalibrationSet
+from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
+from kaldi_quant.nnet3.quantization import quantize
+from kaldi_quant.nnet3.torch_engines.network import TorchNetwork
+from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
+from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.ptq import quantize
-from kaldi_quant.quant.torch_native import TorchNetwork
 from kaldi_quant.train.distillation import Distillation
 from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.optimizer import OptimizerOptions
 from kaldi_quant.train.qat.torch_network import TorchTrainableNetwork
 from kaldi_quant.train.qat.training import QatOptions, train_quantized
 from kaldi_quant.train.schedules import Exponential
-from kaldi_quant.train.sources.feature_source import FeatureOptions, FeatureSource
 from tests.train.fake_quantized import OPTIONS, SUBSAMPLING, assert_same, divergence, rows
 
 torch.set_num_threads(1)
@@ -46,8 +47,8 @@ def utterances(example: Path) -> Utterances:
 
 
 @pytest.fixture(scope="module")
-def data(utterances: Utterances) -> CalibrationSet:
-    return CalibrationSet(utterances[:3], OPTIONS)
+def data(utterances: Utterances) -> UtteranceSet:
+    return UtteranceSet(utterances[:3], OPTIONS)
 
 
 def train(
@@ -77,10 +78,13 @@ def assert_equal(one: QuantizedNetwork, other: QuantizedNetwork) -> None:
 
 @pytest.mark.parametrize(("name", "bits"), [("tdnn1a_sp", 3), ("tdnnf1b_sp", 8)])
 def test_training_begins_at_the_integers_of_quantization_after_training(
-    name: str, bits: int, example: Path, data: CalibrationSet, utterances: Utterances
+    name: str, bits: int, example: Path, data: UtteranceSet, utterances: Utterances
 ) -> None:
     nnet = read_model(example / f"exp/chain/{name}/final.mdl").nnet
-    network, quantized = TorchTrainableNetwork.of(nnet, with_bits(bits), data), quantize(nnet, with_bits(bits), data)
+    network, quantized = (
+        TorchTrainableNetwork.of(Nnet3Source(nnet), with_bits(bits), data),
+        quantize(nnet, with_bits(bits), data),
+    )
     assert_equal(network.start, quantized)
     begun = network.converted()
     for layer, integers in begun.layers.items():
@@ -94,9 +98,9 @@ def test_training_begins_at_the_integers_of_quantization_after_training(
 
 
 def test_a_killed_training_goes_on_to_the_same_bits_and_its_network_is_the_one_that_runs(
-    model: Model, data: CalibrationSet, utterances: Utterances, tmp_path: Path
+    model: Model, data: UtteranceSet, utterances: Utterances, tmp_path: Path
 ) -> None:
-    networks = [TorchTrainableNetwork.of(model.nnet, with_bits(4), data) for _ in range(3)]
+    networks = [TorchTrainableNetwork.of(Nnet3Source(model.nnet), with_bits(4), data) for _ in range(3)]
     begun = networks[0].converted()
     whole = train(model, networks[0], utterances, tmp_path / "whole")
     assert train(model, networks[1], utterances, tmp_path / "killed", stop_after=1) is None
@@ -115,9 +119,9 @@ def test_a_killed_training_goes_on_to_the_same_bits_and_its_network_is_the_one_t
 
 
 def test_frozen_ranges_stay_and_validation_changes_none(
-    model: Model, data: CalibrationSet, utterances: Utterances, tmp_path: Path
+    model: Model, data: UtteranceSet, utterances: Utterances, tmp_path: Path
 ) -> None:
-    network = TorchTrainableNetwork.of(model.nnet, with_bits(8), data)
+    network = TorchTrainableNetwork.of(Nnet3Source(model.nnet), with_bits(8), data)
     before = {name: tensor.clone() for name, tensor in network.observers.tensors().items()}
     begun = network.converted()
     rows(network.model, utterances[3:])
@@ -134,28 +138,28 @@ def test_frozen_ranges_stay_and_validation_changes_none(
     assert divergence(model, trained.model(), utterances[3:]) < 1.2 * lost
 
 
-def test_what_cannot_be_trained_is_refused(model: Model, data: CalibrationSet) -> None:
+def test_what_cannot_be_trained_is_refused(model: Model, data: UtteranceSet) -> None:
     dynamic = replace(CONFIG, layers={"tdnn3.affine": {"ranges": "dynamic"}})
     with pytest.raises(UsageError, match=r"tdnn3\.affine has dynamic ranges: only static ranges can be trained"):
-        TorchTrainableNetwork.of(model.nnet, dynamic, data)
+        TorchTrainableNetwork.of(Nnet3Source(model.nnet), dynamic, data)
 
 
 def test_pt2e_asks_for_torchao_when_it_is_missing(
-    model: Model, data: CalibrationSet, monkeypatch: pytest.MonkeyPatch
+    model: Model, data: UtteranceSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [name for name in sys.modules if name.split(".")[0] == "torchao" or name.endswith("x86_quantizer")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr("kaldi_quant.quant.torch_native.x86_quantizer", raising=False)
+    monkeypatch.delattr("kaldi_quant.backends.torch_engines.x86_quantizer", raising=False)
     monkeypatch.setitem(sys.modules, "torchao", None)
     with pytest.raises(MissingDependencyError, match=r"needs the package torchao: pip install"):
-        TorchTrainableNetwork.of(model.nnet, replace(CONFIG, route="pt2e"), data)
+        TorchTrainableNetwork.of(Nnet3Source(model.nnet), replace(CONFIG, route="pt2e"), data)
 
 
 @pytest.mark.usefixtures("torchao")
 def test_pt2e_begins_at_its_own_integers_and_learns(
-    model: Model, data: CalibrationSet, utterances: Utterances, tmp_path: Path
+    model: Model, data: UtteranceSet, utterances: Utterances, tmp_path: Path
 ) -> None:
-    network = TorchTrainableNetwork.of(model.nnet, replace(with_bits(4), route="pt2e"), data)
+    network = TorchTrainableNetwork.of(Nnet3Source(model.nnet), replace(with_bits(4), route="pt2e"), data)
     begun = network.converted()
     for layer, integers in network.start.layers.items():
         assert torch.equal(integers.weight.integers, begun.layers[layer].weight.integers), layer

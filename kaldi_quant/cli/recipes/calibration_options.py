@@ -11,7 +11,7 @@ import click
 
 from kaldi_quant.cli.export import parse_formats
 from kaldi_quant.cli.options import grouped_options
-from kaldi_quant.cli.quantization_options import METHOD_OPTIONS
+from kaldi_quant.cli.quantization_options import METHOD_OPTIONS, checked
 from kaldi_quant.cli.recipes.experiment import Defaults, data_apart
 
 if TYPE_CHECKING:
@@ -68,10 +68,8 @@ class MethodArguments:
         Raises:
             UsageError: a value is impossible, or options exclude each other.
         """
-        from kaldi_quant.quant.presets import resolve
-
         widths = (self.bits, self.act_bits)
-        return resolve(self.preset, self.config, *widths, self.observer, self.per_channel, engine)[1]
+        return checked(self.preset, self.config, *widths, self.observer, self.per_channel, engine)[1]
 
     def from_folder(self, here: Path) -> MethodArguments:
         """With the configuration's path as the user meant it: from the folder where the recipe was called."""

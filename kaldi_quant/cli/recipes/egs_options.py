@@ -61,7 +61,7 @@ class EgsScriptOptions:
     @cached_property
     def _context(self) -> tuple[int, int]:
         from kaldi_quant.kaldi.model import read_model
-        from kaldi_quant.nnet.model import AcousticModel
+        from kaldi_quant.nnet3.model import AcousticModel
 
         context = AcousticModel(read_model(self.folders.model / "final.mdl").nnet).context
         return context.left, context.right

@@ -5,26 +5,24 @@ Source: the bit operations (BOPS) of Z. Yao et al., "HAWQ-V3: Dyadic Neural Netw
 
 from collections.abc import Iterable
 
-from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.quant.calibration import CalibrationSet, input_statistics
-from kaldi_quant.quant.linear_components import weight_of
+from kaldi_quant.quant.calibration import input_statistics
+from kaldi_quant.quant.host import Data, Host
 
 
-def products_per_frame(nnet: Nnet, layers: Iterable[str], data: CalibrationSet) -> dict[str, float]:
+def products_per_frame(host: Host, layers: Iterable[str], data: Data) -> dict[str, float]:
     """The products of one weight and one input of each layer, per frame of features, as the network really runs.
 
     Args:
-        nnet: the prepared float network.
-        layers: its linear components in question.
-        data: a few utterances.
+        host: the float network.
+        layers: those in question.
+        data: a few units.
 
     Raises:
-        DataError: too many utterances cannot be used.
+        DataError: too many units cannot be used.
     """
-    model = AcousticModel(nnet)
+    model = host.executable()
     # Rows of padding are no work.
     model.batches_of_one_length = True
     seen = input_statistics(model, layers, data, outer=False)
-    frames = sum(len(feats) for _, feats in data.utterances)
-    return {name: weight_of(nnet.components[name]).size * found.count / frames for name, found in seen.items()}
+    amount = data.amount()
+    return {name: host.weight(name).numel() * found.count / amount for name, found in seen.items()}

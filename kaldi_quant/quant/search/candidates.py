@@ -8,21 +8,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import PtqConfig
+from kaldi_quant.quant.host import Data, Source
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.ptq import kinds_of, quantize
 from kaldi_quant.quant.search.widths import FLOAT_BITS, Widths, with_widths
 from kaldi_quant.quant.sensitivity import with_layers
-from kaldi_quant.quant.spec import Bits
+from kaldi_quant.units import Bits
 
 
 class Candidates:
     """The networks.
 
     Args:
-        nnet: as read from its file.
+        source: the float network.
         config: all but the widths; it is not fitted sequentially here.
         calibration: the calibration set.
         base: the widths of all layers but those in question.
@@ -32,13 +31,13 @@ class Candidates:
         DataError: the calibration set cannot be used.
     """
 
-    def __init__(self, nnet: Nnet, config: PtqConfig, calibration: CalibrationSet, base: Widths) -> None:
+    def __init__(self, source: Source, config: PtqConfig, calibration: Data, base: Widths) -> None:
         if config.backend != "kaldi_quant":
             raise UsageError("the presets torch-* have 8 bits only: there are no widths to choose from")
         self.config = replace(config, sequential=False)
         self.calibration, self.base_widths = calibration, base
-        self.kinds = kinds_of(nnet, config)
-        self.base = quantize(nnet, self._uniform(base), calibration)
+        self.kinds = kinds_of(source, config)
+        self.base = quantize(source, self._uniform(base), calibration)
         if not self.base.layers:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in self.base.float_layers.items())
             raise UsageError(f"no layer can be quantized, so there are no widths to choose from ({reasons or 'none'})")
@@ -56,7 +55,7 @@ class Candidates:
         if widths != self._latest[0]:
             # Rescaled channels stay as they are in the base: layers of different widths must fit together.
             config = replace(self._uniform(widths), equalization="none")
-            self._latest = (widths, quantize(self.base.nnet, config, self.calibration))
+            self._latest = (widths, quantize(self.base.host, config, self.calibration))
         return self._latest[1]
 
     def with_weights(self, layer: str, bits: Bits) -> QuantizedNetwork:

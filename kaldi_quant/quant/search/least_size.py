@@ -4,36 +4,28 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from kaldi_quant.errors import UsageError
-from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.nnet.chunks import ChunkOptions
-from kaldi_quant.nnet.inference import InferenceOptions
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import PtqConfig
+from kaldi_quant.quant.host import Source
 from kaldi_quant.quant.ptq import kinds_of, quantize
 from kaldi_quant.quant.search.budget import Budget
+from kaldi_quant.quant.search.cost_model import FileSize
 from kaldi_quant.quant.search.options import SearchOptions, listed
-from kaldi_quant.quant.search.prices import FileSize
-from kaldi_quant.quant.search.sizes import Bytes
 from kaldi_quant.quant.search.widths import FLOAT_BITS, Widths, with_widths
+from kaldi_quant.units import Bytes
 
-# Frames of the noise that stands for speech: enough for the context of any model that is used, since edges repeat.
-_FRAMES = 200
 # The result's description, which is part of its file, differs in length by less than this.
 _DESCRIPTION_BYTES = 400
 
 
-def check_size(budget: Budget, options: SearchOptions, config: PtqConfig, nnet: Nnet, file_size: FileSize) -> None:
+def check_size(budget: Budget, options: SearchOptions, config: PtqConfig, source: Source, file_size: FileSize) -> None:
     """Refuses a budget of bytes that is below the smallest model's size.
 
     Args:
         budget: of any kind; others than of bytes pass.
         options: the widths.
         config: all but the widths.
-        nnet: as read from its file.
+        source: the float network.
         file_size: of networks whose integers mean nothing.
 
     Raises:
@@ -41,7 +33,7 @@ def check_size(budget: Budget, options: SearchOptions, config: PtqConfig, nnet: 
     """
     if budget.kind != "bytes":
         return
-    least = least_bytes(options, config, nnet, file_size)
+    least = least_bytes(options, config, source, file_size)
     if budget.amount < least - _DESCRIPTION_BYTES:
         raise UsageError(
             f"no allocation of {listed(options.widths)} meets the budget of {budget.text}: the smallest takes {least} "
@@ -49,9 +41,9 @@ def check_size(budget: Budget, options: SearchOptions, config: PtqConfig, nnet: 
         )
 
 
-def least_bytes(options: SearchOptions, config: PtqConfig, nnet: Nnet, file_size: FileSize) -> Bytes:
+def least_bytes(options: SearchOptions, config: PtqConfig, source: Source, file_size: FileSize) -> Bytes:
     """The size of the file with all layers in the least widths, but for the length of its description."""
-    kinds = kinds_of(nnet, config)
+    kinds = kinds_of(source, config)
     integers = [bits for bits in options.widths if bits != FLOAT_BITS]
     widths = Widths(min(integers, default=FLOAT_BITS), min(options.act_widths))
     chosen = with_widths(config, kinds, dict.fromkeys(kinds, widths))
@@ -59,13 +51,4 @@ def least_bytes(options: SearchOptions, config: PtqConfig, nnet: Nnet, file_size
     plain = replace(
         chosen, layers=quick, sequential=False, equalization="none", observer="minmax", bias_correction=False
     )
-    return file_size(quantize(nnet, plain, _noise(nnet)), chosen)
-
-
-def _noise(nnet: Nnet) -> CalibrationSet:
-    """One utterance of noise: the size does not depend on what is calibrated on."""
-    model = AcousticModel(nnet)
-    random = np.random.default_rng(0)
-    feats = random.standard_normal((_FRAMES, model.input_dim)).astype(np.float32)
-    ivector = random.standard_normal(model.ivector_dim).astype(np.float32)
-    return CalibrationSet([("noise", feats)], InferenceOptions(ChunkOptions()), lambda utterance: ivector)
+    return file_size(quantize(source, plain, source.noise()), chosen)

@@ -13,15 +13,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from kaldi_quant.bad_utterances import BadUtterances
-from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.nnet.inference import Inference
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.quant.calibration import CalibrationSet
-from kaldi_quant.quant.divergence import mean_divergence
+from kaldi_quant.quant.distance import mean_distance
+from kaldi_quant.quant.host import Data, Host
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.spec import Bits
+from kaldi_quant.units import Bits, Nats
 
-Nats = float
 Estimate = Literal["measured", "second-order"]
 
 
@@ -47,8 +43,8 @@ class Measurement:
 
     Args:
         choice: see there.
-        divergence: mean Kullback-Leibler divergence from the float network in nats per frame; of weights and inputs
-            less that of the base.
+        divergence: mean distance of the output from the float network's, of acoustic models in nats per frame; of
+            weights and inputs less that of the base.
     """
 
     choice: Choice
@@ -69,31 +65,27 @@ class Meter:
     """Measures networks on data.
 
     Args:
-        nnet: the float network.
-        data: the utterances.
+        host: the float network.
+        data: development data.
     """
 
-    def __init__(self, nnet: Nnet, data: CalibrationSet) -> None:
-        self.nnet, self.data = nnet, data
+    def __init__(self, host: Host, data: Data) -> None:
+        self.host, self.data = host, data
 
     def divergence(self, network: QuantizedNetwork) -> Nats:
-        """The mean divergence of the distributions over pdfs from the float network's, in nats per frame.
+        """The mean distance of outputs from the float network's, of acoustic models in nats per frame.
 
         Raises:
-            DataError: too many utterances cannot be used.
+            DataError: too many units cannot be used.
         """
         expected = self._reference
-        return mean_divergence(expected, self._rows(network.model(), BadUtterances(1.0)))
+        return mean_distance(self.host.distance, expected, dict(self.data.outputs(network.model(), BadUtterances(1.0))))
 
     @cached_property
     def _reference(self) -> dict[str, np.ndarray]:
         bad = BadUtterances(self.data.max_bad_share)
-        rows = self._rows(AcousticModel(self.nnet), bad)
+        rows = dict(self.data.outputs(self.host.executable(), bad))
         bad.check()
         # Said once is enough: further runs do without the bad ones.
-        self.data.utterances = [(name, feats) for name, feats in self.data.utterances if name in rows]
+        self.data.keep(rows)
         return rows
-
-    def _rows(self, model: AcousticModel, bad: BadUtterances) -> dict[str, np.ndarray]:
-        inference = Inference(model, None, self.data.options, self.data.ivectors, bad)
-        return dict(inference.compute(self.data.utterances))

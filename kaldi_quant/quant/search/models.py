@@ -11,9 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kaldi_quant.bad_utterances import BadUtterances
-from kaldi_quant.nnet.inference import Inference
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.quant.calibration import CalibrationSet
+from kaldi_quant.quant.host import Data, Executable
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.ptq import quantize
 from kaldi_quant.quant.search.measured_model import MeasuredModel, WordErrors
@@ -34,10 +32,10 @@ class Scoring:
         score: decodes it.
     """
 
-    data: CalibrationSet
+    data: Data
     score: Scorer
 
-    def word_errors(self, model: AcousticModel) -> WordErrors:
+    def word_errors(self, model: Executable) -> WordErrors:
         """Of a network in torch.
 
         Raises:
@@ -45,9 +43,9 @@ class Scoring:
         """
         return self.score(self._rows(model))
 
-    def _rows(self, model: AcousticModel) -> Iterator[tuple[str, np.ndarray]]:
+    def _rows(self, model: Executable) -> Iterator[tuple[str, np.ndarray]]:
         bad = BadUtterances(self.data.max_bad_share)
-        yield from Inference(model, None, self.data.options, self.data.ivectors, bad).compute(self.data.utterances)
+        yield from self.data.outputs(model, bad)
         bad.check()
 
 
@@ -69,7 +67,7 @@ class Models:
         digest = configuration_digest(proposal)
         if self._latest is None or self._latest[0] != digest:
             self._latest = None
-            network = quantize(self.search.nnet, proposal.config, self.search.candidates.calibration)
+            network = quantize(self.search.source, proposal.config, self.search.candidates.calibration)
             self._latest = (digest, network)
         return self._latest[1]
 
@@ -106,7 +104,7 @@ class Models:
             DataError: too many utterances cannot be used.
         """
         if self.store.float_errors is None and self.scoring is not None:
-            self.store.add_float(self.scoring.word_errors(AcousticModel(self.search.meter.nnet)))
+            self.store.add_float(self.scoring.word_errors(self.search.meter.host.executable()))
         return self.store.float_errors
 
 

@@ -13,44 +13,41 @@ Block Reconstruction", ICLR 2021.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.nnet.schedule import Span
-from kaldi_quant.nnet.time_access import Times
-from kaldi_quant.quant.calibration import CalibrationSet, input_statistics, rows_that_count
+from kaldi_quant.quant.calibration import input_statistics
+from kaldi_quant.quant.distance import Distance
 from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.host import Data, Executable, Host
 from kaldi_quant.quant.input_grids import input_grid
 from kaldi_quant.quant.integer_linear import IntegerLinear
-from kaldi_quant.quant.linear_components import weight_of
-from kaldi_quant.quant.linear_modules import linear_module
 from kaldi_quant.quant.network import QuantizedNetwork
+from kaldi_quant.quant.slots import columns_of, rows_that_count, set_product, watched
 from kaldi_quant.quant.weight_rounding import on_grid
-
-Nats = float
+from kaldi_quant.units import Nats
 
 
 class SecondOrder:
     """The estimates for a network.
 
     Args:
-        nnet: the prepared float network.
-        layers: its linear components in question.
-        data: a few utterances.
-        seed: for the pdfs that are drawn.
+        host: the float network.
+        layers: those in question.
+        data: a few units.
+        seed: for what is drawn from the network's output.
 
     Raises:
-        DataError: too many utterances cannot be used.
+        DataError: too many units cannot be used.
     """
 
-    def __init__(self, nnet: Nnet, layers: Iterable[str], data: CalibrationSet, seed: int = 0) -> None:
-        self.nnet, self.data = nnet, data
-        self.fisher = fisher_information(nnet, layers, data, seed)
-        self._statistics = input_statistics(AcousticModel(nnet), self.fisher, data, outer=True)
+    def __init__(self, host: Host, layers: Iterable[str], data: Data, seed: int = 0) -> None:
+        self.host, self.data = host, data
+        self.fisher = fisher_information(host, layers, data, seed)
+        self._statistics = input_statistics(host.executable(), self.fisher, data, outer=True)
 
     def of_weights(self, network: QuantizedNetwork, layer: str) -> Nats:
         """What a layer's weights cost as they are in a quantized network."""
@@ -60,45 +57,41 @@ class SecondOrder:
     def of_inputs(self, network: QuantizedNetwork, layer: str) -> Nats:
         """What the grids cost that a layer reads in a quantized network."""
         weight = self._weight(layer)
-        model = AcousticModel(self.nnet)
+        model = self.host.executable()
         # Ranges that are found anew for each sequence must not see padding.
         model.batches_of_one_length = True
-        module = linear_module(model, layer)
-        found = _RoundingErrors(module.product, _rounding(network, layer), weight.shape[1])
-        module.product = found
-        self.data.run(model)
+        found = _RoundingErrors(_rounding(network, layer), columns_of(model, layer))
+        with watched(model, {layer: found.see}):
+            self.data.run(model)
         return self._cost(layer, weight @ found.covariance @ weight.T)
 
     def _weight(self, layer: str) -> Tensor:
-        return torch.from_numpy(weight_of(self.nnet.components[layer])).double()
+        return self.host.weight(layer).double()
 
     def _cost(self, layer: str, covariance: Tensor) -> Nats:
         return 0.5 * float((self.fisher[layer] * covariance).sum())
 
 
-class _RoundingErrors(nn.Module):
+class _RoundingErrors:
     """Sums the rounding errors of what a product is given.
 
     Args:
-        product: that it stands for.
         rounded: what a grid makes of an input, (N, ..., in) float.
         columns: of the layer's weight.
     """
 
-    def __init__(self, product: nn.Module, rounded: Callable[[Tensor], Tensor], columns: int) -> None:
-        super().__init__()
-        self.product, self.rounded = product, rounded
+    def __init__(self, rounded: Callable[[Tensor], Tensor], columns: int) -> None:
+        self.rounded = rounded
         self.count = 0
         self.sum = torch.zeros(columns, dtype=torch.float64)
         self.outer = torch.zeros(columns, columns, dtype=torch.float64)
 
-    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """As the product."""
+    def see(self, x: Tensor) -> None:
+        """x: (..., in)."""
         error = rows_that_count(self.rounded(x) - x)
         self.count += len(error)
         self.sum += error.double().sum(0)
         self.outer += (error.T @ error).double()
-        return self.product(x, bias)
 
     @property
     def covariance(self) -> Tensor:
@@ -111,7 +104,7 @@ def _rounding(network: QuantizedNetwork, layer: str) -> Callable[[Tensor], Tenso
     """What the grids of a layer's input make of it."""
     quantized = network.layers[layer]
     if isinstance(quantized, IntegerLinear):
-        return on_grid(input_grid(network.graph, layer, network.activations))
+        return on_grid(input_grid(network.host, network.graph, layer, network.activations))
     spec = quantized.spec
 
     def over_its_range(x: Tensor) -> Tensor:
@@ -121,50 +114,55 @@ def _rounding(network: QuantizedNetwork, layer: str) -> Callable[[Tensor], Tenso
     return over_its_range
 
 
-def fisher_information(nnet: Nnet, layers: Iterable[str], data: CalibrationSet, seed: int = 0) -> dict[str, Tensor]:
-    """The Fisher information of the pdfs' distribution at layers' outputs, by one backward pass over the data.
+def fisher_information(host: Host, layers: Iterable[str], data: Data, seed: int = 0) -> dict[str, Tensor]:
+    """The Fisher information of the network's output at layers' outputs, by one backward pass over the data.
 
     Args:
-        nnet: the prepared float network.
-        layers: its linear components in question.
-        data: a few utterances.
-        seed: for the pdfs that are drawn, one for each output row.
+        host: the float network.
+        layers: those in question.
+        data: a few units.
+        seed: for what is drawn, for each output row.
 
     Returns:
         For each layer (out, out) float64: the sum over all rows of the layer's output, per row of the network's.
     """
-    model = _Differentiated(nnet, seed)
+    model = host.executable()
+    model.requires_grad_(False)
+    # Rows of padding would count like others.
+    model.batches_of_one_length = True
+    backward = _Backward(model, host.distance, seed)
     sums: dict[str, Tensor] = {}
     for name in layers:
-        module = linear_module(model, name)
-        sums[name] = torch.zeros(len(module.weight), len(module.weight), dtype=torch.float64)
-        module.product = _GradientProducts(module.product, sums[name].add_)
+        slot = model.slot(name)
+        sums[name] = torch.zeros(len(slot.weight), len(slot.weight), dtype=torch.float64)
+        set_product(model, name, _GradientProducts(slot.product, sums[name].add_))
     data.run(model)
-    return {name: total / max(1, model.rows) for name, total in sums.items()}
+    return {name: total / max(1, backward.rows) for name, total in sums.items()}
 
 
-class _Differentiated(AcousticModel):
-    """Draws a pdf for each output row, and sends the gradient of its log-probability back, wherever it is run."""
+class _Backward:
+    """Sends back the gradient of what is drawn for each output row, wherever a model is run from now on."""
 
-    def __init__(self, nnet: Nnet, seed: int) -> None:
-        super().__init__(nnet)
+    def __init__(self, model: Executable, distance: Distance, seed: int) -> None:
         self.rows = 0
+        self.distance = distance
         self._generator = torch.Generator().manual_seed(seed)
-        self.requires_grad_(False)
-        # Rows of padding would count like others.
-        self.batches_of_one_length = True
+        self._forward = model.forward
+        model.forward = self.forward
 
-    def forward(
-        self, feats: Tensor, spans: Sequence[Span], output_times: Times, ivectors: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """As the model's, with a backward pass behind it."""
         with torch.inference_mode(False), torch.enable_grad():
-            ivectors = None if ivectors is None else ivectors.clone()
-            output = super().forward(feats.clone(), spans, output_times, ivectors)
-            scores = torch.log_softmax(output.flatten(0, 1), dim=1)
-            pdfs = torch.multinomial(scores.detach().exp(), 1, generator=self._generator)
-            self.rows += len(scores)
-            scores.gather(1, pdfs).sum().backward()
+            output = self._forward(*map(_copied, args), **{name: _copied(value) for name, value in kwargs.items()})
+            rows = output.reshape(-1, output.shape[-1])
+            self.rows += len(rows)
+            self.distance.sampled(rows, self._generator).backward()
         return output.detach()
+
+
+def _copied(value: Any) -> Any:
+    """A tensor that gradients may pass, which those of inference mode do not let."""
+    return value.clone() if isinstance(value, Tensor) else value
 
 
 class _GradientProducts(nn.Module):

@@ -12,15 +12,14 @@ from dataclasses import replace
 import torch
 
 from kaldi_quant.quant.config import LayerConfig
+from kaldi_quant.quant.graph import QuantGraph
 from kaldi_quant.quant.grid import Grid
-from kaldi_quant.quant.integer_graph import IntegerGraph
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.packing import packed_bytes
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
 from kaldi_quant.quant.spec import QSpec
-
-Bytes = int
+from kaldi_quant.units import Bytes
 
 _SCALE_BYTES = _BIAS_BYTES = 4
 
@@ -46,14 +45,14 @@ def hollow_network(base: QuantizedNetwork, layers: Mapping[str, LayerConfig]) ->
     """
     reasons = {name: layers[name].float_reason for name in base.layers if layers[name].float_reason}
     kept = {name: layer for name, layer in base.layers.items() if name not in reasons}
-    graph = IntegerGraph(base.nnet, [name for name, layer in kept.items() if isinstance(layer, IntegerLinear)])
+    graph = QuantGraph(base.host.nodes, [name for name, layer in kept.items() if isinstance(layer, IntegerLinear)])
     activations: dict[str, Grid] = {}
     for node in graph.nodes:
         grid = base.activations[node]
         widest = max((layers[reader].act_bits for reader in graph.readers.get(node, [])), default=grid.spec.bits)
         activations[node] = replace(grid, spec=replace(grid.spec, bits=widest))
     hollow = {name: _hollow(layer, layers[name]) for name, layer in kept.items()}
-    return QuantizedNetwork(base.nnet, hollow, activations, {**base.float_layers, **reasons})
+    return QuantizedNetwork(base.host, hollow, activations, {**base.float_layers, **reasons})
 
 
 def _hollow(layer: IntegerLinear | DynamicLinear, config: LayerConfig) -> IntegerLinear | DynamicLinear:

@@ -13,21 +13,21 @@ from typing import Any
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import UsageError
-from kaldi_quant.kaldi.model import Model
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.search.allocation import Option, Problem, allocate
 from kaldi_quant.quant.search.budget import Budget
 from kaldi_quant.quant.search.options import check_least_width
 from kaldi_quant.quant.search.widths import DEFAULT_WIDTHS, Widths, with_widths
-from kaldi_quant.quant.spec import Bits, QSpec
+from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.train.loop import Loop, LoopOptions
 from kaldi_quant.train.parallel.place import Place
 from kaldi_quant.train.parameters import TrainedComponent
 from kaldi_quant.train.qat.mixed_widths import MixedNetwork, WidthShares
 from kaldi_quant.train.qat.size_penalty import PenalizedSource, SizePenalty
-from kaldi_quant.train.qat.training import start_digest
+from kaldi_quant.train.qat.training import Digested, start_digest
 from kaldi_quant.train.schedules import Schedule
 from kaldi_quant.train.steps import Source
+from kaldi_quant.units import Bits
 
 FOLDER_NAME, RECORD_NAME = "widths", "learned_widths.json"
 _FORMAT = 1
@@ -83,7 +83,7 @@ class LearnedWidths:
 
 def learn_widths(
     mixed: MixedNetwork,
-    model: Model,
+    model: Digested,
     source: Source,
     options: WidthOptions,
     config: PtqConfig,

@@ -16,20 +16,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.quant.calibration import CalibrationSet
 from kaldi_quant.quant.config import PtqConfig
+from kaldi_quant.quant.host import Data, Source
 from kaldi_quant.quant.kept_layers import Keeping
-from kaldi_quant.quant.linear_components import weight_of
-from kaldi_quant.quant.linear_modules import linear_module
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.ptq import kinds_of, quantize
 from kaldi_quant.quant.search.options import listed
 from kaldi_quant.quant.search.widths import FLOAT_BITS, Widths, with_widths
-from kaldi_quant.quant.spec import Bits
+from kaldi_quant.quant.slots import set_product
 from kaldi_quant.train.parameters import TrainedComponent
 from kaldi_quant.train.qat.fake_grid import FakeGrid
 from kaldi_quant.train.qat.network import FakeProduct, TrainableNetwork
+from kaldi_quant.units import Bits
 
 # Bisection for where the shares begin: beyond so many bits from the mean all but one of them are zero.
 _FARTHEST_CENTRE, _BISECTIONS = 64.0, 80
@@ -137,8 +135,8 @@ class MixedNetwork:
     Args:
         network: to train; its products are ``MixedProduct``.
         shares: of the widths; parameters beside those of ``network``.
-        kinds: of each linear layer (``layer_kinds``).
-        act_bits: the width of each linear layer's input.
+        kinds: of each layer (``layer_kinds``).
+        act_bits: the width of each layer's input.
         float_weights: of the layers that stay in float.
     """
 
@@ -151,9 +149,9 @@ class MixedNetwork:
     @classmethod
     def of(
         cls,
-        nnet: Nnet,
+        source: Source,
         config: PtqConfig,
-        data: CalibrationSet,
+        data: Data,
         widths: Sequence[Bits],
         mean: float,
         keeping: Keeping | None = None,
@@ -161,7 +159,7 @@ class MixedNetwork:
         """Quantizes a network after training in every width, each layer for itself, and mixes what comes out.
 
         Args:
-            nnet: as read from its file.
+            source: the float network.
             config: all but the widths of weights.
             data: the calibration set.
             widths: of weights, ascending.
@@ -175,24 +173,24 @@ class MixedNetwork:
         """
         if config.backend != "kaldi_quant":
             raise UsageError("the presets torch-* have 8 bits only: there are no widths to learn")
-        kinds = kinds_of(nnet, config)
+        kinds = kinds_of(source, config)
         act_bits = {name: layer.act_bits for name, layer in config.for_layers(kinds).items()}
 
         def in_width(bits: Bits) -> PtqConfig:
             chosen = {name: Widths(bits, act_bits[name]) for name in kinds}
             return with_widths(replace(config, sequential=False), kinds, chosen)
 
-        widest = quantize(nnet, in_width(widths[-1]), data, keeping=keeping)
+        widest = quantize(source, in_width(widths[-1]), data, keeping=keeping)
         if not widest.layers:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in widest.float_layers.items())
             raise UsageError(f"no layer can be quantized, so there are no widths to learn ({reasons or 'none'})")
         network = TrainableNetwork.of(widest, learned=False)
         weights = {name: layer.weight.integers.numel() for name, layer in widest.layers.items()}
-        in_float = sum(weight_of(widest.nnet.components[name]).size for name in widest.float_layers)
+        in_float = sum(widest.host.weight(name).numel() for name in widest.float_layers)
         shares = WidthShares(widths, weights, _mean_of_integers(widths, sum(weights.values()), in_float, mean))
         # Rescaled channels stay as they are in the first one: layers of different widths must fit together.
         narrower = (replace(in_width(bits), equalization="none") for bits in widths[:-1])
-        _mix(network, shares, [*(quantize(widest.nnet, config, data, keeping=keeping) for config in narrower), widest])
+        _mix(network, shares, [*(quantize(widest.host, config, data, keeping=keeping) for config in narrower), widest])
         return cls(network, shares, kinds, act_bits, in_float)
 
     def components(self) -> list[TrainedComponent]:
@@ -238,5 +236,5 @@ def _mix(network: TrainableNetwork, shares: WidthShares, quantized: Sequence[Qua
     for name in network.products:
         biases = torch.stack([found.layers[name].dequantized_bias() for found in quantized])
         mixed = MixedProduct(name, shares, [found[name] for found in products], biases - biases[-1])
-        network.products[name] = linear_module(network.model, name).product = mixed
-    network.model.forget_programs()
+        network.products[name] = mixed
+        set_product(network.model, name, mixed)

@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.quant.graph import products
 from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.host import Executable
 from kaldi_quant.quant.input_grids import input_grid
 from kaldi_quant.quant.integer_linear import IntegerLinear, least_scale
-from kaldi_quant.quant.linear_components import set_parameters, weight_of
-from kaldi_quant.quant.linear_modules import bias_of, linear_module
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
+from kaldi_quant.quant.slots import bias_of, set_product, trained_in_float
 from kaldi_quant.train.parameters import TrainedComponent
 from kaldi_quant.train.qat.fake_grid import FakeGrid
 
@@ -90,7 +90,7 @@ class TrainableNetwork:
     """
 
     start: QuantizedNetwork
-    model: AcousticModel
+    model: Executable
     products: dict[str, FakeProduct]
     activations: dict[str, FakeGrid]
 
@@ -107,30 +107,28 @@ class TrainableNetwork:
         """
         start = replace(start)  # its graph may be of a time when it had fewer layers
         graph = start.graph
-        model = AcousticModel(start.dequantized())
+        model = start.dequantized().executable()
         # Grids that are multiplied into weights stay: these weights' own grids are for them.
         mixed = [name for name in start.layers if any(graph.is_per_column(node) for node in graph.inputs_of(name))]
         fixed = {node for name in mixed for node in graph.inputs_of(name)}
         activations: dict[str, FakeGrid] = {}
         for group in graph.groups():
             fake = FakeGrid(
-                start.activations[group[0]], start.nnet.node_dim(group[0]), learned and fixed.isdisjoint(group)
+                start.activations[group[0]], start.host.nodes[group[0]].channels, learned and fixed.isdisjoint(group)
             )
             activations.update(dict.fromkeys(group, fake))
-        products = {}
+        fakes = {}
         for name, layer in start.layers.items():
             if not isinstance(layer, IntegerLinear):
                 raise UsageError(f"the layer {name} has dynamic ranges: only static ranges can be trained")
-            module = linear_module(model, name)
-            steps = _steps(torch.from_numpy(weight_of(start.nnet.components[name])), layer)
+            steps = _steps(start.host.weight(name), layer)
             grid = Grid(layer.weight.spec, layer.weight.scale, layer.weight.zero_point)
             fake = FakeGrid(grid, steps.shape[1], learned, zero_learned=False)
             inputs = None if name in mixed else activations[graph.inputs_of(name)[0]]
-            products[name] = FakeProduct(steps, fake, layer.inputs.folded.float(), inputs)
-            module.product = products[name]
-        model.forget_programs()
+            fakes[name] = FakeProduct(steps, fake, layer.inputs.folded.float(), inputs)
+            set_product(model, name, fakes[name])
         model.taps.update(activations)
-        return cls(start, model, products, activations)
+        return cls(start, model, fakes, activations)
 
     @property
     def observers(self) -> None:
@@ -139,8 +137,7 @@ class TrainableNetwork:
 
     def to(self, device: torch.device) -> None:
         """Moves what is computed with to a device."""
-        for module in (self.model, *self.activations.values()):
-            module.to(device)
+        self.model.to(device)
 
     def components(self) -> list[TrainedComponent]:
         """The linear layers, also those that stay in float: places on grids, weights and biases."""
@@ -148,8 +145,8 @@ class TrainableNetwork:
             parameter.requires_grad_(False)
         found = []
         wanted = {*self.products, *self.start.float_layers}
-        for name in (name for name in self.start.nnet.components if name in wanted):
-            parameters = dict(linear_module(self.model, name).named_parameters(recurse=False))
+        for name in (name for name in products(self.start.host.nodes) if name in wanted):
+            parameters = dict(self.model.slot(name).named_parameters(recurse=False))
             if name in self.products:
                 del parameters["weight"]
                 steps = {"steps": self.products[name].steps}
@@ -178,16 +175,12 @@ class TrainableNetwork:
         Raises:
             UsageError: the widths would overflow 32-bit accumulators.
         """
-        nnet = replace(self.start.nnet, components=dict(self.start.nnet.components))
-        for name in self.start.float_layers:
-            module = linear_module(self.model, name)
-            parameters = module.weight.cpu().numpy(), bias_of(module).cpu().numpy()
-            nnet.components[name] = set_parameters(nnet.components[name], *parameters)
+        host = self.start.host.with_parameters(trained_in_float(self.model, self.start.float_layers))
         activations = {name: _on_cpu(fake.grid()) for name, fake in self.activations.items()}
-        result = QuantizedNetwork(nnet, {}, activations, self.start.float_layers)
+        result = QuantizedNetwork(host, {}, activations, self.start.float_layers)
         for name, product in self.products.items():
-            inputs = input_grid(self.start.graph, name, activations)
-            bias = bias_of(linear_module(self.model, name)).double().cpu()
+            inputs = input_grid(host, self.start.graph, name, activations)
+            bias = bias_of(self.model.slot(name)).double().cpu()
             least = least_scale(bias, inputs)
             result.layers[name] = IntegerLinear.build(product.quantized(least), bias, inputs)
         return result

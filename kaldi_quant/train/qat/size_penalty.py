@@ -13,8 +13,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.train.objective import Loss
+from kaldi_quant.quant.host import Executable
+from kaldi_quant.train.loss import Loss
 from kaldi_quant.train.qat.mixed_widths import WidthShares
 from kaldi_quant.train.steps import Source
 
@@ -77,7 +77,7 @@ class PenalizedSource:
         """Whether the source has held-out examples."""
         return self.source.has_held_out
 
-    def losses(self, number: int, model: AcousticModel) -> Iterator[Loss]:
+    def losses(self, number: int, model: Executable) -> Iterator[Loss]:
         """The loss of each minibatch, with the penalty, and the expected mean width as one of its parts."""
         shares = self.penalty.shares
         shares.temperature.fill_(_LAST_TEMPERATURE ** (number / max(1, len(self) - 1)))

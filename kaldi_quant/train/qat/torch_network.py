@@ -6,12 +6,10 @@ from collections.abc import Collection
 
 import torch
 
-from kaldi_quant.kaldi.nnet import Nnet
-from kaldi_quant.nnet.model import AcousticModel
-from kaldi_quant.quant.calibration import CalibrationSet
+from kaldi_quant.backends.torch_engines.qat import FakeQuantizedNetwork, fake_quantized
 from kaldi_quant.quant.config import PtqConfig
+from kaldi_quant.quant.host import Data, Executable, Source
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.torch_native.qat import FakeQuantizedNetwork, fake_quantized
 from kaldi_quant.train.parameters import TrainedComponent
 from kaldi_quant.train.qat.network import STEPS_LEARNING_RATE
 
@@ -27,9 +25,9 @@ class TorchTrainableNetwork:
         self.observers = network
 
     @classmethod
-    def of(cls, nnet: Nnet, config: PtqConfig, data: CalibrationSet) -> TorchTrainableNetwork:
+    def of(cls, source: Source, config: PtqConfig, data: Data) -> TorchTrainableNetwork:
         """Begins where PyTorch's quantization after training ends; arguments and errors as of ``fake_quantized``."""
-        return cls(fake_quantized(nnet, config, data))
+        return cls(fake_quantized(source, config, data))
 
     @property
     def start(self) -> QuantizedNetwork:
@@ -37,7 +35,7 @@ class TorchTrainableNetwork:
         return self.observers.start
 
     @property
-    def model(self) -> AcousticModel:
+    def model(self) -> Executable:
         """Computes with fake quantization."""
         return self.observers.model
 

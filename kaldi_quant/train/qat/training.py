@@ -11,8 +11,7 @@ from typing import Any, Protocol
 import torch
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.kaldi.model import Model
-from kaldi_quant.nnet.model import AcousticModel
+from kaldi_quant.quant.host import Executable
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.train.loop import Loop, LoopOptions
 from kaldi_quant.train.parallel.place import Place
@@ -43,6 +42,13 @@ class QatOptions:
             raise UsageError(f"--freeze-after {self.freeze_after:g}: expected a share from 0 to 1")
 
 
+class Digested(Protocol):
+    """What tells itself from others."""
+
+    def digest(self) -> str:
+        """A digest of its content."""
+
+
 class Trainable(Protocol):
     """A network with fake quantization, whoever makes it."""
 
@@ -51,7 +57,7 @@ class Trainable(Protocol):
         """What training begins with."""
 
     @property
-    def model(self) -> AcousticModel:
+    def model(self) -> Executable:
         """Computes with fake quantization."""
 
     @property
@@ -77,7 +83,7 @@ class Trainable(Protocol):
 
 def train_quantized(
     network: Trainable,
-    model: Model,
+    model: Digested,
     source: Source,
     options: QatOptions,
     loop: LoopOptions,

@@ -1,0 +1,1 @@
+"""Pieces of ONNX graphs that hold integers."""

@@ -1,0 +1,256 @@
+"""Log-likelihoods of many utterances: cut, sorted by length, computed in batches, given back in the order they came.
+
+Source: ``src/nnet3bin/nnet3-compute.cc``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from kaldi_quant.bad_utterances import BadUtterances
+from kaldi_quant.errors import DataError, KaldiQuantError, ModelError, UsageError
+from kaldi_quant.nnet3.chunks import Chunk, ChunkOptions, cut
+from kaldi_quant.nnet3.runnable import Runnable
+from kaldi_quant.nnet3.schedule import Availability, Request, Span
+from kaldi_quant.units import Seconds
+
+#: Kaldi's frame shift, which turns seconds into frames.
+FRAMES_PER_SECOND = 100
+
+# Utterances are read ahead for sorting until they make up this many batches.
+_BATCHES_AHEAD = 16
+
+#: Tells the i-vectors of an utterance: (dim,), or (rows, dim) for online ones; None if there are none.
+IvectorSource = Callable[[str], np.ndarray | None]
+
+
+@dataclass(frozen=True)
+class InferenceOptions:
+    """How log-likelihoods are computed.
+
+    Args:
+        chunks: how utterances are cut.
+        online_ivector_period: frames per row of online i-vectors.
+        acoustic_scale: the output is multiplied by it.
+        batch_seconds: speech per batch, padding included.
+    """
+
+    chunks: ChunkOptions = field(default_factory=ChunkOptions)
+    online_ivector_period: int = 0
+    acoustic_scale: float = 1.0
+    batch_seconds: Seconds = 60.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.batch_seconds < math.inf:
+            raise UsageError(f"--batch-seconds must be positive, found {self.batch_seconds:g}")
+        if not math.isfinite(self.acoustic_scale):
+            raise UsageError(f"--acoustic-scale must be a finite number, found {self.acoustic_scale:g}")
+        if self.online_ivector_period < 0:
+            raise UsageError(f"--online-ivector-period cannot be negative, found {self.online_ivector_period}")
+
+
+@dataclass
+class _Piece:
+    """A chunk of an utterance, waiting to be computed."""
+
+    utterance: _Utterance
+    chunk: Chunk
+    ivector: np.ndarray | None
+
+    @property
+    def input_frames(self) -> int:
+        return self.chunk.span[1] - self.chunk.span[0]
+
+
+@dataclass
+class _Utterance:
+    name: str
+    feats: np.ndarray
+    rows: np.ndarray
+    pieces: list[_Piece] = field(default_factory=list)
+
+
+class Inference:
+    """Computes log-likelihoods with a model.
+
+    Args:
+        model: in the dtype and on the device to compute with.
+        priors: (num_pdfs,) or (0,): their logarithm is subtracted from the output.
+        options: how.
+        ivectors: tells an utterance's i-vectors, where the model has that input.
+        bad: counts the utterances, and is told of those that cannot be used.
+    """
+
+    def __init__(
+        self,
+        model: Runnable,
+        priors: np.ndarray | None = None,
+        options: InferenceOptions | None = None,
+        ivectors: IvectorSource | None = None,
+        bad: BadUtterances | None = None,
+    ) -> None:
+        self.model = model.eval()
+        self.options = options or InferenceOptions()
+        self.ivectors = ivectors
+        self.bad = bad or BadUtterances()
+        parameters = next(iter(model.parameters()), torch.zeros(0))
+        self.device, self.dtype = parameters.device, parameters.dtype
+        self._batch_frames = max(1, int(self.options.batch_seconds * FRAMES_PER_SECOND))
+        self._chunks = self._bounded_chunks()
+        self._computable: dict[tuple[Span, int], bool] = {}
+        self._log_priors = self._logarithm(priors) if priors is not None and len(priors) else None
+
+    def _logarithm(self, priors: np.ndarray) -> np.ndarray:
+        usable = np.isfinite(priors) & (priors > 0)
+        if not usable.all():
+            pdf = int(np.argmin(usable))
+            raise ModelError(
+                f"{self.model.nnet.path}: the prior of pdf {pdf} is {priors[pdf]:g}, which has no logarithm "
+                "(--use-priors=false leaves the priors out)"
+            )
+        return np.log(priors.astype(np.float64)).astype(np.float32)
+
+    def _bounded_chunks(self) -> ChunkOptions:
+        """Where the output depends on nearby frames alone, utterances are cut into pieces of a batch at most.
+
+        The result is the same, and an hour of speech does not need an hour's activations.
+        """
+        options = self.options.chunks
+        if options.frames_per_chunk or self.model.graph.has_optional_inputs or self.model.ivector_dim:
+            return options
+        return ChunkOptions(options.frame_subsampling_factor, self._batch_frames)
+
+    def compute(self, utterances: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:
+        """Computes log-likelihoods.
+
+        Args:
+            utterances: (name, features) pairs, features: (frames, input_dim) float32.
+
+        Yields:
+            (name, log-likelihoods), (ceil(frames / subsampling), num_pdfs) float32, in the order of the input.
+            Utterances that cannot be used are reported to ``bad`` and left out.
+        """
+        waiting: list[_Utterance] = []
+        frames = 0
+        for name, feats in utterances:
+            try:
+                utterance = self._prepare(name, feats)
+            except KaldiQuantError as error:
+                self.bad.report(name, error)
+                continue
+            waiting.append(utterance)
+            frames += len(feats)
+            if frames >= self._batch_frames * _BATCHES_AHEAD:
+                yield from self._flush(waiting)
+                waiting, frames = [], 0
+        yield from self._flush(waiting)
+
+    def _prepare(self, name: str, feats: np.ndarray) -> _Utterance:
+        """Checks an utterance and cuts it.
+
+        Raises:
+            DataError: its features or i-vectors cannot be used.
+        """
+        if feats.ndim != 2 or len(feats) == 0:
+            raise DataError("it has no frames")
+        if feats.shape[1] != self.model.input_dim:
+            raise DataError(f"its features have {feats.shape[1]} columns, but the model needs {self.model.input_dim}")
+        finite = np.isfinite(feats).all(axis=1)
+        if not finite.all():
+            raise DataError(f"its features are not finite (NaN or infinity) at frame {int(np.argmin(finite))}")
+        factor = self._chunks.frame_subsampling_factor
+        rows = np.empty((-(-len(feats) // factor), self.model.output_dim), np.float32)
+        utterance = _Utterance(name, feats, rows)
+        ivectors = self._ivectors_of(name)
+        for chunk in cut(len(feats), self.model.context, self._chunks):
+            self._require_input(chunk)
+            utterance.pieces.append(_Piece(utterance, chunk, self._ivector_for(chunk, ivectors)))
+        return utterance
+
+    def _require_input(self, chunk: Chunk) -> None:
+        """Where a network takes one of several inputs, the context may not suffice for a short piece."""
+        graph = self.model.graph
+        if not graph.has_alternatives:
+            return
+        key = (chunk.span, chunk.num_outputs)
+        if key not in self._computable:
+            request = Request((chunk.span,), chunk.output_times)
+            computable = Availability(graph, request).of_input(graph.output, request.output_times)
+            self._computable[key] = bool(computable.all())
+        if not self._computable[key]:
+            raise DataError(
+                f"the {chunk.num_outputs} output rows from frame {chunk.first_frame} on need more input than the "
+                "model's context gives them: use longer chunks, or more extra context"
+            )
+
+    def _ivectors_of(self, name: str) -> np.ndarray | None:
+        if not self.model.ivector_dim:
+            return None
+        found = self.ivectors(name) if self.ivectors is not None else None
+        if found is None or found.size == 0:
+            raise DataError(
+                f"the model needs i-vectors of dimension {self.model.ivector_dim}, and there are none for it"
+            )
+        if found.shape[-1] != self.model.ivector_dim:
+            raise DataError(f"its i-vectors have {found.shape[-1]} columns, the model needs {self.model.ivector_dim}")
+        if not np.isfinite(found).all():
+            raise DataError("its i-vectors are not finite (NaN or infinity)")
+        return found
+
+    def _ivector_for(self, chunk: Chunk, ivectors: np.ndarray | None) -> np.ndarray | None:
+        if ivectors is None or ivectors.ndim == 1:
+            return ivectors
+        if self.options.online_ivector_period < 1:
+            raise DataError("online i-vectors need --online-ivector-period, the frames per row (10 in Kaldi's recipes)")
+        return ivectors[chunk.ivector_row(len(ivectors), self.options.online_ivector_period)]
+
+    def _flush(self, utterances: list[_Utterance]) -> Iterator[tuple[str, np.ndarray]]:
+        pieces = [piece for utterance in utterances for piece in utterance.pieces]
+        for batch in self._batches(pieces):
+            self._run(batch)
+        for utterance in utterances:
+            if np.isfinite(utterance.rows).all():
+                self.bad.good += 1
+                yield utterance.name, utterance.rows
+            else:
+                self.bad.report(utterance.name, DataError("its log-likelihoods are not finite (extreme features?)"))
+
+    def _batches(self, pieces: list[_Piece]) -> Iterator[list[_Piece]]:
+        """Batches of similar length whose padded size stays within the limit."""
+        batch: list[_Piece] = []
+        for piece in sorted(pieces, key=lambda piece: (piece.input_frames, piece.chunk.span)):
+            # Sorted by length, so that the newest piece is the longest: its length is what all are padded to.
+            full = (len(batch) + 1) * piece.input_frames > self._batch_frames
+            if batch and (full or (self.model.batches_of_one_length and piece.chunk.span != batch[0].chunk.span)):
+                yield batch
+                batch = []
+            batch.append(piece)
+        if batch:
+            yield batch
+
+    @torch.inference_mode()
+    def _run(self, batch: list[_Piece]) -> None:
+        spans = [piece.chunk.span for piece in batch]
+        start, end = min(span[0] for span in spans), max(span[1] for span in spans)
+        feats = np.empty((len(batch), end - start, self.model.input_dim), np.float32)
+        for row, piece in zip(feats, batch, strict=True):
+            row[:] = piece.utterance.feats[piece.chunk.frames(len(piece.utterance.feats), (start, end))]
+        ivectors = None
+        if self.model.ivector_dim:
+            stacked = np.stack([piece.ivector for piece in batch if piece.ivector is not None])
+            ivectors = torch.from_numpy(stacked).to(self.device, self.dtype)
+        longest = max(batch, key=lambda piece: piece.chunk.num_outputs).chunk
+        output = self.model(torch.from_numpy(feats).to(self.device, self.dtype), spans, longest.output_times, ivectors)
+        for piece, rows in zip(batch, output.float().cpu().numpy(), strict=True):
+            chunk = piece.chunk
+            scores = rows[: chunk.num_outputs]
+            if self._log_priors is not None:
+                scores = scores - self._log_priors
+            if self.options.acoustic_scale != 1.0:
+                scores = scores * np.float32(self.options.acoustic_scale)
+            piece.utterance.rows[chunk.first_output : chunk.first_output + chunk.num_outputs] = scores

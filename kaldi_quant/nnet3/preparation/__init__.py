@@ -1,0 +1,1 @@
+"""nnet3 networks made ready for quantization."""

@@ -1,0 +1,194 @@
+"""A network made ready for one request: the steps that compute its output, in order."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kaldi_quant.kaldi.descriptor import NodeName
+from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, OutputNode
+from kaldi_quant.nnet3.components.base import ComponentModule
+from kaldi_quant.nnet3.components.elementwise import ConstantOutput
+from kaldi_quant.nnet3.components.statistics import RangeComponent
+from kaldi_quant.nnet3.expression import Columns, Compiler, Expression, Mask, Masked, NodeRows, Rows, Values
+from kaldi_quant.nnet3.graph import Graph, sources_of
+from kaldi_quant.nnet3.recurrence import Recurrence
+from kaldi_quant.nnet3.schedule import IVECTOR_SPAN, Request, Schedule
+from kaldi_quant.nnet3.time_access import NoInput, TimeOffsets, TimeRange
+from kaldi_quant.quant.taps import Tap
+
+
+class Step(ABC):
+    """Computes one node (or one recurrent group) from those before it."""
+
+    @abstractmethod
+    def run(self, values: Values) -> None:
+        """Adds the node's output to ``values``."""
+
+
+@dataclass
+class FrameStep(Step):
+    """A component that works frame by frame, or none: a dim-range or output node."""
+
+    node: str
+    input: Expression
+    module: ComponentModule | None
+
+    def run(self, values: Values) -> None:
+        x = self.input.evaluate(values)
+        values.nodes[self.node] = values.tapped(self.node, x if self.module is None else self.module(x))
+
+
+@dataclass
+class ConstantStep(Step):
+    """A component without input."""
+
+    node: str
+    module: ConstantOutput
+    times: int
+
+    def run(self, values: Values) -> None:
+        values.nodes[self.node] = values.tapped(self.node, self.module(values.batch, self.times))
+
+
+@dataclass
+class OffsetsStep(Step):
+    """A component that reads its input at several time offsets."""
+
+    node: str
+    module: ComponentModule
+    input: Expression | None
+    parts: list[Expression]
+
+    def run(self, values: Values) -> None:
+        key = f"{self.node} input"
+        if self.input is not None:
+            values.nodes[key] = self.input.evaluate(values)
+        x = self.module([part.evaluate(values) for part in self.parts])
+        values.nodes[self.node] = values.tapped(self.node, x)
+        values.nodes.pop(key, None)
+
+
+@dataclass
+class RangeStep(Step):
+    """A component that sums over ranges of its input's times."""
+
+    node: str
+    module: RangeComponent
+    input: Expression
+    mask: Mask
+    first: Tensor
+    end: Tensor
+
+    def run(self, values: Values) -> None:
+        x = self.mask.apply(self.input.evaluate(values), values)
+        valid = self.mask.of(values).to(x.dtype)
+        x = self.module(x, valid, self.first.to(x.device), self.end.to(x.device))
+        values.nodes[self.node] = values.tapped(self.node, x)
+
+
+class Program:
+    """The steps for a request, and when each value is last used.
+
+    Args:
+        graph: the network.
+        modules: its components by name.
+        request: the spans of the inputs and the times of the output.
+    """
+
+    def __init__(self, graph: Graph, modules: dict[str, ComponentModule], request: Request) -> None:
+        self.graph = graph
+        self.modules = modules
+        self.schedule = Schedule(graph, request)
+        self.steps: list[Step] = []
+        self._releases: list[list[str]] = []
+        last_use: dict[str, int] = {}
+        for i, group in enumerate(graph.groups):
+            for name in group.nodes:
+                last_use.update(dict.fromkeys(sources_of(graph.nnet, name), i))
+            self.steps.append(
+                Recurrence(graph, group, self.schedule, modules)  # type: ignore[arg-type]
+                if group.recurrent
+                else self._step(group.nodes[0])
+            )
+            self._releases.append([])
+        for name, i in last_use.items():
+            self._releases[i].append(name)
+
+    def _step(self, name: str) -> Step:
+        node, times, compiler = self.graph.node(name), self.schedule.times[name], Compiler(self.schedule)
+        if isinstance(node, DimRangeNode):
+            rows = compiler.node_rows(node.input_node, times)
+            return FrameStep(name, Columns(rows, node.dim_offset, node.dim, len(times)), None)
+        assert isinstance(node, ComponentNode | OutputNode)
+        module = self.modules[node.component] if isinstance(node, ComponentNode) else None
+        access = self.graph.access(name)
+        if isinstance(access, NoInput):
+            assert isinstance(module, ConstantOutput)
+            return ConstantStep(name, module, len(times))
+        if isinstance(access, TimeOffsets):
+            assert module is not None
+            return self._offsets_step(node, access, module)
+        if isinstance(access, TimeRange):
+            assert isinstance(module, RangeComponent)
+            return self._range_step(node, access, module)
+        return FrameStep(name, compiler.compile(node.input, times), module)
+
+    def _offsets_step(self, node: ComponentNode | OutputNode, access: TimeOffsets, module: ComponentModule) -> Step:
+        times, compiler = self.schedule.times[node.name], Compiler(self.schedule)
+        source = node.input
+        if isinstance(source, NodeName):
+            # No need to put the input together first: the parts are rows of one node.
+            parts = [compiler.optional(source, times + offset) for offset in access.offsets]
+            return OffsetsStep(node.name, module, None, parts)
+        input_times = self.schedule.input_times[node.name]
+        parts = []
+        for offset in access.offsets:
+            shifted = times + offset
+            index = np.clip(np.searchsorted(input_times, shifted), 0, len(input_times) - 1)
+            rows = NodeRows(f"{node.name} input", Rows(index), len(times))
+            mask = compiler.mask(source, shifted)
+            parts.append(rows if mask.everywhere else Masked(rows, mask, len(times)))
+        return OffsetsStep(node.name, module, compiler.compile(source, input_times), parts)
+
+    def _range_step(self, node: ComponentNode | OutputNode, access: TimeRange, module: RangeComponent) -> Step:
+        input_times, compiler = self.schedule.input_times[node.name], Compiler(self.schedule)
+        first, last = access.bounds(self.schedule.times[node.name])
+        return RangeStep(
+            node.name,
+            module,
+            compiler.compile(node.input, input_times),
+            compiler.mask(node.input, input_times),
+            torch.from_numpy(np.searchsorted(input_times, first)),
+            torch.from_numpy(np.searchsorted(input_times, last, side="right")),
+        )
+
+    def run(self, inputs: dict[str, Tensor], kinds: Tensor, taps: Mapping[str, Tap] | None = None) -> dict[str, Tensor]:
+        """Computes the outputs.
+
+        Args:
+            inputs: ``input``: (N, frames, dim), its first frame being the first of all spans; ``ivector``: (N, 1, dim).
+            kinds: (N,) int64: which of the request's spans each sequence has.
+            taps: see ``Values``.
+
+        Returns:
+            output node → (N, len(output_times), output_dim)
+        """
+        like = inputs["input"]
+        values = Values({}, like.shape[0], kinds, like, taps or {})
+        first = min(start for start, _ in self.schedule.request.spans)
+        for name in self.graph.inputs:
+            start = IVECTOR_SPAN[0] if name == "ivector" else first
+            times = self.schedule.times[name]
+            rows = Rows(times - start).of(inputs[name]) if len(times) else inputs[name][:, :0]
+            values.nodes[name] = values.tapped(name, rows)
+        for step, releases in zip(self.steps, self._releases, strict=True):
+            step.run(values)
+            for name in releases:
+                values.nodes.pop(name, None)
+        return {name: values.nodes[name] for name in self.graph.outputs}

@@ -1,0 +1,1 @@
+"""nnet3 networks that PyTorch quantizes, and that its integer kernels run."""

@@ -1,6 +1,0 @@
-"""Quantized networks on the integer kernels of onnxruntime, checked against the reference before they are trusted."""
-
-from kaldi_quant.quant.fast.choice import EXECUTIONS, Execution, executable
-from kaldi_quant.quant.fast.network import FastNetwork
-
-__all__ = ["EXECUTIONS", "Execution", "FastNetwork", "executable"]

@@ -1,0 +1,176 @@
+"""What quantization decides on: the values of a network, what reads them, and which of them lie on integer grids.
+
+There are no tensors here and nothing of a file format. Nodes are values that are computed; what only chooses, moves or
+puts side by side other values (splicing, transposes, slices, concatenation) is no node but part of how a node is read.
+
+A node lies on a grid if a layer with ranges known beforehand reads it, or if a sum that lies on one adds it. Nodes
+that a layer reads side by side share their grid, so that one scale serves its whole input; inputs of the network do
+not, where each column of a weight meets one column of them: they have one scale for each column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+#: input: of the network. product: of a weight and what it reads, a layer. relu and add: what integers can do on grids.
+#: other: computed in float. output: of the network.
+Op = Literal["input", "product", "relu", "add", "other", "output"]
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a node takes from another.
+
+    Args:
+        node: the other.
+        coefficient: that an addition multiplies it by.
+        whole: whether it is all that is read, and as it is: not of other times, and not beside others.
+    """
+
+    node: str
+    coefficient: float = 1.0
+    whole: bool = True
+
+
+@dataclass(frozen=True)
+class Node:
+    """A value of a network.
+
+    Args:
+        name: of the node; of a product that of its layer, too.
+        op: what computes it.
+        reads: what it reads, each as often as it is mentioned; of an addition, one for each term.
+        channels: columns of the value.
+        is_convolution: of a product whether its weights are used again at several places of a value, so that its
+            columns are not those of what it reads.
+    """
+
+    name: str
+    op: Op
+    reads: tuple[Read, ...] = ()
+    channels: int = 0
+    is_convolution: bool = False
+
+    @property
+    def sources(self) -> list[str]:
+        """The nodes that it reads, each once."""
+        return list(dict.fromkeys(read.node for read in self.reads))
+
+
+#: The values of a network by name, in an order in which they can be computed, but for recurrences.
+Nodes = Mapping[str, Node]
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a layer's accumulators go: the grid of a node, with or without a ReLU on the way."""
+
+    node: str
+    relu: bool
+
+
+def products(nodes: Nodes) -> list[str]:
+    """The layers, in the order of the graph."""
+    return [node.name for node in nodes.values() if node.op == "product"]
+
+
+def readers(nodes: Nodes, name: str) -> list[Node]:
+    """The nodes that read a node."""
+    return [node for node in nodes.values() if any(read.node == name for read in node.reads)]
+
+
+def is_rectified(nodes: Nodes, layer: str) -> bool:
+    """Whether nothing but ReLUs reads a layer's output, so that what is negative in it makes no difference."""
+    found = readers(nodes, layer)
+    return bool(found) and all(node.op == "relu" and node.reads[0].whole for node in found)
+
+
+def recurrent_nodes(sources: Mapping[str, Collection[str]]) -> set[str]:
+    """The nodes that depend on themselves at other times; sources: for each node those that it reads."""
+    recurrent = set()
+    for name in sources:
+        seen: set[str] = set()
+        pending = list(sources[name])
+        while pending:
+            source = pending.pop()
+            if source not in seen:
+                seen.add(source)
+                pending.extend(sources[source])
+        if name in seen:
+            recurrent.add(name)
+    return recurrent
+
+
+class QuantGraph:
+    """The nodes on grids of a network.
+
+    Args:
+        nodes: of the network.
+        layers: those that multiply integers with ranges known beforehand.
+    """
+
+    def __init__(self, nodes: Nodes, layers: Iterable[str]) -> None:
+        self.all_nodes = nodes
+        self.layers = list(layers)
+        #: For each node that layers read, these.
+        self.readers: dict[str, list[str]] = {}
+        for layer in self.layers:
+            for source in self.inputs_of(layer):
+                self.readers.setdefault(source, []).append(layer)
+        #: For each sum of integers its terms.
+        self.sums: dict[str, tuple[Read, ...]] = {}
+        #: Every node on a grid, in the order in which they were found.
+        self.nodes = list(self.readers)
+        for name in self.nodes:  # grows
+            terms = self._terms(name)
+            if terms:
+                self.sums[name] = terms
+                self.nodes.extend(term.node for term in terms if term.node not in self.nodes)
+
+    def inputs_of(self, layer: str) -> list[str]:
+        """The nodes that a layer reads, each once."""
+        return self.all_nodes[layer].sources
+
+    def is_per_column(self, name: str) -> bool:
+        """Whether a node has a scale for each column: inputs of the network, but not those that a convolution reads."""
+        convolved = any(self.all_nodes[reader].is_convolution for reader in self.readers.get(name, []))
+        return self.all_nodes[name].op == "input" and not convolved
+
+    def groups(self) -> list[list[str]]:
+        """The nodes on grids, those together that share one."""
+        group = {name: [name] for name in self.nodes}
+        for layer in self.layers:
+            side_by_side = [name for name in self.inputs_of(layer) if not self.is_per_column(name)]
+            merged = list(dict.fromkeys(member for name in side_by_side for member in group[name]))
+            group.update(dict.fromkeys(merged, merged))
+        return list({id(members): members for members in group.values()}.values())
+
+    def destination(self, layer: str) -> Destination | None:
+        """The node on whose grid a layer's result is rounded; None where it is wanted in float."""
+        if layer in self.nodes:
+            return Destination(layer, relu=False)
+        found = self._all_readers.get(layer, [])
+        if len(found) != 1:
+            return None
+        node = found[0]
+        if node.op != "relu" or not node.reads[0].whole or node.name not in self.nodes:
+            return None
+        return Destination(node.name, relu=True)
+
+    @cached_property
+    def _all_readers(self) -> dict[str, list[Node]]:
+        found: dict[str, list[Node]] = {}
+        for node in self.all_nodes.values():
+            for source in node.sources:
+                found.setdefault(source, []).append(node)
+        return found
+
+    def _terms(self, name: str) -> tuple[Read, ...]:
+        """The terms of a sum; none where an input of the network is one, or of anything else."""
+        node = self.all_nodes[name]
+        if node.op != "add" or any(self.all_nodes[read.node].op == "input" for read in node.reads):
+            return ()
+        return node.reads
