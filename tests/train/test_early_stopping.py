@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from kaldi_quant.cli.main import run
 from kaldi_quant.errors import FormatError, UsageError
 from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.nnet3.training.chain_source import SourceOptions
@@ -240,3 +241,15 @@ def test_a_folder_without_held_out_examples_is_refused(example: Path, egs: Path,
     with pytest.raises(UsageError, match=f"^{re.escape(sentence)}$"):
         train(example, tmp_path / "egs", tmp_path / "out", STOPPING)
     assert not (tmp_path / "out").exists()
+
+
+def test_integers_are_refused_before_they_are_computed(
+    example: Path, egs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(egs, tmp_path / "egs")
+    (tmp_path / "egs/valid_diagnostic.cegs").unlink()
+    monkeypatch.setattr("kaldi_quant.cli.qat._network", lambda *arguments: pytest.fail("computed"))
+    monkeypatch.chdir(example)
+    places = ["exp/chain/tdnn1a_sp/final.mdl", "scp:data/train_sub_hires/feats.scp", str(tmp_path / "out")]
+    assert run(["qat", "--early-stopping=3", f"--egs-dir={tmp_path}/egs", "--max-utterances=1", *places]) == 1
+    assert f"{tmp_path}/egs has no valid_diagnostic.cegs" in capsys.readouterr().err
