@@ -70,12 +70,11 @@ def test_biases_follow_the_weights_that_are_used(example: Path) -> None:
     """With other weights, a bias holds these weights times the offset, not the float ones."""
     prepared = prepare(read_model(example / "exp/chain/tdnn1a_sp/final.mdl").nnet)
     name = next(iter(prepared.input_offsets))
-    component = prepared.nnet.components[name]
-    assert is_linear(component)
-    weight = weight_of(component)
+    assert prepared.nodes[name].op == "product"
+    weight = prepared.weight(name)
     offset = prepared.input_offsets[name]
     changed = prepared.bias(name, 2 * weight) - prepared.bias(name, weight)
-    np.testing.assert_allclose(changed, weight.astype(np.float64) @ offset, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(changed.numpy(), weight.double().numpy() @ offset, rtol=1e-9, atol=1e-9)
 
 
 def test_columns_of_columns_are_columns_of_the_node_itself() -> None:

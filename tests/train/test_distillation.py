@@ -134,7 +134,7 @@ def test_a_teacher_is_asked_once_about_what_is_held_out_and_fits(
 
 
 def taught(distillation: Distillation, student: Tensor, feats: Tensor, span: Span, times: Times) -> Taught:
-    return distillation(student, distillation.target(feats, span, times, None))
+    return distillation(student, distillation.target(feats, [span] * len(feats), times))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
