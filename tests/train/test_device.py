@@ -177,7 +177,7 @@ def test_training_of_integers_on_examples_in_bfloat16(
     model: Model, example: Path, egs: Path, utterances: Utterances, tmp_path: Path, cpu_autocast: None
 ) -> None:
     start = quantize(model.nnet, MINMAX, UtteranceSet(utterances[:2], OPTIONS))
-    graph = read_denominator_graph(example / "exp/chain/tdnn1a_sp/den.fst", start.nnet.node_dim("output"))
+    graph = read_denominator_graph(example / "exp/chain/tdnn1a_sp/den.fst", start.host.nodes["output"].channels)
 
     def train(folder: Path, place: Place, stop_after: int | None) -> QuantizedNetwork | None:
         network = TrainableNetwork.of(start)
