@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from kaldi_quant.quant.config import PtqConfig
     from kaldi_quant.quant.kept_layers import Keeping
     from kaldi_quant.train.distillation import Distillation
-    from kaldi_quant.train.parallel.place import Place
+    from kaldi_quant.train.parallel.device_context import DeviceContext
     from kaldi_quant.train.qat.learned_widths import WidthOptions
     from kaldi_quant.train.qat.training import Trainable
     from kaldi_quant.train.steps import Source
@@ -57,7 +57,7 @@ _log = logging.getLogger(__name__)
 def command(
     quantization: QuantizationArguments,
     training: TrainingArguments,
-    place: Place,
+    place: DeviceContext,
     qat: QatArguments,
     learned: WidthArguments,
     inference: InferenceArguments,
@@ -126,7 +126,7 @@ def command(
     _log.info("%s: %d bytes; KL from float %.5f on calibration data", made.path, made.bytes, made.lost.distance)
 
 
-def _check(qat: QatArguments, egs_dir: str | None, place: Place, minibatch_size: str) -> None:
+def _check(qat: QatArguments, egs_dir: str | None, place: DeviceContext, minibatch_size: str) -> None:
     """Refuses options that contradict each other, before anything is read."""
     if egs_dir is None and qat.distillation not in (None, 1):
         raise UsageError(
@@ -195,7 +195,7 @@ class _Run:
     data: UtteranceSet
     qat: QatArguments
     egs_dir: str | None
-    place: Place
+    place: DeviceContext
     keeping: Keeping
 
     @property

@@ -309,9 +309,9 @@ def placed(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def verb(*, training: TrainingArguments, **values: Any) -> Any:
-        from kaldi_quant.train.parallel.place import find_place
+        from kaldi_quant.train.parallel.device_context import device_context
 
-        with find_place(training.device, training.bf16) as place:
+        with device_context(training.device, training.bf16) as place:
             return function(training=training, place=place, **values)
 
     return verb

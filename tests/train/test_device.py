@@ -35,7 +35,7 @@ from kaldi_quant.train.distillation import Distillation, HiddenFeatures
 from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.optimizer import OptimizerOptions
 from kaldi_quant.train.orthonormal import orthonormality_error
-from kaldi_quant.train.parallel.place import Place
+from kaldi_quant.train.parallel.device_context import DeviceContext
 from kaldi_quant.train.qat.learned_widths import LearnedWidths, WidthOptions, learn_widths
 from kaldi_quant.train.qat.mixed_widths import MixedNetwork
 from kaldi_quant.train.qat.network import TrainableNetwork
@@ -55,7 +55,7 @@ TORCH = PtqConfig(LayerConfig(method="minmax"), observer="minmax", bias_correcti
 
 Utterances = list[tuple[str, np.ndarray]]
 Result = TypeVar("Result")
-Train = Callable[[Path, Place, int | None], Result | None]
+Train = Callable[[Path, DeviceContext, int | None], Result | None]
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +84,9 @@ def cpu_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def assert_trains_as_on_the_cpu(train: Train[Result], folder: Path, bf16: bool = False) -> Result:
     """What comes of a training that was killed and went on, on the GPU."""
-    place = Place(DEVICE, bf16)
+    place = DeviceContext(DEVICE, bf16)
     with float_backend("torch"):
-        assert train(folder / "cpu", Place(bf16=bf16), None) is not None
+        assert train(folder / "cpu", DeviceContext(bf16=bf16), None) is not None
         with pretend_gpu() as gpu:
             assert train(folder / "gpu", place, 1) is None
             result = train(folder / "gpu", place, None)
@@ -165,7 +165,7 @@ def test_fine_tuning(tdnnf: Model, example: Path, egs: Path, tmp_path: Path, mon
     data = TrainingData(str(egs), str(example / "exp/chain/tdnn1a_sp/den.fst"), 3)
     augmentation = AugmentationOptions(0.1, 4.0, read_mfcc_config(example / "conf/mfcc_hires.conf"))
 
-    def train(folder: Path, place: Place, stop_after: int | None) -> Model | None:
+    def train(folder: Path, place: DeviceContext, stop_after: int | None) -> Model | None:
         source = SourceOptions(1, "1", augmentation=augmentation)
         return finetune(tdnnf, data, folder, CHAIN, source, LOOP, stop_after, place)
 
@@ -179,7 +179,7 @@ def test_training_of_integers_on_examples_in_bfloat16(
     start = quantize(model.nnet, MINMAX, UtteranceSet(utterances[:2], OPTIONS))
     graph = read_denominator_graph(example / "exp/chain/tdnn1a_sp/den.fst", start.host.nodes["output"].channels)
 
-    def train(folder: Path, place: Place, stop_after: int | None) -> QuantizedNetwork | None:
+    def train(folder: Path, place: DeviceContext, stop_after: int | None) -> QuantizedNetwork | None:
         network = TrainableNetwork.of(start)
         loss = ChainLoss(graph, CHAIN, Distillation(AcousticModel(model.nnet).to(place.device), share=0.5), place)
         source = ChainSource(EgsFolder.find(egs), loss, SourceOptions(1, "1"), network.model, SUBSAMPLING)
@@ -195,7 +195,7 @@ def test_training_of_integers_on_features(made: str, small: tuple[Model, Utteran
     start = quantize(model.nnet, MINMAX, data)
     trained: list[Trainable] = []
 
-    def train(folder: Path, place: Place, stop_after: int | None) -> QuantizedNetwork | None:
+    def train(folder: Path, place: DeviceContext, stop_after: int | None) -> QuantizedNetwork | None:
         torch_s_own = made == "moving-average"
         network = (
             TorchTrainableNetwork.of(Nnet3Source(model.nnet), TORCH, data)
@@ -219,7 +219,7 @@ def test_learning_of_widths(small: tuple[Model, Utterances], tmp_path: Path) -> 
     model, utterances = small
     data, options = UtteranceSet(utterances, OPTIONS), WidthOptions(parse_budget("4 bits"), (2, 4, 8))
 
-    def train(folder: Path, place: Place, stop_after: int | None) -> LearnedWidths | None:
+    def train(folder: Path, place: DeviceContext, stop_after: int | None) -> LearnedWidths | None:
         mixed = MixedNetwork.of(Nnet3Source(model.nnet), MINMAX, data, options.widths, options.budget.amount)
         teaching = Distillation(AcousticModel(model.nnet).to(place.device))
         source = FeatureSource(utterances, teaching, FeatureOptions(2, frames=30), SUBSAMPLING, (), place)

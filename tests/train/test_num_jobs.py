@@ -20,8 +20,8 @@ from kaldi_quant.nnet3.training.parameters import trained_nnet
 from kaldi_quant.train.averaging import average
 from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.optimizer import OptimizerOptions
+from kaldi_quant.train.parallel.device_context import DeviceContext
 from kaldi_quant.train.parallel.distributed import Group
-from kaldi_quant.train.parallel.place import Place
 from kaldi_quant.train.record import IterationRecord
 from kaldi_quant.train.schedules import Exponential
 from kaldi_quant.train.steps import Trainer
@@ -64,7 +64,7 @@ def test_the_average_is_that_of_runs_on_single_archives(
     model = read_model(example / "exp/chain/tdnn1a_sp/final.mdl")
     states, frames, minibatches = [], 0.0, 0
     for number in range(2):
-        network, components, source = prepare(model, data(example, egs), CHAIN, SourceOptions(1, "4"), Place())
+        network, components, source = prepare(model, data(example, egs), CHAIN, SourceOptions(1, "4"), DeviceContext())
         trainer, entry = Trainer(network, components, OptimizerOptions(name)), IterationRecord(number)
         trainer.train(source, number, rate, entry)
         states.append(trainer.state())
@@ -201,7 +201,7 @@ def test_what_cannot_be(example: Path, egs: Path, tmp_path: Path, capsys: pytest
         averaged(2, tmp_path / "JOBS")
     with pytest.raises(UsageError, match="--num-jobs 0"):
         averaged(0, tmp_path)
-    warm, together = replace(OptimizerOptions("sgd"), warm_up=5), Place(group=Group(0, 2))
+    warm, together = replace(OptimizerOptions("sgd"), warm_up=5), DeviceContext(group=Group(0, 2))
     for optimizer, place, sentence in (
         (warm, None, "^--warm-up 5: cannot be combined with --num-jobs, whose jobs would each start it again$"),
         (OptimizerOptions("sgd"), together, "torchrun"),

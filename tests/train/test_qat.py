@@ -26,8 +26,8 @@ from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.train.distillation import Distillation
 from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.optimizer import OptimizerOptions
+from kaldi_quant.train.parallel.device_context import DeviceContext
 from kaldi_quant.train.parallel.distributed import Group
-from kaldi_quant.train.parallel.place import Place
 from kaldi_quant.train.qat.fake_grid import FakeGrid
 from kaldi_quant.train.qat.network import TrainableNetwork
 from kaldi_quant.train.qat.training import QatOptions, train_quantized
@@ -244,9 +244,9 @@ def test_the_verb_makes_an_integer_model(example: Path, tmp_path: Path, capsys: 
 
 def test_utterances_are_not_compared_within_shares_of_a_minibatch() -> None:
     arguments = QatArguments(None, 1.0, 2.0, 0.0, None, None, "lsq", 0.8)
-    _check(arguments, None, Place(), "64")
+    _check(arguments, None, DeviceContext(), "64")
     with pytest.raises(UsageError, match=r"^--hard-weight needs a whole minibatch in one process"):
-        _check(arguments, None, Place(group=Group(1, 2)), "64")
+        _check(arguments, None, DeviceContext(group=Group(1, 2)), "64")
 
 
 def test_a_network_is_told_from_others(start: QuantizedNetwork) -> None:

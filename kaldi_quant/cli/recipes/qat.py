@@ -91,7 +91,7 @@ class QatRun:
 
     def check_training(self) -> None:
         """Refuses impossible options of the training."""
-        from kaldi_quant.train.parallel.place import find_device
+        from kaldi_quant.train.parallel.device_context import find_device
         from kaldi_quant.train.qat.training import QatOptions
 
         self.calibration.check()

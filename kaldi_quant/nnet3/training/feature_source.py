@@ -16,7 +16,7 @@ from kaldi_quant.nnet3.time_access import Times
 from kaldi_quant.nnet3.training.augmentation import Augmentation, AugmentationOptions
 from kaldi_quant.train.distillation import Distillation, with_targets
 from kaldi_quant.train.loss import Loss, mean
-from kaldi_quant.train.parallel.place import Place
+from kaldi_quant.train.parallel.device_context import DeviceContext
 
 # As long as the examples of Kaldi's recipes.
 _CHUNK = 150
@@ -69,9 +69,9 @@ class FeatureSource:
         options: FeatureOptions,
         subsampling: int,
         held_out: Sequence[tuple[str, np.ndarray]] = (),
-        place: Place | None = None,
+        place: DeviceContext | None = None,
     ) -> None:
-        self.place = place or Place()
+        self.place = place or DeviceContext()
         self.distillation, self.options, self.subsampling = distillation, options, subsampling
         self.utterances, self.held_out = list(utterances), list(held_out)
         self.teacher = teacher = acoustic_model(distillation.teacher)

@@ -22,7 +22,7 @@ from kaldi_quant.nnet3.training.chain_source import ChainSource, SourceOptions
 from kaldi_quant.nnet3.training.objective import XENT, ChainLoss
 from kaldi_quant.nnet3.training.parameters import trained_components, trained_nnet
 from kaldi_quant.train.loop import Loop, LoopOptions
-from kaldi_quant.train.parallel.place import Place
+from kaldi_quant.train.parallel.device_context import DeviceContext
 from kaldi_quant.train.parameters import TrainedComponent
 
 
@@ -49,7 +49,7 @@ def finetune(
     source: SourceOptions,
     loop: LoopOptions,
     stop_after: int | None = None,
-    place: Place | None = None,
+    place: DeviceContext | None = None,
     jobs: ParallelJobs | None = None,
 ) -> Model | None:
     """Trains a model.
@@ -71,7 +71,7 @@ def finetune(
     Raises:
         UsageError, DataError, FormatError: the data are missing, broken or made for another model.
     """
-    place = place or Place()
+    place = place or DeviceContext()
     network, components, minibatches = prepare(model, data, chain, source, place)
     check_held_out(loop, minibatches.egs)
     identity = {
@@ -107,7 +107,7 @@ def finetune(
 
 
 def prepare(
-    model: Model, data: TrainingData, chain: ChainOptions, source: SourceOptions, place: Place
+    model: Model, data: TrainingData, chain: ChainOptions, source: SourceOptions, place: DeviceContext
 ) -> tuple[AcousticModel, list[TrainedComponent], ChainSource]:
     """Makes ready what training needs; arguments as above.
 

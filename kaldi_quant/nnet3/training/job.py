@@ -24,7 +24,7 @@ from kaldi_quant.nnet3.training.finetune import TrainingData, prepare
 from kaldi_quant.processes import TerminatedError, end_with_starter, signals_raise
 from kaldi_quant.train.checkpoint import read_checkpoint
 from kaldi_quant.train.optimizer import OptimizerOptions
-from kaldi_quant.train.parallel.place import Place, find_device
+from kaldi_quant.train.parallel.device_context import DeviceContext, find_device
 from kaldi_quant.train.record import IterationRecord
 from kaldi_quant.train.steps import Trainer
 
@@ -81,7 +81,7 @@ def run_job(state_in: Path, specification: JobSpecification, job: int, state_out
         KaldiQuantError: something is missing or broken, or no minibatch has a finite objective.
     """
     given = specification
-    place = Place(_device(given.device, job), given.bf16)
+    place = DeviceContext(_device(given.device, job), given.bf16)
     network, components, source = prepare(read_model(given.model), given.data, given.chain, given.source, place)
     trainer = Trainer(network, components, given.optimizer)
     state = read_checkpoint(state_in)

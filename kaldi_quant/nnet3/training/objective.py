@@ -17,7 +17,7 @@ from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.training.examples import ChainBatch, chain_batches
 from kaldi_quant.train.distillation import Distillation, with_targets
 from kaldi_quant.train.loss import Loss, mean
-from kaldi_quant.train.parallel.place import Place
+from kaldi_quant.train.parallel.device_context import DeviceContext
 
 #: What the name of the output of the cross-entropy branch ends with.
 XENT = "-xent"
@@ -37,7 +37,7 @@ class ChainLoss:
     graph: DenominatorGraph
     options: ChainOptions
     distillation: Distillation | None = None
-    place: Place = field(default_factory=Place)
+    place: DeviceContext = field(default_factory=DeviceContext)
 
     def __call__(self, model: AcousticModel, batch: ChainBatch, target: Tensor | None = None) -> Loss:
         """The loss of a model on a minibatch.

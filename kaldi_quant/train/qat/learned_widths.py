@@ -20,7 +20,7 @@ from kaldi_quant.quant.search.options import check_least_width
 from kaldi_quant.quant.search.widths import DEFAULT_WIDTHS, Widths, with_widths
 from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.train.loop import Loop, LoopOptions
-from kaldi_quant.train.parallel.place import Place
+from kaldi_quant.train.parallel.device_context import DeviceContext
 from kaldi_quant.train.parameters import TrainedComponent
 from kaldi_quant.train.qat.mixed_widths import MixedNetwork, WidthShares
 from kaldi_quant.train.qat.size_penalty import PenalizedSource, SizePenalty
@@ -91,7 +91,7 @@ def learn_widths(
     folder: Path,
     identity: dict[str, Any],
     stop_after: int | None = None,
-    place: Place | None = None,
+    place: DeviceContext | None = None,
 ) -> LearnedWidths | None:
     """Trains the shares of widths beside the weights, and allocates.
 
@@ -117,7 +117,7 @@ def learn_widths(
     if loop.optimizer.name != "adam":
         raise UsageError(f"--optimizer {loop.optimizer.name}: widths can only be learned with adam")
     check_schedule(loop.schedule)
-    place = place or Place()
+    place = place or DeviceContext()
     identity = {
         "model": model.digest(),
         "start": start_digest(mixed.network.start),

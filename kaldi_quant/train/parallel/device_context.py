@@ -16,7 +16,7 @@ DEVICES = ("cpu", "cuda")
 
 
 @dataclass(frozen=True)
-class Place:
+class DeviceContext:
     """Where training is computed.
 
     Args:
@@ -66,7 +66,7 @@ def find_device(name: str, index: int | None = None) -> torch.device:
 
 
 @contextmanager
-def find_place(device: str = "cpu", bf16: bool = False) -> Iterator[Place]:
+def device_context(device: str = "cpu", bf16: bool = False) -> Iterator[DeviceContext]:
     """Finds the device, and joins the group that ``torchrun`` has started this process for.
 
     Raises:
@@ -75,4 +75,4 @@ def find_place(device: str = "cpu", bf16: bool = False) -> Iterator[Place]:
     """
     found = find_device(device)
     with process_group(found) as group:
-        yield Place(found, bf16, group)
+        yield DeviceContext(found, bf16, group)
