@@ -89,7 +89,8 @@ class Stepper:
             {"params": list(part.parameters.values()), "lr": 0.0, "weight_decay": self._decay(part)}
             for part in self.components
         ]
-        self.optimizer = options.kind.build(groups, options)
+        own = {name: getattr(options, name) for name in options.kind.own_options}
+        self.optimizer = options.kind.build(groups, own)
 
     def _decay(self, part: TrainedComponent) -> float:
         """The weight decay that torch multiplies by the component's learning rate."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kaldi_quant.registry import Registry
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
-
-    from kaldi_quant.train.optimizer import OptimizerOptions
 
 
 class OptimizerKind:
@@ -23,8 +22,13 @@ class OptimizerKind:
 
     @staticmethod
     @abstractmethod
-    def build(groups: list[dict[str, Any]], options: OptimizerOptions) -> Optimizer:
-        """Torch's optimizer of groups of parameters, each with its ``lr`` and ``weight_decay``."""
+    def build(groups: list[dict[str, Any]], options: Mapping[str, Any]) -> Optimizer:
+        """Torch's optimizer.
+
+        Args:
+            groups: of parameters, each with its ``lr`` and ``weight_decay``.
+            options: the values of ``own_options``.
+        """
 
 
 #: All optimizers.
@@ -43,11 +47,11 @@ class Adam(OptimizerKind):
     own_options = ("amsgrad", "weight_decay")
 
     @staticmethod
-    def build(groups: list[dict[str, Any]], options: OptimizerOptions) -> Optimizer:
+    def build(groups: list[dict[str, Any]], options: Mapping[str, Any]) -> Optimizer:
         from torch.optim import AdamW
 
         # Where the decay is 0 it computes what torch's Adam does.
-        return AdamW(groups, amsgrad=options.amsgrad)
+        return AdamW(groups, amsgrad=options["amsgrad"])
 
 
 @OPTIMIZERS.add("sgd")
@@ -58,7 +62,7 @@ class Sgd(OptimizerKind):
     sums_gradients = True
 
     @staticmethod
-    def build(groups: list[dict[str, Any]], options: OptimizerOptions) -> Optimizer:
+    def build(groups: list[dict[str, Any]], options: Mapping[str, Any]) -> Optimizer:
         from torch.optim import SGD
 
-        return SGD(groups, momentum=options.momentum)
+        return SGD(groups, momentum=options["momentum"])
