@@ -17,12 +17,14 @@ import torch
 from torch import Tensor, fx, nn
 
 from kaldi_quant.quant.grouped import by_group
-from kaldi_quant.torchnn.channels import Labels, columns_of, moved, on_axis
+from kaldi_quant.torchnn.channels import Labels, moved, on_axis
+from kaldi_quant.torchnn.column_readers import column_readers
 from kaldi_quant.torchnn.forms import Layer
-from kaldi_quant.torchnn.graph_nodes import argument, holds_tensors, inputs_of, is_constant, name_of, shape_of
+from kaldi_quant.torchnn.graph_nodes import argument, is_constant, name_of, readers_of, shape_of
 from kaldi_quant.torchnn.moves import MAXIMA, is_move, pads_with_zeros, sources_of
 from kaldi_quant.torchnn.region import Region, regions_within
 from kaldi_quant.torchnn.simplify import is_relu
+from kaldi_quant.torchnn.tracing import constant
 
 #: For layers by name what their input lacks: (groups * in,) float64.
 Offsets = dict[str, Tensor]
@@ -61,7 +63,7 @@ def fold(region: Region) -> Offsets:
     """
     offsets: Offsets = {}
     for node in list(region.graph.nodes):
-        norm = _norm(node)
+        norm = _norm(region, node)
         if norm is not None and not _backwards(region, norm, offsets):
             _forwards(region, norm, offsets)
     for inner in regions_within(region.original):
@@ -101,14 +103,14 @@ class _Norm:
         self.node.graph.erase_node(self.node)
 
 
-def _norm(node: fx.Node) -> _Norm | None:
+def _norm(region: Region, node: fx.Node) -> _Norm | None:
     """The BatchNorm that a node is, if it computes with what it has learned."""
     if node.op != "call_function" or name_of(node) != "batch_norm" or not isinstance(node.args[0], fx.Node):
         return None
     given = [argument(node, place, name) for place, name in enumerate(_BATCH_NORM)]
     if argument(node, 5, "training", False) or any(isinstance(x, fx.Node) and not is_constant(x) for x in given[1:]):
         return None
-    mean, variance, weight, bias = (x.meta["value"].detach().double() if x is not None else None for x in given[1:])
+    mean, variance, weight, bias = (None if x is None else constant(x, region).detach().double() for x in given[1:])
     if mean is None or variance is None:
         return None
     scale = (variance + argument(node, 7, "eps", 1e-5)).rsqrt()
@@ -126,7 +128,7 @@ def _backwards(region: Region, norm: _Norm, offsets: Offsets) -> bool:
             return False
         way.append(node)
         node = sources_of(node)[0]
-    if region.calls_of(layer) != 1 or any(len(_readers(other)) != 1 for other in [node, *way]):
+    if region.calls_of(layer) != 1 or any(len(readers_of(other)) != 1 for other in [node, *way]):
         return False
     labels: Labels | None = on_axis(shape_of(node), layer.channel_axis)
     read = node
@@ -144,13 +146,13 @@ def _backwards(region: Region, norm: _Norm, offsets: Offsets) -> bool:
     if not rectified or not norm.offset.any():
         norm.remove()
         return True
-    taken = _taken_by_columns(region, norm.node)
-    if taken is None or any(of_layer.pads_with_zeros or padded for of_layer, _, padded in taken):
+    taken = column_readers(region, norm.node, 1)
+    if taken is None or any(reader.padded for reader in taken):
         norm.node.op, norm.node.args, norm.node.kwargs = "call_module", (norm.source,), {}
         norm.node.target = region.add_part(ChannelOffset(norm.offset.to(layer.weight.dtype)))
         return True
-    for of_layer, columns, _ in taken:
-        _set_aside(offsets, of_layer, _by_column(norm.offset, columns, 0.0))
+    for reader in taken:
+        _set_aside(offsets, reader.layer, reader.by_column(norm.offset, 0.0))
     norm.remove()
     return True
 
@@ -160,73 +162,17 @@ def _forwards(region: Region, norm: _Norm, offsets: Offsets) -> None:
     sizes = norm.scale.abs()
     if bool(((sizes > 0) & (sizes < _LEAST_SHARE * sizes.max())).any()):
         return
-    taken = _taken_by_columns(region, norm.node, positive=norm.is_positive)
-    padded = taken is not None and any(layer.pads_with_zeros or padded for layer, _, padded in taken)
-    if not taken or (padded and norm.offset.any()):
+    taken = column_readers(region, norm.node, 1, maxima=norm.is_positive)
+    if not taken or (norm.offset.any() and any(reader.padded for reader in taken)):
         return
-    for layer, columns, _ in taken:
-        scale = _by_column(norm.scale, columns, 1.0)
-        offset = _by_column(norm.offset, columns, 0.0)
+    for reader in taken:
+        layer = reader.layer
+        scale, offset = reader.by_column(norm.scale, 1.0), reader.by_column(norm.offset, 0.0)
         # Columns whose scale is zero lose what they multiply: their share of the bias stays as it is.
         lost = torch.where(scale == 0, offset, 0.0)
         _scale_columns(layer, scale, lost)
         _set_aside(offsets, layer, torch.where(scale == 0, 0.0, offset / scale))
     norm.remove()
-
-
-def _readers(node: fx.Node) -> list[fx.Node]:
-    """The nodes that read values of a node."""
-    return [user for user in node.users if user.op == "output" or holds_tensors(user)]
-
-
-def _taken_by_columns(
-    region: Region, source: fx.Node, positive: bool = True
-) -> list[tuple[Layer, Tensor, bool]] | None:
-    """The layers that read a node through moves, if nothing else reads it.
-
-    Args:
-        region: of the node.
-        source: its channels are axis 1.
-        positive: whether largest values may be taken on the way.
-
-    Returns:
-        For each layer the channel that each column of its input is, from 1 on, and a number beyond them for columns of
-        something else; and whether zeros were put beside values on the way.
-    """
-    first = on_axis(shape_of(source), 1)
-    beyond = float(shape_of(source)[1] + 1)
-    labels, found = {source: first}, []
-    for node in region.graph.nodes:
-        if node is source or not any(other in labels for other in inputs_of(node)):
-            continue
-        layer = region.layer_of(node)
-        if layer is not None:
-            labels_read = labels[next(inputs_of(node))]
-            columns = columns_of(layer, labels_read, gaps=True)
-            if columns is None or region.calls_of(layer) != 1:
-                return None
-            found.append((layer, columns, labels_read.padded))
-        elif is_move(node) and all(
-            other in labels or isinstance(other.meta["value"], Tensor) for other in sources_of(node)
-        ):
-            others = {
-                other: Labels(torch.full(shape_of(other), beyond, dtype=torch.float64))
-                for other in sources_of(node)
-                if other not in labels
-            }
-            result = moved(node, region, {**labels, **others})
-            if result is None or (result.maximum and not positive):
-                return None
-            labels[node] = result
-        elif holds_tensors(node) or node.op == "output":
-            return None
-    return found
-
-
-def _by_column(values: Tensor, columns: Tensor, rest: float) -> Tensor:
-    """(columns,): the value of each column's channel; ``rest`` for columns of nothing or of something else."""
-    table = torch.cat([values.new_full((1,), rest), values, values.new_full((1,), rest)])
-    return table[columns]
 
 
 def _set_aside(offsets: Offsets, layer: Layer, offset: Tensor) -> None:

@@ -27,6 +27,11 @@ def inputs_of(node: fx.Node) -> Iterator[fx.Node]:
     return (other for other in found if holds_tensors(other))
 
 
+def readers_of(node: fx.Node) -> list[fx.Node]:
+    """The nodes that read a node's values; not those that only ask for its sizes."""
+    return [user for user in node.users if user.op == "output" or holds_tensors(user)]
+
+
 def holds_tensors(node: fx.Node) -> bool:
     """Whether a node's value is a tensor, or several."""
     value = node.meta.get("value")

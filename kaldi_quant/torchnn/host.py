@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kaldi_quant.errors import ModelError, UsageError
+from kaldi_quant.errors import ModelError
 from kaldi_quant.quant.channel_groups import ChannelGroup
 from kaldi_quant.quant.distance import Distance, SquaredError
 from kaldi_quant.quant.graph import Node
@@ -25,6 +25,7 @@ from kaldi_quant.torchnn.folding import Offsets, fold
 from kaldi_quant.torchnn.forms import FORMS
 from kaldi_quant.torchnn.nodes import Description, describe
 from kaldi_quant.torchnn.region import Region
+from kaldi_quant.torchnn.rescaling import channel_groups, rescaled_parameters
 from kaldi_quant.torchnn.untraced import region_of
 from kaldi_quant.torchnn.variants import FAILURES
 
@@ -128,23 +129,13 @@ class TorchHost(Host):
         return TorchExecutable(copy.deepcopy(self.region), additions)
 
     def channel_groups(self) -> list[ChannelGroup]:
-        """Channels that can be rescaled without any change of the output.
-
-        Raises:
-            UsageError: always; they are not known of torch networks.
-        """
-        raise UsageError(
-            "channels of torch networks cannot be rescaled: equalization must be none, not cle, smoothquant or awq"
-        )
+        """Channels that can be rescaled without any change of the output."""
+        return list(channel_groups(self.region))
 
     def rescaled(self, factors: Mapping[ChannelGroup, np.ndarray]) -> TorchHost:
-        """The network with channels rescaled.
-
-        Raises:
-            UsageError: always.
-        """
-        self.channel_groups()
-        return self
+        """The network with each channel divided by its factor, and the weights that read it multiplied by the same."""
+        parameters, offsets = rescaled_parameters(self.region, self.offsets, factors)
+        return replace(self.with_parameters(parameters), offsets=offsets)
 
     def prepare(self, fold: bool) -> TorchHost:
         """The network prepared once more."""
@@ -165,7 +156,7 @@ class TorchHost(Host):
         found = hashlib.sha256()
         for name, module in self.region.named_modules():
             if isinstance(module, Region):
-                found.update(f"{name} {module.graph} {module.original}".encode())
+                found.update(f"{name} {module.graph} {module.original} {module.untraced_code()}".encode())
         for name, value in self.region.state_dict(keep_vars=True).items():
             found.update(name.encode() + digest_of(value))
         for name, offset in self.offsets.items():
@@ -188,7 +179,8 @@ class TorchSource(Source):
 
     def __init__(self, network: nn.Module, example: Inputs, distance: Distance | None = None) -> None:
         self.network = network
-        self.example = Call.of(example).copied(torch.float32)
+        call = Call.of(example).copied(torch.float32)
+        self.example = call.with_tensors([x.cpu() for x in call.tensors])
         self.distance = distance or SquaredError()
 
     def prepare(self, fold: bool) -> TorchHost:
@@ -197,7 +189,7 @@ class TorchSource(Source):
         Raises:
             ModelError: it cannot be run on the example, its weights are not finite, or it has no layer to quantize.
         """
-        copied = plain_copy(self.network).float()
+        copied = plain_copy(self.network).cpu().float()
         try:
             with torch.no_grad():
                 self.example.copied().run(copied)

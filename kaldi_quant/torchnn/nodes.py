@@ -148,7 +148,8 @@ class _Describer:
             kind = type(module).__name__
             return f"{kind}, which cannot be traced: {reason}" if reason else kind
         why = node.meta.get("why")
-        return f"{name_of(node)}: {why}" if why else name_of(node)
+        name = _function(node)
+        return f"{name}: {why}" if why else name
 
     def _terms(self, node: fx.Node) -> tuple[Read, ...]:
         """What an addition reads, if each term is of one node; nothing for others."""
@@ -188,7 +189,7 @@ class _Describer:
 
     def _name_of(self, node: fx.Node) -> str:
         """The path of the module that computes a node, with the function's name where the module is the user's."""
-        function = "add" if node.target is added else name_of(node)
+        function = _function(node)
         if node.op == "call_module" and not str(node.target).startswith("parts."):
             path = str(node.target).removeprefix("original").removeprefix(".")
             return joined(self.region.path, path) or self.region.kind
@@ -210,6 +211,10 @@ class _Describer:
         starts = {node: self.points[node.name] for node in self.reads if node.name in self.points}
         inputs = {node for node, name in starts.items() if self.found.nodes[name].op == "input"}
         self.found.columns |= columns_of_inputs(self.region, starts, inputs)
+
+
+def _function(node: fx.Node) -> str:
+    return "add" if node.target is added else name_of(node)
 
 
 def _merged(reads: Iterable[Read]) -> tuple[Read, ...]:

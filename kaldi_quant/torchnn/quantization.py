@@ -59,14 +59,10 @@ def check_config(config: PtqConfig) -> None:
     """Refuses what torch networks do not have, as far as that can be told without one.
 
     Raises:
-        UsageError: PyTorch's own quantization or equalization was asked for.
+        UsageError: PyTorch's own quantization was asked for.
     """
     if config.backend != "kaldi_quant":
         raise UsageError(f"torch networks are quantized with the backend kaldi_quant, not {config.backend}")
-    if config.equalization != "none":
-        raise UsageError(
-            f"channels of torch networks cannot be rescaled: equalization must be none, found {config.equalization}"
-        )
 
 
 def _source(network: nn.Module | Source, data: TensorData, distance: Distance | None) -> Source:

@@ -6,6 +6,7 @@ taken the place of others, layers above all, by ``parts.NUMBER``.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from torch import fx, nn
@@ -87,6 +88,10 @@ class Region(nn.Module):
         """How many nodes call a layer."""
         return sum(self.layer_of(node) is layer for node in self.graph.nodes)
 
+    def untraced_code(self) -> str:
+        """The text of what cannot be traced, as far as it is known."""
+        return " ".join(_text_of(self.original.get_submodule(path)) for path in self.reasons)
+
     def add_part(self, part: nn.Module) -> str:
         """Adds what nodes may call, and returns its path."""
         self.parts.append(part)
@@ -119,6 +124,13 @@ def regions_within(module: nn.Module) -> list[Region]:
             else:
                 pending.append(child)
     return found
+
+
+def _text_of(module: nn.Module) -> str:
+    try:
+        return inspect.getsource(type(module))
+    except (OSError, TypeError):
+        return type(module).__qualname__
 
 
 def joined(path: str, name: str) -> str:

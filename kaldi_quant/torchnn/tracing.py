@@ -294,6 +294,11 @@ def compute(node: fx.Node, root: nn.Module, value_of: Callable[[fx.Node], Any]) 
     return node.target(*args, **kwargs)  # type: ignore[operator]
 
 
+def constant(node: fx.Node, root: nn.Module) -> Any:
+    """What a node gives that depends on nothing but the network's own tensors."""
+    return compute(node, root, lambda other: constant(other, root))
+
+
 def attribute(root: nn.Module, path: str) -> Any:
     """What lies at a path within a module."""
     return operator.attrgetter(path)(root)
