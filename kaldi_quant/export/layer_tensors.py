@@ -103,8 +103,8 @@ def _take_weight(container: Container, name: str, described: Fields) -> Quantize
     if not spec.symmetric:
         packed = container.take(f"{name}.zero_point", "uint8", packed_bytes(rows, spec.bits))
         zero_point = _on_grid(container, name, spec, unpack(packed, spec.bits, rows))
-    columns = [torch.from_numpy(values.copy()).unsqueeze(1) for values in (scale, zero_point)]
-    return QuantizedWeight(spec, torch.from_numpy(integers.reshape(shape)), *columns)
+    scales, zero_points = (torch.from_numpy(values.copy()).unsqueeze(1) for values in (scale, zero_point))
+    return QuantizedWeight(spec, torch.from_numpy(integers.reshape(shape)), scales, zero_points)
 
 
 def _on_grid(container: Container, name: str, spec: QSpec, offsets: np.ndarray) -> np.ndarray:

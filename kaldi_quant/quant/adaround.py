@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.grouped import grouped_linear
 
 # The stretch of the sigmoid, and the exponents at which the penalty begins and ends: the paper's.
 _ZETA, _GAMMA = 1.1, -0.1
@@ -56,6 +57,7 @@ def adaround(
     targets: Tensor,
     relu: bool,
     options: AdaRoundOptions | None = None,
+    groups: int = 1,
 ) -> tuple[Tensor, Tensor]:
     """Integers and bias with which a layer's output comes closest to the float layer's.
 
@@ -63,10 +65,11 @@ def adaround(
         weight: (out, in) float: between whose neighbours on the grid is chosen.
         grid: scale and zero point (out, 1) or ().
         integers: (out, in) int32, on the grid: where to begin; of their neighbours one remains to choose from.
-        inputs: (rows, in) float: a sample of what the layer reads in the quantized network.
+        inputs: (rows, groups * in) float: a sample of what the layer reads in the quantized network.
         targets: (rows, out) float: what the float layer makes for these rows, bias included, before its nonlinearity.
         relu: whether a ReLU follows.
         options: see there.
+        groups: of the input's columns (``grouped``).
 
     Returns:
         (out, in) int32 and (out,) float64, all that is added to the product; on the sample no output is worse than with
@@ -82,7 +85,7 @@ def adaround(
     goal = targets.relu() if relu else targets
 
     def outputs(rows: Tensor, shares: Tensor, bias: Tensor) -> Tensor:
-        out = torch.nn.functional.linear(rows, problem.dequantized(shares), bias)
+        out = grouped_linear(rows, problem.dequantized(shares), bias, groups)
         return out.relu() if relu else out
 
     def losses(shares: Tensor, bias: Tensor) -> Tensor:
@@ -97,11 +100,11 @@ def adaround(
     chosen, chosen_bias = problem.first, bias
     if first_loss > 0 and options.steps > 0:
         learned = bias.clone().requires_grad_(relu)
-        groups = [{"params": [problem.logits], "lr": _LEARNING_RATE}]
+        learning = [{"params": [problem.logits], "lr": _LEARNING_RATE}]
         if relu:
-            groups.append({"params": [learned], "lr": _BIAS_LEARNING_RATE * float(goal.std(correction=0))})
+            learning.append({"params": [learned], "lr": _BIAS_LEARNING_RATE * float(goal.std(correction=0))})
         generator = torch.Generator().manual_seed(options.seed)
-        optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
+        optimizer = torch.optim.Adam(learning, betas=(0.9, 0.99))
         for step in range(options.steps):
             rows = torch.randint(len(inputs), (options.rows,), generator=generator)
             shares = problem.shares()
@@ -114,7 +117,8 @@ def adaround(
         better = losses(decided, learned) < first_losses
         chosen = torch.where(better.unsqueeze(1), decided, problem.first)
         chosen_bias = torch.where(better, learned, bias)
-    return problem.integers(chosen), chosen_bias.double() - problem.dequantized(chosen).double() @ mean.double()
+    of_mean = grouped_linear(mean.double(), problem.dequantized(chosen).double(), groups=groups)
+    return problem.integers(chosen), chosen_bias.double() - of_mean
 
 
 def _penalty(shares: Tensor, progress: float) -> Tensor | float:

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
+from kaldi_quant.quant.grouped import cross_moments
 from kaldi_quant.quant.host import Data, Executable
 from kaldi_quant.quant.observers import Observer
-from kaldi_quant.quant.slots import columns_of, rows_that_count, watched
+from kaldi_quant.quant.slots import columns_of, groups_of_layer, rows_that_count, watched
 from kaldi_quant.quant.taps import SeenTap
 
 
@@ -35,37 +36,38 @@ class InputStatistics:
     Args:
         columns: of the layer's weight.
         outer: whether to sum outer products too.
+        groups: of the input's columns (``grouped``).
     """
 
-    def __init__(self, columns: int, outer: bool) -> None:
-        self.count = 0
-        self.sum = torch.zeros(columns, dtype=torch.float64)
-        self.outer = torch.zeros(columns, columns, dtype=torch.float64) if outer else None
+    def __init__(self, columns: int, outer: bool, groups: int = 1) -> None:
+        self.count, self.groups = 0, groups
+        self.sum = torch.zeros(groups * columns, dtype=torch.float64)
+        self.outer = cross_moments(self.sum, self.sum, groups) if outer else None
 
     def see(self, x: Tensor) -> None:
-        """Adds rows; x: (..., in)."""
+        """Adds rows; x: (..., groups * in)."""
         rows = rows_that_count(x.detach())
         self.count += len(rows)
         # Summed up where the rows are, and then in the main memory.
         self.sum += rows.double().sum(0).cpu()
         if self.outer is not None:
-            self.outer += (rows.T @ rows).double().cpu()
+            self.outer += cross_moments(rows, rows, self.groups).double().cpu()
 
     @property
     def covariance(self) -> Tensor:
-        """(in, in) float64."""
+        """(in, in), or (groups, in, in) float64."""
         assert self.outer is not None
-        return self.outer / max(1, self.count) - torch.outer(self.mean, self.mean)
+        return self.outer / max(1, self.count) - cross_moments(self.mean, self.mean, self.groups)
 
     @property
     def mean(self) -> Tensor:
-        """(in,) float64."""
+        """(groups * in,) float64."""
         return self.sum / max(1, self.count)
 
 
 def input_statistics(model: Executable, layers: Iterable[str], data: Data, outer: bool) -> dict[str, InputStatistics]:
     """Sums over the inputs of layers, over a calibration set."""
-    found = {name: InputStatistics(columns_of(model, name), outer) for name in layers}
+    found = {name: InputStatistics(columns_of(model, name), outer, groups_of_layer(model, name)) for name in layers}
     with watched(model, {name: statistics.see for name, statistics in found.items()}):
         data.run(model, "collecting what layers read")
     return found

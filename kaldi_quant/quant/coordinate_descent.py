@@ -19,29 +19,30 @@ def descend(weight: Tensor, integers: Tensor, grid: Grid, hessian: Tensor, passe
     """Integers with a smaller squared error of the layer's output, tr (W - Wq) H (W - Wq)^T, row by row.
 
     Args:
-        weight: (out, in) float.
-        integers: (out, in) int32, on the grid: where to begin.
-        grid: scale and zero point (out, 1) or ().
-        hessian: (in, in), positive semidefinite: H. Columns without input keep their integers.
+        weight: (..., out, in) float.
+        integers: (..., out, in) int32, on the grid: where to begin.
+        grid: scale and zero point (..., out, 1) or ().
+        hessian: (..., in, in), positive semidefinite: H. Columns without input keep their integers.
         passes: over all columns; fewer when nothing changes any more.
 
     Returns:
-        (out, in) int32; in no row worse than what was given.
+        (..., out, in) int32; in no row worse than what was given.
     """
     h, target = hessian.double(), weight.double()
     scale, zero_point = grid.scale.double(), grid.zero_point.double()
     q = integers.double()
     pull = (target - (q - zero_point) * scale) @ h
-    columns = q.shape[1]
+    columns = q.shape[-1]
     for _ in range(passes):
         changes = 0
         for begin in range(0, columns, _BLOCK):
             end = min(begin + _BLOCK, columns)
-            steps = _descend_block(q[:, begin:end], pull[:, begin:end].clone(), grid, h[begin:end, begin:end])
+            block = slice(begin, end)
+            steps = _descend_block(q[..., block], pull[..., block].clone(), grid, h[..., block, block])
             moved = int(torch.count_nonzero(steps))
             if moved:
-                q[:, begin:end] += steps
-                pull -= (steps * scale) @ h[begin:end]
+                q[..., block] += steps
+                pull -= (steps * scale) @ h[..., block, :]
                 changes += moved
         if not changes:
             break
@@ -49,16 +50,17 @@ def descend(weight: Tensor, integers: Tensor, grid: Grid, hessian: Tensor, passe
 
 
 def _descend_block(q: Tensor, pull: Tensor, grid: Grid, h: Tensor) -> Tensor:
-    """The changes (out, block) of a block's integers. pull: (out, block), half the gradient, which is used up."""
+    """The changes of a block's integers, (..., out, block). pull: the same, half the gradient, which is used up."""
     scale = grid.scale.double()
     steps = torch.zeros_like(q)
-    diagonal = h.diagonal().tolist()
-    for column, curvature in enumerate(diagonal):
-        if curvature <= 0:
-            continue
-        now = q[:, column : column + 1]
-        best = (now + pull[:, column : column + 1] / (curvature * scale)).round().clamp(grid.spec.qmin, grid.spec.qmax)
+    curvatures = h.diagonal(dim1=-2, dim2=-1).unsqueeze(-2)
+    # Nothing pulls at columns without input.
+    curvatures = torch.where(curvatures > 0, curvatures, torch.inf)
+    for column in range(q.shape[-1]):
+        one = slice(column, column + 1)
+        now = q[..., one]
+        best = (now + pull[..., one] / (curvatures[..., one] * scale)).round().clamp(grid.spec.qmin, grid.spec.qmax)
         step = best - now
-        steps[:, column : column + 1] = step
-        pull -= (step * scale) * h[column]
+        steps[..., one] = step
+        pull -= (step * scale) * h[..., one, :]
     return steps

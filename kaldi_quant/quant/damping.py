@@ -18,12 +18,14 @@ def damped(hessian: Tensor, damping: float = DAMPING) -> Tensor:
     Columns without any input get a one on the diagonal, so that they stay by themselves.
 
     Args:
-        hessian: (in, in), symmetric and, but for rounding, positive semidefinite.
+        hessian: (..., in, in), symmetric and, but for rounding, positive semidefinite.
         damping: what is added to the diagonal, as a share of its mean.
 
     Returns:
-        (in, in) float64.
+        (..., in, in) float64.
     """
+    if hessian.dim() > 2:
+        return torch.stack([damped(part, damping) for part in hessian])
     h = hessian.double().clone()
     diagonal = h.diagonal()
     dead = diagonal <= 0
@@ -40,5 +42,5 @@ def damped(hessian: Tensor, damping: float = DAMPING) -> Tensor:
 
 
 def inverse_factor(matrix: Tensor) -> Tensor:
-    """The upper triangular U with inverse(matrix) = U^T U. matrix: (in, in) positive definite, as from ``damped``."""
+    """The upper triangular U with inverse(matrix) = U^T U. matrix: (..., in, in) positive definite, from ``damped``."""
     return torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(matrix)), upper=True)

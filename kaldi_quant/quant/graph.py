@@ -5,7 +5,8 @@ puts side by side other values (splicing, transposes, slices, concatenation) is 
 
 A node lies on a grid if a layer with ranges known beforehand reads it, or if a sum that lies on one adds it. Nodes
 that a layer reads side by side share their grid, so that one scale serves its whole input; inputs of the network do
-not, where each column of a weight meets one column of them: they have one scale for each column.
+not, where each column of a weight meets one column of them: they have one scale for each column. What a layer reads at
+its several uses shares a grid, too.
 """
 
 from __future__ import annotations
@@ -40,12 +41,14 @@ class Node:
     """A value of a network.
 
     Args:
-        name: of the node; of a product that of its layer, too.
+        name: of the node; of the first use of a layer that of the layer, too.
         op: what computes it.
         reads: what it reads, each as often as it is mentioned; of an addition, one for each term.
         channels: columns of the value.
         is_convolution: of a product whether its weights are used again at several places of a value, so that its
             columns are not those of what it reads.
+        layer: of a product that uses a layer once more, that layer.
+        by_column: of an input whether layers that are no convolutions meet its columns, the last axis, one by one.
     """
 
     name: str
@@ -53,6 +56,13 @@ class Node:
     reads: tuple[Read, ...] = ()
     channels: int = 0
     is_convolution: bool = False
+    layer: str = ""
+    by_column: bool = True
+
+    @property
+    def layer_name(self) -> str:
+        """The layer of a product."""
+        return self.layer or self.name
 
     @property
     def sources(self) -> list[str]:
@@ -74,7 +84,12 @@ class Destination:
 
 def products(nodes: Nodes) -> list[str]:
     """The layers, in the order of the graph."""
-    return [node.name for node in nodes.values() if node.op == "product"]
+    return list(dict.fromkeys(node.layer_name for node in nodes.values() if node.op == "product"))
+
+
+def uses(nodes: Nodes, layer: str) -> list[Node]:
+    """The products of a layer's weight; more than one where it is shared."""
+    return [node for node in nodes.values() if node.op == "product" and node.layer_name == layer]
 
 
 def readers(nodes: Nodes, name: str) -> list[Node]:
@@ -84,8 +99,8 @@ def readers(nodes: Nodes, name: str) -> list[Node]:
 
 def is_rectified(nodes: Nodes, layer: str) -> bool:
     """Whether nothing but ReLUs reads a layer's output, so that what is negative in it makes no difference."""
-    found = readers(nodes, layer)
-    return bool(found) and all(node.op == "relu" and node.reads[0].whole for node in found)
+    found = [readers(nodes, use.name) for use in uses(nodes, layer)]
+    return all(found) and all(node.op == "relu" and node.reads[0].whole for of_use in found for node in of_use)
 
 
 def recurrent_nodes(sources: Mapping[str, Collection[str]]) -> set[str]:
@@ -132,12 +147,13 @@ class QuantGraph:
 
     def inputs_of(self, layer: str) -> list[str]:
         """The nodes that a layer reads, each once."""
-        return self.all_nodes[layer].sources
+        return list(dict.fromkeys(source for use in self._uses[layer] for source in use.sources))
 
     def is_per_column(self, name: str) -> bool:
         """Whether a node has a scale for each column: inputs of the network, but not those that a convolution reads."""
         convolved = any(self.all_nodes[reader].is_convolution for reader in self.readers.get(name, []))
-        return self.all_nodes[name].op == "input" and not convolved
+        node = self.all_nodes[name]
+        return node.op == "input" and node.by_column and not convolved
 
     def groups(self) -> list[list[str]]:
         """The nodes on grids, those together that share one."""
@@ -149,7 +165,9 @@ class QuantGraph:
         return list({id(members): members for members in group.values()}.values())
 
     def destination(self, layer: str) -> Destination | None:
-        """The node on whose grid a layer's result is rounded; None where it is wanted in float."""
+        """The node on whose grid a layer's result is rounded; None where it is wanted in float, or at several uses."""
+        if len(self._uses[layer]) > 1:
+            return None
         if layer in self.nodes:
             return Destination(layer, relu=False)
         found = self._all_readers.get(layer, [])
@@ -159,6 +177,14 @@ class QuantGraph:
         if node.op != "relu" or not node.reads[0].whole or node.name not in self.nodes:
             return None
         return Destination(node.name, relu=True)
+
+    @cached_property
+    def _uses(self) -> dict[str, list[Node]]:
+        found: dict[str, list[Node]] = {}
+        for node in self.all_nodes.values():
+            if node.op == "product":
+                found.setdefault(node.layer_name, []).append(node)
+        return found
 
     @cached_property
     def _all_readers(self) -> dict[str, list[Node]]:

@@ -35,12 +35,14 @@ class Slot(Protocol):
     Attributes:
         weight: (out, in), one row for each output channel.
         bias: (out,), or None.
-        product: computes (..., in) → (..., out), called with rows and the bias.
+        product: computes (..., groups * in) → (..., out), called with rows and the bias.
+        groups: of the input's columns (``grouped``).
     """
 
     weight: nn.Parameter
     bias: nn.Parameter | None
     product: nn.Module
+    groups: int
 
     def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, nn.Parameter]]:
         """As of ``torch.nn.Module``."""

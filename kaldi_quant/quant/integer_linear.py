@@ -68,8 +68,15 @@ class InputGrid:
         return self.scale.double() if self.per_column else torch.ones(len(self.scale), dtype=torch.float64)
 
     def integers(self, x: Tensor) -> Tensor:
-        """The integers behind values on the grid, less the zero point. x: (..., in) float → (..., in) float64."""
-        return (x.double() / self.scale.double()).round()
+        """The integers behind values on the grid, less the zero point.
+
+        Args:
+            x: (..., groups * in) float.
+
+        Returns:
+            As x, float64.
+        """
+        return (x.double().unflatten(-1, (-1, len(self.scale))) / self.scale.double()).round().flatten(-2)
 
 
 def least_scale(bias: Tensor, inputs: InputGrid) -> Tensor:
@@ -125,15 +132,15 @@ class IntegerLinear:
         return self.inputs.common_scale * self.weight.scale[:, 0]
 
     def accumulate(self, integers: Tensor) -> Tensor:
-        """(..., in) integers without zero point, float64 → (..., out) accumulators, float64 and exact."""
+        """(..., groups * in) integers without zero point, float64 → (..., out) accumulators, float64 and exact."""
         return self.weight.sums(integers) + self.bias.double()
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (..., in) float on the input's grid → (..., out) float32."""
+        """x: (..., groups * in) float on the input's grid → (..., out) float32."""
         return self.accumulate(self.inputs.integers(x)).float() * self.accumulator_scale
 
     def steps(self, x: Tensor, output: Grid) -> Tensor:
-        """x: (..., in) float on the input's grid → (..., out) float32 in steps of the output's grid, unrounded."""
+        """x: (..., groups * in) float on the input's grid → (..., out) float32 in the output's steps, unrounded."""
         return self.accumulate(self.inputs.integers(x)).float() * (self.accumulator_scale / output.scale)
 
     def dequantized_weight(self) -> Tensor:
@@ -171,7 +178,7 @@ class DynamicLinear:
         return cls(weight, bias.float(), spec)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (N, ..., in) float → (N, ..., out) float32; each of the N sequences has a grid of its own."""
+        """x: (N, ..., groups * in) float → (N, ..., out) float32; each of the N sequences has a grid of its own."""
         # Rows that no output depends on may hold anything (see ``rows_that_count``).
         x = torch.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)
         flat = x.flatten(1)

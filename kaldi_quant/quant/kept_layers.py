@@ -66,7 +66,7 @@ class KeptLayers:
         if content is None:
             return None
         spec, integers, scale, zero = content["weight"]
-        weight = QuantizedWeight(QSpec(**spec), integers.to(torch.int32), scale, zero)
+        weight = QuantizedWeight(QSpec(**spec), integers.to(torch.int32), scale, zero, content["groups"])
         if inputs is not None:
             return IntegerLinear(weight, content["bias"], inputs)
         return DynamicLinear(weight, content["bias"], QSpec(**content["dynamic"]))
@@ -79,6 +79,7 @@ class KeptLayers:
         content = {
             "weight": (dataclasses.asdict(weight.spec), integers, weight.scale, weight.zero_point),
             "bias": layer.bias,
+            "groups": weight.groups,
         }
         if isinstance(layer, DynamicLinear):
             content["dynamic"] = dataclasses.asdict(layer.spec)

@@ -1,6 +1,6 @@
 """What layers are for in a network, as far as its graph tells: names for groups of layers in configurations."""
 
-from kaldi_quant.quant.graph import Nodes, products, recurrent_nodes
+from kaldi_quant.quant.graph import Nodes, products, recurrent_nodes, uses
 
 #: What a pattern may ask for, written with an @ before it.
 KINDS = ("input", "output", "convolution", "recurrent", "bottleneck", "hidden")
@@ -17,17 +17,19 @@ def layer_kinds(nodes: Nodes) -> dict[str, set[str]]:
     read_by_outputs = {name for node in nodes.values() if node.op == "output" for name in node.sources}
     found: dict[str, set[str]] = {}
     for name in products(nodes):
-        node = nodes[name]
+        node, of_layer = nodes[name], uses(nodes, name)
+        names = {use.name for use in of_layer}
+        sources = [nodes[source] for use in of_layer for source in use.sources]
         kinds = set()
-        if any(nodes[source].op == "input" for source in node.sources):
+        if any(source.op == "input" for source in sources):
             kinds.add("input")
-        if name in read_by_outputs:
+        if names & read_by_outputs:
             kinds.add("output")
         if node.is_convolution:
             kinds.add("convolution")
-        if name in recurrent:
+        if names & recurrent:
             kinds.add("recurrent")
-        if not kinds and 2 * node.channels < max(nodes[source].channels for source in node.sources):
+        if not kinds and 2 * node.channels < max((source.channels for source in sources), default=0):
             kinds.add("bottleneck")
         found[name] = kinds or {"hidden"}
     return found

@@ -29,18 +29,19 @@ def reconstruct(
     """Grid and integers whose product with the layer's input is nearest to the weight's.
 
     Args:
-        weight: (out, in) float: the layer's, or the one that makes up for the layers before (``PairedMoments``).
+        weight: (..., out, in) float: the layer's, or the one that makes up for the layers before (``PairedMoments``).
         spec: width and kind of the grid.
-        hessian: (in, in), second moments of the layer's input: about their mean where the bias is corrected afterwards.
-        least_scale: (out, 1) or (): scales stay above it.
+        hessian: (..., in, in), second moments of the layer's input: about their mean where the bias is corrected
+            afterwards.
+        least_scale: (..., out, 1) or (): scales stay above it.
         refits: rounds of fitting scales and integers to each other.
         damping: added to the diagonal of ``hessian``, as a share of its mean.
 
     Returns:
-        The grid, and (out, in) int32.
+        The grid, and (..., out, in) int32.
     """
     h = damped(hessian, damping)
-    grid = _not_below(mse_grid(weight.float(), spec, h.diagonal().float()), least_scale)
+    grid = _not_below(mse_grid(weight.float(), spec, h.diagonal(dim1=-2, dim2=-1).unsqueeze(-2).float()), least_scale)
     integers = descend(weight, gptq_round(weight, grid, hessian, damping), grid, h)
     for _ in range(refits):
         grid = _not_below(refit_scale(weight, integers, grid, h), least_scale)

@@ -16,13 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from kaldi_quant.quant.damping import DAMPING, damped
+from kaldi_quant.quant.grouped import by_group, cross_moments
 from kaldi_quant.quant.host import Data, Executable
-from kaldi_quant.quant.slots import columns_of, rows_that_count, watched
+from kaldi_quant.quant.slots import columns_of, groups_of_layer, rows_that_count, watched
 
 #: Enough rows for learned rounding to be no worse on others; 200 MB each for 3072 columns.
 SAMPLE_ROWS = 16384
 
-#: Sees (rows, in) of the quantized network and of the float one, for the same frames.
+#: Sees (rows, groups * in) of the quantized network and of the float one, for the same frames.
 PairedRows = Callable[[Tensor, Tensor], None]
 
 
@@ -32,17 +33,18 @@ class PairedMoments:
 
     Args:
         columns: of the layer's weight.
+        groups: of the input's columns (``grouped``).
     """
 
-    def __init__(self, columns: int) -> None:
-        self.count = 0
-        self._shifts = torch.zeros(2, columns, dtype=torch.float64)
-        self._sums = torch.zeros(2, columns, dtype=torch.float64)
-        self._squares = torch.zeros(columns, columns, dtype=torch.float64)
-        self._products = torch.zeros(columns, columns, dtype=torch.float64)
+    def __init__(self, columns: int, groups: int = 1) -> None:
+        self.count, self.groups = 0, groups
+        self._shifts = torch.zeros(2, groups * columns, dtype=torch.float64)
+        self._sums = torch.zeros(2, groups * columns, dtype=torch.float64)
+        self._squares = cross_moments(self._sums[0], self._sums[0], groups)
+        self._products = cross_moments(self._sums[0], self._sums[0], groups)
 
     def add(self, inputs: Tensor, float_inputs: Tensor) -> None:
-        """Adds rows. inputs, float_inputs: (rows, in) float."""
+        """Adds rows. inputs, float_inputs: (rows, groups * in) float."""
         if not len(inputs):
             return
         if not self.count:
@@ -53,8 +55,8 @@ class PairedMoments:
         self._shifts = shifts.double().cpu()
         self.count += len(x)
         self._sums += torch.stack([x.double().sum(0), y.double().sum(0)]).cpu()
-        self._squares += (x.T @ x).double().cpu()
-        self._products += (y.T @ x).double().cpu()
+        self._squares += cross_moments(x, x, self.groups).double().cpu()
+        self._products += cross_moments(y, x, self.groups).double().cpu()
 
     @property
     def _about_shifts(self) -> Tensor:
@@ -62,25 +64,25 @@ class PairedMoments:
 
     @property
     def mean(self) -> Tensor:
-        """(in,) float64, of the quantized network's inputs."""
+        """(groups * in,) float64, of the quantized network's inputs."""
         return (self._shifts + self._about_shifts)[0]
 
     @property
     def float_mean(self) -> Tensor:
-        """(in,) float64, of the float network's inputs."""
+        """(groups * in,) float64, of the float network's inputs."""
         return (self._shifts + self._about_shifts)[1]
 
     @property
     def covariance(self) -> Tensor:
-        """(in, in) float64, of the quantized network's inputs."""
+        """(in, in), or (groups, in, in) float64, of the quantized network's inputs."""
         mean = self._about_shifts[0]
-        return self._squares / max(1, self.count) - torch.outer(mean, mean)
+        return self._squares / max(1, self.count) - cross_moments(mean, mean, self.groups)
 
     @property
     def cross_covariance(self) -> Tensor:
-        """(in, in) float64: rows are the float network's inputs, columns the quantized one's."""
+        """Of the same shape: rows are the float network's inputs, columns the quantized one's."""
         mean, float_mean = self._about_shifts
-        return self._products / max(1, self.count) - torch.outer(float_mean, mean)
+        return self._products / max(1, self.count) - cross_moments(float_mean, mean, self.groups)
 
     def compensated(self, weight: Tensor, damping: float = DAMPING) -> Tensor:
         """The weights that, on the quantized network's inputs, come closest to the float layer's outputs.
@@ -94,9 +96,10 @@ class PairedMoments:
         Returns:
             (out, in) float64.
         """
-        original = weight.double()
+        original = by_group(weight.double(), self.groups)
         missing = original @ (self.cross_covariance - self.covariance)
-        return original + torch.cholesky_solve(missing.T, torch.linalg.cholesky(damped(self.covariance, damping))).T
+        factor = torch.linalg.cholesky(damped(self.covariance, damping))
+        return (original + torch.cholesky_solve(missing.mT, factor).mT).reshape(weight.shape)
 
 
 class PairedSample:
@@ -116,7 +119,7 @@ class PairedSample:
         self._float_inputs: Tensor | None = None
 
     def add(self, inputs: Tensor, float_inputs: Tensor) -> None:
-        """Sees rows. inputs, float_inputs: (rows, in) float."""
+        """Sees rows. inputs, float_inputs: (rows, groups * in) float."""
         inputs, float_inputs = inputs.cpu(), float_inputs.cpu()
         keys = torch.rand(len(inputs), generator=self._generator)
         if len(self._keys) == self.limit:
@@ -135,13 +138,13 @@ class PairedSample:
 
     @property
     def inputs(self) -> Tensor:
-        """(rows, in), of the quantized network."""
+        """(rows, groups * in), of the quantized network."""
         assert self._inputs is not None
         return self._inputs
 
     @property
     def float_inputs(self) -> Tensor:
-        """(rows, in), of the float network."""
+        """(rows, groups * in), of the float network."""
         assert self._float_inputs is not None
         return self._float_inputs
 
@@ -169,7 +172,7 @@ def paired_moments(
     Raises:
         DataError: the calibration set cannot be used.
     """
-    moments = PairedMoments(columns_of(model, layer))
+    moments = PairedMoments(columns_of(model, layer), groups_of_layer(model, layer))
 
     def see(inputs: Tensor, float_inputs: Tensor) -> None:
         moments.add(inputs, float_inputs)
@@ -221,7 +224,7 @@ def see_rows_on_grid(
         float_model: the float network.
         layer: its name.
         data: the calibration set.
-        on_grid: puts rows, (rows, in), on the layer's input grid.
+        on_grid: puts rows, (rows, groups * in), on the layer's input grid.
         see: is shown the two.
 
     Raises:

@@ -14,6 +14,7 @@ from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.equalization import equalize
 from kaldi_quant.quant.graph import QuantGraph, is_rectified, products
 from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.grouped import grouped_linear
 from kaldi_quant.quant.host import Data, Executable, Host, Source
 from kaldi_quant.quant.input_grids import input_grid
 from kaldi_quant.quant.integer_linear import DynamicLinear, InputGrid, IntegerLinear, least_scale
@@ -234,7 +235,11 @@ class _Quantizer:
             bias = learned
         else:
             # The mean of what the float layer computes, less that of what this one would.
-            bias = original @ fit.float_mean + float_bias - dequantized @ fit.mean
+            of_float, of_integers = (
+                grouped_linear(mean, rows, groups=fit.groups)
+                for mean, rows in ((fit.float_mean, original), (fit.mean, dequantized))
+            )
+            bias = of_float + float_bias - of_integers
         if inputs is not None:
             return IntegerLinear.build(weight, bias, inputs)
         return DynamicLinear.build(weight, bias, layer.activation_spec(signed=True))

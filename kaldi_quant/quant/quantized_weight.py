@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.grouped import grouped_linear
 from kaldi_quant.quant.spec import QSpec
 
 
@@ -20,18 +20,21 @@ class QuantizedWeight:
         integers: (out, in) int32, on the grid.
         scale: (out, 1) float32.
         zero_point: (out, 1) int32.
+        groups: of the input's columns (``grouped``).
     """
 
     spec: QSpec
     integers: Tensor
     scale: Tensor
     zero_point: Tensor
+    groups: int = 1
 
     @classmethod
-    def on_grid(cls, grid: Grid, integers: Tensor) -> QuantizedWeight:
+    def on_grid(cls, grid: Grid, integers: Tensor, groups: int = 1) -> QuantizedWeight:
         """Integers (out, in) with their grid's scale and zero point, (out, 1) or ()."""
         rows = (len(integers), 1)
-        return cls(grid.spec, integers, grid.scale.expand(rows).contiguous(), grid.zero_point.expand(rows).contiguous())
+        scale, zero_point = (values.expand(rows).contiguous() for values in (grid.scale, grid.zero_point))
+        return cls(grid.spec, integers, scale, zero_point, groups)
 
     @property
     def centred(self) -> Tensor:
@@ -43,5 +46,5 @@ class QuantizedWeight:
         return self.centred.double() * self.scale.double()
 
     def sums(self, x: Tensor) -> Tensor:
-        """(..., in) integers, float64 → (..., out): the products' sums, exact."""
-        return torch.nn.functional.linear(x, self.centred.double())
+        """(..., groups * in) integers, float64 → (..., out): the products' sums, exact."""
+        return grouped_linear(x, self.centred.double(), groups=self.groups)

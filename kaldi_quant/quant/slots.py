@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from kaldi_quant.quant.host import Executable, Parameters, Slot
 
-#: Sees what a layer's product is given, (..., in).
+#: Sees what a layer's product is given, (..., groups * in).
 See = Callable[[Tensor], object]
 
 
 def set_product(model: Executable, layer: str, product: nn.Module) -> None:
-    """Puts another product in a layer's place, called with rows, (..., in), and the layer's bias, (out,) or None."""
+    """Puts another product in a layer's place, called with rows and the layer's bias, (out,) or None."""
     model.slot(layer).product = product
     model.forget_programs()
 
@@ -34,6 +34,11 @@ def trained_in_float(model: Executable, layers: Iterable[str]) -> Parameters:
 def columns_of(model: Executable, layer: str) -> int:
     """The columns of a layer's weight."""
     return model.slot(layer).weight.shape[1]
+
+
+def groups_of_layer(model: Executable, layer: str) -> int:
+    """The groups of columns of a layer's input (``grouped``)."""
+    return model.slot(layer).groups
 
 
 class Product(nn.Module):

@@ -20,7 +20,7 @@ _ALL_ZERO_POINTS_BITS, _ZERO_POINTS_BESIDE = 3, 2
 
 
 def minmax_grid(weight: Tensor, spec: QSpec) -> Grid:
-    """The grid that clips nothing. weight: (out, in) float; scale: (out, 1) per channel, else ()."""
+    """The grid that clips nothing. weight: (..., out, in) float; scale: (..., out, 1) per channel, else ()."""
     low, high = _extremes(weight, spec)
     return Grid.from_range(spec, low, high)
 
@@ -29,9 +29,9 @@ def mse_grid(weight: Tensor, spec: QSpec, importance: Tensor | None = None) -> G
     """The grid whose clipping and rounding together lose least, by search over scales and zero points.
 
     Args:
-        weight: (out, in) float.
+        weight: (..., out, in) float.
         spec: width and kind; zero points are searched where it is not symmetric.
-        importance: (in,) not negative: the weight of each column's error, such as the mean square of its input.
+        importance: (..., 1, in) not negative: the weight of each column's error, such as the mean square of its input.
     """
     search = _Search(weight, spec, importance)
     low, high = _extremes(weight, spec)
@@ -50,20 +50,20 @@ def refit_scale(weight: Tensor, integers: Tensor, grid: Grid, hessian: Tensor | 
     """The grid with the scale of least squared error for integers that are given: s = <w, q> / <q, q>.
 
     Args:
-        weight: (out, in) float.
-        integers: (out, in) int32, on the grid.
+        weight: (..., out, in) float.
+        integers: (..., out, in) int32, on the grid.
         grid: its zero point stays; so does the scale of rows for which no positive one is best.
-        hessian: (in, in): what the products are taken under, such as the second moments of the layer's input.
+        hessian: (..., in, in): what the products are taken under, such as the second moments of the layer's input.
     """
     centred = (integers - grid.zero_point).double()
     pulled = centred if hessian is None else centred @ hessian.double()
-    axes = (1,) if grid.scale.dim() else (0, 1)
+    axes = (-1,) if grid.scale.dim() else tuple(range(weight.dim()))
     along = (weight.double() * pulled).sum(axes, keepdim=True)
     length = (centred * pulled).sum(axes, keepdim=True)
     usable = (along > 0) & (length > 0)
     scale = (along / torch.where(usable, length, 1.0)).float()
     scale = torch.where(usable & (scale > 0) & scale.isfinite(), scale, grid.scale.expand_as(scale))
-    return replace(grid, scale=scale if grid.scale.dim() else scale[0, 0])
+    return replace(grid, scale=scale if grid.scale.dim() else scale.reshape(()))
 
 
 class _Search:
@@ -76,7 +76,7 @@ class _Search:
         self.least = self._loss(self.best)
 
     def consider(self, scale: Tensor, zero_point: Tensor) -> None:
-        """Takes a grid where it is better. scale, zero_point: (out, 1) or ()."""
+        """Takes a grid where it is better. scale, zero_point: (..., out, 1) or ()."""
         # A row of zeros, or one that a zero point leaves nothing for, keeps what it has.
         scale = torch.where(scale > 0, scale, self.best.scale).float()
         grid = Grid(self.spec, scale, zero_point)
@@ -90,12 +90,12 @@ class _Search:
         error = (grid.fake(self.weight) - self.weight).square_()
         if self.importance is not None:
             error *= self.importance
-        return error.sum(1, keepdim=True) if self.spec.per_channel else error.sum()
+        return error.sum(-1, keepdim=True) if self.spec.per_channel else error.sum()
 
 
 def _extremes(weight: Tensor, spec: QSpec) -> tuple[Tensor, Tensor]:
     if spec.per_channel:
-        return weight.amin(1, keepdim=True), weight.amax(1, keepdim=True)
+        return weight.amin(-1, keepdim=True), weight.amax(-1, keepdim=True)
     return weight.min(), weight.max()
 
 

@@ -12,10 +12,12 @@ from kaldi_quant.quant.adaround import AdaRoundOptions, adaround
 from kaldi_quant.quant.config import LayerConfig
 from kaldi_quant.quant.gptq import gptq_round
 from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.grouped import by_group, grouped_linear, groups_of
 from kaldi_quant.quant.integer_linear import InputGrid
 from kaldi_quant.quant.layer_reconstruction import reconstruct
 from kaldi_quant.quant.paired_moments import PairedSample
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
+from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.quant.weight_grids import minmax_grid, mse_grid
 
 
@@ -25,9 +27,9 @@ class Fit:
 
     Args:
         target: (out, in) float64, the weights to come near to.
-        covariance: (in, in) float64, of the layer's input: the error's mean is left to the bias.
-        mean: (in,) float64, of the layer's input.
-        float_mean: (in,) float64, of its input in the float network.
+        covariance: (in, in), or (groups, in, in) float64, of the layer's input: the error's mean is left to the bias.
+        mean: (groups * in,) float64, of the layer's input.
+        float_mean: (groups * in,) float64, of its input in the float network.
         sample: rows of both inputs, for methods that learn from rows (``needs_rows``).
     """
 
@@ -36,6 +38,11 @@ class Fit:
     mean: Tensor
     float_mean: Tensor
     sample: PairedSample | None = None
+
+    @property
+    def groups(self) -> int:
+        """Of the input's columns (``grouped``)."""
+        return groups_of(self.covariance)
 
 
 def needs_rows(layer: LayerConfig) -> bool:
@@ -49,22 +56,33 @@ def round_weight(weight: Tensor, layer: LayerConfig, hessian: Tensor, least: Ten
     Args:
         weight: (out, in) float64, for integer inputs.
         layer: how.
-        hessian: (in, in), of integer inputs.
+        hessian: (in, in), or (groups, in, in), of integer inputs.
         least: (out, 1), what scales stay above.
     """
-    spec = layer.weight_spec()
-    if layer.method in ("descent", "adaround"):
-        return QuantizedWeight.on_grid(*reconstruct(weight, spec, hessian, least if spec.per_channel else least.max()))
-    match layer.method:
+    spec, groups = layer.weight_spec(), groups_of(hessian)
+    weight, least = by_group(weight, groups), by_group(least, groups)
+    grid, integers = _rounded(weight, layer.method, spec, hessian, least if spec.per_channel else least.max())
+    if groups > 1:
+        integers = integers.flatten(0, 1)
+        if spec.per_channel:
+            grid = replace(grid, scale=grid.scale.flatten(0, 1), zero_point=grid.zero_point.flatten(0, 1))
+    return QuantizedWeight.on_grid(grid, integers, groups)
+
+
+def _rounded(weight: Tensor, method: str, spec: QSpec, hessian: Tensor, least: Tensor) -> tuple[Grid, Tensor]:
+    """Grid and integers; all with a first axis for groups where there are several. least: () where one scale is."""
+    if method in ("descent", "adaround"):
+        return reconstruct(weight, spec, hessian, least)
+    match method:
         case "minmax":
             grid = minmax_grid(weight.float(), spec)
         case "mse":
             grid = mse_grid(weight.float(), spec)
         case _:
-            grid = mse_grid(weight.float(), spec, hessian.diagonal().float().clamp_min(0))
-    grid = replace(grid, scale=torch.maximum(grid.scale, least if spec.per_channel else least.max()))
-    integers = gptq_round(weight, grid, hessian) if layer.method == "gptq" else grid.quantize(weight)
-    return QuantizedWeight.on_grid(grid, integers)
+            importance = hessian.diagonal(dim1=-2, dim2=-1).unsqueeze(-2)
+            grid = mse_grid(weight.float(), spec, importance.float().clamp_min(0))
+    grid = replace(grid, scale=torch.maximum(grid.scale, least))
+    return grid, gptq_round(weight, grid, hessian) if method == "gptq" else grid.quantize(weight)
 
 
 def learn_rounding(
@@ -90,20 +108,21 @@ def learn_rounding(
     """
     assert fit.sample is not None
     original, bias = (values.float() for values in float_layer)
-    targets = torch.nn.functional.linear(fit.sample.float_inputs.float(), original, bias)
-    inputs = fit.sample.inputs.float() / folded.float()
+    targets = grouped_linear(fit.sample.float_inputs.float(), original, bias, fit.groups)
+    inputs = fit.sample.inputs.float() / folded.float().repeat(fit.groups)
     grid = Grid(weight.spec, weight.scale, weight.zero_point)
-    integers, learned = adaround(fit.target * folded, grid, weight.integers, inputs, targets, relu, options)
+    integers, learned = adaround(fit.target * folded, grid, weight.integers, inputs, targets, relu, options, fit.groups)
     return replace(weight, integers=integers), learned
 
 
 def on_grid(inputs: InputGrid | None) -> Callable[[Tensor], Tensor]:
-    """What an input's grid makes of float rows, (rows, in); without a grid they stay as they are."""
+    """What an input's grid makes of float rows, (rows, groups * in); without a grid they stay as they are."""
     if inputs is None:
         return lambda rows: rows
     low, high = inputs.qmin - inputs.zero_point, inputs.qmax - inputs.zero_point
 
     def fake(rows: Tensor) -> Tensor:
-        return ((rows / inputs.scale).round().clamp(low, high) * inputs.scale).to(rows.dtype)
+        by_column = rows.unflatten(-1, (-1, len(inputs.scale)))
+        return ((by_column / inputs.scale).round().clamp(low, high) * inputs.scale).to(rows.dtype).flatten(-2)
 
     return fake

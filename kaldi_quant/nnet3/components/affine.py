@@ -17,6 +17,8 @@ from kaldi_quant.nnet3.time_access import TimeOffsets
 class Affine(FrameComponent):
     """y = W x + b; LinearComponent has no b. ``weight``: (out, in); ``bias``: (out,) or None."""
 
+    groups = 1
+
     def __init__(self, component: Component) -> None:
         super().__init__(component)
         self.weight = parameter(component["Params" if "Params" in component else "LinearParams"])
@@ -69,6 +71,7 @@ class Tdnn(ComponentModule):
     """y(t) = sum over i of W_i x(t + offset_i) + b. ``weight``: (out, offsets * in); ``bias``: (out,) or None."""
 
     access: TimeOffsets
+    groups = 1
 
     def __init__(self, component: Component) -> None:
         super().__init__(component)

@@ -24,6 +24,7 @@ class TimeHeightConvolution(ComponentModule):
     """
 
     access: TimeOffsets
+    groups = 1
 
     def __init__(self, component: Component) -> None:
         super().__init__(component)

@@ -22,11 +22,12 @@ from torch import Tensor, nn
 from kaldi_quant.quant.calibration import input_statistics
 from kaldi_quant.quant.distance import Distance
 from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.grouped import cross_moments, quadratic
 from kaldi_quant.quant.host import Data, Executable, Host
 from kaldi_quant.quant.input_grids import input_grid
 from kaldi_quant.quant.integer_linear import IntegerLinear
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.slots import columns_of, rows_that_count, set_product, watched
+from kaldi_quant.quant.slots import columns_of, groups_of_layer, rows_that_count, set_product, watched
 from kaldi_quant.quant.weight_rounding import on_grid
 from kaldi_quant.units import Nats
 
@@ -52,7 +53,7 @@ class SecondOrder:
     def of_weights(self, network: QuantizedNetwork, layer: str) -> Nats:
         """What a layer's weights cost as they are in a quantized network."""
         change = network.layers[layer].dequantized_weight().double() - self._weight(layer)
-        return self._cost(layer, change @ self._statistics[layer].covariance @ change.T)
+        return self._cost(layer, quadratic(change, self._statistics[layer].covariance))
 
     def of_inputs(self, network: QuantizedNetwork, layer: str) -> Nats:
         """What the grids cost that a layer reads in a quantized network."""
@@ -60,10 +61,10 @@ class SecondOrder:
         model = self.host.executable()
         # Ranges that are found anew for each sequence must not see padding.
         model.batches_of_one_length = True
-        found = _RoundingErrors(_rounding(network, layer), columns_of(model, layer))
+        found = _RoundingErrors(_rounding(network, layer), columns_of(model, layer), groups_of_layer(model, layer))
         with watched(model, {layer: found.see}):
             self.data.run(model)
-        return self._cost(layer, weight @ found.covariance @ weight.T)
+        return self._cost(layer, quadratic(weight, found.covariance))
 
     def _weight(self, layer: str) -> Tensor:
         return self.host.weight(layer).double()
@@ -78,26 +79,27 @@ class _RoundingErrors:
     Args:
         rounded: what a grid makes of an input, (N, ..., in) float.
         columns: of the layer's weight.
+        groups: of the input's columns (``grouped``).
     """
 
-    def __init__(self, rounded: Callable[[Tensor], Tensor], columns: int) -> None:
-        self.rounded = rounded
+    def __init__(self, rounded: Callable[[Tensor], Tensor], columns: int, groups: int) -> None:
+        self.rounded, self.groups = rounded, groups
         self.count = 0
-        self.sum = torch.zeros(columns, dtype=torch.float64)
-        self.outer = torch.zeros(columns, columns, dtype=torch.float64)
+        self.sum = torch.zeros(groups * columns, dtype=torch.float64)
+        self.outer = cross_moments(self.sum, self.sum, groups)
 
     def see(self, x: Tensor) -> None:
-        """x: (..., in)."""
+        """x: (..., groups * in)."""
         error = rows_that_count(self.rounded(x) - x)
         self.count += len(error)
         self.sum += error.double().sum(0)
-        self.outer += (error.T @ error).double()
+        self.outer += cross_moments(error, error, self.groups).double()
 
     @property
     def covariance(self) -> Tensor:
-        """(in, in) float64: the errors' mean is left to the bias."""
+        """(in, in), or (groups, in, in) float64: the errors' mean is left to the bias."""
         mean = self.sum / max(1, self.count)
-        return self.outer / max(1, self.count) - torch.outer(mean, mean)
+        return self.outer / max(1, self.count) - cross_moments(mean, mean, self.groups)
 
 
 def _rounding(network: QuantizedNetwork, layer: str) -> Callable[[Tensor], Tensor]:

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.quant.graph import products
 from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.grouped import grouped_linear
 from kaldi_quant.quant.host import Executable
 from kaldi_quant.quant.input_grids import input_grid
 from kaldi_quant.quant.integer_linear import IntegerLinear, least_scale
@@ -39,25 +39,26 @@ class FakeProduct(nn.Module):
         grid: of the weights multiplied by ``folded``.
         folded: (in,) float32, the scales of the input's columns where these differ, else 1.
         inputs: the fake grid that all columns share; None where they differ in scale.
+        groups: of the input's columns (``grouped``).
     """
 
     folded: Tensor
 
-    def __init__(self, steps: Tensor, grid: FakeGrid, folded: Tensor, inputs: FakeGrid | None) -> None:
+    def __init__(self, steps: Tensor, grid: FakeGrid, folded: Tensor, inputs: FakeGrid | None, groups: int = 1) -> None:
         super().__init__()
         self.steps = nn.Parameter(steps)
-        self.grid = grid
+        self.grid, self.groups = grid, groups
         # In a list, which hides it: it is the node's, not this product's.
         self._inputs = [inputs] if inputs is not None else []
         self.register_buffer("folded", folded)
         self.is_folded = bool((folded != 1).any())
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """x: (..., in) → (..., out)."""
+        """x: (..., groups * in) → (..., out)."""
         weight = self.grid.rounded(self.steps) * self.grid.scale
         if self.is_folded:
             weight = weight / self.folded
-        return functional.linear(x, weight, None if bias is None else self._on_steps(bias))
+        return grouped_linear(x, weight, None if bias is None else self._on_steps(bias), self.groups)
 
     def _on_steps(self, bias: Tensor) -> Tensor:
         """The bias, (out,), rounded to steps of the accumulator, which are coarse at low widths."""
@@ -75,7 +76,7 @@ class FakeProduct(nn.Module):
         wider = replace(grid, scale=torch.maximum(grid.scale, least))
         steps = self.steps.cpu() * (grid.scale / wider.scale)
         integers = (steps.round() + grid.zero_point).clamp(grid.spec.qmin, grid.spec.qmax)
-        return QuantizedWeight.on_grid(wider, integers.to(torch.int32))
+        return QuantizedWeight.on_grid(wider, integers.to(torch.int32), self.groups)
 
 
 @dataclass
@@ -125,7 +126,7 @@ class TrainableNetwork:
             grid = Grid(layer.weight.spec, layer.weight.scale, layer.weight.zero_point)
             fake = FakeGrid(grid, steps.shape[1], learned, zero_learned=False)
             inputs = None if name in mixed else activations[graph.inputs_of(name)[0]]
-            fakes[name] = FakeProduct(steps, fake, layer.inputs.folded.float(), inputs)
+            fakes[name] = FakeProduct(steps, fake, layer.inputs.folded.float(), inputs, layer.weight.groups)
             set_product(model, name, fakes[name])
         model.taps.update(activations)
         return cls(start, model, fakes, activations)

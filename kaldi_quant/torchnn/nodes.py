@@ -1,0 +1,226 @@
+"""A region's values as nodes that quantization decides on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor, fx, nn
+
+from kaldi_quant.quant.graph import Node, Op, Read
+from kaldi_quant.torchnn.folding import ChannelOffset
+from kaldi_quant.torchnn.forms import Layer
+from kaldi_quant.torchnn.graph_nodes import holds_tensors, inputs_of, is_constant, name_of
+from kaldi_quant.torchnn.layer_columns import columns_of_inputs
+from kaldi_quant.torchnn.moves import is_move, is_rearrangement, sources_of
+from kaldi_quant.torchnn.region import Region, joined, regions_within
+from kaldi_quant.torchnn.simplify import added, is_relu
+from kaldi_quant.torchnn.tracing import FOLLOWED
+
+#: For each column of a layer's weight the node and the channel of it that it meets.
+Columns = list[tuple[str, int]]
+
+
+@dataclass
+class Description:
+    """What there is to decide on.
+
+    Args:
+        nodes: by name, in the order of computation.
+        columns: for layers whose columns meet columns of nodes, which.
+        float_operations: the nodes that are computed in float between grids, and what they are.
+    """
+
+    nodes: dict[str, Node] = field(default_factory=dict)
+    columns: dict[str, Columns] = field(default_factory=dict)
+    float_operations: dict[str, str] = field(default_factory=dict)
+
+
+def describe(region: Region) -> Description:
+    """The nodes of a region and of those within it.
+
+    Args:
+        region: of the whole network; its programs are told the names of nodes.
+    """
+    found = Description()
+    _Describer(region, found, None).run()
+    by_column = {name: True for name, node in found.nodes.items() if node.op == "input"}
+    for node in found.nodes.values():
+        if node.op == "product" and not node.is_convolution and node.layer_name not in found.columns:
+            by_column.update(dict.fromkeys(node.sources, False))
+    for name, is_met in by_column.items():
+        if found.nodes[name].op == "input":
+            found.nodes[name] = replace(found.nodes[name], by_column=is_met)
+    return found
+
+
+class _Describer:
+    """Describes one region.
+
+    Args:
+        region: in question.
+        found: takes what is found.
+        context: what the module around the region reads; None for the whole network.
+    """
+
+    def __init__(self, region: Region, found: Description, context: Iterable[str] | None) -> None:
+        self.region, self.found, self.context = region, found, context
+        #: For each node of the graph the quantizer's nodes that its value is of, and whether it is one's whole value.
+        self.reads: dict[fx.Node, list[Read]] = {}
+        self.points = region.program.points
+
+    def run(self) -> list[Read]:
+        """Adds all nodes; returns what the region's output reads."""
+        names = iter(self.region.program.signature.names)
+        for node in self.region.graph.nodes:
+            if node.op == "output":
+                break
+            if node.op == "placeholder":
+                self._add_input(node, next(names))
+            elif holds_tensors(node) and not self._is_no_value(node):
+                self._add(node)
+        result = _merged(read for source in inputs_of(node) for read in self.reads.get(source, []))
+        if self.context is None:
+            name = self._unique("output")
+            self.found.nodes[name] = Node(name, "output", result)
+        self._find_columns()
+        return list(result)
+
+    def _is_no_value(self, node: fx.Node) -> bool:
+        """Whether a node is a constant that only functions in float read, with the values that they compute with."""
+        return is_constant(node) and not any(
+            self.region.layer_of(user) or is_relu(user) or is_move(user) or user.target is added for user in node.users
+        )
+
+    def _add(self, node: fx.Node) -> None:
+        layer = self.region.layer_of(node)
+        if layer is not None:
+            self._add_layer(node, layer)
+        elif is_move(node) and not is_constant(node):
+            self.reads[node] = self._moved(node)
+        elif is_relu(node):
+            self._put(node, self._name_of(node), "relu", self._all_reads(node))
+        elif node.target is added and (terms := self._terms(node)):
+            self._put(node, self._name_of(node), "add", terms)
+        else:
+            self._add_other(node)
+
+    def _add_input(self, node: fx.Node, name: str) -> None:
+        if self.context is None:
+            self._put(node, name, "input", ())
+        else:
+            self._put(node, joined(self.region.path, name), "other", tuple(Read(other) for other in self.context))
+
+    def _add_layer(self, node: fx.Node, layer: Layer) -> None:
+        again = layer.name in self.found.nodes
+        name = self._put(node, layer.name, "product", self._all_reads(node))
+        self.found.nodes[name] = replace(
+            self.found.nodes[name],
+            channels=len(layer.weight) // layer.rows_per_channel,
+            is_convolution=layer.is_convolution,
+            layer=layer.name if again else "",
+        )
+
+    def _add_other(self, node: fx.Node) -> None:
+        name = self._name_of(node)
+        reads = self._all_reads(node)
+        if node.op == "call_module":
+            reads = _merged([*reads, *self._add_within(node, reads)])
+        self._put(node, name, "other", reads)
+        if not is_constant(node):
+            self.found.float_operations[self.points[node.name]] = self._what(node)
+
+    def _add_within(self, node: fx.Node, reads: Iterable[Read]) -> list[Read]:
+        """Adds the regions within a module that is called as it is; returns what their outputs read."""
+        outputs = []
+        for inner in regions_within(self.region.get_submodule(str(node.target))):
+            if not inner.program.points:
+                outputs += _Describer(inner, self.found, [read.node for read in reads]).run()
+        return outputs
+
+    def _what(self, node: fx.Node) -> str:
+        """What an operation in float is."""
+        if node.op == "call_module":
+            module = self.region.get_submodule(str(node.target))
+            if isinstance(module, ChannelOffset):
+                return "the offset of a BatchNorm"
+            reason = self.region.reasons.get(str(node.target).removeprefix("original").removeprefix("."))
+            kind = type(module).__name__
+            return f"{kind}, which cannot be traced: {reason}" if reason else kind
+        why = node.meta.get("why")
+        name = _function(node)
+        return f"{name}: {why}" if why else name
+
+    def _terms(self, node: fx.Node) -> tuple[Read, ...]:
+        """What an addition reads, if each term is of one node; nothing for others."""
+        found = []
+        for term, coefficient in zip(node.args, node.kwargs["coefficients"], strict=True):  # type: ignore[arg-type]
+            reads = self.reads.get(term, [])  # type: ignore[arg-type]
+            if len(reads) != 1:
+                return ()
+            found.append(replace(reads[0], coefficient=coefficient))
+        return tuple(found)
+
+    def _all_reads(self, node: fx.Node) -> tuple[Read, ...]:
+        return _merged(read for source in inputs_of(node) for read in self.reads.get(source, []))
+
+    def _moved(self, node: fx.Node) -> list[Read]:
+        reads = _merged(read for source in sources_of(node) for read in self.reads.get(source, []))
+        if is_rearrangement(node):
+            return list(reads)
+        return [replace(read, whole=False) for read in reads]
+
+    def _put(self, node: fx.Node, wanted: str, op: Op, reads: tuple[Read, ...]) -> str:
+        name = self._unique(wanted)
+        self.points[node.name] = name
+        self.found.nodes[name] = Node(name, op, reads, self._channels(node, op, reads))
+        self.reads[node] = [Read(name)]
+        return name
+
+    def _channels(self, node: fx.Node, op: Op, reads: tuple[Read, ...]) -> int:
+        value = node.meta["value"]
+        if op in ("relu", "add") and reads:
+            return self.found.nodes[reads[0].node].channels
+        if not isinstance(value, Tensor) or not value.dim():
+            return 0
+        layers = (self.region.layer_of(user) for user in node.users)
+        convolved = any(layer is not None and layer.is_convolution for layer in layers)
+        return value.shape[1 if convolved and value.dim() > 2 else -1]
+
+    def _name_of(self, node: fx.Node) -> str:
+        """The path of the module that computes a node, with the function's name where the module is the user's."""
+        function = _function(node)
+        if node.op == "call_module" and not str(node.target).startswith("parts."):
+            path = str(node.target).removeprefix("original").removeprefix(".")
+            return joined(self.region.path, path) or self.region.kind
+        if node.op == "get_attr":
+            return joined(self.region.path, function.removeprefix("original."))
+        path, kind = node.meta["stack"][-1] if node.meta["stack"] else ("", nn.Module)
+        own = path if kind in FOLLOWED else joined(path, function)
+        return joined(self.region.path, own)
+
+    def _unique(self, name: str) -> str:
+        number, found = 1, name
+        while found in self.found.nodes:
+            number += 1
+            found = f"{name}:{number}"
+        return found
+
+    def _find_columns(self) -> None:
+        """Finds which columns of nodes the columns of layers meet."""
+        starts = {node: self.points[node.name] for node in self.reads if node.name in self.points}
+        inputs = {node for node, name in starts.items() if self.found.nodes[name].op == "input"}
+        self.found.columns |= columns_of_inputs(self.region, starts, inputs)
+
+
+def _function(node: fx.Node) -> str:
+    return "add" if node.target is added else name_of(node)
+
+
+def _merged(reads: Iterable[Read]) -> tuple[Read, ...]:
+    """Reads of nodes, each once; none is whole beside others."""
+    found = dict.fromkeys(reads)
+    if len(found) > 1:
+        names = dict.fromkeys(read.node for read in found)
+        return tuple(Read(name, whole=False) for name in names)
+    return tuple(found)

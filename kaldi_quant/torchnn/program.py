@@ -1,0 +1,109 @@
+"""The graph of a traced network as a program: its nodes are computed one after another, their values shown to taps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from kaldi_quant.quant.host import Addition
+from kaldi_quant.quant.taps import Tap
+from kaldi_quant.torchnn.calls import Call, Signature
+from kaldi_quant.torchnn.simplify import added
+from kaldi_quant.torchnn.tracing import compute
+
+Taps = Mapping[str, Tap]
+Additions = Mapping[str, Addition]
+
+
+class Program:
+    """A graph, which copies of a network share.
+
+    Args:
+        graph: each node's ``meta["value"]`` is what an example gives, and ``meta["stack"]`` the modules around it.
+        signature: of the calls.
+    """
+
+    def __init__(self, graph: fx.Graph, signature: Signature) -> None:
+        self.graph, self.signature = graph, signature
+        #: For nodes of the graph, by name, the names of the quantizer's nodes.
+        self.points: dict[str, str] = {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Program:
+        return self
+
+    def changeable(self) -> Program:
+        """A program with a graph of its own."""
+        graph = fx.Graph()
+        graph.output(graph.graph_copy(self.graph, {}))
+        return Program(graph, self.signature)
+
+    def run(self, root: nn.Module, call: Call, taps: Taps, additions: Additions) -> Any:
+        """What the network gives.
+
+        Args:
+            root: has the modules and tensors that nodes name.
+            call: the input.
+            taps: for some of the quantizer's nodes.
+            additions: for some of its additions another way.
+
+        Raises:
+            DataError: the call is another kind than the example.
+        """
+        inputs = iter(self.signature.tensors_of(call))
+        values: dict[fx.Node, Any] = {}
+        for node in self.graph.nodes:
+            point = self.points.get(node.name, "")
+            if node.op == "output":
+                break
+            if node.op == "placeholder":
+                value = next(inputs)
+            elif node.target is added and point in additions:
+                value = additions[point]([values[term] for term in node.args])
+            else:
+                value = compute(node, root, values.__getitem__)
+            values[node] = taps[point](value) if point in taps else value
+            for done in self._last_read[node]:
+                del values[done]
+        return fx.node.map_arg(node.args[0], values.__getitem__)
+
+    @cached_property
+    def _last_read(self) -> dict[fx.Node, list[fx.Node]]:
+        """For each node those that nothing reads after it."""
+        places = {node: place for place, node in enumerate(self.graph.nodes)}
+        found: dict[fx.Node, list[fx.Node]] = {node: [] for node in places}
+        for node in places:
+            found[max([node, *node.users], key=places.__getitem__)].append(node)
+        return found
+
+    def forget_values(self) -> None:
+        """Forgets the example's values, all but their shapes."""
+        for node in self.graph.nodes:
+            if "value" in node.meta:
+                node.meta["value"] = _shape_alone(node.meta["value"])
+
+
+def one_call(network: nn.Module, call: Call) -> fx.Graph:
+    """The graph of a network that is called as it is; the network is the root itself."""
+    graph = fx.Graph()
+    inputs = []
+    for place, value in enumerate(call.tensors):
+        inputs.append(graph.placeholder(f"input_{place}"))
+        inputs[-1].meta.update(value=value, stack=())
+    inner = call.with_tensors(inputs)
+    whole = graph.call_module("", inner.args, dict(inner.kwargs))
+    with torch.no_grad():
+        whole.meta.update(value=call.copied().run(network), stack=())
+    graph.output(whole)
+    return graph
+
+
+def _shape_alone(value: Any) -> Any:
+    if isinstance(value, list | tuple) and not isinstance(value, torch.Size):
+        return tuple(_shape_alone(one) for one in value)
+    if isinstance(value, Tensor) and value.is_floating_point():
+        return torch.zeros((), dtype=value.dtype).expand(value.shape)
+    return value

@@ -1,0 +1,142 @@
+"""A traced network, or a traced part of one that cannot be traced as a whole, and all that its program needs.
+
+Nodes of the graph name modules and tensors of the network itself by paths that begin with ``original``, and what has
+taken the place of others, layers above all, by ``parts.NUMBER``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch import fx, nn
+from torch.fx.proxy import TraceError
+
+from kaldi_quant.torchnn.calls import Call, Signature
+from kaldi_quant.torchnn.forms import Layer
+from kaldi_quant.torchnn.in_place import without_in_place
+from kaldi_quant.torchnn.program import Additions, Program, Taps, one_call
+from kaldi_quant.torchnn.simplify import simplify
+from kaldi_quant.torchnn.tracing import trace
+
+
+class Region(nn.Module):
+    """A network, or a part of one, that runs by its graph.
+
+    Args:
+        original: the network, in test mode; it becomes a part of this.
+        call: an example of how it is called.
+        path: where it is in the whole network; empty for the whole.
+    """
+
+    def __init__(self, original: nn.Module, call: Call, path: str = "") -> None:
+        super().__init__()
+        self.path, self.kind = path, type(original).__name__
+        self.original = original
+        self.parts = nn.ModuleList()
+        try:
+            graph, reasons = trace(original, call)
+            without_in_place(graph, original)
+            simplify(graph)
+        except TraceError as error:
+            graph, reasons = one_call(original, call), {"": str(error)}
+        for node in graph.nodes:
+            if node.op in ("get_attr", "call_module"):
+                node.target = joined("original", str(node.target))
+        self.program = Program(graph, Signature(original, call))
+        #: For modules that cannot be traced, by their path within ``original``, why.
+        self.reasons = reasons
+        # In lists, which hide them: they are the whole network's.
+        self._taps: list[Taps] = [{}]
+        self._additions: list[Additions] = [{}]
+
+    def use(self, taps: Taps, additions: Additions) -> None:
+        """Sets what is done at nodes, here and within."""
+        for module in self.modules():
+            if isinstance(module, Region):
+                module._taps, module._additions = [taps], [additions]
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """As the original network."""
+        return self.program.run(self, Call(args, kwargs), self._taps[0], self._additions[0])
+
+    def __getattr__(self, name: str) -> Any:
+        """What the original has: code that calls it may ask for its sizes."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("original"), name)
+
+    @property
+    def graph(self) -> fx.Graph:
+        """Of the program."""
+        return self.program.graph
+
+    @property
+    def layers(self) -> dict[str, Layer]:
+        """All layers by name, those within parts that cannot be traced included."""
+        return {module.name: module for module in self.modules() if isinstance(module, Layer)}
+
+    def layer_of(self, node: fx.Node) -> Layer | None:
+        """The layer that a node calls."""
+        if node.op != "call_module" or not str(node.target).startswith("parts."):
+            return None
+        part = self.get_submodule(str(node.target))
+        return part if isinstance(part, Layer) else None
+
+    def calls_of(self, layer: Layer) -> int:
+        """How many nodes call a layer."""
+        return sum(self.layer_of(node) is layer for node in self.graph.nodes)
+
+    def untraced_code(self) -> str:
+        """The text of what cannot be traced, as far as it is known."""
+        return " ".join(_text_of(self.original.get_submodule(path)) for path in self.reasons)
+
+    def add_part(self, part: nn.Module) -> str:
+        """Adds what nodes may call, and returns its path."""
+        self.parts.append(part)
+        return f"parts.{len(self.parts) - 1}"
+
+    def finish(self) -> None:
+        """Forgets what only preparation needs: the example's values, and what the network has that no node uses."""
+        self.program.forget_values()
+        used = [str(node.target) for node in self.graph.nodes if node.op in ("get_attr", "call_module")]
+        called = [str(node.target) for node in self.graph.nodes if node.op == "call_module"]
+        for path, module in list(self.original.named_modules(prefix="original")):
+            if any(_is_within(path, target) for target in called):
+                continue
+            for name in [*module._parameters, *module._buffers]:
+                if joined(path, name) not in used:
+                    delattr(module, name)
+            for name in list(module._modules):
+                if not any(_is_within(target, joined(path, name)) for target in used):
+                    del module._modules[name]
+
+
+def regions_within(module: nn.Module) -> list[Region]:
+    """The regions directly within a module, not those within them."""
+    found: list[Region] = []
+    pending = [module]
+    while pending:
+        for child in pending.pop(0).children():
+            if isinstance(child, Region):
+                found.append(child)
+            else:
+                pending.append(child)
+    return found
+
+
+def _text_of(module: nn.Module) -> str:
+    try:
+        return inspect.getsource(type(module))
+    except (OSError, TypeError):
+        return type(module).__qualname__
+
+
+def joined(path: str, name: str) -> str:
+    """A path within a path."""
+    return f"{path}.{name}" if path and name else path or name
+
+
+def _is_within(path: str, other: str) -> bool:
+    return path == other or path.startswith(f"{other}.")

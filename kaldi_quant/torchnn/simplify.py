@@ -1,0 +1,111 @@
+"""One form of ReLUs and of sums in a traced graph, and nothing that does nothing in test mode."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, fx
+
+from kaldi_quant.torchnn.graph_nodes import argument, holds_tensors, inputs_of, is_constant, name_of
+
+
+def added(*terms: Tensor, coefficients: Sequence[float]) -> Tensor:
+    """The sum of tensors, each multiplied by its coefficient."""
+    multiplied = [x if factor == 1 else x * factor for x, factor in zip(terms, coefficients, strict=True)]
+    total = multiplied[0]
+    for term in multiplied[1:]:
+        total = total + term
+    return total
+
+
+def is_relu(node: fx.Node) -> bool:
+    """Whether a node is a ReLU in the one form that ``simplify`` leaves."""
+    return node.op == "call_function" and node.target is torch.relu
+
+
+def simplify(graph: fx.Graph) -> None:
+    """Leaves one form of ReLUs and of sums, and nothing that does nothing in test mode."""
+    for node in list(graph.nodes):
+        if _does_nothing(node):
+            node.replace_all_uses_with(next(inputs_of(node)))
+            graph.erase_node(node)
+        elif _rectifies(node):
+            node.op, node.target, node.args, node.kwargs = "call_function", torch.relu, (node.args[0],), {}
+        elif terms := _terms(node):
+            node.op, node.target = "call_function", added
+            node.args = tuple(term for term, _ in terms)
+            node.kwargs = {"coefficients": tuple(factor for _, factor in terms)}
+    for node in reversed(list(graph.nodes)):
+        # Multiples that sums have taken up.
+        if _multiple(node) and not node.users:
+            graph.erase_node(node)
+
+
+def _does_nothing(node: fx.Node) -> bool:
+    if node.op != "call_function" or not isinstance(node.meta.get("value"), Tensor):
+        return False
+    if "dropout" in name_of(node):
+        return argument(node, 2, "training", argument(node, 2, "train", True)) is False
+    if name_of(node) != "add" or len(node.args) != 2 or node.kwargs:
+        return False
+    # The beginning of Python's own sum.
+    zeros = [operand for operand in node.args if not isinstance(operand, fx.Node) and operand == 0]
+    others = [operand for operand in node.args if isinstance(operand, fx.Node)]
+    return len(zeros) == len(others) == 1 and _dtype_of(others[0]) == node.meta["value"].dtype
+
+
+def _dtype_of(node: fx.Node) -> torch.dtype | None:
+    value = node.meta.get("value")
+    return value.dtype if isinstance(value, Tensor) else None
+
+
+def _rectifies(node: fx.Node) -> bool:
+    if node.op not in ("call_function", "call_method") or not holds_tensors(node):
+        return False
+    name = name_of(node)
+    if name == "relu":
+        return True
+    least = name in ("clamp", "clip") and argument(node, 1, "min") == 0 and argument(node, 2, "max") is None
+    return least or (name == "clamp_min" and argument(node, 1, "min") == 0)
+
+
+def _terms(node: fx.Node) -> list[tuple[fx.Node, float]]:
+    """What a node adds, and by what that is multiplied; nothing for other nodes, and for sums that broadcast."""
+    if node.op not in ("call_function", "call_method") or name_of(node) not in ("add", "sub", "subtract"):
+        return []
+    one, other, factor = node.args[0], argument(node, 1, "other"), argument(node, 2, "alpha", 1)
+    if not isinstance(one, fx.Node) or not isinstance(other, fx.Node) or not isinstance(factor, int | float):
+        return []
+    values = [x for operand in (one, other, node) if isinstance(x := operand.meta.get("value"), Tensor)]
+    if len(values) < 3 or not all(x.is_floating_point() for x in values):
+        return []
+    if len({x.shape for x in values}) > 1 or is_constant(one) or is_constant(other):
+        return []
+    sign = 1 if name_of(node) == "add" else -1
+    return [_without_factor(one, 1.0), _without_factor(other, float(sign * factor))]
+
+
+def _without_factor(node: fx.Node, factor: float) -> tuple[fx.Node, float]:
+    """What a node is a multiple of, and the factor."""
+    found = _multiple(node)
+    return _without_factor(found[0], found[1] * factor) if found else (node, factor)
+
+
+def _multiple(node: fx.Node) -> tuple[fx.Node, float] | None:
+    """For a node that is a tensor times a number these two."""
+    if node.op not in ("call_function", "call_method") or not isinstance(node.meta.get("value"), Tensor):
+        return None
+    name, operands = name_of(node), node.args
+    if name == "neg" and len(operands) == 1 and isinstance(operands[0], fx.Node):
+        return operands[0], -1.0
+    if name not in ("mul", "multiply", "truediv", "div") or len(operands) != 2 or node.kwargs:
+        return None
+    numbers = [x for x in operands if isinstance(x, int | float) and math.isfinite(x) and x != 0]
+    tensors = [x for x in operands if isinstance(x, fx.Node) and isinstance(x.meta.get("value"), Tensor)]
+    if len(numbers) != 1 or len(tensors) != 1 or not tensors[0].meta["value"].is_floating_point():
+        return None
+    if name in ("truediv", "div"):
+        return (tensors[0], 1.0 / numbers[0]) if operands[1] is numbers[0] else None
+    return tensors[0], float(numbers[0])
