@@ -17,7 +17,7 @@ import torch
 from forward import SUBSAMPLING, Case, Run, measure, onnxruntime_run, torch_run
 
 from kaldi_quant.backends.onnx.session import optimized_graph
-from kaldi_quant.export.onnx_qdq import check_integer
+from kaldi_quant.formats.onnx_qdq import check_integer
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet3.chunks import ChunkOptions
 from kaldi_quant.nnet3.execution import OnnxruntimeNetwork, executable

@@ -19,9 +19,11 @@ ROOMS = {
     "train": {"quant", "backends"},
     "decode": {"kaldi", "metrics"},
     "nnet3": {"kaldi", "quant", "backends", "train"},
-    "export": {"kaldi", "quant", "backends", "nnet3"},
-    "report": {"kaldi", "metrics", "quant", "backends", "train", "decode", "nnet3", "export"},
-    "cli": {"kaldi", "quant", "backends", "train", "decode", "nnet3", "export", "report"},
+    "torchnn": {"quant", "backends", "train"},
+    "formats": {"kaldi", "quant", "backends", "nnet3"},
+    "api": {"kaldi", "quant", "backends", "train", "nnet3", "torchnn", "formats"},
+    "report": {"kaldi", "metrics", "quant", "backends", "train", "decode", "nnet3", "formats"},
+    "cli": {"kaldi", "quant", "backends", "train", "decode", "nnet3", "formats", "report"},
 }
 
 

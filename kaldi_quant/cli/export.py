@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kaldi_quant.cli.models import is_artefact
 from kaldi_quant.cli.options import KaldiCommand, frame_subsampling_option, hold_folder
 from kaldi_quant.errors import MissingDependencyError, ModelError, UsageError
-from kaldi_quant.export.names import DEQUANTIZED_NAME
+from kaldi_quant.formats.file_kind import is_artefact
+from kaldi_quant.formats.names import DEQUANTIZED_NAME
 from kaldi_quant.kaldi.companions import Companions
 
 if TYPE_CHECKING:
     from kaldi_quant.backends.onnx.parameters import WeightForm
-    from kaldi_quant.export.artefact import Artefact
+    from kaldi_quant.formats.artefact import Artefact
 
 _log = logging.getLogger(__name__)
 
@@ -70,9 +70,9 @@ def command(
 
     e.g.: kaldi-quant export exp/tdnn1a_w4/quantized.safetensors exp/tdnn1a_w4
     """
-    from kaldi_quant.export.artefact import load
-    from kaldi_quant.export.dequantized import write_dequantized
-    from kaldi_quant.export.record import subsampling_in
+    from kaldi_quant.formats.artefact import load
+    from kaldi_quant.formats.dequantized import write_dequantized
+    from kaldi_quant.formats.record import subsampling_in
 
     wanted = parse_formats(formats)
     if frames < 1:
@@ -117,7 +117,7 @@ def parse_formats(text: str | None) -> Sequence[str]:
 def _onnx_files(
     artefact: Artefact, folder: Path, period: int, frames: int, extra: tuple[int, int], form: WeightForm
 ) -> Iterator[Path]:
-    from kaldi_quant.export.onnx_qdq import write_onnx
+    from kaldi_quant.formats.onnx_qdq import write_onnx
 
     try:
         yield write_onnx(artefact.network, folder / "quantized.onnx", period, form=form).path

@@ -16,7 +16,7 @@ from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.features.kinds import FEATURE_KINDS, FeatureKind
 from kaldi_quant.kaldi.features.normalisation import CMVN_OPTS, NORMALISATION_NAMES, NormalisationOptions
 from kaldi_quant.kaldi.features.pipeline import FeatureSources, Pipeline, make_pipeline
-from kaldi_quant.kaldi.features.settings import FeatureSettings, settings_of_folder, settings_of_record
+from kaldi_quant.kaldi.features.settings import RECORD_KEY, FeatureSettings, settings_of_folder, settings_of_record
 from kaldi_quant.kaldi.frame_subsampling import folder_of
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from kaldi_quant.kaldi.nnet import Nnet
 
 _log = logging.getLogger(__name__)
-
-#: Under this name an integer model's record tells what its features are.
-RECORD_KEY = "features"
 
 FEATURE_OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option(
@@ -89,11 +86,11 @@ def feature_settings(model: str, options: NormalisationOptions | None = None) ->
         FormatError: a file is malformed.
         UsageError: a file is missing, or options contradict each other.
     """
-    from kaldi_quant.cli.models import is_artefact
+    from kaldi_quant.formats.file_kind import is_artefact
 
     if not is_artefact(model):
         return settings_of_folder(folder_of(model), options)
-    from kaldi_quant.export.container import read_container
+    from kaldi_quant.formats.container import read_container
 
     record = read_container(model).content.get("record")
     if not isinstance(record, dict) or RECORD_KEY not in record:
@@ -204,10 +201,10 @@ def companions_of(model: Model, factor: int, arguments: FeatureArguments) -> Com
 
 def input_dim(model: str) -> int:
     """The dimension of a model's features."""
-    from kaldi_quant.cli.models import is_artefact
+    from kaldi_quant.formats.file_kind import is_artefact
 
     if is_artefact(model):
-        from kaldi_quant.export.artefact import load
+        from kaldi_quant.formats.artefact import load
 
         return load(model).network.host.nodes["input"].channels
     from kaldi_quant.kaldi.model import read_model

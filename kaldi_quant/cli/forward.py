@@ -100,7 +100,7 @@ def command(
         bad.check()
     seconds = time.monotonic() - begin
     if record is not None:
-        from kaldi_quant.export.record import write_record
+        from kaldi_quant.formats.record import write_record
 
         write_record(Path(record), network.record, Path(model))
     speech = frames / FRAMES_PER_SECOND

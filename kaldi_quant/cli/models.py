@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from kaldi_quant.cli.model_options import ModelArguments
 from kaldi_quant.errors import UsageError
+from kaldi_quant.formats.file_kind import is_artefact
 from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.frame_subsampling import factor_of
 from kaldi_quant.kaldi.outputs import OUTPUT
 
 if TYPE_CHECKING:
-    from kaldi_quant.export.artefact import Artefact
+    from kaldi_quant.formats.artefact import Artefact
     from kaldi_quant.nnet3.execution.network import OnnxruntimeNetwork
     from kaldi_quant.nnet3.model import AcousticModel
 
@@ -44,15 +44,6 @@ class RunnableNetwork:
     companions: Companions
 
 
-def is_artefact(path: str) -> bool:
-    """Whether a file is a safetensors file: eight bytes of a length, then the brace of its header."""
-    try:
-        with Path(path).open("rb") as stream:
-            return stream.read(9)[8:] == b"{"
-    except OSError:
-        return False
-
-
 def read_network(
     path: str, engine: Engine = "auto", models: ModelArguments | None = None, subsampling: int | None = None
 ) -> RunnableNetwork:
@@ -68,15 +59,15 @@ def read_network(
     if is_artefact(path):
         if models.output_node != OUTPUT:
             raise UsageError(f"--output-node {models.output_node}: {path} is an integer model, which has one output")
-        from kaldi_quant.export.artefact import load
-        from kaldi_quant.export.record import subsampling_in
+        from kaldi_quant.formats.artefact import load
+        from kaldi_quant.formats.record import subsampling_in
 
         artefact = load(path)
         factor = subsampling_in(artefact.record, path, subsampling)
         model = _executable(artefact, factor, engine)
         companions = Companions.of_record(artefact.record, path, factor)
         return RunnableNetwork(model, artefact.model.priors, factor, True, artefact.record, companions)
-    from kaldi_quant.export.record import float_record
+    from kaldi_quant.formats.record import float_record
     from kaldi_quant.nnet3.model import AcousticModel
 
     read = models.read(path)
@@ -88,7 +79,7 @@ def read_network(
 
 def _executable(artefact: Artefact, subsampling: int, engine: Engine) -> AcousticModel | OnnxruntimeNetwork:
     """An integer model on an engine; what PyTorch quantized runs on PyTorch by default."""
-    from kaldi_quant.export.record import torch_engine_in
+    from kaldi_quant.formats.record import torch_engine_in
     from kaldi_quant.nnet3 import execution
     from kaldi_quant.nnet3.torch_engines.execution import executable
 

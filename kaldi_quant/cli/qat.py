@@ -18,7 +18,7 @@ from kaldi_quant.cli.qat_options import QatArguments, WidthArguments, check_loop
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options, read_utterances
 from kaldi_quant.cli.training_options import TrainingArguments, placed, training_options
 from kaldi_quant.errors import ModelError, UsageError
-from kaldi_quant.export.names import ALLOCATION_NAME
+from kaldi_quant.formats.names import ALLOCATION_NAME
 from kaldi_quant.kaldi.compatibility import check_examples, check_same_pdfs
 from kaldi_quant.kaldi.model import Model
 
@@ -78,7 +78,7 @@ def command(
 
     e.g.: kaldi-quant qat --bits 4 --egs-dir exp/chain/egs exp/chain/final.mdl scp:data/train_sub/feats.scp exp/qat_w4
     """
-    from kaldi_quant.export.results import check_result_folder, write_result
+    from kaldi_quant.formats.results import check_result_folder, write_result
     from kaldi_quant.quant.kept_layers import Keeping
     from kaldi_quant.train.qat.training import QatOptions, train_quantized
 
@@ -301,7 +301,7 @@ class _Run:
 
     def learned(self, options: WidthOptions, config: PtqConfig, epochs: int | None, folder: Path) -> PtqConfig:
         """The configuration with learned widths; what was learned comes into the folder of the results."""
-        from kaldi_quant.export.results import write_config
+        from kaldi_quant.formats.results import write_config
         from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
         from kaldi_quant.train.qat.learned_widths import FOLDER_NAME, learn_widths
         from kaldi_quant.train.qat.mixed_widths import MixedNetwork

@@ -48,7 +48,7 @@ def command(
 
     e.g.: kaldi-quant quantize --bits 4 final.mdl scp:data/train_sub/feats.scp exp/tdnn1a_w4
     """
-    from kaldi_quant.export.results import check_result_folder, write_result
+    from kaldi_quant.formats.results import check_result_folder, write_result
     from kaldi_quant.nnet3.quantization import layer_configs, quantize
     from kaldi_quant.quant.kept_layers import Keeping
     from kaldi_quant.quant.ranges import read_ranges

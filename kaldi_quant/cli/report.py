@@ -22,7 +22,7 @@ from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.companions import Companions
 
 if TYPE_CHECKING:
-    from kaldi_quant.export.artefact import Artefact
+    from kaldi_quant.formats.artefact import Artefact
     from kaldi_quant.report.activations import ModelRanges
     from kaldi_quant.report.pages.contents import Observe
 
@@ -116,7 +116,7 @@ def _check(html: str, json: str | None, text: str | None, has_found: bool, has_f
 
 def _observer(features: str, seconds: float, inference: InferenceArguments) -> Observe:
     """Runs integer models' dequantized networks on speech, which is read once."""
-    from kaldi_quant.export.record import subsampling_in
+    from kaldi_quant.formats.record import subsampling_in
     from kaldi_quant.report.activations import with_spreads
     from kaldi_quant.report.runners import read_speech
 

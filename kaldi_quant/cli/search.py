@@ -19,7 +19,7 @@ from kaldi_quant.cli.options import KaldiCommand, arguments_of, check_number_of_
 from kaldi_quant.cli.quantization_options import read_utterances
 from kaldi_quant.cli.search_files import Artefacts
 from kaldi_quant.cli.search_options import SearchArguments, search_options
-from kaldi_quant.export.names import ALLOCATION_NAME
+from kaldi_quant.formats.names import ALLOCATION_NAME
 from kaldi_quant.kaldi.frame_subsampling import factor_of
 from kaldi_quant.made import program_digest
 from kaldi_quant.progress import progress
@@ -191,8 +191,8 @@ def _written(
     folder: Path, models: Models, wanted: Budget, outcome: Outcome, points: list[tuple[Proposal, MeasuredModel]]
 ) -> str:
     """Writes what was found, and returns it as a table."""
-    from kaldi_quant.export.results import write_config
-    from kaldi_quant.export.sizes import bits_per_weight
+    from kaldi_quant.formats.results import write_config
+    from kaldi_quant.formats.sizes import bits_per_weight
     from kaldi_quant.quant.search.result import as_dict
     from kaldi_quant.report.search import as_text
 

@@ -23,14 +23,14 @@ class Artefacts:
 
     def check(self, folder: Path) -> None:
         """Refuses a folder in which files of other models lie."""
-        from kaldi_quant.export.results import check_result_folder
+        from kaldi_quant.formats.results import check_result_folder
 
         check_result_folder(folder, self.companions)
 
     def size(self, network: QuantizedNetwork, config: PtqConfig) -> int:
         """The size of a network's file, which is not kept; its integers may mean nothing."""
-        from kaldi_quant.export.artefact import save
-        from kaldi_quant.export.results import record_of
+        from kaldi_quant.formats.artefact import save
+        from kaldi_quant.formats.results import record_of
         from kaldi_quant.quant.divergence import Divergence
 
         with tempfile.TemporaryDirectory() as folder:
@@ -41,7 +41,7 @@ class Artefacts:
 
     def write(self, folder: Path, network: QuantizedNetwork, config: PtqConfig, data: UtteranceSet) -> int:
         """Writes a network as ``quantize`` does, and returns the file's size."""
-        from kaldi_quant.export.results import write_result
+        from kaldi_quant.formats.results import write_result
 
         model, companions = self.model, self.companions
         return write_result(folder, network, model, companions, config, self.calibration, data, more=self.more).bytes

@@ -11,6 +11,12 @@ from typing import Any
 from kaldi_quant.atomic import atomic_write
 
 FILE_NAME, PLOT_NAME = "progress.json", "objective.png"
+# What the plot shows: the first of these parts of the objective that there is.
+_SHOWN = {
+    "output": "chain objective per frame",
+    "kl": "divergence from the teacher per frame",
+    "loss": "loss",
+}
 _log = logging.getLogger(__name__)
 
 
@@ -63,9 +69,8 @@ def plot_progress(folder: Path, iterations: list[IterationRecord]) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    shown, label = "output", "chain objective per frame"
-    if not any("output" in entry.train for entry in iterations):
-        shown, label = "kl", "divergence from the teacher per frame"
+    there = {name for entry in iterations for name in (*entry.train, *entry.valid)}
+    shown, label = next(((name, text) for name, text in _SHOWN.items() if name in there), ("", ""))
     figure, axes = pyplot.subplots(figsize=(6, 4))
     for name in ("train", "valid"):
         points = [
@@ -75,7 +80,8 @@ def plot_progress(folder: Path, iterations: list[IterationRecord]) -> None:
             axes.plot(*zip(*points, strict=True), marker=".", label=name)
     axes.set(xlabel="iterations", ylabel=label)
     axes.grid(alpha=0.3)
-    axes.legend()
+    if axes.lines:
+        axes.legend()
     with atomic_write(folder / PLOT_NAME) as stream:
         figure.savefig(stream, format="png", dpi=120, bbox_inches="tight")
     pyplot.close(figure)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kaldi_quant.cli.main import run
-from kaldi_quant.export.artefact import load as load_artefact
+from kaldi_quant.formats.artefact import load as load_artefact
 from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.kaldi.outputs import with_output

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from kaldi_quant.cli import main as cli
-from kaldi_quant.export.artefact import save
+from kaldi_quant.formats.artefact import save
 from kaldi_quant.kaldi.tables import matrix_writer
-from tests.export.quantized_examples import quantized
+from tests.formats.quantized_examples import quantized
 from tests.report.decode_folders import ROOT, disturbed, real, write_folder
 from tests.report.found_files import search_content, sensitivity_content, write_json
 from tests.report.score_folders import values, write_scores

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kaldi_quant.export.artefact import save
+from kaldi_quant.formats.artefact import save
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.nnet3.chunks import ChunkOptions
 from kaldi_quant.nnet3.inference import InferenceOptions

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kaldi_quant.export.artefact import load, save
-from kaldi_quant.export.dequantized import dequantized_model
-from kaldi_quant.export.onnx_qdq import write_onnx
+from kaldi_quant.formats.artefact import load, save
+from kaldi_quant.formats.dequantized import dequantized_model
+from kaldi_quant.formats.onnx_qdq import write_onnx
 from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.nnet3.chunks import ChunkOptions

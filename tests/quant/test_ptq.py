@@ -297,3 +297,12 @@ def test_equalized_networks_are_quantized(
     config = PtqConfig(LayerConfig(act_bits=6), equalization=equalization)
     network = quantize(nnet, config, UtteranceSet(utterances[:8], OPTIONS))
     assert divergence(nnet, network.model(), utterances[8:]) < 0.05
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_a_network_knows_all_of_its_layers(sequential: bool) -> None:
+    """What is asked of a network while it is made is not what it says of itself in the end."""
+    nnet, utterances = load(model_file(NNET3 / "tdnnf_small")).nnet, list(read_archive(NNET3 / "feats20.ark").items())
+    data = UtteranceSet(utterances[:1], InferenceOptions(ChunkOptions(3)))
+    network = quantize(nnet, PtqConfig(sequential=sequential), data)
+    assert set(network.graph.layers) == set(network.layers) and set(network.graph.nodes) == set(network.activations)

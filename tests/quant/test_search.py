@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from kaldi_quant.errors import DataError, UsageError
-from kaldi_quant.export.layer_tensors import layer_tensors
-from kaldi_quant.export.sizes import bits_per_weight
+from kaldi_quant.formats.layer_tensors import layer_tensors
+from kaldi_quant.formats.sizes import bits_per_weight
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.kaldi.text import decode

@@ -21,7 +21,7 @@ from kaldi_quant.backends.torch_engines.self_test import is_exact
 from kaldi_quant.cli.models import ENGINES as CLI_ENGINES
 from kaldi_quant.cli.models import read_network
 from kaldi_quant.errors import MissingDependencyError, ModelError, UsageError
-from kaldi_quant.export.artefact import save
+from kaldi_quant.formats.artefact import save
 from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.nnet3.chunks import ChunkOptions

@@ -11,7 +11,7 @@ from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.preparation.prepared import nnet_of
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.report.activations import ranges_of_model, with_spreads
-from tests.export.quantized_examples import OPTIONS, Utterances, quantized
+from tests.formats.quantized_examples import OPTIONS, Utterances, quantized
 
 
 def all_values(network: QuantizedNetwork, utterances: Utterances) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kaldi_quant.export.artefact import save
+from kaldi_quant.formats.artefact import save
 from kaldi_quant.quant.search.widths import FLOAT_BITS
 from kaldi_quant.report.comparison import Comparison, compare
 from kaldi_quant.report.files.sensitivity_file import read_sensitivity
@@ -19,7 +19,7 @@ from kaldi_quant.report.pages.heat_map import Cell, HeatMap, heat_map
 from kaldi_quant.report.pages.report_json import as_json
 from kaldi_quant.report.pages.report_page import as_html
 from kaldi_quant.report.pages.search_part import search_part
-from tests.export.quantized_examples import quantized
+from tests.formats.quantized_examples import quantized
 from tests.report.decode_folders import real, write_folder
 from tests.report.found_files import sensitivity_content, write_json
 from tests.report.outline import Outline

@@ -15,8 +15,8 @@ import torch
 from kaldi_quant.cli.main import run
 from kaldi_quant.cli.recipes.quantized_training import run_tdnn_qat
 from kaldi_quant.errors import UsageError
-from kaldi_quant.export.artefact import load as load_artefact
-from kaldi_quant.export.sizes import bits_per_weight
+from kaldi_quant.formats.artefact import load as load_artefact
+from kaldi_quant.formats.sizes import bits_per_weight
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.kaldi.tables import matrix_writer
 from kaldi_quant.nnet3.model import AcousticModel

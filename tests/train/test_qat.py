@@ -13,7 +13,7 @@ from kaldi_quant.cli.main import run
 from kaldi_quant.cli.qat import _check
 from kaldi_quant.cli.qat_options import QatArguments
 from kaldi_quant.errors import UsageError
-from kaldi_quant.export.artefact import load
+from kaldi_quant.formats.artefact import load
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.quantization import quantize

@@ -24,8 +24,8 @@ from kaldi_quant.cli.search import check_budget
 from kaldi_quant.cli.search import command as search_verb
 from kaldi_quant.cli.search_options import SearchArguments
 from kaldi_quant.errors import UsageError
-from kaldi_quant.export.names import ALLOCATION_NAME
 from kaldi_quant.folder_lock import folder_lock
+from kaldi_quant.formats.names import ALLOCATION_NAME
 
 _log = logging.getLogger(__name__)
 

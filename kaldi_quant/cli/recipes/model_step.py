@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 from kaldi_quant.cli.inference_options import InferenceArguments
-from kaldi_quant.cli.models import is_artefact
 from kaldi_quant.cli.recipes.experiment import require_file
 from kaldi_quant.cli.recipes.ivectors import IVECTOR_OPTIONS, Ivectors
 from kaldi_quant.cli.recipes.verbs import settings_of
+from kaldi_quant.formats.file_kind import is_artefact
 from kaldi_quant.kaldi.companions import DECISIVE_NAMES
 from kaldi_quant.kaldi.frame_subsampling import factor_of
 from kaldi_quant.kaldi.model import read_model

@@ -30,8 +30,8 @@ from kaldi_quant.cli.recipes.quantization import QuantizedModel
 from kaldi_quant.cli.recipes.quantized_training import run_tdnn_qat
 from kaldi_quant.cli.recipes.verbs import call_verb, values_of, words_for
 from kaldi_quant.cli.training_options import TrainingArguments
-from kaldi_quant.export.names import ARTEFACT_NAME
 from kaldi_quant.folder_lock import folder_lock
+from kaldi_quant.formats.names import ARTEFACT_NAME
 from kaldi_quant.kaldi.egs_folder import has_examples
 
 _log = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ from kaldi_quant.cli.recipes.model_step import RunStep, feature_sources, model_s
 from kaldi_quant.cli.recipes.places import Places
 from kaldi_quant.cli.recipes.verbs import call_verb, words_of
 from kaldi_quant.errors import UsageError
-from kaldi_quant.export.names import ARTEFACT_NAME, DEQUANTIZED_NAME, RECORD_NAME
+from kaldi_quant.formats.names import ARTEFACT_NAME, DEQUANTIZED_NAME, RECORD_NAME
 from kaldi_quant.made import Made, Sources
 
 

@@ -26,7 +26,7 @@ from kaldi_quant.cli.recipes.training_stages import Recipe, train_unless_done
 from kaldi_quant.cli.recipes.verbs import call_verb, settings_of, words_for, words_of
 from kaldi_quant.cli.training_options import TrainingArguments, training_options
 from kaldi_quant.errors import UsageError
-from kaldi_quant.export.names import ARTEFACT_NAME, RECORD_NAME
+from kaldi_quant.formats.names import ARTEFACT_NAME, RECORD_NAME
 from kaldi_quant.made import Made, Sources, make
 
 # How features become what the network takes, and how it computes them.

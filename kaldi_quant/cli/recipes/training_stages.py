@@ -17,7 +17,7 @@ from kaldi_quant.cli.recipes.stages import Stages
 from kaldi_quant.cli.recipes.training_options import RecipeArguments
 from kaldi_quant.cli.recipes.verbs import call_verb, words_for
 from kaldi_quant.errors import UsageError
-from kaldi_quant.export.names import ARTEFACT_NAME, DEQUANTIZED_NAME
+from kaldi_quant.formats.names import ARTEFACT_NAME, DEQUANTIZED_NAME
 from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.frame_subsampling import factor_of
 from kaldi_quant.kaldi.model import read_model

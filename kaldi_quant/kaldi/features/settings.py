@@ -35,6 +35,9 @@ from kaldi_quant.kaldi.parse_options import as_text
 from kaldi_quant.kaldi.text import read_text
 from kaldi_quant.kaldi.writer import make_writer
 
+#: Under this name an integer model's record tells what its features are.
+RECORD_KEY = "features"
+
 DELTA_OPTS, SPLICE_OPTS, LDA = "delta_opts", "splice_opts", "final.mat"
 
 

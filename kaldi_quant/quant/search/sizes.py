@@ -1,6 +1,6 @@
 """The bytes that a layer takes in the artefact, and networks of given widths that have a size and no weights.
 
-A layer's tensors are as ``export/layer_tensors.py`` writes them. What the artefact holds besides depends on the widths
+A layer's tensors are as ``formats/layer_tensors.py`` writes them. What the artefact holds besides depends on the widths
 by a few digits alone; who writes it tells its size.
 """
 

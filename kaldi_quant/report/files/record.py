@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kaldi_quant.errors import FormatError
-from kaldi_quant.export.names import RECORD_NAME
+from kaldi_quant.formats.names import RECORD_NAME
 from kaldi_quant.json_file import JsonObject, read_object
 
 FORMAT = 1

@@ -12,7 +12,7 @@ from kaldi_quant.report.files.search_file import SearchResult
 from kaldi_quant.report.files.sensitivity_file import SensitivityResult
 
 if TYPE_CHECKING:
-    from kaldi_quant.export.artefact import Artefact
+    from kaldi_quant.formats.artefact import Artefact
     from kaldi_quant.report.activations import ModelRanges
 
 #: Observes the activations of a model on speech: what is known of its ranges → the same with spreads.
@@ -49,7 +49,7 @@ def model_ranges(comparison: Comparison, observe: Observe | None = None) -> tupl
     Raises:
         KaldiQuantError: a model is malformed, or cannot be run.
     """
-    from kaldi_quant.export.artefact import load
+    from kaldi_quant.formats.artefact import load
     from kaldi_quant.report.activations import ranges_of_model
 
     found: list[ModelRanges] = []

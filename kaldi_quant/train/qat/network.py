@@ -106,7 +106,6 @@ class TrainableNetwork:
         Raises:
             UsageError: layers have dynamic ranges.
         """
-        start = replace(start)  # its graph may be of a time when it had fewer layers
         graph = start.graph
         model = start.dequantized().executable()
         # Grids that are multiplied into weights stay: these weights' own grids are for them.

@@ -12,9 +12,9 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from kaldi_quant.export.container import Container, read_container, write_container
-from kaldi_quant.export.fields import Fields
-from kaldi_quant.export.layer_tensors import (
+from kaldi_quant.formats.container import Container, read_container, write_container
+from kaldi_quant.formats.fields import Fields
+from kaldi_quant.formats.layer_tensors import (
     StoredLayer,
     activation_tensors,
     complete_layer,
@@ -22,7 +22,7 @@ from kaldi_quant.export.layer_tensors import (
     take_activations,
     take_layer,
 )
-from kaldi_quant.export.network_without_weights import (
+from kaldi_quant.formats.network_without_weights import (
     read_network,
     read_transition_model,
     write_network,

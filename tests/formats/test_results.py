@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kaldi_quant.export.results import write_result
+from kaldi_quant.formats.results import write_result
 from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.nnet3.chunks import ChunkOptions

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from kaldi_quant.errors import DataError, FormatError, KaldiQuantError
-from kaldi_quant.export import container
-from kaldi_quant.export.artefact import load, save
-from kaldi_quant.export.container import read_container, write_container
-from kaldi_quant.export.sizes import bits_per_weight, float_inference_bytes
+from kaldi_quant.formats import container
+from kaldi_quant.formats.artefact import load, save
+from kaldi_quant.formats.container import read_container, write_container
+from kaldi_quant.formats.sizes import bits_per_weight, float_inference_bytes
 from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.kaldi.tables import read_matrices
@@ -24,7 +24,7 @@ from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
 from kaldi_quant.quant.network import QuantizedNetwork
-from tests.export.quantized_examples import CONFIGS, OPTIONS, quantized, quantized_alphadigits, rows
+from tests.formats.quantized_examples import CONFIGS, OPTIONS, quantized, quantized_alphadigits, rows
 
 RECORD: dict[str, Any] = {
     "format": 1,

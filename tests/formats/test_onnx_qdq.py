@@ -11,7 +11,7 @@ import torch
 
 from kaldi_quant.backends.onnx.session import optimized_graph
 from kaldi_quant.errors import MissingDependencyError, ModelError
-from kaldi_quant.export.onnx_qdq import check_integer, write_onnx
+from kaldi_quant.formats.onnx_qdq import check_integer, write_onnx
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.nnet3.chunks import ChunkOptions

@@ -12,8 +12,8 @@ from typing import Any
 from kaldi_quant import __version__
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import FormatError
-from kaldi_quant.export.names import RECORD_NAME
-from kaldi_quant.export.sizes import bits_per_weight, float_inference_bytes
+from kaldi_quant.formats.names import RECORD_NAME
+from kaldi_quant.formats.sizes import bits_per_weight, float_inference_bytes
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet3.preparation.prepared import nnet_of
 from kaldi_quant.quant.config import PtqConfig

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kaldi_quant.atomic import atomic_write
-from kaldi_quant.export.artefact import Artefact
+from kaldi_quant.formats.artefact import Artefact
 from kaldi_quant.kaldi.model import AmNnetSimple, Model
 from kaldi_quant.nnet3.preparation.prepared import nnet_of
 from kaldi_quant.quant.network import QuantizedNetwork

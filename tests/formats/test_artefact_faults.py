@@ -1,6 +1,6 @@
 """Integer models with seeded faults, the checksum made anew: a right result, or one sentence.
 
-More by hand: ``FUZZ_SEED=1000 FUZZ_CASES=5000 pytest tests/export/test_artefact_faults.py``.
+More by hand: ``FUZZ_SEED=1000 FUZZ_CASES=5000 pytest tests/formats/test_artefact_faults.py``.
 """
 
 import copy
@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from kaldi_quant.bad_utterances import BadUtterances
-from kaldi_quant.export.artefact import load, save
-from kaldi_quant.export.container import read_container, write_container
-from kaldi_quant.export.dequantized import write_dequantized
-from kaldi_quant.export.network_without_weights import compressed, decompressed
+from kaldi_quant.formats.artefact import load, save
+from kaldi_quant.formats.container import read_container, write_container
+from kaldi_quant.formats.dequantized import write_dequantized
+from kaldi_quant.formats.network_without_weights import compressed, decompressed
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.nnet3.inference import Inference
-from tests.export.quantized_examples import OPTIONS, quantized
+from tests.formats.quantized_examples import OPTIONS, quantized
 from tests.fuzzing import answer, corrupt
 
 pytestmark = [

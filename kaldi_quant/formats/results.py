@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 
 from kaldi_quant.atomic import atomic_write
-from kaldi_quant.export.artefact import save
-from kaldi_quant.export.names import ARTEFACT_NAME, DEQUANTIZED_NAME
-from kaldi_quant.export.record import make_record, write_record
+from kaldi_quant.formats.artefact import save
+from kaldi_quant.formats.names import ARTEFACT_NAME, DEQUANTIZED_NAME
+from kaldi_quant.formats.record import make_record, write_record
 from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.nnet3.execution.choice import slower_than_float

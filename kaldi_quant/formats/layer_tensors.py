@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from kaldi_quant.errors import FormatError, ModelError, UsageError
-from kaldi_quant.export.container import Container
-from kaldi_quant.export.fields import Fields, spec_fields
+from kaldi_quant.formats.container import Container
+from kaldi_quant.formats.fields import Fields, spec_fields
 from kaldi_quant.quant.graph import QuantGraph
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.host import Host

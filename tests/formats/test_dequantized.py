@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kaldi_quant.export.artefact import Artefact, load, save
-from kaldi_quant.export.dequantized import dequantized_model, write_dequantized
+from kaldi_quant.formats.artefact import Artefact, load, save
+from kaldi_quant.formats.dequantized import dequantized_model, write_dequantized
 from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.descriptor import NodeName
 from kaldi_quant.kaldi.mfcc import Mfcc
@@ -23,7 +23,7 @@ from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.preparation.linear_components import weight_of
 from kaldi_quant.nnet3.preparation.prepared import PreparedNetwork, nnet_of
 from tests import test_vosk
-from tests.export.quantized_examples import OPTIONS, quantized, quantized_alphadigits, rows
+from tests.formats.quantized_examples import OPTIONS, quantized, quantized_alphadigits, rows
 
 BITS = 4
 WAVES = 12

@@ -1,0 +1,115 @@
+"""Quantized networks: made, run, compared with float."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kaldi_quant.api.networks import FloatNetwork, as_network
+from kaldi_quant.errors import UsageError
+from kaldi_quant.quant import ptq
+from kaldi_quant.quant.config import PtqConfig
+from kaldi_quant.quant.divergence import Divergence, divergence
+from kaldi_quant.quant.host import Data
+from kaldi_quant.quant.network import QuantizedNetwork
+from kaldi_quant.quant.presets import read_preset
+from kaldi_quant.quant.sensitivity import Measurement
+from kaldi_quant.quant.sensitivity import sensitivity as measured_sensitivity
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A network in integers.
+
+    Args:
+        network: its integers, grids, and what stays in float.
+        origin: the float network that it was made from.
+        config: how.
+        calibration: the data that it was calibrated on.
+        preset: the name of the configuration, if it has one.
+    """
+
+    network: QuantizedNetwork
+    origin: FloatNetwork
+    config: PtqConfig
+    calibration: Data
+    preset: str | None = None
+
+    def outputs(self, inputs: Any) -> Iterator[tuple[str, np.ndarray]]:
+        """What the integer reference gives for inputs: their names and (rows, columns) float32.
+
+        Inputs that it cannot compute are left out, with a warning.
+        """
+        return self.origin.data(inputs).outputs(self.network.model())
+
+    @property
+    def float_layers(self) -> dict[str, str]:
+        """The layers that stay in float, each with the reason."""
+        return dict(self.network.float_layers)
+
+
+def quantize(network: Any, config: str | PtqConfig = "w8a8", *, calibration: Any) -> Quantized:
+    """Quantizes a network after training.
+
+    Args:
+        network: a model from ``load``, a ``torch.nn.Module``, or one of these as ``KaldiNetwork`` or ``TorchNetwork``.
+        config: a preset's name, or a configuration.
+        calibration: inputs to calibrate on, as the network's ``data`` takes them; never test data.
+
+    Raises:
+        UsageError: there is no such preset, or the configuration does not fit the network.
+        DataError: the inputs cannot be used.
+        ModelError: the network cannot be run, or has no layer that can be quantized.
+
+    Example:
+        >>> quantized = quantize(load("exp/chain/tdnn/final.mdl"), "w4a8", calibration="scp:data/train/feats.scp")
+    """
+    chosen = read_preset(config) if isinstance(config, str) else config
+    if chosen.backend != "kaldi_quant":
+        raise UsageError("the presets torch-* are for the command line: choose another one")
+    origin = as_network(network)
+    data = origin.data(calibration)
+    result = ptq.quantize(origin.source(data), chosen, data)
+    return Quantized(result, origin, chosen, data, config if isinstance(config, str) else None)
+
+
+def compare(quantized: Quantized, inputs: Any) -> Divergence:
+    """How far a quantized network is from the float one, at its output and layer by layer.
+
+    Args:
+        quantized: from ``quantize`` or ``qat``.
+        inputs: as the network's ``data`` takes them.
+
+    Raises:
+        DataError: no input can be used.
+    """
+    return divergence(quantized.network, quantized.origin.data(inputs))
+
+
+def sensitivity(quantized: Quantized, inputs: Any, folder: str | Path | None = None) -> list[Measurement]:
+    """What each layer costs: quantized alone, and left in float alone.
+
+    Args:
+        quantized: with all layers quantized.
+        inputs: held-out ones, as the network's ``data`` takes them; never test data if choices follow from the result.
+        folder: where measurements are kept, so that an interrupted run goes on; by default nowhere.
+
+    Raises:
+        DataError: no input can be used, or the folder holds something else.
+    """
+    data = quantized.origin.data(inputs)
+    if folder is None:
+        with tempfile.TemporaryDirectory() as temporary:
+            return sensitivity(quantized, data, temporary)
+    about = {
+        "network": quantized.network.host.digest(),
+        "configuration": quantized.config.as_dict(),
+        "calibration set": quantized.calibration.digest(),
+        "held-out set": data.digest(),
+    }
+    return list(measured_sensitivity(quantized.network, data, Path(folder) / "sensitivity.json", about))

@@ -1,0 +1,122 @@
+"""Quantization-aware training of either kind of network."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional
+
+from kaldi_quant.api.networks import KaldiNetwork, TorchNetwork
+from kaldi_quant.api.quantization import Quantized
+from kaldi_quant.errors import UsageError
+from kaldi_quant.nnet3.model import acoustic_model
+from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
+from kaldi_quant.nnet3.utterances import utterances_digest
+from kaldi_quant.quant.distance import KullbackLeibler
+from kaldi_quant.torchnn.batches import Batches, LossFunction
+from kaldi_quant.train.distillation import Distillation
+from kaldi_quant.train.loop import LoopOptions
+from kaldi_quant.train.optimizer import OptimizerOptions
+from kaldi_quant.train.qat.network import TrainableNetwork
+from kaldi_quant.train.qat.training import QatOptions, train_quantized
+from kaldi_quant.train.schedules import Exponential
+from kaldi_quant.train.steps import Source
+
+
+def qat(
+    quantized: Quantized,
+    data: Any,
+    *,
+    loss: LossFunction | None = None,
+    epochs: int = 10,
+    minibatch_size: int = 64,
+    held_out: Any = (),
+    lr_initial: float = 1e-4,
+    lr_final: float = 1e-5,
+    learned_scales: bool = True,
+    folder: str | Path | None = None,
+) -> Quantized:
+    """Trains a quantized network from where quantization after training left it.
+
+    Args:
+        quantized: from ``quantize``; all ranges known beforehand.
+        data: of a network of ``torch.nn``, minibatches: (inputs, target) pairs, or inputs alone without ``loss``; then
+            the float network teaches. Of a Kaldi model, features as its ``data`` takes them; the float model teaches.
+        loss: for (inputs, target) pairs: the mean loss of a minibatch from output and target.
+        epochs: passes over the data.
+        minibatch_size: of pieces of features; minibatches of ``torch.nn`` have their size.
+        held_out: like ``data``, for validation and for averages of models.
+        lr_initial: the learning rate of the first pass, of Adam.
+        lr_final: that of the last; between them it falls exponentially.
+        learned_scales: whether scales and zero points are learned, too (LSQ).
+        folder: of the checkpoint and the record: an interrupted run goes on there; by default nowhere.
+
+    Raises:
+        UsageError: ranges are found anew at every call, or the data do not fit the network.
+        DataError: no minibatch has a finite loss.
+    """
+    if folder is None:
+        with tempfile.TemporaryDirectory() as temporary:
+            return qat(
+                quantized,
+                data,
+                loss=loss,
+                epochs=epochs,
+                minibatch_size=minibatch_size,
+                held_out=held_out,
+                lr_initial=lr_initial,
+                lr_final=lr_final,
+                learned_scales=learned_scales,
+                folder=temporary,
+            )
+    network = TrainableNetwork.of(quantized.network, learned=learned_scales)
+    source: Source
+    if isinstance(quantized.origin, KaldiNetwork):
+        if loss is not None:
+            raise UsageError("a loss is for networks of torch.nn: Kaldi models learn from their float selves here")
+        options = FeatureOptions(epochs, minibatch_size)
+        source, digest = _features(quantized, quantized.origin, data, held_out, options)
+    elif isinstance(quantized.origin, TorchNetwork):
+        source, digest = _batches(quantized, quantized.origin, data, held_out, loss, epochs)
+    else:
+        raise UsageError(f"a {type(quantized.origin).__name__} cannot be trained")
+    loop = LoopOptions(OptimizerOptions(), schedule=Exponential(lr_initial, lr_final))
+    method = QatOptions("lsq" if learned_scales else "fixed")
+    identity = {"data": digest, "epochs": epochs, "minibatch_size": minibatch_size}
+    trained = train_quantized(network, quantized.network.host, source, method, loop, Path(folder), identity)
+    assert trained is not None
+    return replace(quantized, network=trained)
+
+
+def _features(
+    quantized: Quantized, origin: KaldiNetwork, data: Any, held_out: Any, options: FeatureOptions
+) -> tuple[FeatureSource, str]:
+    teacher = acoustic_model(quantized.network.host.executable())
+    parts = [origin.data(part).utterances for part in (data, held_out)]
+    source = FeatureSource(parts[0], Distillation(teacher), options, origin.factor, parts[1])
+    return source, utterances_digest([*parts[0], *parts[1]])
+
+
+def _batches(
+    quantized: Quantized,
+    origin: TorchNetwork,
+    data: Sequence[Any],
+    held_out: Sequence[Any],
+    loss: LossFunction | None,
+    epochs: int,
+) -> tuple[Batches, str]:
+    teacher = quantized.network.host.executable() if loss is None else None
+    distilled = _divergence if isinstance(quantized.network.host.distance, KullbackLeibler) else functional.mse_loss
+    source = Batches(list(data), loss or distilled, epochs, list(held_out), teacher, origin.output)
+    return source, source.digest()
+
+
+def _divergence(output: Tensor, target: Tensor) -> Tensor:
+    """KL(target || output) of the distributions over the last axis, the mean over all others."""
+    scores, wanted = (functional.log_softmax(x, dim=-1) for x in (output, target))
+    return functional.kl_div(scores, wanted, reduction="none", log_target=True).sum(-1).mean()

@@ -1,0 +1,104 @@
+"""The functions of ``import kaldi_quant``, for both kinds of networks."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import kaldi_quant as kq
+from kaldi_quant.errors import UsageError
+from kaldi_quant.formats.artefact import Artefact
+from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from tests.references import NNET3, load, model_file, read_archive
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv1d(8, 16, 3, padding=1),
+        nn.BatchNorm1d(16),
+        nn.ReLU(),
+        nn.Conv1d(16, 16, 3, padding=1, groups=4),
+        nn.ReLU(),
+        nn.Conv1d(16, 4, 1),
+    )
+
+
+def inputs(number: int = 6, seed: int = 1) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(2, 8, 40, generator=generator) for _ in range(number)]
+
+
+def test_importing_the_package_imports_no_torch() -> None:
+    code = "import sys, kaldi_quant; dir(kaldi_quant); print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "False\n"
+
+
+def test_every_public_name_is_there() -> None:
+    assert all(callable(getattr(kq, name)) for name in kq.__all__ if name != "__version__"), kq.__all__
+    with pytest.raises(AttributeError, match="has no attribute 'quantise'"):
+        kq.quantise  # noqa: B018
+
+
+def test_a_torch_network_is_quantized_compared_and_trained(tmp_path: Path) -> None:
+    quantized = kq.quantize(network(), "w2a8", calibration=inputs())
+    assert not quantized.float_layers
+    lost = kq.compare(quantized, inputs(seed=2))
+    assert 0 < lost.distance < 1 and set(lost.sqnr_db) == set(quantized.network.layers)
+    found = kq.sensitivity(quantized, inputs(2, seed=3))
+    assert {one.mode for one in found} == {"float", "all", "alone", "left out"} and found[0].kl == 0
+    rounded = kq.quantize(network(), PtqConfig(LayerConfig(bits=3, method="minmax")), calibration=inputs())
+    before = kq.compare(rounded, inputs(seed=2)).distance
+    trained = kq.qat(rounded, inputs(30, seed=5), epochs=6, lr_initial=1e-4, held_out=inputs(2, seed=4))
+    assert kq.compare(trained, inputs(seed=2)).distance < 0.7 * before
+    rows = dict(quantized.outputs(inputs(2)))
+    assert [matrix.dtype for matrix in rows.values()] == [np.float32] * 2
+    for what in (kq.save, kq.export):
+        with pytest.raises(UsageError, match=r"networks of torch\.nn have no file format yet"):
+            what(quantized, tmp_path / "x.onnx")
+
+
+def test_a_torch_network_learns_targets() -> None:
+    quantized = kq.quantize(network(), "w4a4", calibration=inputs())
+    batches = [(x, x[:, :4]) for x in inputs()]
+
+    def loss(which: kq.Quantized) -> float:
+        model = which.network.model()
+        return float(sum((model(x) - target).square().mean() for x, target in batches))
+
+    trained = kq.qat(quantized, batches, loss=nn.functional.mse_loss, epochs=30, lr_initial=3e-3)
+    assert loss(trained) < 0.95 * loss(quantized)
+    with pytest.raises(UsageError, match="a pair of inputs and target"):
+        kq.qat(quantized, inputs(), loss=nn.functional.mse_loss)
+
+
+def test_a_kaldi_model(tmp_path: Path) -> None:
+    path = model_file(NNET3 / "tdnnf_small")
+    model = kq.load(path)
+    feats = list(read_archive(NNET3 / f"feats{load(path).nnet.input_dim()}.ark").values())
+    kaldi = kq.KaldiNetwork(model, subsampling=3)
+    quantized = kq.quantize(kaldi, "w4a8", calibration=feats[:2])
+    assert kq.compare(quantized, feats[:1]).unit == "nats"
+    trained = kq.qat(quantized, feats[:2], epochs=1)
+    assert kq.save(trained, tmp_path / "m.safetensors") == (tmp_path / "m.safetensors").stat().st_size
+    read = kq.load(tmp_path / "m.safetensors")
+    assert isinstance(read, Artefact)
+    expected = dict(trained.outputs(feats[:1]))
+    again = dict(kaldi.data(feats[:1]).outputs(read.network.model()))
+    np.testing.assert_array_equal(again["0"], expected["0"])
+    assert kq.export(quantized, tmp_path / "m.onnx").exists() and kq.export(quantized, tmp_path / "m.mdl").exists()
+    with pytest.raises(UsageError, match=r"expected a file that ends with \.onnx or \.mdl"):
+        kq.export(quantized, tmp_path / "m.bin")
+
+
+def test_what_is_no_network_is_refused() -> None:
+    with pytest.raises(UsageError, match="a path is read by load"):
+        kq.quantize("final.mdl", calibration=[])
+    with pytest.raises(UsageError, match="there is no preset 'w9a9'"):
+        kq.quantize(network(), "w9a9", calibration=inputs())
+    with pytest.raises(UsageError, match="needs an input to be traced with"):
+        kq.quantize(network(), calibration=[])
