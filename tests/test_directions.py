@@ -19,6 +19,7 @@ ROOMS = {
     "train": {"quant", "backends"},
     "decode": {"kaldi", "metrics"},
     "nnet3": {"kaldi", "quant", "backends", "train"},
+    "torchnn": {"quant", "backends", "train"},
     "export": {"kaldi", "quant", "backends", "nnet3"},
     "report": {"kaldi", "metrics", "quant", "backends", "train", "decode", "nnet3", "export"},
     "cli": {"kaldi", "quant", "backends", "train", "decode", "nnet3", "export", "report"},
