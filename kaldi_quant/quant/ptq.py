@@ -157,7 +157,7 @@ class _Quantizer:
                 if kept:
                     kept.keep_layer(len(result.layers) - 1, result.layers[name])
                 advance(1)
-        # What it has found out of its graph is of a time when it had fewer layers.
+        # Its graph is that of all layers, whatever it was asked for meanwhile.
         return replace(result)
 
     def _fit(
