@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from kaldi_quant.torchnn.forms import FORMS, Layer
 from kaldi_quant.torchnn.graph_nodes import argument, is_constant, name_of
+from kaldi_quant.torchnn.recurrent_nodes import of_direction
 from kaldi_quant.torchnn.region import Region, joined
 from kaldi_quant.torchnn.tracing import attribute
 
@@ -68,6 +69,10 @@ def put_layers(region: Region) -> set[int]:
         for product in products:
             product.node.op, product.node.target = "call_module", target
             product.node.args, product.node.kwargs = (product.input,), {}
+    for node in region.graph.nodes:
+        recurrence = region.recurrence_of(node)
+        if recurrence is not None:
+            taken |= recurrence.put_layer(joined(of_direction(region, node), "hh"))
     _erase_unread_constants(region.graph)
     return taken
 
