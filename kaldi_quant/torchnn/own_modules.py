@@ -120,6 +120,6 @@ def _replaced(network: nn.Module, made: Mapping[nn.Module, nn.Module]) -> nn.Mod
     """The network with some modules in the place of others."""
     for parent in list(network.modules()):
         for name, child in parent._modules.items():
-            if child in made:
+            if child is not None and child in made:
                 parent._modules[name] = made[child]
     return made.get(network, network)

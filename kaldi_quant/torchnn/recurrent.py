@@ -16,7 +16,7 @@ from kaldi_quant.torchnn.recurrence import Recurrence
 from kaldi_quant.torchnn.recurrent_cells import CELLS
 
 
-def _linear(weight: nn.Parameter, bias: nn.Parameter | None) -> nn.Linear:
+def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     """A fully connected layer with these very parameters."""
     found = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
     found.weight, found.bias = weight, bias  # type: ignore[assignment]
@@ -139,9 +139,9 @@ class RecurrentCell(nn.Module):
             hx: the state, (N, size) or (size,), by default zeros; of LSTMs two such.
         """
         of_input = self.ih(input)
-        zeros = torch.zeros_like(of_input[..., : self.hh.in_features]) if hx is None else None
-        hidden, memory = hx if self.cell.remembers and hx is not None else (hx, None)
-        hidden = zeros if hidden is None else hidden
-        memory = zeros if memory is None and self.cell.remembers else memory
+        if hx is None:
+            zeros = torch.zeros_like(of_input[..., : self.hh.in_features])
+            hx = (zeros, zeros) if self.cell.remembers else zeros
+        hidden, memory = hx if self.cell.remembers else (hx, None)
         hidden, memory = self.cell.step(of_input, self.hh(hidden), hidden, memory)
         return (hidden, memory) if self.cell.remembers else hidden

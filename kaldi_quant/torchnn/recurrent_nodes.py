@@ -20,8 +20,9 @@ def recurrent_call(region: Region, node: fx.Node) -> fx.Node | None:
     if region.recurrence_of(node) is not None:
         return node
     source = node.args[0] if node.target is operator.getitem else None
-    found = isinstance(source, fx.Node) and region.recurrence_of(source) is not None
-    return source if found and isinstance(source.meta["value"], tuple) else None  # type: ignore[union-attr]
+    if not isinstance(source, fx.Node) or region.recurrence_of(source) is None:
+        return None
+    return source if isinstance(source.meta["value"], tuple) else None
 
 
 def of_direction(region: Region, call: fx.Node) -> str:
