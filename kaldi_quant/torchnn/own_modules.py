@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
+from kaldi_quant.torchnn.attention import Attention
 from kaldi_quant.torchnn.calls import Call, tensors_in
 from kaldi_quant.torchnn.recurrent import RecurrentCell, RecurrentStack
 from kaldi_quant.torchnn.variants import FAILURES
@@ -21,7 +22,7 @@ _TOLERANCE = 1e-4
 
 
 def with_own_modules(network: nn.Module, call: Call) -> nn.Module:
-    """The network with its recurrent modules replaced; those that cannot be have their ``REASON``.
+    """The network with its recurrent modules and attentions replaced; those that cannot be have their ``REASON``.
 
     Args:
         network: in test mode; it is changed.
@@ -31,14 +32,19 @@ def with_own_modules(network: nn.Module, call: Call) -> nn.Module:
     makers = {module: make for module, make in found.items() if make is not None}
     if not makers:
         return network
-    reasons = {module: reason for module, reason in _reasons(network, call, makers).items() if reason}
-    made = {module: make().eval() for module, make in makers.items() if module not in reasons}
-    replaced = copy.deepcopy(network, {id(old): new for old, new in made.items()})
-    if made and not _computes_the_same(network, replaced, call):
-        reasons |= dict.fromkeys(made, "the network does not compute the same with a module in its place")
-        made = {}
+    reasons = _reasons(network, call, makers)
+    made = {module: makers[module]().eval() for module, reason in reasons.items() if not reason}
+    if not _computes_the_same(network, made, call):
+        # One after the other, to find those that cannot be.
+        wanted, made = made, {}
+        for module, new in wanted.items():
+            if _computes_the_same(network, {**made, module: new}, call):
+                made[module] = new
+            else:
+                reasons[module] = "the network does not compute the same with another module in its place"
     for module, reason in reasons.items():
-        setattr(module, REASON, reason)
+        if reason:
+            setattr(module, REASON, reason)
     return _replaced(network, made)
 
 
@@ -63,38 +69,45 @@ def _own(module: nn.Module) -> Callable[[], nn.Module] | None:
         return lambda: RecurrentCell(module, "GRU")
     if isinstance(module, nn.RNNCell) and computes is nn.RNNCell.forward:
         return lambda: RecurrentCell(module, f"RNN_{module.nonlinearity.upper()}")
+    if isinstance(module, nn.MultiheadAttention) and computes is nn.MultiheadAttention.forward:
+        return lambda: Attention(module)
     return None
 
 
 def _reasons(network: nn.Module, call: Call, modules: Mapping[nn.Module, object]) -> dict[nn.Module, str]:
-    """Why modules cannot be replaced; empty for those that can."""
-    packed = _given_packed_sequences(network, call)
+    """For the modules that are called why they cannot be replaced; empty for those that can."""
+    called, packed = _called(network, call)
     found = {}
     for path, module in network.named_modules():
-        if module in modules:
+        if module in modules and path in called:
             found[module] = "it is given packed sequences" if path in packed else ""
             if getattr(module, "proj_size", 0):
                 found[module] = "its hidden states are projected (proj_size)"
+            if getattr(module, "bias_k", None) is not None or getattr(module, "add_zero_attn", False):
+                found[module] = "it attends to more than it is given (add_bias_kv, add_zero_attn)"
             if module._forward_hooks or module._forward_pre_hooks:
                 found[module] = "it has hooks"
     return found
 
 
-def _given_packed_sequences(network: nn.Module, call: Call) -> set[str]:
-    """The paths of modules that are."""
-    copied, found = copy.deepcopy(network), set()
+def _called(network: nn.Module, call: Call) -> tuple[set[str], set[str]]:
+    """The paths of modules that are called, and of those that are given packed sequences."""
+    copied = copy.deepcopy(network)
+    called: set[str] = set()
+    packed: set[str] = set()
 
     def recorder(path: str) -> Callable[..., None]:
         def record(_: nn.Module, args: tuple, kwargs: dict) -> None:
+            called.add(path)
             if is_packed(Call(args, kwargs)):
-                found.add(path)
+                packed.add(path)
 
         return record
 
     for path, module in copied.named_modules():
         module.register_forward_pre_hook(recorder(path), with_kwargs=True)
     _run(copied, call)
-    return found
+    return called, packed
 
 
 def _run(network: nn.Module, call: Call) -> list[torch.Tensor]:
@@ -103,10 +116,12 @@ def _run(network: nn.Module, call: Call) -> list[torch.Tensor]:
         return tensors_in(call.copied().run(network))
 
 
-def _computes_the_same(network: nn.Module, other: nn.Module, call: Call) -> bool:
+def _computes_the_same(network: nn.Module, made: Mapping[nn.Module, nn.Module], call: Call) -> bool:
+    """Whether the network does with other modules in the place of its own."""
     expected = _run(copy.deepcopy(network), call)
+    other = copy.deepcopy(network, {id(old): copy.deepcopy(new) for old, new in made.items()})
     try:
-        found = _run(copy.deepcopy(other), call)
+        found = _run(other, call)
     except FAILURES:
         return False
     return len(found) == len(expected) and all(

@@ -16,14 +16,14 @@ from kaldi_quant.torchnn.recurrence import Recurrence
 from kaldi_quant.torchnn.recurrent_cells import CELLS
 
 
-def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+def linear_of(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     """A fully connected layer with these very parameters."""
     found = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
     found.weight, found.bias = weight, bias  # type: ignore[assignment]
     return found
 
 
-def _options(module: nn.Module) -> Iterator[tuple[str, Any]]:
+def options_of(module: nn.Module) -> Iterator[tuple[str, Any]]:
     """What code that calls a module may ask it for: its sizes and options."""
     return ((name, value) for name, value in vars(module).items() if not name.startswith("_") and name != "training")
 
@@ -41,10 +41,10 @@ class _Direction(nn.Module):
         super().__init__()
         weights = {name: getattr(module, f"weight_{name}{suffix}") for name in ("ih", "hh")}
         biases = {name: getattr(module, f"bias_{name}{suffix}") if module.bias else None for name in weights}
-        self.ih = _linear(weights["ih"], biases["ih"])
+        self.ih = linear_of(weights["ih"], biases["ih"])
         #: Named by the cell, so that the graph tells one kind from another.
         self.kind = module.mode.lower()
-        self.add_module(self.kind, Recurrence(module.mode, _linear(weights["hh"], biases["hh"]), reverse))
+        self.add_module(self.kind, Recurrence(module.mode, linear_of(weights["hh"], biases["hh"]), reverse))
 
     def forward(self, x: Tensor, hidden: Tensor | None, memory: Tensor | None) -> Any:
         """x: (N, T, in) → as of ``Recurrence``."""
@@ -65,7 +65,7 @@ class RecurrentStack(nn.Module):
 
     def __init__(self, module: nn.RNNBase) -> None:
         super().__init__()
-        for name, value in _options(module):
+        for name, value in options_of(module):
             setattr(self, name, value)
         for layer in range(self.num_layers):
             direction = _Direction(module, f"_l{layer}", reverse=False)
@@ -125,11 +125,11 @@ class RecurrentCell(nn.Module):
 
     def __init__(self, module: nn.RNNCellBase, mode: str) -> None:
         super().__init__()
-        for name, value in _options(module):
+        for name, value in options_of(module):
             setattr(self, name, value)
         self.cell = CELLS[mode]
-        self.ih = _linear(module.weight_ih, module.bias_ih)
-        self.hh = _linear(module.weight_hh, module.bias_hh)
+        self.ih = linear_of(module.weight_ih, module.bias_ih)
+        self.hh = linear_of(module.weight_hh, module.bias_hh)
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:
         """The next state.
