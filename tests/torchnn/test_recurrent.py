@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.graph import products
+from kaldi_quant.quant.host import Executable
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
 from kaldi_quant.quant.layer_kinds import layer_kinds
 from kaldi_quant.quant.network import QuantizedNetwork
@@ -21,7 +22,7 @@ from kaldi_quant.torchnn.host import TorchHost, TorchSource
 from kaldi_quant.torchnn.quantization import quantize
 from kaldi_quant.train.qat.network import TrainableNetwork
 from tests.torchnn import by_hand
-from tests.torchnn.prepared import reads
+from tests.torchnn.prepared import assert_unchanged, disturbed, prepared, reads
 
 torch.set_num_threads(1)
 
@@ -234,6 +235,17 @@ def test_dynamic_ranges_are_those_of_each_time_and_sequence() -> None:
     torch.testing.assert_close(model(x[:1])[0], together[:1], rtol=0, atol=0)
 
 
+def hidden_steps(model: Executable, found: QuantizedNetwork, x: Tensor) -> dict[str, Tensor]:
+    """The hidden states of all times in steps of their grids."""
+    states = {}
+    names = [name for name in found.activations if name.endswith(".h")]
+    taps = {name: SeenTap(model.taps[name], lambda x, name=name: states.update({name: x})) for name in names}
+    with model.taps.with_others(taps):
+        model(x)
+    assert len(states) == 4
+    return {name: (value / found.activations[name].scale).round() for name, value in states.items()}
+
+
 @pytest.mark.parametrize("config", ["w8a8 static", "w4a8 static", "w4a4 static"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_fake_quantization_is_the_reference(kind: str, config: str) -> None:
@@ -241,8 +253,11 @@ def test_fake_quantization_is_the_reference(kind: str, config: str) -> None:
     trained = TrainableNetwork.of(found)
     reference, x = found.model(), inputs(4)[3]
     with torch.no_grad():
+        states = [hidden_steps(model, found, x) for model in (trained.model, reference, trained.converted().model())]
         torch.testing.assert_close(trained.model(x), reference(x), rtol=0, atol=1e-5)
-        torch.testing.assert_close(trained.converted().model()(x), reference(x), rtol=0, atol=1e-5)
+    for name, expected in states[0].items():
+        assert torch.equal(states[1][name], expected) and torch.equal(states[2][name], expected)
+        assert len(expected.unique()) > 4
 
 
 def test_gradients_reach_all_that_is_learned() -> None:
@@ -377,3 +392,65 @@ def test_recurrent_modules_within_what_cannot_be_traced() -> None:
     assert products(host.nodes) == [f"inner.{name}" for name in names]
     found = quantized(network, CONFIGS["w8a8 static"], inputs())
     torch.testing.assert_close(found.model()(inputs()[0]), network(inputs()[0]), rtol=0, atol=0.05)
+
+
+def test_a_cell_that_begins_without_a_state() -> None:
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell = nn.LSTMCell(3, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            state, states = None, []
+            for now in x.unbind(1):
+                state = self.cell(now, state)
+                states.append(state[0])
+            return torch.stack(states, 1)
+
+    torch.manual_seed(0)
+    network, x = Network().eval(), torch.randn(2, 6, 3)
+    host = TorchSource(network, x).prepare(fold=True)
+    assert_same(host, network, x)
+    assert products(host.nodes) == ["cell.ih", "cell.hh"]
+
+
+def test_normalizations_before_cells_fold_into_their_input_products() -> None:
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.rnn = nn.BatchNorm1d(4), nn.LSTM(4, 3, batch_first=True, bidirectional=True)
+            self.last = nn.Conv1d(6, 2, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(self.rnn(self.norm(x).transpose(1, 2))[0].transpose(1, 2))
+
+    network, x = disturbed(Network()), torch.randn(2, 4, 5)
+    host = prepared(network, x)
+    assert list(host.offsets) == ["rnn.l0.ih", "rnn.l0.reverse.ih"]
+    assert_unchanged(host, network, x)
+    again = prepared(network, x, fold=False).prepare(fold=True)
+    assert again.nodes == host.nodes
+    assert_unchanged(again, network, x)
+
+
+def test_one_module_hands_its_last_states_to_another() -> None:
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder, self.decoder = nn.LSTM(3, 4, 2), nn.LSTM(3, 4, 2)
+            self.last = nn.Linear(7, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            _, state = self.encoder(x)
+            return self.last(torch.cat([x, self.decoder(x.flip(0), state)[0]], -1))
+
+    torch.manual_seed(0)
+    network, data = Network().eval(), [torch.randn(5, 2, 3) for _ in range(3)]
+    host = prepared(network, data[0])
+    assert_unchanged(host, network, data[0])
+    first = ["decoder.l1.ih", "encoder.l0.h", "encoder.l1.h", "encoder.l0.c", "encoder.l1.c", "decoder.l1.hh"]
+    assert reads(host.nodes["decoder.l1.h"]) == first
+    assert host.nodes["x"].by_column
+    found = quantized(network, CONFIGS["w8a8 static"], data)
+    assert found.activations["x"].scale.shape == (3,)
+    torch.testing.assert_close(found.model()(data[0]), network(data[0]), rtol=0, atol=0.05)
