@@ -34,7 +34,8 @@ class Recurrence(nn.Module):
     def __init__(self, mode: str, hh: nn.Linear, reverse: bool) -> None:
         super().__init__()
         self.mode, self.cell, self.reverse = mode, CELLS[mode], reverse
-        self.hh: nn.Linear | Layer = hh
+        self.size = hh.in_features
+        self.hh: nn.Module = hh
         # In a list, which hides them: they are the whole network's.
         self._taps: list[Mapping[str, Tap]] = [{}]
 
@@ -46,6 +47,7 @@ class Recurrence(nn.Module):
         """Makes a layer of the recurrent product; returns the tensors that it takes the place of, by ``id``."""
         if isinstance(self.hh, Layer):
             return set()
+        assert isinstance(self.hh, nn.Linear)
         taken = {id(value) for value in self.hh.parameters()}
         self.hh = Linear.of(self.hh.weight, self.hh.bias)
         self.hh.name = name
@@ -72,7 +74,7 @@ class Recurrence(nn.Module):
             (N, T, size), and (N, size) where cells remember.
         """
         on_grid, sights = _parts(self._taps[0].get(node))
-        zeros = of_input.new_zeros(len(of_input), self.hh.weight.shape[1])
+        zeros = of_input.new_zeros(len(of_input), self.size)
         # Zeros are on every grid.
         first = [] if hidden is None else [on_grid(hidden)]
         state = first[0] if first else zeros

@@ -51,6 +51,28 @@ class _Direction(nn.Module):
         return getattr(self, self.kind)(self.ih(x), hidden, memory)
 
 
+class _Layer(_Direction):
+    """One layer, of one direction or two.
+
+    Args:
+        module: that it is of.
+        suffix: of its parameters' names.
+    """
+
+    def __init__(self, module: nn.RNNBase, suffix: str) -> None:
+        super().__init__(module, suffix, reverse=False)
+        self.is_bidirectional = module.bidirectional
+        if module.bidirectional:
+            self.reverse = _Direction(module, f"{suffix}_reverse", reverse=True)
+
+    def forward(self, x: Tensor, *states: tuple[Tensor | None, Tensor | None]) -> list[Any]:  # type: ignore[override]
+        """For each direction as of ``Recurrence``; x: (N, T, in); states: for each direction what it begins with."""
+        found = [super().forward(x, *states[0])]
+        if self.is_bidirectional:
+            found.append(self.reverse(x, *states[1]))
+        return found
+
+
 class RecurrentStack(nn.Module):
     """Layers of cells, as ``torch.nn.LSTM``, ``GRU`` and ``RNN`` have them.
 
@@ -68,10 +90,7 @@ class RecurrentStack(nn.Module):
         for name, value in options_of(module):
             setattr(self, name, value)
         for layer in range(self.num_layers):
-            direction = _Direction(module, f"_l{layer}", reverse=False)
-            if self.bidirectional:
-                direction.add_module("reverse", _Direction(module, f"_l{layer}_reverse", reverse=True))
-            self.add_module(f"l{layer}", direction)
+            self.add_module(f"l{layer}", _Layer(module, f"_l{layer}"))
 
     def flatten_parameters(self) -> None:
         """Does nothing: there is no common memory of the parameters."""
@@ -91,18 +110,16 @@ class RecurrentStack(nn.Module):
             hidden, memory = (None if state is None else state.unsqueeze(1) for state in (hidden, memory))
         last: list[Tensor] = []
         last_memory: list[Tensor] = []
+        directions = 1 + self.bidirectional
         for layer in range(self.num_layers):
-            forwards = getattr(self, f"l{layer}")
-            outputs = []
-            for direction in [forwards, forwards.reverse] if self.bidirectional else [forwards]:
-                number = len(last)
-                first = (None if state is None else state[number] for state in (hidden, memory))
-                found = direction(x, *first)
-                states = found[0] if remembers else found
-                outputs.append(states)
-                last.append(states[:, 0] if direction is not forwards else states[:, -1])
-                if remembers:
-                    last_memory.append(found[1])
+            numbers = range(layer * directions, (layer + 1) * directions)
+            first = [tuple(None if state is None else state[i] for state in (hidden, memory)) for i in numbers]
+            found = getattr(self, f"l{layer}")(x, *first)
+            outputs = [one[0] if remembers else one for one in found]
+            # The last time backwards is the first.
+            last += [states[:, time] for states, time in zip(outputs, (-1, 0), strict=False)]
+            if remembers:
+                last_memory += [one[1] for one in found]
             x = torch.cat(outputs, -1) if self.bidirectional else outputs[0]
         final = torch.stack(last)
         if not is_batch:

@@ -454,3 +454,67 @@ def test_one_module_hands_its_last_states_to_another() -> None:
     found = quantized(network, CONFIGS["w8a8 static"], data)
     assert found.activations["x"].scale.shape == (3,)
     torch.testing.assert_close(found.model()(data[0]), network(data[0]), rtol=0, atol=0.05)
+
+
+class InChunks(nn.Module):
+    """Decides by sizes, and begins without a state."""
+
+    def __init__(self, begins_without: bool) -> None:
+        super().__init__()
+        self.rnn, self.last = nn.LSTM(3, 4, batch_first=True, bidirectional=True), nn.Linear(8, 2)
+        self.begins_without = begins_without
+
+    def forward(self, x: Tensor) -> Tensor:
+        zeros = x.new_zeros(2, len(x), 4)
+        state, outputs = None if self.begins_without else (zeros, zeros), []
+        for chunk in x.split(4, 1):
+            states, state = self.rnn(chunk, state)
+            outputs.append(self.last(states))
+        return torch.cat(outputs, 1)
+
+
+@pytest.mark.parametrize("begins_without", [True, False])
+def test_a_module_within_a_loop_of_the_network(begins_without: bool) -> None:
+    torch.manual_seed(0)
+    network, x = InChunks(begins_without).eval(), torch.randn(2, 12, 3)
+    host = TorchSource(network, x).prepare(fold=True)
+    assert_same(host, network, x)
+    # Called in two ways it is no region, but its products are.
+    hh = ["rnn.l0.lstm.hh", "rnn.l0.reverse.lstm.hh"] if begins_without else ["rnn.l0.hh", "rnn.l0.reverse.hh"]
+    assert set(products(host.nodes)) == {"last", "rnn.l0.ih", "rnn.l0.reverse.ih", *hh}
+    found = quantized(network, CONFIGS["w8a8 static"], [x])
+    torch.testing.assert_close(found.model()(x), network(x), rtol=0, atol=0.05)
+    torch.testing.assert_close(TrainableNetwork.of(found).model(x), found.model()(x), rtol=0, atol=1e-5)
+
+
+def test_layers_that_are_called_in_one_way_within_a_module_that_is_not() -> None:
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = nn.GRU(3, 4, batch_first=True, bidirectional=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.rnn(x)[0] if x.sum() > 1e9 else self.rnn(x)[0] + self.rnn(x[0])[0]
+
+    network, x = Network().eval(), torch.randn(2, 5, 3)
+    host = TorchSource(network, x).prepare(fold=True)
+    assert_same(host, network, x)
+    assert products(host.nodes) == ["rnn.l0.ih", "rnn.l0.hh", "rnn.l0.reverse.ih", "rnn.l0.reverse.hh"]
+
+
+def test_ranges_cover_initial_states_from_outside() -> None:
+    torch.manual_seed(0)
+    network = WithState(nn.GRU(3, 5, batch_first=True)).eval()
+    data = [(torch.randn(2, 4, 3), 3 + torch.rand(1, 2, 5)) for _ in range(3)]
+    config = PtqConfig(observer="minmax")
+    grid = quantized(network, config, data, output=0).activations["rnn.l0.h"]
+    largest = max(float(state.max()) for _, state in data)
+    torch.testing.assert_close(float((grid.spec.qmax - grid.zero_point) * grid.scale), largest, rtol=0.01, atol=0)
+
+
+def test_kinds_of_cells_are_told_apart() -> None:
+    x, digests = torch.randn(5, 2, 3), set()
+    for kind in ("tanh", "relu"):
+        torch.manual_seed(0)
+        digests.add(TorchSource(nn.RNN(3, 4, nonlinearity=kind), x).digest())
+    assert len(digests) == 2
