@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import prune
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
@@ -518,3 +519,25 @@ def test_kinds_of_cells_are_told_apart() -> None:
         torch.manual_seed(0)
         digests.add(TorchSource(nn.RNN(3, 4, nonlinearity=kind), x).digest())
     assert len(digests) == 2
+
+
+@pytest.mark.parametrize("normed", ["weight_norm", "parametrizations", "spectral", "pruned"])
+def test_weights_however_they_are_parametrized(normed: str) -> None:
+    torch.manual_seed(0)
+    network, utils, name = nn.GRU(3, 4, batch_first=True), nn.utils, "weight_hh_l0"
+    match normed:
+        case "weight_norm":
+            utils.weight_norm(network, name)
+            network.weight_hh_l0_g.data *= 2
+        case "parametrizations":
+            utils.parametrizations.weight_norm(network, name)
+            network.parametrizations.weight_hh_l0.original0.data *= 2
+        case "spectral":
+            utils.parametrizations.spectral_norm(network, name)
+        case "pruned":
+            prune.l1_unstructured(network, name, 0.5)
+    x = torch.randn(2, 5, 3)
+    expected = network.eval()(x)[0]
+    host = TorchSource(network, x).prepare(fold=True)
+    assert products(host.nodes) == ["l0.ih", "l0.hh"]
+    torch.testing.assert_close(host.complete().executable()(x)[0], expected, rtol=0, atol=1e-5)
