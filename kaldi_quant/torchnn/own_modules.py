@@ -30,6 +30,9 @@ def with_own_modules(network: nn.Module, call: Call) -> nn.Module:
     """
     found = {module: _own(module) for module in network.modules()}
     makers = {module: make for module, make in found.items() if make is not None}
+    for module in found:
+        if isinstance(module, nn.RNNBase) and module not in makers:
+            setattr(module, REASON, "its class has a forward of its own")
     if not makers:
         return network
     reasons = _reasons(network, call, makers)

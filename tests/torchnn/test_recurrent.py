@@ -541,3 +541,19 @@ def test_weights_however_they_are_parametrized(normed: str) -> None:
     host = TorchSource(network, x).prepare(fold=True)
     assert products(host.nodes) == ["l0.ih", "l0.hh"]
     torch.testing.assert_close(host.complete().executable()(x)[0], expected, rtol=0, atol=1e-5)
+
+
+def test_classes_with_a_forward_of_their_own_stay_in_float() -> None:
+    class Residual(nn.GRU):
+        def forward(self, x: Tensor) -> Tensor:
+            return x + super().forward(x)[0]
+
+    class Named(nn.GRU):
+        """The same as its parent."""
+
+    torch.manual_seed(0)
+    network, x = nn.Sequential(nn.Linear(3, 4), Residual(4, 4), Named(4, 2)).eval(), torch.randn(5, 2, 3)
+    host = TorchSource(network, x).prepare(fold=True)
+    torch.testing.assert_close(host.complete().executable()(x), network(x), rtol=0, atol=1e-5)
+    assert products(host.nodes) == ["0", "2.l0.ih", "2.l0.hh"]
+    assert "Residual stays in float: its class has a forward of its own" in host.float_operations()["1"]
