@@ -25,7 +25,9 @@ def plain_copy(network: nn.Module) -> nn.Module:
     computed = {
         id(value): value.detach().clone()
         for module in network.modules()
-        for value in vars(module).values()
+        for found in vars(module).values()
+        # Recurrent modules have lists of their weights.
+        for value in (found if isinstance(found, list) else [found])
         if isinstance(value, Tensor) and not value.is_leaf
     }
     copied = copy.deepcopy(network, computed).eval()
@@ -53,3 +55,5 @@ def _multiply_out(module: nn.Module) -> None:
             remove_spectral_norm(module, hook.name)
         elif isinstance(hook, prune.BasePruningMethod):
             prune.remove(module, hook._tensor_name)
+    if isinstance(module, nn.RNNBase):
+        module._flat_weights = [getattr(module, name) for name in module._flat_weights_names]

@@ -10,9 +10,12 @@ from torch import Tensor, fx
 from torch.nn import functional
 
 from kaldi_quant.torchnn.forms import FORMS, Layer
-from kaldi_quant.torchnn.graph_nodes import argument, is_constant, name_of
+from kaldi_quant.torchnn.graph_nodes import argument, inputs_of, is_constant, name_of
+from kaldi_quant.torchnn.recurrent_nodes import of_direction
 from kaldi_quant.torchnn.region import Region, joined
 from kaldi_quant.torchnn.tracing import attribute
+
+_OF_TWO_VALUES = ("matmul", "bmm", "baddbmm", "scaled_dot_product_attention")
 
 
 class _Product(NamedTuple):
@@ -68,6 +71,10 @@ def put_layers(region: Region) -> set[int]:
         for product in products:
             product.node.op, product.node.target = "call_module", target
             product.node.args, product.node.kwargs = (product.input,), {}
+    for node in region.graph.nodes:
+        recurrence = region.recurrence_of(node)
+        if recurrence is not None:
+            taken |= recurrence.put_layer(joined(of_direction(region, node), "hh"))
     _erase_unread_constants(region.graph)
     return taken
 
@@ -87,6 +94,8 @@ def _key(product: _Product) -> tuple[Any, ...]:
 def _product(node: fx.Node) -> _Product | str | None:
     """The product that a node is; why it cannot be a layer; None for all else."""
     name = name_of(node)
+    if name in _OF_TWO_VALUES and not any(is_constant(factor) for factor in inputs_of(node)):
+        return "both its factors are computed from the input"
     if node.op != "call_function" or name not in FORMS:
         return None
     if node.target not in (getattr(functional, name, None), getattr(torch, name, None)):

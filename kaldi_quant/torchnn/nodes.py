@@ -13,6 +13,13 @@ from kaldi_quant.torchnn.forms import Layer
 from kaldi_quant.torchnn.graph_nodes import holds_tensors, inputs_of, is_constant, name_of
 from kaldi_quant.torchnn.layer_columns import columns_of_inputs
 from kaldi_quant.torchnn.moves import is_move, is_rearrangement, sources_of
+from kaldi_quant.torchnn.own_modules import float_reasons
+from kaldi_quant.torchnn.recurrent_nodes import (
+    of_direction,
+    recurrent_call,
+    recurrent_nodes_of,
+    what_is_recurrent,
+)
 from kaldi_quant.torchnn.region import Region, joined, regions_within
 from kaldi_quant.torchnn.simplify import added, is_relu
 from kaldi_quant.torchnn.tracing import FOLLOWED
@@ -67,6 +74,8 @@ class _Describer:
         self.region, self.found, self.context = region, found, context
         #: For each node of the graph the quantizer's nodes that its value is of, and whether it is one's whole value.
         self.reads: dict[fx.Node, list[Read]] = {}
+        #: For nodes of the graph that are the hidden states of a recurrence, which taps those by itself, the names.
+        self.hidden: dict[fx.Node, str] = {}
         self.points = region.program.points
 
     def run(self) -> list[Read]:
@@ -94,7 +103,9 @@ class _Describer:
 
     def _add(self, node: fx.Node) -> None:
         layer = self.region.layer_of(node)
-        if layer is not None:
+        if isinstance(call := recurrent_call(self.region, node), fx.Node):
+            self._add_recurrent(node, call)
+        elif layer is not None:
             self._add_layer(node, layer)
         elif is_move(node) and not is_constant(node):
             self.reads[node] = self._moved(node)
@@ -121,6 +132,25 @@ class _Describer:
             layer=layer.name if again else "",
         )
 
+    def _add_recurrent(self, node: fx.Node, call: fx.Node) -> None:
+        """Adds what a node is of the call of a recurrence: the call itself, or one of its results."""
+        path, before = of_direction(self.region, call), self.found.nodes
+        if node is call:
+            hidden = self._unique(joined(path, "h"))
+            wanted = joined(path, "hh")
+            product = self._unique(wanted)
+            nodes = recurrent_nodes_of(self.region, call, hidden, product, wanted, self._all_reads(call))
+            before.update((found.name, found) for found in nodes)
+            self.reads[node] = [Read(hidden)]
+            self.found.float_operations[hidden] = what_is_recurrent(self.region, call)
+        elif node.args[1] == 0:
+            self.reads[node] = self.reads[call]
+        else:
+            name = self._put(node, joined(path, "c"), "other", before[self.reads[call][0].node].reads)
+            self.found.float_operations[name] = what_is_recurrent(self.region, call)
+        if node.name not in self.points and isinstance(node.meta["value"], Tensor):
+            self.hidden[node] = self.reads[node][0].node
+
     def _add_other(self, node: fx.Node) -> None:
         name = self._name_of(node)
         reads = self._all_reads(node)
@@ -146,7 +176,9 @@ class _Describer:
                 return "the offset of a BatchNorm"
             reason = self.region.reasons.get(str(node.target).removeprefix("original").removeprefix("."))
             kind = type(module).__name__
-            return f"{kind}, which cannot be traced: {reason}" if reason else kind
+            what = f"{kind}, which cannot be traced: {reason}" if reason else kind
+            within = [f"{path or kind} stays in float: {why}" for path, why in float_reasons(module).items()]
+            return "; ".join([what, *within])
         why = node.meta.get("why")
         name = _function(node)
         return f"{name}: {why}" if why else name
@@ -208,7 +240,7 @@ class _Describer:
 
     def _find_columns(self) -> None:
         """Finds which columns of nodes the columns of layers meet."""
-        starts = {node: self.points[node.name] for node in self.reads if node.name in self.points}
+        starts = {node: self.points[node.name] for node in self.reads if node.name in self.points} | self.hidden
         inputs = {node for node, name in starts.items() if self.found.nodes[name].op == "input"}
         self.found.columns |= columns_of_inputs(self.region, starts, inputs)
 

@@ -17,6 +17,7 @@ from kaldi_quant.torchnn.calls import Call, Signature
 from kaldi_quant.torchnn.forms import Layer
 from kaldi_quant.torchnn.in_place import without_in_place
 from kaldi_quant.torchnn.program import Additions, Program, Taps, one_call
+from kaldi_quant.torchnn.recurrence import Recurrence
 from kaldi_quant.torchnn.simplify import simplify
 from kaldi_quant.torchnn.tracing import attribute, trace
 
@@ -56,6 +57,8 @@ class Region(nn.Module):
         for module in self.modules():
             if isinstance(module, Region):
                 module._taps, module._additions = [taps], [additions]
+            elif isinstance(module, Recurrence):
+                module.use(taps)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """As the original network."""
@@ -84,6 +87,11 @@ class Region(nn.Module):
             return None
         part = self.get_submodule(str(node.target))
         return part if isinstance(part, Layer) else None
+
+    def recurrence_of(self, node: fx.Node) -> Recurrence | None:
+        """The recurrence that a node calls."""
+        part = self.get_submodule(str(node.target)) if node.op == "call_module" else None
+        return part if isinstance(part, Recurrence) else None
 
     def calls_of(self, layer: Layer) -> int:
         """How many nodes call a layer."""

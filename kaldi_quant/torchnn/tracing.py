@@ -21,6 +21,7 @@ from torch.fx.proxy import Attribute, TraceError
 
 from kaldi_quant.errors import DataError
 from kaldi_quant.torchnn.calls import Call
+from kaldi_quant.torchnn.recurrence import Recurrence
 from kaldi_quant.torchnn.variants import FAILURES, variants
 
 #: Modules of torch whose computation is followed down to their functions; others of torch are one node each.
@@ -182,6 +183,8 @@ class _Tracer(fx.Tracer):
         return _Value(node, self)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if isinstance(m, Recurrence):
+            return True
         of_torch = type(m).__module__.startswith("torch.nn") and not isinstance(m, fx.GraphModule)
         return of_torch and type(m) not in FOLLOWED
 

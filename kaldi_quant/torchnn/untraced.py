@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from kaldi_quant.torchnn.calls import Call
 from kaldi_quant.torchnn.layers import put_layers
+from kaldi_quant.torchnn.own_modules import is_packed, with_own_modules
 from kaldi_quant.torchnn.region import Region, joined
 
 
@@ -25,6 +26,7 @@ def region_of(network: nn.Module, call: Call) -> Region:
         network: in test mode; it becomes part of the region.
         call: an example of how it is called.
     """
+    network = with_own_modules(network, call)
     region = Region(network, call)
     taken = put_layers(region)
     if region.reasons:
@@ -108,7 +110,9 @@ class _Within:
     def _region(self, module: nn.Module, path: str, taken: set[int]) -> Region | None:
         if module not in self._made:
             calls = self.calls.get(path)
-            if calls is None or len(calls.kinds) > 1 or taken & {id(x) for x in module.parameters()}:
+            if calls is None or len(calls.kinds) > 1 or is_packed(calls.first):
+                return None
+            if taken & {id(x) for x in module.parameters()}:
                 return None
             region = Region(module, calls.first, path)
             if "" in region.reasons:

@@ -1,0 +1,95 @@
+"""What recurrent cells compute of their two products, in float: gates, and the state of the next time.
+
+The formulas and the order of the gates are those of ``torch.nn.LSTM``, ``GRU`` and ``RNN``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from kaldi_quant.registry import Registry
+
+#: The hidden state, and what the cell remembers beside it; None for cells that do not. (N, size) each.
+State = tuple[Tensor, Tensor | None]
+
+
+class Cell(ABC):
+    """A kind of cell.
+
+    Attributes:
+        remembers: whether it has a state beside the hidden one.
+    """
+
+    remembers: ClassVar[bool] = False
+
+    @staticmethod
+    @abstractmethod
+    def step(of_input: Tensor, of_hidden: Tensor, hidden: Tensor, memory: Tensor | None) -> State:
+        """The next state.
+
+        Args:
+            of_input: the input product, (N, gates * size).
+            of_hidden: the recurrent product, likewise.
+            hidden: (N, size).
+            memory: (N, size) where the cell remembers.
+        """
+
+
+#: By torch's names (``torch.nn.RNNBase.mode``).
+CELLS: Registry[type[Cell]] = Registry("recurrent cell")
+
+
+@CELLS.add("LSTM")
+class Lstm(Cell):
+    """S. Hochreiter and J. Schmidhuber, "Long short-term memory", Neural Computation 1997, with forget gates."""
+
+    remembers = True
+
+    @staticmethod
+    def step(of_input: Tensor, of_hidden: Tensor, hidden: Tensor, memory: Tensor | None) -> State:
+        """The next state."""
+        assert memory is not None
+        enter, keep, candidate, leave = (of_input + of_hidden).chunk(4, -1)
+        memory = keep.sigmoid() * memory + enter.sigmoid() * candidate.tanh()
+        return leave.sigmoid() * memory.tanh(), memory
+
+
+@CELLS.add("GRU")
+class Gru(Cell):
+    """K. Cho et al., "Learning phrase representations using RNN encoder-decoder", EMNLP 2014.
+
+    As in torch and cuDNN, the reset gate multiplies the recurrent product, its bias included, not the hidden state.
+    """
+
+    @staticmethod
+    def step(of_input: Tensor, of_hidden: Tensor, hidden: Tensor, memory: Tensor | None) -> State:
+        """The next state."""
+        reset, update, candidate = of_input.chunk(3, -1)
+        reset_hidden, update_hidden, candidate_hidden = of_hidden.chunk(3, -1)
+        new = (candidate + (reset + reset_hidden).sigmoid() * candidate_hidden).tanh()
+        kept = (update + update_hidden).sigmoid()
+        return (1 - kept) * new + kept * hidden, None
+
+
+@CELLS.add("RNN_TANH")
+class TanhCell(Cell):
+    """J. Elman, "Finding structure in time", Cognitive Science 1990."""
+
+    @staticmethod
+    def step(of_input: Tensor, of_hidden: Tensor, hidden: Tensor, memory: Tensor | None) -> State:
+        """The next state."""
+        return (of_input + of_hidden).tanh(), None
+
+
+@CELLS.add("RNN_RELU")
+class ReluCell(Cell):
+    """Elman's with rectifiers."""
+
+    @staticmethod
+    def step(of_input: Tensor, of_hidden: Tensor, hidden: Tensor, memory: Tensor | None) -> State:
+        """The next state."""
+        return torch.relu(of_input + of_hidden), None
