@@ -47,7 +47,7 @@ def in_float(network: QuantizedNetwork, name: str) -> bool:
     node = network.host.nodes[name]
     if node.op in ("input", "product") and node.layer_name not in network.float_layers:
         return False
-    if node.op in ("other", "product"):
+    if node.op in ("other", "product"):  # of a layer in float
         return True
     return any(source not in network.activations and in_float(network, source) for source in node.sources)
 
@@ -72,7 +72,7 @@ def assert_same(network: QuantizedNetwork, graph: TorchOnnx, *inputs: Tensor) ->
             integers = found[graph.integers[name]].astype(np.int64)
             assert integers.shape == expected.shape, f"{name}: {integers.shape}, not {expected.shape}"
             if in_float(network, name):
-                _assert_at_the_middle(name, x, integers, expected, grid)
+                _assert_at_the_middle(network, name, x, integers, expected, grid)
             else:
                 np.testing.assert_array_equal(integers, expected, err_msg=name)
             compared.append(expected.size)
@@ -87,7 +87,8 @@ def assert_same(network: QuantizedNetwork, graph: TorchOnnx, *inputs: Tensor) ->
     results = [result] if isinstance(result, Tensor) else list(result)
     for name, one in zip(graph.outputs, results, strict=True):
         size = float(one.abs().max()) if one.numel() else 1.0
-        np.testing.assert_allclose(found[name], one.numpy(), rtol=0, atol=1e-5 * max(size, 1e-30))
+        exact = len(results) == 1 and not in_float(network, "output")
+        np.testing.assert_allclose(found[name], one.numpy(), rtol=0, atol=0 if exact else 1e-4 * size)
     expected_names = {name for name, grid in network.activations.items() if not grid.scale.dim()}
     assert set(graph.integers) == expected_names
     return sum(compared)
@@ -97,9 +98,14 @@ def _integers(x: Tensor, grid: Grid) -> np.ndarray:
     return (torch.round(x.double() / grid.scale.double()).long() + int(grid.zero_point)).numpy()
 
 
-def _assert_at_the_middle(name: str, x: Tensor, found: np.ndarray, expected: np.ndarray, grid: Grid) -> None:
+def _assert_at_the_middle(
+    network: QuantizedNetwork, name: str, x: Tensor, found: np.ndarray, expected: np.ndarray, grid: Grid
+) -> None:
     steps = (x.double() / grid.scale.double()).numpy()
     beside = np.abs(found - expected)
+    if "norm" in network.host.float_operations().get(name, "").lower():
+        # Of values that are nearly equal it magnifies their last bits by 1 / sqrt(epsilon).
+        beside = np.where(beside * float(grid.scale) < 1e-3, 0, beside)
     assert beside.max(initial=0) <= 1, name
     away = np.abs(np.abs(steps - np.floor(steps)) - 0.5)[beside > 0]
     assert (away < 1e-3).all(), f"{name}: {away.max()} steps from the middle"

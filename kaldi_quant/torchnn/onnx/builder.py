@@ -181,7 +181,7 @@ class _Builder:
         if integers is None:
             return Value(LayerWriter(self.writer, self.form).in_float(layer, self.grids.floats(x), shape))
         destination = self.network.graph.destination(layer.name)
-        output = Output(point)
+        output = Output(point, last=all(user.op == "output" for user in node.users))
         if destination is not None and destination.node in self.network.activations:
             output = Output(destination.node, self._grid(destination.node), destination.relu)
             self.fused.add(destination.node)

@@ -31,11 +31,13 @@ class Output:
         name: of the value.
         grid: the grid that they are put on; None where they are wanted in float.
         relu: whether negative ones become zero.
+        last: whether nothing but the network's output reads it.
     """
 
     name: Name
     grid: Grid | None = None
     relu: bool = False
+    last: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,10 @@ class LayerWriter:
         writer, sizes = self.writer, self._sizes
         lead = sizes.of(x, shape)[:-1]
         result_sizes = [*lead, len(parameters.weight)]
-        if parameters.wide or (output.grid is not None and is_wide(output.grid)):
+        on_bytes = output.grid is not None and not is_wide(output.grid)
+        # onnxruntime fuses a Gemm and some of what may come directly behind it in float, before it sees the integers.
+        alone = on_bytes or output.last or len(shape) != 2
+        if parameters.wide or not alone or (output.grid is not None and not on_bytes):
             sums = self._rows_of_sums(parameters, x, output.name)
             return self._scaled(parameters, sums, output, 0)
         flat = x if len(shape) == 2 else sizes.reshaped(x, [-1, parameters.weight.shape[1]])

@@ -118,7 +118,7 @@ def _nearest(operation: Operation, x: Name, axis: int, factor: Any, goal: Any, m
     if factor is None:
         operation.size_known(axis)
         operation.refuse("has no ONNX form with a size that depends on the input")
-    length = operation.sizes.of(x, tuple([*[1] * axis, None]))[-1]
+    length = operation.sizes.of(x, (*[1] * axis, None))[-1]
     scaled = operation.op("Mul", [_as_float(operation, length), np.float32(factor).item()])
     longer = Size(operation.op("Cast", [operation.op("Floor", [scaled])], to=_INT64))
     places = operation.op("Cast", [_range(operation, longer)], to=FLOAT)
