@@ -40,7 +40,29 @@ class _Bearing(nn.Module):
 
 def free_axes(network: nn.Module, call: Call) -> Axes:
     """The axes of inputs that may have other lengths than the example's."""
-    return frozenset(axis for longer in variants(_Bearing(network), call) for axis in _changed(call, longer))
+    calls = [*variants(_Bearing(network), call), *_aligned(network, call)]
+    return frozenset(axis for longer in calls for axis in _changed(call, longer))
+
+
+def _aligned(network: nn.Module, call: Call) -> Iterator[Call]:
+    """Calls in which the same axis of several inputs is longer, such as that of the batch."""
+    shapes = [x.shape for x in call.tensors]
+    for axis, size in {(axis, shape[axis]) for shape in shapes for axis in range(len(shape))}:
+        together = frozenset(
+            (number, axis) for number, shape in enumerate(shapes) if len(shape) > axis and shape[axis] == size
+        )
+        if len(together) > 1:
+            yield from _borne(network, _longer(call, together))
+
+
+def _borne(network: nn.Module, call: Call) -> Iterator[Call]:
+    """The call, if the network bears it."""
+    try:
+        with torch.no_grad():
+            call.copied().run(_Bearing(network))
+    except FAILURES:
+        return
+    yield call
 
 
 def _changed(call: Call, other: Call) -> Axes:
@@ -93,23 +115,21 @@ def _calls(network: nn.Module, call: Call, free: Axes) -> Iterator[Call]:
     """Calls in which free axes are longer, one after another and all together."""
     if not free:
         return
-    for longer in variants(_Bearing(network), call):
+    for longer in (*variants(_Bearing(network), call), *_aligned(network, call)):
         if _changed(call, longer) <= free:
             yield longer
-    together = call.with_tensors([_all_longer(x, number, free) for number, x in enumerate(call.tensors)])
-    try:
-        with torch.no_grad():
-            together.copied().run(_Bearing(network))
-    except FAILURES:
-        return
-    yield together
+    yield from _borne(network, _longer(call, free))
 
 
-def _all_longer(x: Tensor, number: int, free: Axes) -> Tensor:
-    for axis in range(x.dim()):
-        if (number, axis) in free:
-            x = torch.cat([x, x.narrow(axis, 0, 1)], axis)
-    return x
+def _longer(call: Call, axes: Axes) -> Call:
+    """The call with some axes longer by one."""
+    tensors = []
+    for number, x in enumerate(call.tensors):
+        for axis in range(x.dim()):
+            if (number, axis) in axes:
+                x = torch.cat([x, x.narrow(axis, 0, 1)], axis)
+        tensors.append(x)
+    return call.with_tensors(tensors)
 
 
 def _sizes(value: Any) -> Any:
