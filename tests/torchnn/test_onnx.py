@@ -117,6 +117,45 @@ def test_layers_whose_result_is_wanted_in_float_and_on_a_grid(name: str, config:
     check(nn.Sequential(one, last), x, config, *others)
 
 
+class SharedGrid(nn.Module):
+    """A ReLU whose grid has negative values, too, as it lies beside a value that has them."""
+
+    def __init__(self, kind: type[nn.Module], *size: int) -> None:
+        super().__init__()
+        self.one, self.other, self.last = kind(4, 4, *size), kind(4, 4, *size), kind(8, 3, *size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        axis = 1 if isinstance(self.one, nn.Conv1d) else -1
+        return self.last(torch.cat([self.one(x).relu(), self.other(x)], axis))
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_a_relu_on_a_grid_of_negative_values(config: str) -> None:
+    for network, shape in ((SharedGrid(nn.Linear), (5, 4)), (SharedGrid(nn.Conv1d, 1), (2, 4, 7))):
+        found = quantized(network, torch.randn(shape), config)
+        assert int(found.activations["relu"].zero_point) > 0
+        graph = onnx_graph(found, torch.randn(shape))
+        assert_same(found, graph, torch.randn(shape))
+        assert_integer_products(graph)
+
+
+@pytest.mark.parametrize("name", ["linear, rows", "convolution", "depthwise plane", "transposed"])
+def test_weights_for_processors_that_would_saturate(name: str) -> None:
+    make, shape = LAYERS[name]
+    torch.manual_seed(0)
+    one, x = make(), torch.randn(shape)
+    with torch.no_grad():
+        channels = one(x).shape[-1 if isinstance(one, nn.Linear) else 1]
+    last = {2: nn.Linear, 3: nn.Conv1d, 4: nn.Conv2d}[len(shape)]
+    network = nn.Sequential(one, nn.ReLU(), last(channels, 3) if last is nn.Linear else last(channels, 3, 1))
+    found = quantized(network, x)
+    graph = onnx_graph(found, x, form="exact")
+    kinds = {each.data_type for each in graph.model.graph.initializer if len(each.dims) > 1}
+    assert onnx.TensorProto.UINT8 in kinds and onnx.TensorProto.INT8 not in kinds
+    assert_same(found, graph, x)
+    assert_integer_products(graph)
+
+
 def test_a_single_sequence_without_a_batch() -> None:
     x = torch.randn(3, 8)
     network = nn.Sequential(nn.Conv1d(3, 4, 3), nn.ReLU(), nn.ConvTranspose1d(4, 2, 3, stride=2))
@@ -282,11 +321,21 @@ def test_functions_in_float(name: str) -> None:
     assert_same(found, onnx_graph(found, x), torch.randn(3, 4, 6))
 
 
-def test_functions_between_grids_are_not_computed_by_kernels_of_integers() -> None:
-    network = nn.Sequential(nn.Linear(4, 4), nn.Sigmoid(), nn.Linear(4, 4), Function(lambda x: x * x), nn.Linear(4, 2))
-    found = quantized(network, torch.randn(2, 4))
-    kinds = {node.op_type for node in optimized_graph(onnx_graph(found, torch.randn(2, 4)).model).graph.node}
+def test_functions_of_values_on_grids_are_not_computed_by_kernels_of_integers() -> None:
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two, self.three = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.one(x)
+            return self.two(torch.sigmoid(x)) + self.three(x * x.flip(1)) + self.three(x)
+
+    found = quantized(Network(), torch.randn(2, 4))
+    graph = onnx_graph(found, torch.randn(2, 4))
+    kinds = {node.op_type for node in optimized_graph(graph.model).graph.node}
     assert {"Sigmoid", "Mul"} <= kinds and not {"QLinearSigmoid", "QLinearMul"} & kinds
+    assert_same(found, graph, torch.randn(50, 4))
 
 
 def test_layers_that_stay_in_float() -> None:
