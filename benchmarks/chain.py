@@ -28,12 +28,12 @@ from scipy.sparse import csr_matrix
 from kaldi_quant.kaldi.egs import EgsOptions, minibatches
 from kaldi_quant.kaldi.fst import ARC, Fst, read_fst
 from kaldi_quant.kaldi.model import read_model
+from kaldi_quant.nnet3.chain.den_graph import DenominatorGraph
+from kaldi_quant.nnet3.chain.denominator import denominator
+from kaldi_quant.nnet3.chain.objective import chain_objective
+from kaldi_quant.nnet3.chain.options import ChainOptions
 from kaldi_quant.nnet3.model import AcousticModel
-from kaldi_quant.train.chain.den_graph import DenominatorGraph
-from kaldi_quant.train.chain.denominator import denominator
-from kaldi_quant.train.chain.objective import chain_objective
-from kaldi_quant.train.chain.options import ChainOptions
-from kaldi_quant.train.sources.examples import ChainBatch
+from kaldi_quant.nnet3.training.examples import ChainBatch
 
 FOLDER = Path(__file__).resolve().parent.parent / "egs" / "alphadigits" / "exp" / "chain" / "tdnn1a_sp"
 RECIPE = ChainOptions(0.1, 0.1, 5e-5, 0.01)

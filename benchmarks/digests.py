@@ -73,14 +73,14 @@ def results(parity: Path | None, only: str) -> Iterator[tuple[str, str]]:
             with folder() as out:
                 model = _CHAIN / "tdnn1a_sp" / "final.mdl"
                 dev = head(_DEV, out / "dev.scp", 4)
-                call(verb, *options, "--max-utterances", "8", model, _FEATURES, dev, out / "result")
+                call(verb, *options, "--max-utterances", "3", model, _FEATURES, dev, out / "result")
                 yield name, of_numbers(out / "result" / result)
 
 
 def models(parity: Path | None) -> Iterator[tuple[Path, str, list[str]]]:
     """Models, features to calibrate on, and options."""
     for name in ("tdnn1a_sp", "tdnnf1b_sp"):
-        yield _CHAIN / name / "final.mdl", _FEATURES, ["--max-utterances", "8"]
+        yield _CHAIN / name / "final.mdl", _FEATURES, ["--max-utterances", "3"]
     if parity is not None:
         for path in sorted(parity.glob("*/final.mdl")):
             ivectors = ["--ivectors", f"ark:{parity}/ivectors.ark"] if path.parent.name.endswith("_ivec") else []

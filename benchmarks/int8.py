@@ -20,7 +20,7 @@ from kaldi_quant.backends.onnx.session import optimized_graph
 from kaldi_quant.export.onnx_qdq import check_integer
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet3.chunks import ChunkOptions
-from kaldi_quant.nnet3.execution import FastNetwork, executable
+from kaldi_quant.nnet3.execution import OnnxruntimeNetwork, executable
 from kaldi_quant.nnet3.inference import InferenceOptions
 from kaldi_quant.nnet3.preparation.prepared import prepare
 from kaldi_quant.nnet3.quantization import quantize
@@ -42,11 +42,11 @@ def quantized(nnet: Nnet, bits: int, act_bits: int, feature_bits: int) -> Quanti
     return quantize(nnet, config, data)
 
 
-def integer_run(network: FastNetwork, case: Case) -> Run:
+def integer_run(network: OnnxruntimeNetwork, case: Case) -> Run:
     return lambda: network(case.feats, case.spans, case.times)
 
 
-def check(network: FastNetwork, case: Case) -> None:
+def check(network: OnnxruntimeNetwork, case: Case) -> None:
     """Fails where the fast path's results are not the reference's, or a quantized layer runs in float."""
     with torch.inference_mode():
         expected = network.reference(case.feats, case.spans, case.times)
@@ -69,9 +69,9 @@ def main(rounds: int, frames: int, bits: int, act_bits: int, feature_bits: int) 
     for name, (make, goal) in CASES.items():
         network = quantized(make(), bits, act_bits, feature_bits)
         fast = executable(network, SUBSAMPLING, "onnxruntime")
-        assert isinstance(fast, FastNetwork)
+        assert isinstance(fast, OnnxruntimeNetwork)
         for length in (frames, 150):
-            case = Case(prepare(make()).float_nnet(), length)
+            case = Case(prepare(make()).complete().nnet, length)
             check(fast, case)
             floats = {"torch": torch_run(case, "torch"), "oneDNN": torch_run(case, "onednn")}
             exported = onnxruntime_run(case)

@@ -25,16 +25,17 @@ from kaldi_quant.backends.torch_engines.engines import supported_engines
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.kaldi.tables import read_matrices
+from kaldi_quant.nnet3 import execution
 from kaldi_quant.nnet3.chunks import ChunkOptions
 from kaldi_quant.nnet3.inference import Inference, InferenceOptions
 from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.preparation.prepared import prepare
 from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.runnable import Runnable
+from kaldi_quant.nnet3.torch_engines.execution import executable
 from kaldi_quant.nnet3.utterances import UtteranceSet
-from kaldi_quant.quant import fast, torch_native
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
-from kaldi_quant.quant.divergence import output_divergence
+from kaldi_quant.quant.distance import KullbackLeibler
 
 MODELS = ("tdnn1a_sp", "tdnnf1b_sp")
 OPTIONS = InferenceOptions(ChunkOptions(SUBSAMPLING))
@@ -57,11 +58,14 @@ def integer_run(network: Runnable, case: Case) -> Run:
 def speeds(rounds: int, frames: int) -> None:
     print(f"{'network':<22}{'back end':<14}{'frames/s':>10}{'vs best float':>15}{'activations':>13}", flush=True)
     for name, (make, _) in CASES.items():
-        case, network = Case(prepare(make()).float_nnet(), frames), quantized(make(), 8, 8)
-        engines = {engine: torch_native.executable(network, engine) for engine in supported_engines()}
+        case, network = Case(prepare(make()).complete().nnet, frames), quantized(make(), 8, 8)
+        engines = {engine: executable(network, engine) for engine in supported_engines()}
         bits = {engine: max(map(running.network.act_bits, network.layers)) for engine, running in engines.items()}
         floats = {"float": torch_run(case, "torch"), "float oneDNN": torch_run(case, "onednn")}
-        integers: dict[str, Runnable] = {"onnxruntime": fast.executable(network, SUBSAMPLING, "onnxruntime"), **engines}
+        integers: dict[str, Runnable] = {
+            "onnxruntime": execution.executable(network, SUBSAMPLING, "onnxruntime"),
+            **engines,
+        }
         runs = {key: integer_run(one, case) for key, one in integers.items()}
         seconds = measure(floats | runs, rounds)
         best = min(seconds[key] for key in floats)
@@ -79,7 +83,7 @@ def divergence(expected: dict[str, np.ndarray], nnet: Nnet, config: PtqConfig, d
     network = quantize(nnet, config, data).model()
     found = dict(Inference(network, None, OPTIONS).compute(features("dev_hires", MEASURED)))
     frames = sum(map(len, expected.values()))
-    return sum(output_divergence(expected[name], found[name])[0] for name in expected) / frames
+    return sum(KullbackLeibler().sum(expected[name], found[name]) for name in expected) / frames
 
 
 def divergences() -> None:

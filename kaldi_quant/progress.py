@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
-Seconds = float
+from kaldi_quant.units import Seconds
 
 
 class Advance(Protocol):

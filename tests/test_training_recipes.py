@@ -99,6 +99,7 @@ def test_from_a_kaldi_folder_to_a_table_of_three_models(recipe: Path) -> None:
         (("--lr-initial", "fast"), "'fast' is not a valid float"),
         (("--lr-initial", "nan"), "--lr-initial"),
         (("--learning-rate", "1"), "No such option"),
+        (("--lr-every", "5"), "--lr-every 5 has an effect only with --lr-schedule step"),
         (("nowhere",), "the experiment folder nowhere does not exist"),
     ],
 )
@@ -154,6 +155,10 @@ def test_scored_data_do_not_calibrate_a_training(recipe: Path) -> None:
         (("--device", "tpu"), "tpu"),
         (("--calibration-dir", "data/test_hires"), "is the data that is scored"),
         (("--vtlp", "0.1", "--mfcc-config", "conf/none.conf"), "conf/none.conf is missing or empty"),
+        (("--optimizer", "sgd", "--amsgrad"), "--amsgrad has an effect only with --optimizer adam"),
+        (("--egs-dir", "none", "--early-stopping", "3"), "--early-stopping 3 needs held-out examples"),
+        # The example's own rates are for Kaldi's schedule.
+        (("--lr-schedule", "constant", "--device", "tpu"), "--device tpu: expected cpu or cuda"),
     ],
 )
 def test_wrong_arguments_of_the_whole(arguments: tuple[str, ...], sentence: str, tmp_path: Path) -> None:

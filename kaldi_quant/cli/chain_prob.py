@@ -55,10 +55,10 @@ def command(
     e.g.: kaldi-quant chain-prob --leaky-hmm-coefficient=0.1 --xent-regularize=0.1 final.mdl den.fst ark:valid.cegs
     """
     from kaldi_quant.kaldi.egs import read_examples
+    from kaldi_quant.nnet3.chain.den_graph import read_denominator_graph
+    from kaldi_quant.nnet3.chain.options import ChainOptions
+    from kaldi_quant.nnet3.chain.probability import ChainProb
     from kaldi_quant.nnet3.model import AcousticModel
-    from kaldi_quant.train.chain.den_graph import read_denominator_graph
-    from kaldi_quant.train.chain.options import ChainOptions
-    from kaldi_quant.train.chain_prob import ChainProb
 
     options = ChainOptions(leaky_hmm_coefficient, xent_regularize, l2_regularize, out_of_range_regularize)
     nnet = models.read(model).nnet

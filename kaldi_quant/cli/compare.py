@@ -1,4 +1,4 @@
-"""``kaldi-quant compare [NAME=]DECODE-DIR ...``: word error rates side by side, with significance, size and speed."""
+"""``kaldi-quant compare [NAME=]DECODE-DIR ...``: results side by side, with significance, size and speed."""
 
 from __future__ import annotations
 
@@ -51,6 +51,9 @@ def command(
     Each row begins like a line of Kaldi's RESULTS, so "grep WER | sort -k2n" and utils/best_wer.sh work on the output.
     Then come the 95 % interval, the difference to the first folder with its interval and significance and, if the
     folder has a quantization.json, the size of the model and its bits per weight.
+
+    Folders of other tasks have a scores.json with a value for each utterance or file: PESQ, SI-SDR, accuracy or any
+    other metric. They are compared in the same way; docs/compare.md describes the file.
 
     e.g.: kaldi-quant compare --html compare.html float=exp/chain/tdnn/decode_test w8=exp/chain/tdnn/decode_test_w8
     """

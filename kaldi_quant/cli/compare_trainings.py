@@ -15,7 +15,7 @@ def command(comparing: ComparisonArguments, trainings: tuple[str, ...]) -> None:
     """Compare training methods by the mean WER of several models each, trained with different values of --srand.
 
     The intervals cover both the choice of test utterances and the randomness of training. Differences are to the first
-    method.
+    method. Folders with a scores.json are compared by the mean of their scores.
 
     e.g.: kaldi-quant compare-trainings uniform=exp/u_0/decode_dev,exp/u_1/decode_dev
     mixed=exp/m_0/decode_dev,exp/m_1/decode_dev

@@ -1,4 +1,4 @@
-"""Options of how decode folders are compared and how speed is measured: shared by the verbs that report results."""
+"""Options of how folders are compared and how speed is measured: shared by the verbs that report results."""
 
 from __future__ import annotations
 

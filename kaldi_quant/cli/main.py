@@ -36,7 +36,7 @@ VERBS = {
     "search": "Choose the bit width of each layer under a size or loss budget.",
     "decode": "Decode log-likelihoods into lattices (like latgen-faster-mapped).",
     "score": "Score lattices for a range of language-model weights and word insertion penalties.",
-    "compare": "Compare decode folders: error rates with significance tests, size and speed.",
+    "compare": "Compare decode folders, or scores of other tasks: significance tests, size and speed.",
     "compare-trainings": "Compare training methods by the mean WER of several models each.",
     "report": "Write an HTML page about quantized models.",
     "train": "Fine-tune a float model with LF-MMI on Kaldi's examples.",

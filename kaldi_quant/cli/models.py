@@ -16,7 +16,7 @@ from kaldi_quant.kaldi.outputs import OUTPUT
 
 if TYPE_CHECKING:
     from kaldi_quant.export.artefact import Artefact
-    from kaldi_quant.nnet3.execution.network import FastNetwork
+    from kaldi_quant.nnet3.execution.network import OnnxruntimeNetwork
     from kaldi_quant.nnet3.model import AcousticModel
 
 Engine = Literal["auto", "onnxruntime", "reference", "onednn", "x86", "fbgemm", "qnnpack"]
@@ -36,7 +36,7 @@ class RunnableNetwork:
         companions: what lies beside it, or an integer model brings with it.
     """
 
-    model: AcousticModel | FastNetwork
+    model: AcousticModel | OnnxruntimeNetwork
     priors: np.ndarray
     subsampling: int
     is_integer: bool
@@ -86,7 +86,7 @@ def read_network(
     return RunnableNetwork(network, read.priors, factor, False, float_record(read.nnet), companions)
 
 
-def _executable(artefact: Artefact, subsampling: int, engine: Engine) -> AcousticModel | FastNetwork:
+def _executable(artefact: Artefact, subsampling: int, engine: Engine) -> AcousticModel | OnnxruntimeNetwork:
     """An integer model on an engine; what PyTorch quantized runs on PyTorch by default."""
     from kaldi_quant.export.record import torch_engine_in
     from kaldi_quant.nnet3 import execution

@@ -14,7 +14,7 @@ from kaldi_quant.cli.feature_options import check_features_of_examples, check_te
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
 from kaldi_quant.cli.model_options import ModelArguments, model_options
 from kaldi_quant.cli.options import KaldiCommand, hold_folder, result_folder
-from kaldi_quant.cli.qat_options import QatArguments, WidthArguments, qat_options, width_options
+from kaldi_quant.cli.qat_options import QatArguments, WidthArguments, check_loop, qat_options, width_options
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options, read_utterances
 from kaldi_quant.cli.training_options import TrainingArguments, placed, training_options
 from kaldi_quant.errors import ModelError, UsageError
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
     from kaldi_quant.kaldi.egs_folder import EgsFolder
     from kaldi_quant.kaldi.nnet import Nnet
+    from kaldi_quant.nnet3.training.chain_source import SourceOptions
     from kaldi_quant.nnet3.utterances import UtteranceSet
     from kaldi_quant.quant.config import PtqConfig
     from kaldi_quant.quant.kept_layers import Keeping
     from kaldi_quant.train.distillation import Distillation
-    from kaldi_quant.train.parallel.place import Place
+    from kaldi_quant.train.parallel.device_context import DeviceContext
     from kaldi_quant.train.qat.learned_widths import WidthOptions
     from kaldi_quant.train.qat.training import Trainable
-    from kaldi_quant.train.sources.chain_source import SourceOptions
     from kaldi_quant.train.steps import Source
 
 _log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ _log = logging.getLogger(__name__)
 def command(
     quantization: QuantizationArguments,
     training: TrainingArguments,
-    place: Place,
+    place: DeviceContext,
     qat: QatArguments,
     learned: WidthArguments,
     inference: InferenceArguments,
@@ -92,8 +92,7 @@ def command(
             "--num-jobs: integer models cannot be averaged; run 'qat' under torchrun for several processes"
         )
     _check(qat, egs_dir, place, training.minibatch_size)
-    if wanted is not None and training.optimizer != "adam":
-        raise UsageError(f"--optimizer {training.optimizer}: widths are learned by adam alone")
+    check_loop(training, qat, learned, egs_dir is not None)
     loop, reading = training.loop(), training.source()
     read = models.read(model)
     _check_ranges(read, config)
@@ -119,14 +118,15 @@ def command(
     assert trained is not None
     if not place.group.is_main:
         return
-    more = {"training": {"qat": asdict(options), **run.identity, "optimizer": asdict(loop.optimizer)}}
+    steps = {"optimizer": asdict(loop.optimizer), "schedule": loop.schedule.as_dict()}
+    more = {"training": {"qat": asdict(options), **run.identity, **steps, "early_stopping": loop.early_stopping}}
     more |= feature_record(model, read.nnet, inference)
     made = write_result(folder, trained, read, companions, config, features, data, preset, more)
     keeping.finish()
     _log.info("%s: %d bytes; KL from float %.5f on calibration data", made.path, made.bytes, made.lost.distance)
 
 
-def _check(qat: QatArguments, egs_dir: str | None, place: Place, minibatch_size: str) -> None:
+def _check(qat: QatArguments, egs_dir: str | None, place: DeviceContext, minibatch_size: str) -> None:
     """Refuses options that contradict each other, before anything is read."""
     if egs_dir is None and qat.distillation not in (None, 1):
         raise UsageError(
@@ -195,7 +195,7 @@ class _Run:
     data: UtteranceSet
     qat: QatArguments
     egs_dir: str | None
-    place: Place
+    place: DeviceContext
     keeping: Keeping
 
     @property
@@ -208,7 +208,7 @@ class _Run:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What decides the result, beside the model and the network that training begins with."""
-        from kaldi_quant.train.finetune import data_digest
+        from kaldi_quant.nnet3.training.finetune import data_digest
 
         return {
             "teaching": {**asdict(self.qat), "egs_dir": self.egs_dir, "distillation": self.share},
@@ -240,11 +240,13 @@ class _Run:
         Raises:
             KaldiQuantError: something is missing, broken or made for another model.
         """
-        from kaldi_quant.train.chain.den_graph import read_denominator_graph
+        from kaldi_quant.nnet3.chain.den_graph import read_denominator_graph
+        from kaldi_quant.nnet3.training.finetune import check_held_out
 
         pdfs = self.model.nnet.node_dim("output")
         if self.identity and self._egs is not None:
             read_denominator_graph(self._denominator, pdfs)
+            check_held_out(self.training.loop(), self._egs)
         found = pdfs if self._teacher is None else self._teacher.node_dim("output")
         if found != pdfs:
             raise ModelError(
@@ -278,10 +280,10 @@ class _Run:
         return self.data.options.chunks.frame_subsampling_factor
 
     def _examples(self, network: Trainable, egs: EgsFolder) -> Source:
+        from kaldi_quant.nnet3.chain.den_graph import read_denominator_graph
         from kaldi_quant.nnet3.model import acoustic_model
-        from kaldi_quant.train.chain.den_graph import read_denominator_graph
-        from kaldi_quant.train.objective import ChainLoss
-        from kaldi_quant.train.sources.chain_source import ChainSource
+        from kaldi_quant.nnet3.training.chain_source import ChainSource
+        from kaldi_quant.nnet3.training.objective import ChainLoss
 
         model = acoustic_model(network.model)
         graph = read_denominator_graph(self._denominator, model.output_dim)
@@ -290,7 +292,7 @@ class _Run:
         return ChainSource(egs, loss, self.reading, model, self._subsampling)
 
     def _pieces(self, network: Trainable) -> Source:
-        from kaldi_quant.train.sources.feature_source import FeatureOptions, FeatureSource
+        from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
 
         reading = self.reading
         cut = FeatureOptions(reading.num_epochs, int(reading.minibatch_size), reading.srand, reading.augmentation)

@@ -9,6 +9,7 @@ import click
 
 from kaldi_quant.cli.options import grouped_options
 from kaldi_quant.cli.quantization_options import QuantizationArguments
+from kaldi_quant.cli.training_options import TrainingArguments
 from kaldi_quant.errors import UsageError
 
 if TYPE_CHECKING:
@@ -148,3 +149,26 @@ class WidthArguments:
 
 #: Decorator: the verb gets these options, and their values as its argument ``learned``.
 width_options = grouped_options("learned", WidthArguments, _WIDTH_OPTIONS)
+
+
+def check_loop(training: TrainingArguments, qat: QatArguments, learned: WidthArguments, examples: bool) -> None:
+    """Refuses ways of training that cannot be for what is trained, before anything is read.
+
+    Args:
+        training: how training goes.
+        qat: what is learned from.
+        learned: whether widths are.
+        examples: whether there are Kaldi's examples, or will be.
+
+    Raises:
+        UsageError: there is one.
+    """
+    loop = training.loop()
+    if learned.learn_widths is not None:
+        from kaldi_quant.train.qat.learned_widths import check_schedule
+
+        if training.optimizer != "adam":
+            raise UsageError(f"--optimizer {training.optimizer}: widths are learned by adam alone")
+        check_schedule(loop.schedule)
+    if not examples:
+        loop.check_held_out(bool(qat.held_out), "give some with --held-out")

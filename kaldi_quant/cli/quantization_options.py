@@ -119,7 +119,7 @@ def calibration_device(name: str, config: PtqConfig) -> torch.device:
     Raises:
         UsageError: there is no such device, or what PyTorch quantizes was to be there.
     """
-    from kaldi_quant.train.parallel.place import find_device
+    from kaldi_quant.train.parallel.device_context import find_device
 
     if name == "cuda" and config.backend == "torch":
         raise UsageError("--device cuda: PyTorch's own quantization is calibrated on the CPU")

@@ -62,9 +62,10 @@ def command(
 ) -> None:
     """Write a self-contained HTML page about the quantized models of one recogniser.
 
-    It shows the results of scored decode folders as 'compare' does, error rate against size with the models that no
-    other model beats in both, the results of searches and the cost of each layer's width, the sensitivity of layers,
-    and the activation ranges of the integer models. docs/compare.md explains how to read it.
+    It shows the results of scored decode folders, or of folders with a scores.json, as 'compare' does, error rate or
+    other score against size with the models that no other model beats in both, the results of searches and the cost of
+    each layer's width, the sensitivity of layers, and the activation ranges of the integer models. docs/compare.md
+    explains how to read it.
 
     e.g.: kaldi-quant report --search exp/search --features scp:data/dev/feats.scp report.html
     float=exp/chain/tdnn/decode_test w4=exp/chain/tdnn/decode_test_w4

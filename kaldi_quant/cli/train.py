@@ -18,7 +18,7 @@ from kaldi_quant.kaldi.compatibility import check_examples
 from kaldi_quant.kaldi.frame_subsampling import factor_of
 
 if TYPE_CHECKING:
-    from kaldi_quant.train.parallel.place import Place
+    from kaldi_quant.train.parallel.device_context import DeviceContext
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 @placed
 def command(
     training: TrainingArguments,
-    place: Place,
+    place: DeviceContext,
     models: ModelArguments,
     frame_subsampling_factor: int | None,
     num_threads: int,
@@ -53,7 +53,7 @@ def command(
     """
     import torch
 
-    from kaldi_quant.train.finetune import TrainingData, finetune, write_model
+    from kaldi_quant.nnet3.training.finetune import TrainingData, finetune, write_model
 
     check_threads(num_threads)
     if num_threads > 0:

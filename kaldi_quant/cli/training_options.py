@@ -12,16 +12,27 @@ import click
 
 from kaldi_quant.cli.options import grouped_options, kaldi_bool_option
 from kaldi_quant.errors import UsageError
+from kaldi_quant.train.optimizer_kinds import OPTIMIZERS
+from kaldi_quant.train.schedules import SCHEDULES, defaults_of, schedule_of
 
 if TYPE_CHECKING:
-    from kaldi_quant.train.chain.options import ChainOptions
+    from kaldi_quant.nnet3.chain.options import ChainOptions
+    from kaldi_quant.nnet3.training.augmentation import AugmentationOptions
+    from kaldi_quant.nnet3.training.averaged_jobs import ParallelJobs
+    from kaldi_quant.nnet3.training.chain_source import SourceOptions
     from kaldi_quant.train.loop import LoopOptions
-    from kaldi_quant.train.parallel.averaged_jobs import ParallelJobs
-    from kaldi_quant.train.sources.augmentation import AugmentationOptions
-    from kaldi_quant.train.sources.chain_source import SourceOptions
 
 # Jobs that run beside each other have a processor each.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+
+
+def _schedule_option(field: str, kind: type, metavar: str | None, text: str) -> Callable[..., Any]:
+    """An option that some schedules have; the help says which, and their defaults."""
+    defaults = defaults_of(field)
+    values = " and ".join(dict.fromkeys(f"{value:g}" for value in defaults.values()))
+    help = f"For {', '.join(defaults)}: {text}; by default, {values}."
+    return click.option(f"--lr-{field}", type=kind, metavar=metavar, help=help)
+
 
 _OPTIONS = (
     click.option(
@@ -36,15 +47,33 @@ _OPTIONS = (
         "--minibatch-size", default="64", show_default=True, help="Minibatch size, as for nnet3-chain-merge-egs."
     ),
     click.option("--lr-initial", type=float, default=1e-4, show_default=True, help="Initial learning rate."),
-    click.option("--lr-final", type=float, default=1e-5, show_default=True, help="Final learning rate."),
+    click.option(
+        "--lr-schedule",
+        type=click.Choice(list(SCHEDULES)),
+        default="exponential",
+        show_default=True,
+        help="How the learning rate changes; an iteration is a pass over one archive.",
+    ),
+    _schedule_option("final", float, None, "final learning rate, with plateau the lowest one"),
+    _schedule_option("every", int, "N", "change the learning rate every N iterations"),
+    _schedule_option("patience", int, "N", "change it after N iterations without a better held-out score"),
+    _schedule_option("factor", float, None, "multiply it by this"),
     click.option(
         "--optimizer",
-        type=click.Choice(["adam", "sgd"]),
+        type=click.Choice(list(OPTIMIZERS)),
         default="adam",
         show_default=True,
         help="With sgd, learning rates are like Kaldi's: for gradients summed over the minibatch.",
     ),
     click.option("--momentum", type=float, default=0.0, show_default=True, help="Momentum of sgd."),
+    kaldi_bool_option("--amsgrad", default=False, help="For adam: use its variant AMSGrad."),
+    click.option(
+        "--weight-decay",
+        type=float,
+        default=0.0,
+        show_default=True,
+        help="For adam: shrink the parameters by this times the learning rate in each step, as AdamW does.",
+    ),
     click.option(
         "--clip-norm",
         type=float,
@@ -73,6 +102,14 @@ _OPTIONS = (
         default=4,
         show_default=True,
         help="Average the models of this many last iterations.",
+    ),
+    click.option(
+        "--early-stopping",
+        type=int,
+        default=0,
+        show_default=True,
+        metavar="N",
+        help="End after N iterations without a better held-out score, and take the best iteration; 0: never.",
     ),
     click.option(
         "--leaky-hmm-coefficient",
@@ -144,13 +181,20 @@ class TrainingArguments:
     num_epochs: int
     minibatch_size: str
     lr_initial: float
-    lr_final: float
+    lr_final: float | None
+    lr_schedule: str
+    lr_every: int | None
+    lr_patience: int | None
+    lr_factor: float | None
     optimizer: str
     momentum: float
+    amsgrad: bool
+    weight_decay: float
     clip_norm: float
     max_param_change: float
     warm_up: int
     average_last: int
+    early_stopping: int
     leaky_hmm_coefficient: float
     xent_regularize: float
     l2_regularize: float
@@ -185,7 +229,7 @@ class TrainingArguments:
 
     def chain(self) -> ChainOptions:
         """Of the objective."""
-        from kaldi_quant.train.chain.options import ChainOptions
+        from kaldi_quant.nnet3.chain.options import ChainOptions
 
         return ChainOptions(
             self.leaky_hmm_coefficient,
@@ -197,7 +241,7 @@ class TrainingArguments:
 
     def source(self) -> SourceOptions:
         """Of reading examples."""
-        from kaldi_quant.train.sources.chain_source import SourceOptions
+        from kaldi_quant.nnet3.training.chain_source import SourceOptions
 
         return SourceOptions(self.num_epochs, self.minibatch_size, self.srand, self._augmentation())
 
@@ -209,7 +253,7 @@ class TrainingArguments:
         if self.mfcc_config is None:
             raise UsageError("--vtlp and --filter-augment need --mfcc-config, such as conf/mfcc_hires.conf")
         from kaldi_quant.kaldi.mfcc_options import read_mfcc_config
-        from kaldi_quant.train.sources.augmentation import AugmentationOptions
+        from kaldi_quant.nnet3.training.augmentation import AugmentationOptions
 
         return AugmentationOptions(self.vtlp, self.filter_augment, read_mfcc_config(self.mfcc_config))
 
@@ -218,16 +262,24 @@ class TrainingArguments:
         from kaldi_quant.train.loop import LoopOptions
         from kaldi_quant.train.optimizer import OptimizerOptions
 
+        schedule = schedule_of(
+            self.lr_schedule,
+            self.lr_initial,
+            final=self.lr_final,
+            every=self.lr_every,
+            patience=self.lr_patience,
+            factor=self.lr_factor,
+        )
         optimizer = OptimizerOptions(
             self.optimizer,
-            self.lr_initial,
-            self.lr_final,
-            self.momentum,
-            self.clip_norm,
-            self.max_param_change,
-            self.warm_up,
+            momentum=self.momentum,
+            clip_norm=self.clip_norm,
+            max_param_change=self.max_param_change,
+            warm_up=self.warm_up,
+            amsgrad=self.amsgrad,
+            weight_decay=self.weight_decay,
         )
-        return LoopOptions(optimizer, self.average_last, freeze_after=1.0)
+        return LoopOptions(optimizer, self.average_last, 1.0, schedule, self.early_stopping)
 
     def jobs(self) -> ParallelJobs | None:
         """How several archives are trained on at a time; None where they are not."""
@@ -235,7 +287,7 @@ class TrainingArguments:
             return None
         from kaldi_quant.decode.jobs import JobArray, run_jobs
         from kaldi_quant.job_log import tail
-        from kaldi_quant.train.parallel.averaged_jobs import JOB, ParallelJobs
+        from kaldi_quant.nnet3.training.averaged_jobs import JOB, ParallelJobs
 
         def run(number: int, log: Path, command: list[str]) -> dict[int, str]:
             array = JobArray(JOB, list(range(1, number + 1)), str(log), command, _ONE_THREAD)
@@ -257,9 +309,9 @@ def placed(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def verb(*, training: TrainingArguments, **values: Any) -> Any:
-        from kaldi_quant.train.parallel.place import find_place
+        from kaldi_quant.train.parallel.device_context import device_context
 
-        with find_place(training.device, training.bf16) as place:
+        with device_context(training.device, training.bf16) as place:
             return function(training=training, place=place, **values)
 
     return verb

@@ -13,6 +13,8 @@ from pathlib import Path
 from kaldi_quant.decode.sweep import SweepPoint
 from kaldi_quant.errors import DataError
 from kaldi_quant.kaldi.text import decode, encode
+from kaldi_quant.metrics.known import CER, WER
+from kaldi_quant.metrics.metric import Metric
 
 _POINT = re.compile(r"_(\d+)_(-?\d+(?:\.\d+)?)", re.ASCII)
 # What a Perl that reads UTF-8 takes for white space, which is more than ASCII's and other than Python's.
@@ -27,13 +29,13 @@ class ErrorRate:
 
     Attributes:
         unit: what is counted: "word" or "character".
-        name: what the rate is called: "WER" or "CER".
+        metric: what the rate is: WER or CER.
         prefix: of the names of its files.
         suffix: of the names of its transcripts.
     """
 
     unit: str
-    name: str
+    metric: Metric
     prefix: str
     suffix: str
 
@@ -68,8 +70,8 @@ class ErrorRate:
         return decode_dir / "scoring_kaldi" / f"{self.prefix}_details"
 
 
-WORDS = ErrorRate("word", "WER", "wer", ".txt")
-CHARACTERS = ErrorRate("character", "CER", "cer", ".chars.txt")
+WORDS = ErrorRate("word", WER, "wer", ".txt")
+CHARACTERS = ErrorRate("character", CER, "cer", ".chars.txt")
 ERROR_RATES = (WORDS, CHARACTERS)
 
 

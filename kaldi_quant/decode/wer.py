@@ -11,6 +11,8 @@ import kaldialign
 import numpy as np
 
 from kaldi_quant.errors import DataError
+from kaldi_quant.metrics.metric import Metric
+from kaldi_quant.metrics.score import Score
 
 Transcripts = dict[str, list[str]]
 
@@ -109,6 +111,22 @@ def compute_wer(
             f"and they contain no words ({len(hypotheses)} hypotheses; are the utterance names the same?)"
         )
     return WerResult(edits, words, wrong, sentences, len(references) - sentences)
+
+
+def error_score(references: Transcripts, hypotheses: Transcripts, metric: Metric) -> Score:
+    """The errors of each utterance that has a hypothesis, out of the words of its reference.
+
+    Args:
+        references: utterance → words.
+        hypotheses: utterance → words.
+        metric: what the rate is called.
+
+    Raises:
+        DataError: no utterance of the references has a hypothesis, or those that have hold no words.
+    """
+    scored = {utterance: words for utterance, words in references.items() if utterance in hypotheses}
+    errors = {utterance: count_edits(words, hypotheses[utterance]).total for utterance, words in scored.items()}
+    return Score(metric, errors, {utterance: len(words) for utterance, words in scored.items()})
 
 
 def bootstrap_text(references: Transcripts, hypotheses: Transcripts) -> str:

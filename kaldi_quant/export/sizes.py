@@ -4,9 +4,7 @@ from kaldi_quant.kaldi.nnet import ComponentNode, Nnet
 from kaldi_quant.kaldi.training_statistics import inference_arrays
 from kaldi_quant.nnet3.graph import reachable_nodes
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.spec import Bits
-
-Bytes = int
+from kaldi_quant.units import Bits, Bytes
 
 _FLOAT_BYTES, _FLOAT_BITS = 4, 32
 

@@ -15,8 +15,7 @@ from kaldi_quant.kaldi.general_matrix import GeneralMatrix
 from kaldi_quant.kaldi.index_vector import read_index_vector, write_index_vector
 from kaldi_quant.kaldi.reader import BinaryReader, Reader
 from kaldi_quant.kaldi.writer import BinaryWriter, Writer
-
-Frames = int
+from kaldi_quant.units import Frames
 
 # Kaldi's own limit on inputs and outputs of an example.
 _MOST_PARTS = 1_000_000

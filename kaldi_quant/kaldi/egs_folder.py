@@ -155,6 +155,11 @@ class EgsFolder:
         validation, combination = diagnostics[0], [path for path in present if path != diagnostics[0]]
         return cls(archives, validation if validation in present else None, next(iter(combination), None), info)
 
+    @property
+    def validation_name(self) -> str:
+        """What the file of held-out examples is called in such a folder."""
+        return (_OF_CHAIN2 if self.info.languages else _OF_CHAIN).validation
+
     def iteration(self, number: int, shifts: Sequence[int]) -> tuple[Path, int]:
         """The archive of an iteration, counted from 0, and the shift of its features: another one at each pass."""
         count = len(self.archives)

@@ -19,6 +19,11 @@ def sources(node: Node) -> list[str]:
     return [leaf.node for leaf in node.input.leaves()]
 
 
+def readers(nodes: Mapping[str, Node], name: str) -> list[Node]:
+    """The nodes that read a node."""
+    return [node for node in nodes.values() if name in sources(node)]
+
+
 def redirected(node: Node, instead: Mapping[str, Node]) -> Node:
     """A node that reads other nodes than before.
 

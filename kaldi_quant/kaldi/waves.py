@@ -17,8 +17,7 @@ from kaldi_quant.kaldi.tables import OnBad, read_table
 from kaldi_quant.kaldi.text import to_integer, to_real
 from kaldi_quant.kaldi.text_tables import read_text_map
 from kaldi_quant.kaldi.wave_reader import WaveData
-
-Seconds = float
+from kaldi_quant.units import Seconds
 
 # extract-segments' defaults: how far a segment may end behind its recording, and how short it may be.
 _MAX_OVERSHOOT: Seconds = 0.5

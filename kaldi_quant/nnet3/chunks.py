@@ -11,8 +11,7 @@ import numpy as np
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.nnet3.context import Context
-
-Frames = int
+from kaldi_quant.units import Frames
 
 # Kaldi tolerates i-vectors that end this many frames before the features.
 _IVECTOR_MARGIN = 50

@@ -17,8 +17,7 @@ from kaldi_quant.errors import DataError, KaldiQuantError, ModelError, UsageErro
 from kaldi_quant.nnet3.chunks import Chunk, ChunkOptions, cut
 from kaldi_quant.nnet3.runnable import Runnable
 from kaldi_quant.nnet3.schedule import Availability, Request, Span
-
-Seconds = float
+from kaldi_quant.units import Seconds
 
 #: Kaldi's frame shift, which turns seconds into frames.
 FRAMES_PER_SECOND = 100

@@ -34,10 +34,10 @@ def damped(hessian: Tensor, damping: float = DAMPING) -> Tensor:
     mean = float(diagonal.mean()) or 1.0
     diagonal[dead] = mean
     for trial in range(_TRIALS):
-        sure = h.clone()
-        sure.diagonal().add_(damping * mean * _GROWTH**trial)
-        if not int(torch.linalg.cholesky_ex(sure).info):
-            return sure
+        regularized = h.clone()
+        regularized.diagonal().add_(damping * mean * _GROWTH**trial)
+        if not int(torch.linalg.cholesky_ex(regularized).info):
+            return regularized
     return torch.diag(diagonal + mean)
 
 

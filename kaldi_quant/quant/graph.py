@@ -11,7 +11,7 @@ its several uses shares a grid, too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -103,16 +103,17 @@ def is_rectified(nodes: Nodes, layer: str) -> bool:
     return all(found) and all(node.op == "relu" and node.reads[0].whole for of_use in found for node in of_use)
 
 
-def recurrent_nodes(nodes: Nodes) -> set[str]:
-    """The nodes that depend on themselves at other times."""
+def recurrent_nodes(sources: Mapping[str, Collection[str]]) -> set[str]:
+    """The nodes that depend on themselves at other times; sources: for each node those that it reads."""
     recurrent = set()
-    for name in nodes:
-        seen, pending = set(), list(nodes[name].sources)
+    for name in sources:
+        seen: set[str] = set()
+        pending = list(sources[name])
         while pending:
             source = pending.pop()
             if source not in seen:
                 seen.add(source)
-                pending.extend(nodes[source].sources)
+                pending.extend(sources[source])
         if name in seen:
             recurrent.add(name)
     return recurrent

@@ -13,7 +13,7 @@ def layer_kinds(nodes: Nodes) -> dict[str, set[str]]:
     again at several places. ``recurrent``: depends on its own output at other times. ``bottleneck``: none of these,
     with less than half as many channels as a node that it reads. ``hidden``: the others.
     """
-    recurrent = recurrent_nodes(nodes)
+    recurrent = recurrent_nodes({name: node.sources for name, node in nodes.items()})
     read_by_outputs = {name for node in nodes.values() if node.op == "output" for name in node.sources}
     found: dict[str, set[str]] = {}
     for name in products(nodes):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from kaldi_quant.quant.spec import Bits
+from kaldi_quant.units import Bits
 
 # So many integers fill whole bytes, whatever their width.
 _GROUP = 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -156,7 +157,8 @@ class _Quantizer:
                 if kept:
                     kept.keep_layer(len(result.layers) - 1, result.layers[name])
                 advance(1)
-        return result
+        # Its graph is that of all layers, whatever it was asked for meanwhile.
+        return replace(result)
 
     def _fit(
         self,

@@ -5,8 +5,6 @@ What was measured is kept in a file after every measurement, so that an interrup
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,14 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import DataError
-from kaldi_quant.made import changed_facts
 from kaldi_quant.quant.distance import mean_distance
 from kaldi_quant.quant.host import Data, Executable
+from kaldi_quant.quant.measurement_file import read_measurements, write_measurements
 from kaldi_quant.quant.network import QuantizedNetwork
-
-_log = logging.getLogger(__name__)
 
 _FORMAT = 1
 
@@ -109,20 +104,8 @@ class _Store:
 
     def __init__(self, path: Path, about: dict[str, Any]) -> None:
         self.path, self.about = path, about
-        self.measurements: list[Measurement] = []
-        if path.exists():
-            self.measurements = self._read()
-
-    def _read(self) -> list[Measurement]:
-        try:
-            content = json.loads(self.path.read_text("utf-8"))
-            about, found = dict(content["about"]), [Measurement(**entry) for entry in content["measurements"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{self.path} is not a file of sensitivity measurements ({error}): move it away") from error
-        if others := changed_facts(about, self.about):
-            _log.info("%s is measured again, as this has changed: %s", self.path, ", ".join(others))
-            return []
-        return found
+        known = read_measurements(path, "sensitivity measurements", _FORMAT, about, _parsed)
+        self.measurements = known or []
 
     def find(self, mode: str, layer: str, with_wer: bool) -> Measurement | None:
         for known in self.measurements:
@@ -134,7 +117,9 @@ class _Store:
         same = (measurement.mode, measurement.layer)
         kept = [known for known in self.measurements if (known.mode, known.layer) != same]
         self.measurements = [*kept, measurement]
-        entries = [asdict(known) for known in self.measurements]
-        content = {"format": _FORMAT, "about": self.about, "measurements": entries}
-        with atomic_write(self.path, "w") as stream:
-            stream.write(json.dumps(content, indent=1) + "\n")
+        content = {"measurements": [asdict(known) for known in self.measurements]}
+        write_measurements(self.path, _FORMAT, self.about, content)
+
+
+def _parsed(content: dict[str, Any]) -> list[Measurement]:
+    return [Measurement(**entry) for entry in content["measurements"]]

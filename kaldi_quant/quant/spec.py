@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 
 from kaldi_quant.errors import UsageError
-
-Bits = int
+from kaldi_quant.units import Bits
 
 MIN_BITS, MAX_BITS = 2, 16
 

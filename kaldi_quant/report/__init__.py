@@ -1,1 +1,1 @@
-"""What a quantization costs and gains: word error rates with their significance, sizes, speed; tables, plots, pages."""
+"""What a quantization costs and gains: scores with their significance, sizes, speed; tables, plots, pages."""

@@ -20,9 +20,7 @@ from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.observers import HistogramObserver
 from kaldi_quant.quant.ranges import ranges_of
-
-Bits = int
-Seconds = float
+from kaldi_quant.units import Bits, Seconds
 
 #: Shares of the values that lie below the middle three of five points.
 _SHARES = (0.01, 0.5, 0.99)

@@ -6,10 +6,12 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from kaldi_quant.report.comparison import Comparison, Row, Versus
+from kaldi_quant.report.comparison import Comparison, Row
 from kaldi_quant.report.files.record import QuantizationRecord
+from kaldi_quant.report.kinds.kind import Kind
 from kaldi_quant.report.notes import notes
 from kaldi_quant.report.verdict import verdicts
+from kaldi_quant.report.versus import Versus
 
 FORMAT = 1
 
@@ -21,7 +23,7 @@ def as_json(comparison: Comparison) -> str:
 
 def as_dict(comparison: Comparison) -> dict[str, Any]:
     """The same before it is written."""
-    options = comparison.options
+    options, kind = comparison.options, comparison.kind
     return {
         "format": FORMAT,
         "bootstrap": {
@@ -31,10 +33,9 @@ def as_dict(comparison: Comparison) -> dict[str, Any]:
             "seed": options.seed,
             "utt2spk": options.utt2spk,
         },
-        "fixed_lmwt": options.fixed.lm_weight,
-        "fixed_wip": options.fixed.penalty,
+        **kind.settings_json(),
         "rows": [_row(row, comparison) for row in comparison.rows],
-        "rate": comparison.rate.name,
+        **kind.metric_json(comparison.metric),
         "verdicts": {verdict.name: verdict.sentence for verdict in verdicts(comparison)},
         "speed": {name: asdict(speed) for name, speed in (comparison.speeds or {}).items()} or None,
         "notes": notes(comparison),
@@ -42,24 +43,14 @@ def as_dict(comparison: Comparison) -> dict[str, Any]:
 
 
 def _row(row: Row, comparison: Comparison) -> dict[str, Any]:
-    folder, result = row.folder, row.folder.result
+    folder, kind = row.folder, comparison.kind
     speed = (comparison.speeds or {}).get(row.name)
     return {
         "name": row.name,
         "folder": str(folder.path),
-        "lmwt": folder.point.lm_weight,
-        "wip": folder.point.penalty,
-        "wer": 100.0 * result.edits.total / result.num_words,
-        "errors": result.edits.total,
-        "words": result.num_words,
-        "insertions": result.edits.insertions,
-        "deletions": result.edits.deletions,
-        "substitutions": result.edits.substitutions,
-        "utterances": result.num_sentences,
-        "wrong_utterances": result.wrong_sentences,
-        "absent_utterances": result.absent_sentences,
+        **kind.folder_json(folder),
         "interval": [row.interval.low, row.interval.high],
-        "versus_first": _versus(row.versus) if row.versus else None,
+        "versus_first": _versus(row.versus, kind) if row.versus else None,
         "bytes": row.size,
         "share_of_float": row.share_of_float,
         "speed": speed.ratio if speed else None,
@@ -67,15 +58,13 @@ def _row(row: Row, comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _versus(versus: Versus) -> dict[str, Any]:
+def _versus(versus: Versus, kind: Kind[Any]) -> dict[str, Any]:
     paired = versus.paired
     return {
         "difference": paired.difference,
         "interval": [paired.interval.low, paired.interval.high],
         "p_bootstrap": paired.p_value,
-        "mapsswe": asdict(versus.matched),
-        "significant": versus.significant,
-        "equal_utterances": versus.equal_utterances,
+        **kind.versus_json(versus),
     }
 
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 from kaldi_quant.report.comparison import Comparison, Row
 from kaldi_quant.report.files.record import LayerRecord
-from kaldi_quant.report.significance.bootstrap import Interval
+from kaldi_quant.report.numbers import interval, p_value
 
 #: What a cell holds where nothing is known.
 EMPTY = "-"
-_SMALLEST_P = 0.001
 
 
 @dataclass(frozen=True)
@@ -19,7 +18,7 @@ class Column:
     """A column of the comparison.
 
     Attributes:
-        title: one word, without "WER", which is to be found in the rows of results alone.
+        title: one word, without the metric's name, which is to be found in the rows of results alone.
         heading: the same for people.
         cell: what stands in a row, in one word.
     """
@@ -38,18 +37,28 @@ class Table:
 
 
 def columns(comparison: Comparison) -> list[Column]:
-    """The columns that follow the counts, always the same ones."""
-    speeds = comparison.speeds or {}
+    """The columns that follow the counts, always the same ones for a kind of results."""
+    speeds, metric = comparison.speeds or {}, comparison.metric
 
     def speed(row: Row) -> str:
         return f"{speeds[row.name].ratio:.2f}" if row.name in speeds else EMPTY
 
-    return [
-        Column("95%-interval", "95 % interval", lambda row: interval(row.interval)),
-        Column("difference", "difference", lambda row: f"{row.versus.paired.difference:+.2f}" if row.versus else EMPTY),
-        Column("95%-interval", "its 95 % interval", _difference_interval),
+    def difference(row: Row) -> str:
+        return metric.number(row.versus.paired.difference, "+") if row.versus else EMPTY
+
+    def its_interval(row: Row) -> str:
+        return interval(row.versus.paired.interval, metric, "+") if row.versus else EMPTY
+
+    found = [
+        Column("95%-interval", "95 % interval", lambda row: interval(row.interval, metric)),
+        Column("difference", "difference", difference),
+        Column("95%-interval", "its 95 % interval", its_interval),
         Column("p-bootstrap", "p, bootstrap", lambda row: p_value(row.versus.paired.p_value) if row.versus else EMPTY),
-        Column("p-MAPSSWE", "p, MAPSSWE", lambda row: p_value(row.versus.matched.p_value) if row.versus else EMPTY),
+    ]
+    if comparison.kind.has_matched_pairs:
+        found.append(Column("p-MAPSSWE", "p, MAPSSWE", _mapsswe))
+    return [
+        *found,
         Column("significant", "significant", _significant),
         Column("bytes", "bytes on disk", lambda row: str(row.size) if row.size is not None else EMPTY),
         Column("of-float", "of float", lambda row: f"{row.share_of_float:.2f}" if row.share_of_float else EMPTY),
@@ -58,30 +67,8 @@ def columns(comparison: Comparison) -> list[Column]:
     ]
 
 
-def interval(value: Interval, sign: str = "") -> str:
-    """``[12.30,16.77]``."""
-    return f"[{value.low:{sign}.2f},{value.high:{sign}.2f}]"
-
-
-def p_value(value: float) -> str:
-    """With three decimals, and a bound where these say nothing."""
-    return f"{value:.3f}" if value >= _SMALLEST_P else f"<{_SMALLEST_P}"
-
-
-def short(value: float) -> str:
-    """A number in two digits that count.
-
-    Example:
-        >>> [short(value) for value in (0.128, 0.00536, 0.0000123, 0.0, -0.002)]
-        ['0.13', '0.0054', '1.2e-5', '0', '-0.002']
-    """
-    text = f"{value:.2g}"
-    digits, exponent, power = text.partition("e")
-    return f"{digits}e{int(power)}" if exponent else digits
-
-
-def _difference_interval(row: Row) -> str:
-    return interval(row.versus.paired.interval, "+") if row.versus else EMPTY
+def _mapsswe(row: Row) -> str:
+    return p_value(row.versus.matched.p_value) if row.versus and row.versus.matched else EMPTY
 
 
 def _significant(row: Row) -> str:

@@ -1,25 +1,21 @@
-"""Decode folders of one test set side by side: word error rates with their intervals, and differences to the first."""
+"""Folders of one test set side by side: scores with their intervals, and differences to the first."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, Generic
 
 from kaldi_quant.decode.error_rate import WORDS, ErrorRate
-from kaldi_quant.report.error_counts import count_errors
-from kaldi_quant.report.files.decode_folder import DecodeFolder, FixedPoint, read_folders
-from kaldi_quant.report.significance.alignment import ErrorSlots, error_slots
-from kaldi_quant.report.significance.bootstrap import (
-    DEFAULT_REPLICATIONS,
-    Bootstrap,
-    Interval,
-    PairedDifference,
-    check_draws,
-)
-from kaldi_quant.report.significance.mapsswe import MatchedPairs, matched_pairs
+from kaldi_quant.metrics.metric import Metric
+from kaldi_quant.report.files.decode_folder import FixedPoint
+from kaldi_quant.report.files.folder_names import named_folders
+from kaldi_quant.report.kinds.choice import kind_of
+from kaldi_quant.report.kinds.kind import Folder, Kind
+from kaldi_quant.report.paired_scores import PairedScores, pair_scores
+from kaldi_quant.report.significance.bootstrap import DEFAULT_REPLICATIONS, Bootstrap, Interval, check_draws
 from kaldi_quant.report.speed import Speeds
-
-#: Differences that chance gives more rarely than this are called significant.
-LEVEL = 0.05
+from kaldi_quant.report.versus import Versus
 
 
 @dataclass(frozen=True)
@@ -27,10 +23,10 @@ class ComparisonOptions:
     """How folders are compared.
 
     Attributes:
-        fixed: where in the sweep; by default each folder's own best point.
+        fixed: where in the sweep decode folders stand; by default each at its own best point.
         utt2spk: a file of speakers, which are then drawn in place of utterances.
         replications, seed: of the bootstrap.
-        rate: what is compared: word or character error rates.
+        rate: what is compared of decode folders: word or character error rates.
 
     Raises:
         UsageError: there are too few replications, or the seed is negative.
@@ -47,32 +43,10 @@ class ComparisonOptions:
 
 
 @dataclass(frozen=True)
-class Versus:
-    """A folder against the first.
-
-    Attributes:
-        paired: by paired bootstrap.
-        matched: by MAPSSWE; positive where the first errs more.
-        equal_utterances: in how many both have the same words.
-    """
-
-    paired: PairedDifference
-    matched: MatchedPairs
-    equal_utterances: int
-
-    @property
-    def significant(self) -> bool | None:
-        """Whether the difference is; None where one test says so and another does not."""
-        p_values = (self.paired.p_value, self.matched.p_value, self.matched.exact_p_value)
-        verdicts = {p_value < LEVEL for p_value in p_values}
-        return verdicts.pop() if len(verdicts) == 1 else None
-
-
-@dataclass(frozen=True)
-class Row:
+class Row(Generic[Folder]):
     """One folder; ``versus`` is None for the first."""
 
-    folder: DecodeFolder
+    folder: Folder
     interval: Interval
     versus: Versus | None
 
@@ -80,6 +54,16 @@ class Row:
     def name(self) -> str:
         """What tables call it."""
         return self.folder.name
+
+    @property
+    def value(self) -> float:
+        """Its score."""
+        return self.folder.value
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether it has the same words, or the same values, as the first in all utterances."""
+        return self.versus is not None and self.versus.equal_units == len(self.folder.score.per_unit)
 
     @property
     def size(self) -> int | None:
@@ -100,57 +84,72 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Generic[Folder]):
     """What the tables show.
 
     Attributes:
         rows: the folders, in the order given; the first is the reference.
         options: how they were compared.
-        unit: what was drawn: "utterances" or "speakers".
+        kind: of results.
+        unit: what was drawn: "utterances", "speakers", "files".
         units: how many there are.
         speeds: of the models, where measured.
     """
 
-    rows: list[Row]
+    rows: list[Row[Folder]]
     options: ComparisonOptions
+    kind: Kind[Folder]
     unit: str
     units: int
     speeds: Speeds | None = None
 
     @property
-    def rate(self) -> ErrorRate:
+    def metric(self) -> Metric:
         """What is compared."""
-        return self.options.rate
+        return self.rows[0].folder.metric
+
+    @property
+    def title(self) -> str:
+        """Of tables and plots of scores."""
+        return self.kind.title(self.metric)
+
+    @property
+    def utterances(self) -> str:
+        """What the units of scores are, also where speakers were drawn."""
+        return self.rows[0].folder.score.units_are
 
 
-def compare(arguments: list[str], options: ComparisonOptions | None = None) -> Comparison:
-    """Compares decode folders.
+def compare(arguments: list[str], options: ComparisonOptions | None = None) -> Comparison[Any]:
+    """Compares decode folders, or folders with ``scores.json``.
 
     Args:
         arguments: ``DIR`` or ``NAME=DIR``; the first is the reference.
         options: how.
 
     Raises:
-        KaldiQuantError: a folder cannot be read, or was not scored on the same utterances and words as the first.
+        KaldiQuantError: a folder cannot be read, or was not scored on the same utterances and words as the first, or
+            has another metric.
     """
     options = options or ComparisonOptions()
-    folders = read_folders(arguments, options.fixed, options.rate)
-    counts = count_errors(folders, options.utt2spk)
-    bootstrap = Bootstrap(counts.errors, counts.words, options.replications, options.seed)
-    first = folders[0]
-    slots = [
-        [error_slots(first.references[utterance], folder.hypotheses[utterance]) for utterance in first.scored]
-        for folder in folders
+    paths = named_folders(arguments)
+    kind = kind_of(paths.values(), options.fixed, options.rate)
+    folders = [kind.read(path, name) for name, path in paths.items()]
+    scores, bootstrap = draw(folders, kind, options)
+    paired = [
+        kind.limited(bootstrap.compare(column, 0), scores.count_differing([column], [0]))
+        for column in range(1, len(folders))
     ]
-    rows = [
-        Row(folder, bootstrap.interval(column), _versus(folders, slots, column, bootstrap) if column else None)
-        for column, folder in enumerate(folders)
-    ]
-    return Comparison(rows, options, counts.unit, bootstrap.units)
+    versus = [None, *kind.versus(folders, paired)]
+    rows = [Row(folder, bootstrap.interval(column), versus[column]) for column, folder in enumerate(folders)]
+    return Comparison(rows, options, kind, scores.units_are, bootstrap.units)
 
 
-def _versus(folders: list[DecodeFolder], slots: list[list[ErrorSlots]], column: int, bootstrap: Bootstrap) -> Versus:
-    first, other = folders[0], folders[column]
-    equal = sum(first.hypotheses[utterance] == other.hypotheses[utterance] for utterance in first.scored)
-    matched = matched_pairs(zip(slots[0], slots[column], strict=True))
-    return Versus(bootstrap.compare(column, 0), matched, equal)
+def draw(folders: Sequence[Folder], kind: Kind[Folder], options: ComparisonOptions) -> tuple[PairedScores, Bootstrap]:
+    """The scores of folders unit beside unit, and draws from them.
+
+    Raises:
+        KaldiQuantError: folders cannot be compared, or speakers are missing.
+    """
+    kind.check(folders)
+    scores = pair_scores([(str(folder.path), folder.score) for folder in folders], options.utt2spk)
+    return scores, Bootstrap(scores.amounts, scores.out_of, options.replications, options.seed, scores.scale)

@@ -12,7 +12,7 @@ def as_markdown(comparison: Comparison) -> str:
     """Tables with headings of level 2; columns that hold nothing are left out."""
     verdict = "".join(f"- {_escaped(line)}\n" for line in verdict_lines(comparison))
     parts = ["## In short\n", verdict] if verdict else []
-    parts += [f"## {comparison.rate.unit.capitalize()} error rates\n", _table(result_table(comparison))]
+    parts += [f"## {comparison.title}\n", _table(result_table(comparison))]
     parts.append("".join(f"- {_escaped(note)}\n" for note in notes(comparison)))
     layers, speeds = layer_table(comparison), speed_table(comparison)
     if layers:
@@ -24,18 +24,11 @@ def as_markdown(comparison: Comparison) -> str:
 
 def result_table(comparison: Comparison) -> Table:
     """The main table for people; columns that hold nothing are left out."""
-    rows = comparison.rows
+    rows, kind = comparison.rows, comparison.kind
     chosen = [column for column in columns(comparison) if any(column.cell(row) != EMPTY for row in rows)]
-    body = []
-    for row in rows:
-        result, edits = row.folder.result, row.folder.result.edits
-        counts = [f"{result.percent:.2f}", str(edits.total)]
-        split = f"{edits.insertions} / {edits.deletions} / {edits.substitutions}"
-        point = f"{row.folder.point.lm_weight} / {row.folder.point.penalty}"
-        body.append([row.name, *counts, split, point, *(column.cell(row) for column in chosen)])
-    rate, scored = comparison.rate, rows[0].folder.result.num_words
-    headings = ["folder", f"{rate.name}, %", f"errors in {scored} {rate.units}", "ins / del / sub", "LMWT / WIP"]
-    return Table([*headings, *(column.heading for column in chosen)], body)
+    body = [[row.name, *kind.cells(row.folder), *(column.cell(row) for column in chosen)] for row in rows]
+    headings = ["folder", *kind.headings(rows[0].folder), *(column.heading for column in chosen)]
+    return Table(headings, body)
 
 
 def _table(table: Table) -> str:

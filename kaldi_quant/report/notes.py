@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-from kaldi_quant.report.cells import interval, p_value
-from kaldi_quant.report.comparison import LEVEL, Comparison, ComparisonOptions, Row
-from kaldi_quant.report.files.decode_folder import FixedPoint
-
-#: What stands in the tables under these names.
-LMWT = "LMWT: language-model weight; scoring divides acoustic costs by it"
-WIP = "WIP: word insertion penalty; scoring adds this cost for each word"
-MAPSSWE = (
-    "MAPSSWE: matched-pairs sentence-segment word error test (Gillick and Cox 1989); it compares the errors of two "
-    "systems in stretches between words that both have right"
-)
+from kaldi_quant.report.comparison import Comparison, ComparisonOptions, Row
+from kaldi_quant.report.numbers import interval
+from kaldi_quant.report.versus import LEVEL
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """The sentences, each on one line and without "WER", which is to be found in the rows of results alone."""
-    rows = comparison.rows
-    options = comparison.options
-    found = [bootstrap_note(options, comparison.unit, comparison.units)]
+    """The sentences, each on one line and without the metric's name, which is in the rows of results alone."""
+    rows, kind = comparison.rows, comparison.kind
+    found = [bootstrap_note(comparison.options, comparison.unit, comparison.units)]
     if len(rows) > 1:
         found.append(
-            f"differences are to {rows[0].name}; p-values are two-tailed; significant: p is below {LEVEL:g} in the "
-            "paired bootstrap, in MAPSSWE, and in an exact test of the segments of MAPSSWE"
+            f"differences are to {rows[0].name}; p-values are two-tailed; significant: p is below {LEVEL:g} in "
+            f"{kind.tests}"
         )
-        found.append(MAPSSWE)
-    found += [point_note(options), LMWT, WIP]
+        found += kind.about_tests(comparison.unit)
+    found += [kind.about_values(comparison.metric), *kind.terms]
     if len(rows) > 2:
         found.append(
             f"{len(rows) - 1} differences are tested: where any one of them would do, compare p with "
             f"{LEVEL:g}/{len(rows) - 1} = {LEVEL / (len(rows) - 1):.2g} (Bonferroni)"
         )
     for row in rows:
-        found += _of_row(row, rows[0].name)
+        found += [f"{row.name}: {note}" for note in kind.notes(row.folder)]
+        found += _of_difference(row, comparison)
     return found + _left_in_float(rows)
 
 
@@ -43,28 +35,6 @@ def bootstrap_note(options: ComparisonOptions, unit: str, units: int) -> str:
         f"intervals: 95 %, bootstrap (Bisani and Ney 2004) over {units} {unit}, "
         f"{options.replications} replications, seed {options.seed}"
     )
-
-
-def point_note(options: ComparisonOptions) -> str:
-    """At which point of the sweep folders are compared."""
-    if options.fixed == FixedPoint():
-        return (
-            "every folder stands at its own best LMWT and WIP, found on these same references; "
-            "--lmwt and --wip fix the point"
-        )
-    return f"every folder stands at {options.fixed}"
-
-
-def _of_row(row: Row, reference: str) -> list[str]:
-    found = []
-    absent = row.folder.result.absent_sentences
-    if absent:
-        found.append(f"{row.name}: {absent} references have no hypothesis and are not scored")
-    if row.folder.is_older_than_lattices:
-        found.append(f"{row.name}: the lattices in {row.folder.path} are newer than its scores: score it again")
-    if row.versus is not None:
-        found += _of_difference(row, reference)
-    return found
 
 
 def _left_in_float(rows: list[Row]) -> list[str]:
@@ -77,20 +47,15 @@ def _left_in_float(rows: list[Row]) -> list[str]:
     return [f"left in float in {', '.join(those)}: {reasons}" for reasons, those in names.items()]
 
 
-def _of_difference(row: Row, reference: str) -> list[str]:
-    versus = row.versus
-    assert versus is not None
-    if versus.equal_utterances == len(row.folder.scored):
-        return [f"{row.name}: the same words as {reference} in all utterances"]
-    found = []
-    paired, matched = versus.paired, versus.matched
-    tests = (
-        f"p {p_value(paired.p_value)} by bootstrap, {p_value(matched.p_value)} by MAPSSWE, "
-        f"{p_value(matched.exact_p_value)} exact, {matched.differing} segments differ"
-    )
-    what = f"{row.name}: {paired.difference:+.2f}"
+def _of_difference(row: Row, comparison: Comparison) -> list[str]:
+    """What keeps a difference from being significant; nothing where it is, or for the first folder."""
+    versus, metric, kind = row.versus, comparison.metric, comparison.kind
+    if versus is None or versus.significant:
+        return []
+    if row.is_equal:
+        return [f"{row.name}: {kind.same} as {comparison.rows[0].name} in all {comparison.utterances}"]
+    what, tests = f"{row.name}: {metric.number(versus.paired.difference, '+')}", kind.p_values(versus)
     if versus.significant is None:
-        found.append(f"{what} is significant by one test and not by another ({tests}): take it as not shown")
-    elif not versus.significant:
-        found.append(f"{what} is not significant ({tests}): it may be anything in {interval(paired.interval, '+')}")
-    return found
+        return [f"{what} is significant by one test and not by another ({tests}): take it as not shown"]
+    anything = interval(versus.paired.interval, metric, "+")
+    return [f"{what} is not significant ({tests}): it may be anything in {anything}"]

@@ -17,14 +17,14 @@ import numpy as np
 from kaldi_quant.errors import DataError, MissingDependencyError, UsageError
 from kaldi_quant.kaldi.tables import matrix_writer, read_matrices
 from kaldi_quant.report.comparison import Comparison
-from kaldi_quant.report.speed import Frames, Runner, Timed
+from kaldi_quant.report.speed import Runner, Timed
+from kaldi_quant.units import Frames, Seconds
 
 if TYPE_CHECKING:
     from kaldi_quant.nnet3.runnable import Runnable
 
 _log = logging.getLogger(__name__)
 
-Seconds = float
 
 KALDI_NAME = "nnet3-compute"
 FLOAT_NAME = "float model"

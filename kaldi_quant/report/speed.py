@@ -13,9 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from kaldi_quant.errors import UsageError
-
-Frames = int
-Seconds = float
+from kaldi_quant.units import Frames, Seconds
 
 DEFAULT_ROUNDS = 7
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from kaldi_quant.report.cells import EMPTY, Table, columns, interval, layer_table, p_value, speed_table
+from kaldi_quant.report.cells import EMPTY, Table, columns, layer_table, speed_table
 from kaldi_quant.report.comparison import Comparison
-from kaldi_quant.report.notes import bootstrap_note, notes, point_note
+from kaldi_quant.report.notes import bootstrap_note, notes
+from kaldi_quant.report.numbers import interval, p_value
 from kaldi_quant.report.trainings import TrainingComparison
 from kaldi_quant.report.verdict import lines as verdict_lines
 
@@ -15,9 +16,7 @@ def as_text(comparison: Comparison) -> str:
     header = ["#", "name", *(column.title for column in chosen)]
     body = []
     for row in comparison.rows:
-        # Kaldi's best_wer.sh expects one space before the number, and nothing before the %.
-        result = f"{row.folder.result.wer_line()} {row.folder.score_file}"
-        body.append([result, row.name, *(column.cell(row) for column in chosen)])
+        body.append([comparison.kind.line(row.folder), row.name, *(column.cell(row) for column in chosen)])
     parts = ["".join(f"# {verdict}\n" for verdict in verdict_lines(comparison))]
     parts += [_aligned([header, *body], left=2), "".join(f"# {note}\n" for note in notes(comparison))]
     layers, speeds = layer_table(comparison), speed_table(comparison)
@@ -29,12 +28,13 @@ def as_text(comparison: Comparison) -> str:
 
 
 def trainings_as_text(comparison: TrainingComparison) -> str:
-    """A row for each way of training, with the word error rate of each model behind."""
+    """A row for each way of training, with the score of each model behind."""
+    metric = comparison.metric
     body = [
         [
             "# name",
             "models",
-            f"mean-{comparison.options.rate.name}",
+            f"mean-{metric.name}",
             "deviation",
             "95%-interval",
             "difference",
@@ -45,18 +45,19 @@ def trainings_as_text(comparison: TrainingComparison) -> str:
     ]
     for row in comparison.rows:
         versus = row.versus
-        cells = [row.name, str(len(row.folders)), f"{row.mean:.2f}"]
-        cells += [EMPTY if row.deviation is None else f"{row.deviation:.2f}", interval(row.interval)]
+        cells = [row.name, str(len(row.folders)), metric.number(row.mean)]
+        cells += [EMPTY if row.deviation is None else metric.number(row.deviation), interval(row.interval, metric)]
         if versus is None:
             cells += [EMPTY] * 3
         else:
-            cells += [f"{versus.difference:+.2f}", interval(versus.interval, "+"), p_value(versus.p_value)]
-        body.append([*cells, ",".join(f"{rate:.2f}" for rate in row.rates)])
+            cells += [metric.number(versus.difference, "+"), interval(versus.interval, metric, "+")]
+            cells.append(p_value(versus.p_value))
+        body.append([*cells, ",".join(map(metric.number, row.values))])
     said = [
         bootstrap_note(comparison.options, comparison.unit, comparison.units),
         "each draw of the test set is scored by a draw from the models of each row: chance in training is part of it",
         f"differences are to {comparison.rows[0].name}; p-values are two-tailed",
-        point_note(comparison.options),
+        comparison.kind.about_values(metric),
     ]
     return _aligned(body, left=1) + "".join(f"# {note}\n" for note in said)
 

@@ -5,93 +5,104 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Generic
 
 import numpy as np
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.report.comparison import ComparisonOptions
-from kaldi_quant.report.error_counts import count_errors
-from kaldi_quant.report.files.decode_folder import DecodeFolder, read_folder
-from kaldi_quant.report.significance.bootstrap import Bootstrap, Interval, PairedDifference, Percent
+from kaldi_quant.metrics.metric import Metric
+from kaldi_quant.report.comparison import ComparisonOptions, draw
+from kaldi_quant.report.kinds.choice import kind_of
+from kaldi_quant.report.kinds.kind import Folder, Kind
+from kaldi_quant.report.significance.bootstrap import Interval, PairedDifference
 
 
 @dataclass(frozen=True)
-class TrainingRow:
+class TrainingRow(Generic[Folder]):
     """Models that were trained in one way, with different random numbers.
 
     Attributes:
         name: of the way.
-        folders: the decode folder of each.
-        interval: of their mean word error rate.
+        folders: that of each.
+        interval: of their mean score.
         versus: their mean against that of the first way; None for that one.
     """
 
     name: str
-    folders: list[DecodeFolder]
+    folders: list[Folder]
     interval: Interval
     versus: PairedDifference | None
 
     @property
-    def rates(self) -> list[Percent]:
-        """The word error rate of each."""
-        return [folder.result.percent for folder in self.folders]
+    def values(self) -> list[float]:
+        """The score of each."""
+        return [folder.value for folder in self.folders]
 
     @property
-    def mean(self) -> Percent:
-        """Of the word error rates."""
-        return float(np.mean(self.rates))
+    def mean(self) -> float:
+        """Of the scores."""
+        return float(np.mean(self.values))
 
     @property
-    def deviation(self) -> Percent | None:
-        """The standard deviation of the word error rates; None where there is one model alone."""
-        return float(np.std(self.rates, ddof=1)) if len(self.rates) > 1 else None
+    def deviation(self) -> float | None:
+        """The standard deviation of the scores; None where there is one model alone."""
+        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else None
 
 
 @dataclass(frozen=True)
-class TrainingComparison:
+class TrainingComparison(Generic[Folder]):
     """What the table shows.
 
     Attributes:
         rows: the ways of training, in the order given; the first is what the others are compared with.
         options: how they were compared.
-        unit: what was drawn of the test set: "utterances" or "speakers".
+        kind: of results.
+        unit: what was drawn of the test set: "utterances", "speakers", "files".
         units: how many there are.
     """
 
-    rows: list[TrainingRow]
+    rows: list[TrainingRow[Folder]]
     options: ComparisonOptions
+    kind: Kind[Folder]
     unit: str
     units: int
 
+    @property
+    def metric(self) -> Metric:
+        """What is compared."""
+        return self.rows[0].folders[0].metric
 
-def compare_trainings(arguments: Sequence[str], options: ComparisonOptions | None = None) -> TrainingComparison:
+
+def compare_trainings(arguments: Sequence[str], options: ComparisonOptions | None = None) -> TrainingComparison[Any]:
     """Compares ways of training.
 
     Args:
-        arguments: ``NAME=DIR,DIR,…``, decode folders; the first is the reference.
+        arguments: ``NAME=DIR,DIR,…``, decode folders or folders with ``scores.json``; the first is the reference.
         options: how.
 
     Raises:
         UsageError: an argument has no name or no folder, or two have one name, or a folder is named twice.
-        KaldiQuantError: a folder cannot be read, or was not scored on the same utterances and words as the first.
+        KaldiQuantError: a folder cannot be read, or was not scored on the same utterances and words as the first, or
+            has another metric.
     """
     options = options or ComparisonOptions()
     paths = _named(arguments)
-    groups = {
-        name: [read_folder(path, name, options.fixed, options.rate) for path in those] for name, those in paths.items()
-    }
+    kind = kind_of([path for those in paths.values() for path in those], options.fixed, options.rate)
+    groups = {name: [kind.read(path, name) for path in those] for name, those in paths.items()}
     folders = [folder for group in groups.values() for folder in group]
-    counts = count_errors(folders, options.utt2spk)
-    bootstrap = Bootstrap(counts.errors, counts.words, options.replications, options.seed)
+    scores, bootstrap = draw(folders, kind, options)
     numbers = iter(range(len(folders)))
     columns = {name: [next(numbers) for _ in group] for name, group in groups.items()}
-    first, *others = columns
-    versus = {name: bootstrap.compare_means(columns[name], columns[first]) for name in others}
+    first, *others = columns.values()
+    versus: list[PairedDifference | None] = [None]
+    for those in others:
+        differing = scores.count_differing(those, first)
+        versus.append(kind.limited(bootstrap.compare_means(those, first), differing))
     rows = [
-        TrainingRow(name, group, bootstrap.mean_interval(columns[name]), versus.get(name))
-        for name, group in groups.items()
+        TrainingRow(name, group, bootstrap.mean_interval(columns[name]), difference)
+        for (name, group), difference in zip(groups.items(), versus, strict=True)
     ]
-    return TrainingComparison(rows, options, counts.unit, bootstrap.units)
+    return TrainingComparison(rows, options, kind, scores.units_are, bootstrap.units)
 
 
 def _named(arguments: Sequence[str]) -> dict[str, list[Path]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kaldi_quant.metrics.metric import Metric
 from kaldi_quant.report.comparison import Comparison, Row
+from kaldi_quant.report.significance.bootstrap import Interval
 
 # Ratios nearer to 1 are called the same.
 _SAME = 1.05
@@ -17,7 +19,7 @@ class Verdict:
 
     Attributes:
         name: the model's row.
-        sentence: without "WER", which is to be found in the rows of results alone.
+        sentence: without the metric's name, which is to be found in the rows of results alone.
     """
 
     name: str
@@ -36,7 +38,7 @@ def lines(comparison: Comparison) -> list[str]:
 
 
 def _verdict(row: Row, first: Row, comparison: Comparison) -> Verdict:
-    parts = [_size(row, first), _speed(row, first, comparison), _loss(row)]
+    parts = [_size(row, first), _speed(row, first, comparison), _loss(row, comparison)]
     return Verdict(row.name, ", ".join(filter(None, parts)))
 
 
@@ -70,18 +72,21 @@ def _times(ratio: float) -> str:
     return f"{ratio:.1f} times" if ratio < 100 else f"{ratio:.0f} times"
 
 
-def _loss(row: Row) -> str:
-    versus = row.versus
+def _loss(row: Row, comparison: Comparison) -> str:
+    versus, metric = row.versus, comparison.metric
     assert versus is not None
-    if versus.equal_utterances == len(row.folder.scored):
-        return "no loss: the same words in all utterances"
-    difference, highest = versus.paired.difference, versus.paired.interval.high
-    shown = f"{difference:+.2f} % absolute"
+    if row.is_equal:
+        return f"no loss: {comparison.kind.same} in all {comparison.utterances}"
+    difference = versus.paired.difference
+    shown = metric.shown_difference(difference)
     if versus.significant is None:
         return f"{shown}, significant by one test and not by another"
-    if versus.significant and difference > 0:
-        return f"a significant loss ({shown})"
     if versus.significant:
-        return f"a significant gain ({shown})"
-    beyond = f"; up to {highest:+.2f} cannot be ruled out" if highest > 0 else ""
-    return f"no significant loss ({shown}{beyond})"
+        return f"a significant {'loss' if metric.loss(difference) > 0 else 'gain'} ({shown})"
+    return f"no significant loss ({shown}{_worst(versus.paired.interval, metric)})"
+
+
+def _worst(interval: Interval, metric: Metric) -> str:
+    """``; up to +0.52 cannot be ruled out``; nothing where the worst end of the interval is no loss."""
+    end, how = (interval.high, "up") if metric.better == "lower" else (interval.low, "down")
+    return f"; {how} to {metric.number(end, '+')} cannot be ruled out" if metric.loss(end) > 0 else ""

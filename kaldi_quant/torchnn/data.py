@@ -183,8 +183,10 @@ def rows_of(output: Tensor, columns: int) -> np.ndarray:
     Raises:
         UsageError: it has no such axis.
     """
-    if not -output.dim() <= columns < max(1, output.dim()):
-        raise UsageError(f"the output has {output.dim()} axes and no axis {columns}")
     values = output.detach().float().cpu()
-    values = values.reshape(1, 1) if values.dim() == 0 else values.movedim(columns, -1)
+    if not values.dim():
+        return values.reshape(1, 1).numpy()
+    if not -values.dim() <= columns < values.dim():
+        raise UsageError(f"the output has {values.dim()} axes and no axis {columns}")
+    values = values.movedim(columns, -1)
     return values.reshape(-1, values.shape[-1]).numpy()

@@ -156,7 +156,9 @@ class TorchHost(Host):
         found = hashlib.sha256()
         for name, module in self.region.named_modules():
             if isinstance(module, Region):
-                found.update(f"{name} {module.graph} {module.original} {module.untraced_code()}".encode())
+                found.update(
+                    f"{name} {module.graph} {module.original} {module.parts} {module.untraced_code()}".encode()
+                )
         for name, value in self.region.state_dict(keep_vars=True).items():
             found.update(name.encode() + digest_of(value))
         for name, offset in self.offsets.items():
@@ -192,7 +194,7 @@ class TorchSource(Source):
         copied = plain_copy(self.network).cpu().float()
         try:
             with torch.no_grad():
-                self.example.copied().run(copied)
+                self.example.copied().run(copy.deepcopy(copied))
         except FAILURES as error:
             shapes = ", ".join(str(tuple(x.shape)) for x in self.example.tensors)
             raise ModelError(f"the network cannot be run on its example, of shape {shapes}: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -96,7 +97,7 @@ def one_call(network: nn.Module, call: Call) -> fx.Graph:
     inner = call.with_tensors(inputs)
     whole = graph.call_module("", inner.args, dict(inner.kwargs))
     with torch.no_grad():
-        whole.meta.update(value=call.copied().run(network), stack=())
+        whole.meta.update(value=call.copied().run(copy.deepcopy(network)), stack=())
     graph.output(whole)
     return graph
 

@@ -7,6 +7,7 @@ taken the place of others, layers above all, by ``parts.NUMBER``.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Collection
 from typing import Any
 
 from torch import fx, nn
@@ -17,7 +18,7 @@ from kaldi_quant.torchnn.forms import Layer
 from kaldi_quant.torchnn.in_place import without_in_place
 from kaldi_quant.torchnn.program import Additions, Program, Taps, one_call
 from kaldi_quant.torchnn.simplify import simplify
-from kaldi_quant.torchnn.tracing import trace
+from kaldi_quant.torchnn.tracing import attribute, trace
 
 
 class Region(nn.Module):
@@ -100,17 +101,23 @@ class Region(nn.Module):
     def finish(self) -> None:
         """Forgets what only preparation needs: the example's values, and what the network has that no node uses."""
         self.program.forget_values()
-        used = [str(node.target) for node in self.graph.nodes if node.op in ("get_attr", "call_module")]
-        called = [str(node.target) for node in self.graph.nodes if node.op == "call_module"]
-        for path, module in list(self.original.named_modules(prefix="original")):
-            if any(_is_within(path, target) for target in called):
-                continue
-            for name in [*module._parameters, *module._buffers]:
-                if joined(path, name) not in used:
-                    delattr(module, name)
-            for name in list(module._modules):
-                if not any(_is_within(target, joined(path, name)) for target in used):
-                    del module._modules[name]
+        named = [node for node in self.graph.nodes if node.op in ("get_attr", "call_module")]
+        tensors = {id(attribute(self, str(node.target))) for node in named if node.op == "get_attr"}
+        called = [self.get_submodule(str(node.target)) for node in named if node.op == "call_module"]
+        _prune(self.original, tensors, {id(inner) for module in called for inner in module.modules()})
+
+
+def _prune(module: nn.Module, tensors: Collection[int], modules: Collection[int]) -> bool:
+    """Takes out of a module what is not needed, all given by ``id``; whether anything is left."""
+    if id(module) in modules:
+        return True
+    for own in (module._parameters, module._buffers):
+        own.update({name: None for name, value in own.items() if id(value) not in tensors})
+    for name, child in list(module._modules.items()):
+        if child is None or not _prune(child, tensors, modules):
+            del module._modules[name]
+    left = [*module._parameters.values(), *module._buffers.values(), *module._modules.values()]
+    return any(value is not None for value in left)
 
 
 def regions_within(module: nn.Module) -> list[Region]:
@@ -136,7 +143,3 @@ def _text_of(module: nn.Module) -> str:
 def joined(path: str, name: str) -> str:
     """A path within a path."""
     return f"{path}.{name}" if path and name else path or name
-
-
-def _is_within(path: str, other: str) -> bool:
-    return path == other or path.startswith(f"{other}.")

@@ -229,7 +229,7 @@ class _Tracer(fx.Tracer):
             TraceError: it does.
         """
         value = proxy.node.meta["value"]
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor) and read is not len:
             raise TraceError("what it does depends on the values of tensors")
         found = read(value)
         if _is_of_every_call(proxy.node):
@@ -266,8 +266,12 @@ class _Tracer(fx.Tracer):
             self._evaluating = before
 
     def _evaluated(self, node: fx.Node, value_of: Callable[[fx.Node], Any]) -> Any:
+        root: nn.Module = self.root
+        if node.op == "call_module" and node.target in self.reasons:
+            # Tracing may have left stand-ins in this one, and what it keeps is for later calls.
+            root = copy.deepcopy(self.network)
         with self._evaluation():
-            return compute(node, self.root, value_of)
+            return compute(node, root, value_of)
 
     def _forget(self, length: int) -> None:
         """Takes out all nodes but the first."""

@@ -15,7 +15,7 @@ from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import DataError, FormatError
 
 FILE_NAME = "checkpoint.pt"
-_FORMAT = 1
+_FORMAT = 2
 
 
 def write_checkpoint(path: str | os.PathLike[str], state: dict[str, Any]) -> None:

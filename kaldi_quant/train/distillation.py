@@ -1,4 +1,4 @@
-"""Distillation: the float network teaches by its distribution over pdfs.
+"""Distillation: the float network teaches by its distribution over classes.
 
 Source: G. Hinton, O. Vinyals, J. Dean, "Distilling the knowledge in a neural network", 2015.
 """
@@ -7,16 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.nnet3.model import AcousticModel
-from kaldi_quant.nnet3.schedule import Span
-from kaldi_quant.nnet3.time_access import Times
 from kaldi_quant.quant.host import Executable
 from kaldi_quant.quant.taps import SeenTap
 
@@ -72,7 +69,7 @@ class Distillation:
         UsageError: a value is impossible.
     """
 
-    teacher: AcousticModel
+    teacher: Executable
     temperature: float = 1.0
     share: float = 1.0
     hard_weight: float = 0.0
@@ -83,16 +80,9 @@ class Distillation:
         check_weights(self.temperature, self.share, self.hard_weight, self.feature_weight)
 
     @torch.no_grad()
-    def target(self, feats: Tensor, span: Span, output_times: Times, ivectors: Tensor | None) -> Tensor:
-        """The teacher's distribution over pdfs, as logarithms: (N, T, pdfs).
-
-        Args:
-            feats: (N, frames, dim) of a minibatch.
-            span: the first and one past the last time of the features.
-            output_times: (T,).
-            ivectors: (N, dim), where the network has that input.
-        """
-        teacher = self.teacher(feats, [span] * len(feats), output_times, ivectors)
+    def target(self, *inputs: Any) -> Tensor:
+        """The teacher's distribution over classes, as logarithms, (N, T, classes); inputs: as the teacher's."""
+        teacher = self.teacher(*inputs)
         return functional.log_softmax(teacher / self.temperature, dim=-1)
 
     def __call__(self, student: Tensor, target: Tensor) -> Taught:

@@ -1,19 +1,19 @@
-"""The step that changes parameters: SGD or Adam, with the limits that Kaldi's components have."""
+"""The step that changes parameters, with the limits that Kaldi's components have."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from kaldi_quant.errors import UsageError
+from kaldi_quant.train.optimizer_kinds import OPTIMIZERS, OptimizerKind
 from kaldi_quant.train.orthonormal import EVERY, constrain_orthonormal
+from kaldi_quant.train.own_options import check_options
 from kaldi_quant.train.parameters import TrainedComponent
-
-OPTIMIZERS = ("adam", "sgd")
 
 
 @dataclass(frozen=True)
@@ -23,50 +23,53 @@ class OptimizerOptions:
     Args:
         name: adam, whose steps are as large as the learning rate, whatever the gradient; or sgd, whose steps are the
             learning rate times the gradient summed over the minibatch, as Kaldi's are.
-        lr_initial: the learning rate of the first iteration.
-        lr_final: that of the last; between them it falls exponentially, as Kaldi's.
         momentum: of sgd, the gradient being scaled by 1 - momentum, as in Kaldi.
         clip_norm: the largest norm of the gradient of the mean over frames, all parameters together; 0 for no limit.
         max_param_change: the largest norm of a step, all parameters together; 0 for no limit, also within components.
         warm_up: over so many steps at the beginning the learning rate grows in proportion to them. Adam's first steps,
             which know little of the gradient, would otherwise be as large as all others.
         l2_factor: multiplies the components' own l2-regularize.
+        amsgrad: of adam, whose steps are then divided by the largest mean square of the gradient that there has been.
+        weight_decay: of adam; each step takes this times the learning rate of each parameter away, whatever its
+            component's ``learning-rate-factor``, and apart from the gradient.
 
     Raises:
         UsageError: a value is impossible.
     """
 
     name: str = "adam"
-    lr_initial: float = 1e-4
-    lr_final: float = 1e-5
+    _: KW_ONLY
     momentum: float = 0.0
     clip_norm: float = 5.0
     max_param_change: float = 2.0
     warm_up: int = 0
     l2_factor: float = 1.0
+    amsgrad: bool = False
+    weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.name not in OPTIMIZERS:
-            raise UsageError(f"--optimizer {self.name!r} is not one of {', '.join(OPTIMIZERS)}")
-        if not 0 < self.lr_final <= self.lr_initial < float("inf"):
-            raise UsageError(
-                f"--lr-initial {self.lr_initial:g} and --lr-final {self.lr_final:g}: expected 0 < final <= initial"
-            )
         if not 0 <= self.momentum < 1:
             raise UsageError(f"--momentum {self.momentum:g}: expected a number from 0 to below 1")
-        if self.momentum and self.name != "sgd":
-            raise UsageError(f"--momentum {self.momentum:g} has an effect only with --optimizer sgd")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise UsageError(f"--weight-decay {self.weight_decay:g}: expected 0 or more")
+        check_options("--optimizer", OPTIMIZERS, self.name, self._of_some(), lambda kind: kind.own_options)
         for option, limit in (("--clip-norm", self.clip_norm), ("--max-param-change", self.max_param_change)):
             if not 0 <= limit < float("inf"):
                 raise UsageError(f"{option} {limit:g}: expected a number above 0, or 0 for no limit")
         if self.warm_up < 0:
             raise UsageError(f"--warm-up {self.warm_up}: expected a number of steps")
 
-    def learning_rate(self, iteration: int, iterations: int) -> float:
-        """Kaldi's schedule: from ``lr_initial`` at the first iteration, exponentially, to ``lr_final`` at the last."""
-        if iteration + 1 >= iterations:
-            return self.lr_final if iterations > 1 else self.lr_initial
-        return float(self.lr_initial * (self.lr_final / self.lr_initial) ** (iteration / iterations))
+    @property
+    def kind(self) -> type[OptimizerKind]:
+        """The optimizer."""
+        return OPTIMIZERS[self.name]
+
+    def _of_some(self) -> dict[str, str]:
+        """The options that not all optimizers have, where they are set, as the command line has them."""
+        known = {option for name in OPTIMIZERS for option in OPTIMIZERS[name].own_options}
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name in known}
+        shown = {name: "" if isinstance(value, bool) else f" {value:g}" for name, value in values.items()}
+        return {name: f"--{name.replace('_', '-')}{shown[name]}" for name, value in values.items() if value}
 
 
 class Stepper:
@@ -81,15 +84,18 @@ class Stepper:
         self.components = list(components)
         self.options = options
         self.steps = 0
+        # Each step sets the learning rate.
         groups = [
-            {"params": list(part.parameters.values()), "lr": options.lr_initial * part.learning_rate_factor}
+            {"params": list(part.parameters.values()), "lr": 0.0, "weight_decay": self._decay(part)}
             for part in self.components
         ]
-        self.optimizer: torch.optim.Optimizer
-        if options.name == "adam":
-            self.optimizer = torch.optim.Adam(groups, lr=options.lr_initial)
-        else:
-            self.optimizer = torch.optim.SGD(groups, lr=options.lr_initial, momentum=options.momentum)
+        own = {name: getattr(options, name) for name in options.kind.own_options}
+        self.optimizer = options.kind.build(groups, own)
+
+    def _decay(self, part: TrainedComponent) -> float:
+        """The weight decay that torch multiplies by the component's learning rate."""
+        factor = part.learning_rate_factor
+        return self.options.weight_decay / factor if part.decays and factor else 0.0
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -120,7 +126,7 @@ class Stepper:
         if self.steps < self.options.warm_up:
             learning_rate *= (self.steps + 1) / self.options.warm_up
         # Kaldi's gradients are sums over frames, and what momentum adds up of them is scaled by 1 - momentum.
-        summed = weight * (1 - self.options.momentum) if self.options.name == "sgd" else 1.0
+        summed = weight * (1 - self.options.momentum) if self.options.kind.sums_gradients else 1.0
         for part, group in zip(self.components, self.optimizer.param_groups, strict=True):
             group["lr"] = learning_rate * part.learning_rate_factor * summed
         limited = bool(self.options.max_param_change)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kaldi_quant.errors import DataError
 from kaldi_quant.quant.host import Executable
-from kaldi_quant.train.objective import Loss, add
+from kaldi_quant.train.loss import Loss, add
 from kaldi_quant.train.optimizer import OptimizerOptions, Stepper
 from kaldi_quant.train.parallel.distributed import Group
 from kaldi_quant.train.parameters import TrainedComponent
@@ -33,6 +33,13 @@ class Source(Protocol):
 
     def validate(self, model: Any) -> dict[str, float]:
         """The parts of the objective on held-out examples, per frame; empty where there are none."""
+
+    @property
+    def has_held_out(self) -> bool:
+        """Whether there are held-out examples."""
+
+    def objective(self, parts: dict[str, float]) -> float:
+        """How well a model does, the greater the better, from what ``validate`` gave of it."""
 
     def score(self, model: Any) -> float | None:
         """What averages of models are compared by, the greater the better; None where there is nothing."""

@@ -12,6 +12,7 @@ import pytest
 
 from kaldi_quant.cli import main as cli
 from tests.report.decode_folders import EXAMPLE, ROOT, disturbed, real, write_folder
+from tests.report.score_folders import values, write_scores
 
 RECIPE = "local/compare_wer.sh"
 QUICK = ["--replications", "200"]
@@ -142,6 +143,51 @@ def test_help_needs_nothing_heavy() -> None:
     done = run(sys.executable, "-c", program)
     assert done.returncode == 0, done.stderr
     assert "[NAME=]DECODE-DIR..." in done.stdout
+
+
+def test_scores_of_other_tasks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [write_scores(tmp_path / name, values(loss)) for name, loss in (("float", 0.0), ("w4", 0.5))]
+    files = {name: tmp_path / f"compare.{name}" for name in ("markdown", "json", "html")}
+    if importlib.util.find_spec("matplotlib") is None:
+        del files["html"]
+    options = [option for name, file in files.items() for option in (f"--{name}", str(file))]
+    assert cli.run(["compare", *QUICK, *options, folders[0], f"four bits={folders[1]}"]) == 0
+    output = capsys.readouterr().out
+    assert output.startswith("# four bits: a significant loss (-0.50 dB)\n\n#")
+    assert [line.split()[0] for line in output.splitlines()[3:5]] == ["SI-SDR", "SI-SDR"]
+    assert [row["name"] for row in json.loads(files["json"].read_text())["rows"]] == ["float", "four bits"]
+    assert "| float | 13." in files["markdown"].read_text()
+    assert "html" not in files or "<h2>SI-SDR</h2>" in files["html"].read_text()
+
+
+LOWER = '"metric": {"name": "X", "unit": "", "better": "lower"}'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f'{{{LOWER}, "units": {{}}}}', "X: expected at least one unit, found none"),
+        (f'{{{LOWER}, "units": {{"a": NaN}}}}', "X of a: expected a finite number, found nan"),
+        (f'{{{LOWER}, "units": {{"\\ud800": 1e99}}}}', None),
+        ('{"metric": {"name": "X", "unit"', "cannot be read as JSON: Expecting ':' delimiter"),
+    ],
+)  # fmt: skip
+def test_errors_of_scores_are_one_sentence(
+    text: str, message: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "scores.json").write_text(text)
+    assert cli.run(["compare", *QUICK, "--json", "-", str(tmp_path)]) == (message is not None)
+    captured = capsys.readouterr()
+    if message is not None:
+        assert captured.err.startswith(f"kaldi-quant compare: {tmp_path}/scores.json: {message}")
+    assert captured.err.count("\n") == (message is not None)
+
+
+def test_options_of_decode_folders_are_refused_for_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_scores(tmp_path / "a", values())
+    for option in ("--lmwt=9", "--wip=0.0", "--cer=true"):
+        assert cli.run(["compare", *QUICK, option, folder]) == 1
+        assert "--lmwt, --wip and --cer are for decode folders, and " in capsys.readouterr().err
 
 
 def test_the_recipe(folders: list[str], tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_calibrate_quantize_and_export(several: str, alone: str, tmp_path: Path)
         artefacts.append(str(folder / "quantized.safetensors"))
     assert _rows(artefacts[0], tmp_path / "q0.ark") == _rows(artefacts[1], tmp_path / "q1.ark")
     assert (
-        load_artefact(artefacts[0]).network.nnet.nodes.keys() == load_artefact(artefacts[1]).network.nnet.nodes.keys()
+        load_artefact(artefacts[0]).network.host.nodes.keys() == load_artefact(artefacts[1]).network.host.nodes.keys()
     )
     assert run(["export", "--formats", "mdl", artefacts[0], str(tmp_path)]) == 0
     assert _rows(str(tmp_path / "dequantized.mdl"), tmp_path / "d.ark")

@@ -15,6 +15,7 @@ from kaldi_quant.kaldi.tables import matrix_writer
 from tests.export.quantized_examples import quantized
 from tests.report.decode_folders import ROOT, disturbed, real, write_folder
 from tests.report.found_files import search_content, sensitivity_content, write_json
+from tests.report.score_folders import values, write_scores
 
 pytest.importorskip("matplotlib")
 
@@ -81,6 +82,17 @@ def test_a_model_that_is_gone_is_a_note(folders: list[str], tmp_path: Path) -> N
     assert cli.run(["report", *QUICK, str(tmp_path / "report.html"), *folders]) == 0
     assert json.loads((tmp_path / "report.json").read_text())["activation_ranges"] == []
     assert "w8: no activation ranges, its model" in (tmp_path / "report.html").read_text()
+
+
+def test_scores_of_other_tasks(tmp_path: Path) -> None:
+    folders = [
+        write_scores(tmp_path / name, values(loss), record={"artefact_bytes": size})
+        for name, loss, size in (("float", 0.0, 3000), ("w4", 0.5, 400))
+    ]
+    assert cli.run(["report", *QUICK, str(tmp_path / "report.html"), *folders]) == 0
+    content = json.loads((tmp_path / "report.json").read_text())
+    assert content["front"] == ["w4", "float"] and content["comparison"]["metric"]["name"] == "SI-SDR"
+    assert "<h2>SI-SDR and size</h2>" in (tmp_path / "report.html").read_text()
 
 
 def test_a_search_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,9 @@ import pytest
 from kaldi_quant.decode import wer_details
 from kaldi_quant.decode.kaldi_programs import parse_wer
 from kaldi_quant.decode.transcripts import format_transcripts, parse_transcripts, read_transcripts
-from kaldi_quant.decode.wer import Edits, bootstrap_text, compute_wer, count_edits
+from kaldi_quant.decode.wer import Edits, bootstrap_text, compute_wer, count_edits, error_score
 from kaldi_quant.errors import DataError, FormatError
+from kaldi_quant.metrics.known import WER
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "decode"
 
@@ -26,6 +27,17 @@ def test_kaldis_hypotheses_have_kaldis_wer(transcripts, example: Path) -> None:
     lines = (example / "reference" / "kaldi_wer.test_hires.txt").read_text().splitlines()
     assert f"wer_16_1.0 {result.wer_line()}" in lines
     assert result.text().splitlines()[1:] == ["%SER 43.25 [ 173 / 400 ]", "Scored 400 sentences, 0 not present in hyp."]
+
+
+def test_the_score_of_each_utterance(transcripts) -> None:
+    score = error_score(*transcripts, WER)
+    assert score.value == 100 * 357 / 2456 and len(score.per_unit) == 400
+    # An utterance without a hypothesis has no score; a reference without words may have errors.
+    found = error_score({"a": ["x", "y"], "b": ["x"], "c": []}, {"a": ["x", "z"], "c": ["y"]}, WER)
+    assert found.per_unit == {"a": 1, "c": 1} and found.out_of == {"a": 2, "c": 0} and found.value == 100
+    for references, hypotheses in (({"a": ["x"]}, {}), ({"a": []}, {"a": ["x"]})):
+        with pytest.raises(DataError, match=r"at least one unit|are out of 0"):
+            error_score(references, hypotheses, WER)
 
 
 def test_details_are_kaldis_byte_for_byte(transcripts, example: Path) -> None:

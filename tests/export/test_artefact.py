@@ -18,7 +18,7 @@ from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.kaldi.writer import BinaryWriter
-from kaldi_quant.nnet3.preparation.prepared import prepare
+from kaldi_quant.nnet3.preparation.prepared import nnet_of, prepare
 from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import PtqConfig
@@ -69,7 +69,7 @@ def assert_same_network(one: QuantizedNetwork, other: QuantizedNetwork) -> None:
         found = other.activations[name]
         assert grid.spec == found.spec
         assert torch.equal(grid.scale, found.scale) and torch.equal(grid.zero_point, found.zero_point)
-    assert nnet_bytes(one.dequantized()) == nnet_bytes(other.dequantized())
+    assert nnet_bytes(nnet_of(one.dequantized())) == nnet_bytes(nnet_of(other.dequantized()))
 
 
 @pytest.mark.parametrize("config", CONFIGS)
@@ -156,7 +156,7 @@ def test_layers_in_float_count_with_their_width() -> None:
     sizes = {name: layer.weight.integers.numel() for name, layer in network.layers.items()}
     widths = {name: layer.weight.spec.bits for name, layer in network.layers.items()}
     for name in network.float_layers:
-        sizes[name], widths[name] = network.nnet.components[name]["LinearParams"].size, 32
+        sizes[name], widths[name] = nnet_of(network.host).components[name]["LinearParams"].size, 32
     mean = sum(sizes[name] * widths[name] for name in sizes) / sum(sizes.values())
     assert set(widths.values()) == {4, 8, 32} and bits_per_weight(network) == pytest.approx(mean)
 
@@ -236,7 +236,7 @@ def test_what_cannot_be_read_again_is_not_written(tmp_path: Path) -> None:
     name, layer = next(iter(network.layers.items()))
     assert isinstance(layer, DynamicLinear)
     broken = DynamicLinear(layer.weight, layer.bias * np.nan, layer.spec)
-    network = QuantizedNetwork(network.nnet, {**network.layers, name: broken}, {}, {})
+    network = QuantizedNetwork(network.host, {**network.layers, name: broken}, {}, {})
     with pytest.raises(KaldiQuantError, match=rf"the layer {name} has a scale or bias that is not finite"):
         save(tmp_path / "q.safetensors", network, model, RECORD)
 

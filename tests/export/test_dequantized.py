@@ -21,6 +21,7 @@ from kaldi_quant.kaldi.waves import read_waves
 from kaldi_quant.nnet3.inference import Inference
 from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.preparation.linear_components import weight_of
+from kaldi_quant.nnet3.preparation.prepared import PreparedNetwork, nnet_of
 from tests import test_vosk
 from tests.export.quantized_examples import OPTIONS, quantized, quantized_alphadigits, rows
 
@@ -62,7 +63,7 @@ def test_it_is_read_back_as_it_was_written(name: str, config: str, tmp_path: Pat
     read = read_model(path)
     assert read.getvalue() == path.read_bytes() and read.binary
     assert type(read.network) is type(model.network) and np.array_equal(read.priors, model.priors)
-    expected = rows(AcousticModel(network.dequantized()), utterances)
+    expected = rows(AcousticModel(nnet_of(network.dequantized())), utterances)
     for utterance, values in rows(AcousticModel(read.nnet), utterances).items():
         assert np.array_equal(values, expected[utterance])
     text = tmp_path / "dequantized.txt"
@@ -130,13 +131,14 @@ def test_vosk_runs_what_preparation_adds(
 ) -> None:
     """Sums, a linear component that became affine, and a bias of its own, which is added here."""
     artefact = written(example, shared / "alphadigits/exp/chain/tdnnf1b_sp/final.mdl", tmp_path)
-    nnet = artefact.network.nnet
+    nnet = nnet_of(artefact.network.host)
     added = ComponentNode("output.offset", "output.offset", NodeName("output.affine"))
     offset = Component("FixedBiasComponent", [("Bias", np.zeros(208, np.float32))])
     kept = [node for node in nnet.nodes.values() if node.name != "output"]
     nodes = [*kept, added, OutputNode("output", NodeName(added.name), "linear")]
-    artefact.network.nnet = Nnet.of_nodes(nodes, {**nnet.components, added.name: offset}, nnet.path)
-    types = {component.type for component in artefact.network.dequantized().components.values()}
+    changed = Nnet.of_nodes(nodes, {**nnet.components, added.name: offset}, nnet.path)
+    artefact.network.host = PreparedNetwork.of(changed)
+    types = {component.type for component in nnet_of(artefact.network.dequantized()).components.values()}
     assert {"FixedAffineComponent", "FixedBiasComponent", "NoOpComponent"} <= types
     monkeypatch.setattr(test_vosk, "WAVES", 4)
     _compare_words(artefact, example, tmp_path)

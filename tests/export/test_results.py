@@ -13,6 +13,7 @@ from kaldi_quant.nnet3.inference import InferenceOptions
 from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.distance import KullbackLeibler
 from kaldi_quant.quant.divergence import Divergence, warning_of
 from tests.references import NNET3, load, model_file, read_archive
 
@@ -31,11 +32,12 @@ def lines_of(name: str, config: PtqConfig, folder: Path, caplog: pytest.LogCaptu
 
 def test_a_model_that_is_far_from_float_is_warned_of_with_its_worst_layers() -> None:
     noise = {"tdnn1": 30.0, "tdnn2": 1.04, "tdnn3": 12.0, "tdnn4": 25.0}
-    text = warning_of(Divergence(0.6123, 0.5, noise, 100))
+    text = warning_of(Divergence(0.6123, "nats", noise, 100), KullbackLeibler.far)
     assert "diverges by 0.612 nats per frame" in text
     assert "tdnn2 (1.0 dB), tdnn3 (12.0 dB), tdnn4 (25.0 dB)" in text
     assert "--per-channel=true" in text
-    assert not warning_of(Divergence(0.04, 0.9, noise, 100))
+    assert not warning_of(Divergence(0.04, "nats", noise, 100), KullbackLeibler.far)
+    assert not warning_of(Divergence(0.6123, "per row", noise, 100), None)
 
 
 def test_a_feed_forward_network_has_nothing_to_say(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -172,7 +172,7 @@ def test_what_a_constant_is_given_and_does_not_read() -> None:
     ]
     nnet = Nnet.of_lines(lines, {"constant": constant, "affine": affine})
     feats = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 5, dim)).astype(np.float32))
-    rows = [AcousticModel(network)(feats, [(0, 5)], np.arange(5)) for network in (nnet, prepare(nnet).float_nnet())]
+    rows = [AcousticModel(network)(feats, [(0, 5)], np.arange(5)) for network in (nnet, prepare(nnet).complete().nnet)]
     whole = np.hstack([feats[0].numpy(), np.tile(constant["Output"], (5, 1))])
     expected = whole @ affine["LinearParams"].T + affine["BiasParams"]
     for found in rows:

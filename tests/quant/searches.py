@@ -9,6 +9,7 @@ from kaldi_quant.export.artefact import save
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.nnet3.chunks import ChunkOptions
 from kaldi_quant.nnet3.inference import InferenceOptions
+from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.network import QuantizedNetwork
@@ -30,7 +31,7 @@ def make_search(
         return save(path / "predicted.safetensors", network, model, {})
 
     store = Store(path / "measurements.json", {"model": model.nnet.path})
-    return Search(model.nnet, config, data, UtteranceSet(utterances, OPTIONS), store, options, file_size)
+    return Search(Nnet3Source(model.nnet), config, data, UtteranceSet(utterances, OPTIONS), store, options, file_size)
 
 
 def written(model: Model, path: Path, network: QuantizedNetwork) -> int:

@@ -16,10 +16,12 @@ from kaldi_quant.nnet3.execution import executable
 from kaldi_quant.nnet3.inference import Inference, InferenceOptions
 from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.preparation.linear_components import is_linear, weight_of
+from kaldi_quant.nnet3.preparation.prepared import nnet_of
 from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
-from kaldi_quant.quant.divergence import divergence, output_divergence
+from kaldi_quant.quant.distance import KullbackLeibler
+from kaldi_quant.quant.divergence import divergence
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.presets import read_preset, resolve
 
@@ -48,7 +50,7 @@ def rows_of(model: AcousticModel, utterances: Utterances) -> np.ndarray:
 
 
 def test_plain_eight_bits_lose_little(network: QuantizedNetwork, utterances: Utterances) -> None:
-    assert divergence(network, UtteranceSet(utterances[5:], OPTIONS)).kl < 0.015
+    assert divergence(network, UtteranceSet(utterances[5:], OPTIONS)).distance < 0.015
     assert network.float_layers == {"lda": "it is a fixed transform of the features, which brings them to equal ranges"}
 
 
@@ -79,24 +81,28 @@ def test_every_execution_gives_the_same(
     np.testing.assert_array_equal(rows_of(read.network.model(), utterances[5:]), reference)
     assert write_onnx(read.network, tmp_path / "model.onnx", 3).path.exists()
     dequantized = AcousticModel(dequantized_model(read.network, read.model).nnet)
-    lost, _ = output_divergence(rows_of(dequantized, utterances[5:]), reference)
+    lost = KullbackLeibler().sum(rows_of(dequantized, utterances[5:]), reference)
     assert lost / len(reference) < 0.01
 
 
 def test_the_grid_of_an_activation_lies_behind_the_normalization(network: QuantizedNetwork) -> None:
     normalized = [name for name, grid in network.activations.items() if int(grid.zero_point) > 0]
     assert normalized
-    types = {network.nnet.components[name].type for name in network.activations if name in network.nnet.components}
+    types = {
+        nnet_of(network.host).components[name].type
+        for name in network.activations
+        if name in nnet_of(network.host).components
+    }
     assert types <= {"FixedBiasComponent", "NoOpComponent", "LinearComponent", "FixedAffineComponent"} | {
-        network.nnet.components[name].type for name in network.layers
+        nnet_of(network.host).components[name].type for name in network.layers
     }
 
 
 def test_folding_before_one_grid_for_a_tensor_is_what_loses(float_model: Model, utterances: Utterances) -> None:
     calibration, held_out = UtteranceSet(utterances[:5], OPTIONS), UtteranceSet(utterances[5:], OPTIONS)
     config = replace(read_preset("baseline"), fold="backwards")
-    folded = divergence(quantize(float_model.nnet, config, calibration), held_out).kl
-    plain = divergence(quantize(float_model.nnet, replace(config, fold="auto"), calibration), held_out).kl
+    folded = divergence(quantize(float_model.nnet, config, calibration), held_out).distance
+    plain = divergence(quantize(float_model.nnet, replace(config, fold="auto"), calibration), held_out).distance
     assert folded > 5 * plain
 
 

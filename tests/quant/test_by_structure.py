@@ -31,7 +31,7 @@ def quantized(nnet: Nnet, config: PtqConfig, utterances: list[tuple[str, np.ndar
 
 def check_structure(network: QuantizedNetwork, config: PtqConfig) -> set[str]:
     """Every layer is as the rules of its kinds say; returns the kinds."""
-    kinds = layer_kinds(network.nnet)
+    kinds = layer_kinds(network.host.nodes)
     for name, layer in network.layers.items():
         chosen = replace(config.default)
         for pattern, fields in config.layers.items():
@@ -71,7 +71,7 @@ def test_static_and_dynamic_ranges_in_one_network(shared: Path) -> None:
     # What is negative too has a zero point inside its grid: activations are asymmetric.
     assert any(0 < int(grid.zero_point.reshape(-1)[0]) < grid.spec.qmax for grid in network.activations.values())
     wide = replace(config, default=replace(config.default, bits=10, act_bits=10), layers={"@recurrent": {}})
-    meter = Meter(network.nnet, UtteranceSet(utterances, OPTIONS))
+    meter = Meter(network.host, UtteranceSet(utterances, OPTIONS))
     assert 0 < meter.divergence(quantized(nnet, wide, utterances)) < meter.divergence(network) < 0.01
 
 

@@ -12,7 +12,7 @@ from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet3.model import AcousticModel
-from kaldi_quant.nnet3.preparation.channel_groups import ChannelGroup, channel_groups, rescale
+from kaldi_quant.nnet3.preparation.channel_groups import ChannelGroup
 from kaldi_quant.nnet3.preparation.prepared import prepare
 from tests.references import MODELS, NNET3, load, model_file
 
@@ -84,10 +84,10 @@ def random_factors(groups: list[ChannelGroup]) -> dict[ChannelGroup, np.ndarray]
 def relative_change(nnet: Nnet) -> float:
     """The largest change of the output that random factors make, as a share of the largest output."""
     prepared = prepare(nnet)
-    groups = channel_groups(prepared)
+    groups = prepared.channel_groups()
     assert groups
-    changed = rescale(prepared, random_factors(groups))
-    before, after = output(prepared.float_nnet()), output(changed.float_nnet())
+    changed = prepared.rescaled(random_factors(groups))
+    before, after = output(prepared.complete().nnet), output(changed.complete().nnet)
     return float((after - before).abs().max() / before.abs().max())
 
 
@@ -103,7 +103,7 @@ def test_the_output_is_unchanged_through_all_descriptors(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(FIXED))
 def test_channels_of_other_functions_are_left_alone(name: str) -> None:
-    assert channel_groups(prepare(with_relus(load(model_file(NNET3 / name)).nnet))) == []
+    assert prepare(with_relus(load(model_file(NNET3 / name)).nnet)).channel_groups() == []
 
 
 def test_a_recurrence_of_sums_is_rescaled_as_one() -> None:
@@ -122,7 +122,7 @@ def test_the_output_of_larger_topologies_is_unchanged(shared: Path, name: str) -
 
 
 def found(nnet: Nnet) -> list[tuple[int, list[str], list[str]]]:
-    return [(group.size, list(group.producers), list(group.consumers)) for group in channel_groups(prepare(nnet))]
+    return [(group.size, list(group.producers), list(group.consumers)) for group in prepare(nnet).channel_groups()]
 
 
 def test_every_hidden_layer_of_a_tdnn_can_be_rescaled(example: Path) -> None:
@@ -148,7 +148,7 @@ def test_a_recurrent_projection_is_rescaled_where_it_is_read_again() -> None:
 
 def test_a_filter_has_one_factor_for_all_heights() -> None:
     prepared = prepare(load(model_file(NNET3 / "conv_usual")).nnet)
-    group = channel_groups(prepared)[0]
+    group = prepared.channel_groups()[0]
     model = prepared.nnet.components["cnn2.conv"]["Model"]
     assert group.size == model["NumFiltersIn"]
     np.testing.assert_array_equal(group.nodes["cnn1.relu"], np.tile(np.arange(group.size), model["HeightIn"]))

@@ -54,4 +54,4 @@ def test_a_gpu_gives_the_network_that_the_cpu_gives(case: str, monkeypatch: pyte
     for one, other in zip(found.layers.values(), expected.layers.values(), strict=True):
         assert torch.equal(one.weight.integers, other.weight.integers)
         torch.testing.assert_close(one.bias, other.bias)
-    assert lost_there.kl == pytest.approx(lost.kl, rel=1e-3, abs=1e-9)
+    assert lost_there.distance == pytest.approx(lost.distance, rel=1e-3, abs=1e-9)

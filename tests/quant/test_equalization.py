@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from kaldi_quant.quant.integer_graph import linear_layers
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.model import read_model
@@ -14,12 +13,13 @@ from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.nnet3.chunks import ChunkOptions
 from kaldi_quant.nnet3.inference import Inference, InferenceOptions
 from kaldi_quant.nnet3.model import AcousticModel
-from kaldi_quant.nnet3.preparation.channel_groups import ChannelGroup, channel_groups
+from kaldi_quant.nnet3.preparation.channel_groups import ChannelGroup
 from kaldi_quant.nnet3.preparation.linear_components import set_parameters, weight_of
 from kaldi_quant.nnet3.preparation.prepared import PreparedNetwork, prepare
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig
 from kaldi_quant.quant.equalization import METHODS, equalize
+from kaldi_quant.quant.graph import products
 from kaldi_quant.quant.layer_inputs import LayerInputs, observe_inputs
 from kaldi_quant.quant.observers import MseObserver
 from kaldi_quant.quant.rounding_error import RoundingError
@@ -41,11 +41,11 @@ def data(example: Path) -> UtteranceSet:
 
 
 def configs(prepared: PreparedNetwork, config: LayerConfig) -> dict[str, LayerConfig]:
-    return dict.fromkeys(linear_layers(prepared.nnet), config)
+    return dict.fromkeys(products(prepared.nodes), config)
 
 
 def rows(prepared: PreparedNetwork, data: UtteranceSet) -> np.ndarray:
-    inference = Inference(AcousticModel(prepared.float_nnet()).double(), None, OPTIONS)
+    inference = Inference(AcousticModel(prepared.complete().nnet).double(), None, OPTIONS)
     return np.concatenate([rows for _, rows in inference.compute(data.utterances)])
 
 
@@ -58,7 +58,7 @@ def per_channel(group: ChannelGroup, tables: dict[str, np.ndarray], values: dict
 
 
 def weights(prepared: PreparedNetwork) -> dict[str, np.ndarray]:
-    return {name: np.abs(weight_of(prepared.nnet.components[name])) for name in linear_layers(prepared.nnet)}
+    return {name: np.abs(weight_of(prepared.nnet.components[name])) for name in products(prepared.nodes)}
 
 
 def weights_equal(one: PreparedNetwork, other: PreparedNetwork) -> bool:
@@ -67,7 +67,7 @@ def weights_equal(one: PreparedNetwork, other: PreparedNetwork) -> bool:
 
 
 def inputs(prepared: PreparedNetwork, data: UtteranceSet) -> dict[str, LayerInputs]:
-    return observe_inputs(AcousticModel(prepared.float_nnet()), linear_layers(prepared.nnet), data)
+    return observe_inputs(AcousticModel(prepared.complete().nnet), products(prepared.nodes), data)
 
 
 def assert_same_output(changed: PreparedNetwork, network: PreparedNetwork, data: UtteranceSet) -> None:
@@ -100,7 +100,7 @@ def test_a_network_without_channels_to_rescale_stays_as_it_is(data: UtteranceSet
 def test_cle_makes_rows_and_columns_equally_large(prepared: PreparedNetwork, data: UtteranceSet) -> None:
     changed = equalize(prepared, data, "cle", {})
     weight = weights(changed)
-    for group in channel_groups(changed):
+    for group in changed.channel_groups():
         computed = per_channel(group, group.producers, {name: value.max(1) for name, value in weight.items()})
         read = per_channel(group, group.consumers, {name: value.max(0) for name, value in weight.items()})
         np.testing.assert_allclose(computed, read, rtol=0.01)
@@ -113,7 +113,7 @@ def test_an_alpha_of_one_evens_out_activations(prepared: PreparedNetwork, data: 
     sizes = {
         name: (seen.largest if method == "smoothquant" else seen.mean_size).numpy() for name, seen in found.items()
     }
-    for group in channel_groups(changed):
+    for group in changed.channel_groups():
         size = per_channel(group, group.consumers, sizes)
         used = size[size > 0]
         # A channel that hardly ever lives keeps its distance.
@@ -134,7 +134,7 @@ def test_a_searched_alpha_loses_less_than_none(prepared: PreparedNetwork, data: 
     changed = equalize(prepared, data, method, configs(prepared, config))
 
     def losses(network: PreparedNetwork) -> np.ndarray:
-        names = [name for group in channel_groups(network) for name in group.consumers]
+        names = [name for group in network.channel_groups() for name in group.consumers]
         found = inputs(network, data)
         errors = [
             RoundingError(
@@ -185,16 +185,11 @@ def test_the_estimate_is_what_rounding_loses(bits: int, act_bits: int) -> None:
     assert RoundingError(config, weight, inputs).relative(factor) == pytest.approx(float(lost), rel=0.1)
 
 
-class Zero(torch.nn.Module):
-    def forward(self, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-        return torch.zeros(())
-
-
 def test_inputs_are_seen_whole_and_kept_in_part() -> None:
-    seen = LayerInputs(Zero(), 3)
+    seen = LayerInputs(3)
     values = torch.from_numpy(np.random.default_rng(0).normal(size=(20, 500, 3))).float()
     for batch in values:
-        seen(batch.unsqueeze(0))
+        seen.see(batch.unsqueeze(0))
     everything = values.reshape(-1, 3)
     torch.testing.assert_close(seen.largest, everything.abs().amax(0))
     torch.testing.assert_close(seen.mean_size.float(), everything.abs().mean(0))

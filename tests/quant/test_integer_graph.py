@@ -3,17 +3,17 @@
 from pathlib import Path
 
 import pytest
-from kaldi_quant.quant.integer_graph import Destination, IntegerGraph, linear_layers
 
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.nnet3.preparation.prepared import prepare
+from kaldi_quant.quant.graph import Destination, QuantGraph, products
 from kaldi_quant.quant.layer_kinds import layer_kinds
 from tests.references import NNET3, load, model_file
 
 
-def graph_of(example: Path, name: str) -> IntegerGraph:
-    nnet = prepare(read_model(example / "exp/chain" / name / "final.mdl").nnet).nnet
-    return IntegerGraph(nnet, linear_layers(nnet))
+def graph_of(example: Path, name: str) -> QuantGraph:
+    nodes = prepare(read_model(example / "exp/chain" / name / "final.mdl").nnet).nodes
+    return QuantGraph(nodes, products(nodes))
 
 
 def test_a_layer_and_its_relu_are_one_and_the_output_stays_a_float(example: Path) -> None:
@@ -35,8 +35,8 @@ def test_bypass_sums_add_integers(example: Path) -> None:
 
 
 def test_nodes_read_side_by_side_share_a_grid() -> None:
-    nnet = prepare(load(model_file(NNET3 / "fast_lstmp")).nnet).nnet
-    graph = IntegerGraph(nnet, linear_layers(nnet))
+    nodes = prepare(load(model_file(NNET3 / "fast_lstmp")).nnet).nodes
+    graph = QuantGraph(nodes, products(nodes))
     for layer in graph.layers:
         hidden = {name for name in graph.inputs_of(layer) if not graph.is_per_column(name)}
         assert any(hidden <= set(group) for group in graph.groups()) or not hidden
@@ -52,11 +52,11 @@ def test_nodes_read_side_by_side_share_a_grid() -> None:
     ],
 )
 def test_layers_have_kinds(example: Path, name: str, layer: str, kinds: set[str]) -> None:
-    assert layer_kinds(graph_of(example, name).nnet)[layer] == kinds
+    assert layer_kinds(graph_of(example, name).all_nodes)[layer] == kinds
 
 
 def test_recurrent_layers_and_convolutions_are_known() -> None:
-    lstm = layer_kinds(prepare(load(model_file(NNET3 / "fast_lstmp")).nnet).nnet)
+    lstm = layer_kinds(prepare(load(model_file(NNET3 / "fast_lstmp")).nnet).nodes)
     assert any("recurrent" in kinds for kinds in lstm.values())
-    convolution = layer_kinds(prepare(load(model_file(NNET3 / "conv_usual")).nnet).nnet)
+    convolution = layer_kinds(prepare(load(model_file(NNET3 / "conv_usual")).nnet).nodes)
     assert any("convolution" in kinds for kinds in convolution.values())

@@ -10,6 +10,7 @@ import torch
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet3.chunks import ChunkOptions
 from kaldi_quant.nnet3.inference import InferenceOptions
+from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
 from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant import kept_layers, ptq
@@ -108,8 +109,8 @@ def test_what_is_damaged_is_made_again(nnet: Nnet, fitted: list[str], tmp_path: 
 
 def test_everything_that_decides_the_result_is_in_the_key(nnet: Nnet, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = data(nnet)
-    key = key_of(nnet, CONFIG, whole, None)
-    assert key_of(nnet, CONFIG, data(nnet), None) == key
+    key = key_of(Nnet3Source(nnet), CONFIG, whole, None)
+    assert key_of(Nnet3Source(nnet), CONFIG, data(nnet), None) == key
     fewer = UtteranceSet(whole.utterances[:2], OPTIONS)
     louder = UtteranceSet([(name, 2 * feats) for name, feats in whole.utterances], OPTIONS, None, 0.5)
     speakers = UtteranceSet(whole.utterances, OPTIONS, lambda name: np.ones(3, np.float32), 0.5)
@@ -117,12 +118,12 @@ def test_everything_that_decides_the_result_is_in_the_key(nnet: Nnet, monkeypatc
     chunks = UtteranceSet(whole.utterances, InferenceOptions(ChunkOptions(3, 150)), None, 0.5)
     other = load(model_file(NNET3 / "tdnn_lda")).nnet
     others = [
-        key_of(nnet, CONFIG, on_gpu, None),
-        key_of(other, CONFIG, whole, None),
-        key_of(nnet, replace(CONFIG, bias_correction=False), whole, None),
-        *(key_of(nnet, CONFIG, one, None) for one in (fewer, louder, speakers, chunks)),
-        key_of(nnet, CONFIG, whole, {"input": (torch.zeros(1), torch.ones(1))}),
+        key_of(Nnet3Source(nnet), CONFIG, on_gpu, None),
+        key_of(Nnet3Source(other), CONFIG, whole, None),
+        key_of(Nnet3Source(nnet), replace(CONFIG, bias_correction=False), whole, None),
+        *(key_of(Nnet3Source(nnet), CONFIG, one, None) for one in (fewer, louder, speakers, chunks)),
+        key_of(Nnet3Source(nnet), CONFIG, whole, {"input": (torch.zeros(1), torch.ones(1))}),
     ]
     assert len({key, *others}) == 1 + len(others)
     monkeypatch.setattr(kept_layers, "program_digest", lambda: "another program")
-    assert key_of(nnet, CONFIG, whole, None) != key
+    assert key_of(Nnet3Source(nnet), CONFIG, whole, None) != key

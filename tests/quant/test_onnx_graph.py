@@ -10,7 +10,7 @@ import torch
 from kaldi_quant.backends.onnx.parameters import LinearParameters
 from kaldi_quant.backends.onnx.session import open_session, optimized_graph
 from kaldi_quant.errors import ModelError
-from kaldi_quant.nnet3.execution import FastNetwork
+from kaldi_quant.nnet3.execution import OnnxruntimeNetwork
 from kaldi_quant.nnet3.execution.probe import random_network
 from kaldi_quant.nnet3.inference import Inference
 from kaldi_quant.nnet3.model import AcousticModel
@@ -73,14 +73,14 @@ def quantized(name: str, layers: dict[str, dict[str, int]] | None = None, **fiel
     return quantize(load(found.model).nnet, config, data)
 
 
-def outputs(model: AcousticModel | FastNetwork, name: str) -> np.ndarray:
+def outputs(model: AcousticModel | OnnxruntimeNetwork, name: str) -> np.ndarray:
     found = reference(name)
     inference = Inference(model, None, found.inference().options, found.ivectors())
     return np.concatenate([rows for _, rows in inference.compute(list(read_archive(found.feats).items())[:3])])
 
 
-def fast(name: str, network: QuantizedNetwork) -> FastNetwork:
-    return FastNetwork(network, reference(name).chunk_options().frame_subsampling_factor)
+def fast(name: str, network: QuantizedNetwork) -> OnnxruntimeNetwork:
+    return OnnxruntimeNetwork(network, reference(name).chunk_options().frame_subsampling_factor)
 
 
 @pytest.mark.parametrize("name", EXACT)

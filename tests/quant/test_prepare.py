@@ -33,7 +33,7 @@ def outputs(nnet: Nnet, frames: int = 60) -> torch.Tensor:
 def test_the_float_output_is_unchanged(name: str, fold: bool) -> None:
     nnet = load(model_file(NNET3 / name)).nnet
     before = outputs(nnet)
-    assert (outputs(prepare(nnet, fold=fold).float_nnet()) - before).abs().max() < 1e-5
+    assert (outputs(prepare(nnet, fold=fold).complete().nnet) - before).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("name", ["tdnn1a_sp", "tdnnf1b_sp"])
@@ -44,7 +44,7 @@ def test_normalizations_and_other_outputs_are_gone(example: Path, name: str) -> 
     assert not any("BatchNorm" in kind or "Dropout" in kind for kind in types)
     assert "output-xent" not in prepared.nnet.nodes
     assert prepared.input_offsets
-    assert (outputs(prepared.float_nnet()) - outputs(nnet)).abs().max() < 1e-5
+    assert (outputs(prepared.complete().nnet) - outputs(nnet)).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("name", ["tdnn1a_sp", "tdnnf1b_sp"])
@@ -63,19 +63,18 @@ def test_without_folding_each_layer_keeps_its_weights(example: Path, name: str) 
     ]
     assert types.count("FixedScaleComponent") == types.count("FixedBiasComponent") == len(normalizations)
     assert not prepared.input_offsets
-    assert (outputs(prepared.float_nnet()) - outputs(nnet)).abs().max() < 1e-5
+    assert (outputs(prepared.complete().nnet) - outputs(nnet)).abs().max() < 1e-5
 
 
 def test_biases_follow_the_weights_that_are_used(example: Path) -> None:
     """With other weights, a bias holds these weights times the offset, not the float ones."""
     prepared = prepare(read_model(example / "exp/chain/tdnn1a_sp/final.mdl").nnet)
     name = next(iter(prepared.input_offsets))
-    component = prepared.nnet.components[name]
-    assert is_linear(component)
-    weight = weight_of(component)
+    assert prepared.nodes[name].op == "product"
+    weight = prepared.weight(name)
     offset = prepared.input_offsets[name]
     changed = prepared.bias(name, 2 * weight) - prepared.bias(name, weight)
-    np.testing.assert_allclose(changed, weight.astype(np.float64) @ offset, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(changed.numpy(), weight.double().numpy() @ offset, rtol=1e-9, atol=1e-9)
 
 
 def test_columns_of_columns_are_columns_of_the_node_itself() -> None:

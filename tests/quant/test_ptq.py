@@ -15,7 +15,7 @@ from kaldi_quant.nnet3.chunks import ChunkOptions
 from kaldi_quant.nnet3.inference import Inference, InferenceOptions
 from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.preparation.linear_components import set_parameters
-from kaldi_quant.nnet3.preparation.prepared import prepare
+from kaldi_quant.nnet3.preparation.prepared import nnet_of, prepare
 from kaldi_quant.nnet3.quantization import calibrate, quantize
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.adaround import AdaRoundOptions
@@ -65,7 +65,7 @@ def test_the_dequantized_network_has_only_the_weights_rounded(
     nnet: Nnet, utterances: list[tuple[str, np.ndarray]]
 ) -> None:
     network = quantize(nnet, PtqConfig(LayerConfig(bits=4)), UtteranceSet(utterances[:4], OPTIONS))
-    float_nnet = network.dequantized()
+    float_nnet = nnet_of(network.dequantized())
     float_nnet.check()
     for name, layer in network.layers.items():
         assert len(torch.unique(layer.weight.integers)) <= 15
@@ -178,8 +178,7 @@ def test_each_layer_is_hardly_changed_at_eight_bits(
     data = UtteranceSet(utterances[:6], OPTIONS)
     network = quantize(read_model(example / "exp/chain" / name / "final.mdl").nnet, PtqConfig(), data)
     lost = measured_divergence(network, UtteranceSet(utterances[6:], OPTIONS))
-    assert lost.kl < 0.01
-    assert lost.same_best > 0.9
+    assert lost.distance < 0.01
     assert set(lost.sqnr_db) == set(network.layers)
     assert min(lost.sqnr_db.values()) > 15
 
@@ -214,7 +213,7 @@ def test_ranges_of_another_model_are_refused(nnet: Nnet, utterances: list[tuple[
 
 
 def test_a_row_without_weights_keeps_its_bias(nnet: Nnet, utterances: list[tuple[str, np.ndarray]]) -> None:
-    changed = prepare(nnet).float_nnet()
+    changed = prepare(nnet).complete().nnet
     weight, bias = (changed.components["output.affine"][field].copy() for field in ("LinearParams", "BiasParams"))
     weight[3], bias[3] = 0.0, 0.12345
     changed.components["output.affine"] = set_parameters(changed.components["output.affine"], weight, bias)

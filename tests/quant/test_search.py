@@ -20,7 +20,7 @@ from kaldi_quant.kaldi.model import Model
 from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.kaldi.text import decode
 from kaldi_quant.nnet3.inference import Inference
-from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
 from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.utterances import UtteranceSet, utterances_digest
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
@@ -73,7 +73,7 @@ def measured(
     """A search after its measurements, and what is smallest and what is best; not to be changed."""
     search = make_search(*small, tmp_path_factory.mktemp("search"), SearchOptions((2, 4, 8)))
     list(search.measure())
-    smallest, best = (search.proposal(point, "") for point in pareto_front(search.prices.problem, 9)[::8])
+    smallest, best = (search.proposal(point, "") for point in pareto_front(search.cost_model.problem, 9)[::8])
     return search, smallest, best
 
 
@@ -243,7 +243,7 @@ def test_candidates_are_what_quantization_makes_of_their_configuration(name: str
     model = load(model_file(NNET3 / name))
     utterances = list(read_archive(NNET3 / f"feats{model.nnet.input_dim()}.ark").items())[:2]
     data = UtteranceSet(utterances, OPTIONS)
-    candidates = Candidates(model.nnet, FAST, data, Widths(8, 8))
+    candidates = Candidates(Nnet3Source(model.nnet), FAST, data, Widths(8, 8))
     names = list(candidates.base.layers)
     assert sorted(name for group in candidates.input_groups for name in group) == sorted(names)
     widths = dict.fromkeys(names, Widths(8, 8))
@@ -265,19 +265,19 @@ def test_channels_that_were_rescaled_stay_so(small: tuple[Model, list[tuple[str,
     model, utterances = small
     config = replace(FAST, equalization="cle")
     data = UtteranceSet(utterances, OPTIONS)
-    candidates = Candidates(model.nnet, config, data, Widths(8, 8))
+    candidates = Candidates(Nnet3Source(model.nnet), config, data, Widths(8, 8))
     other = candidates.at(Widths(16, 8))
     assert list(other.layers) == list(candidates.base.layers)
     for name, layer in other.layers.items():
         wide, narrow = layer.dequantized_weight(), candidates.base.layers[name].dequantized_weight()
         assert float((wide - narrow).norm() / wide.norm()) < 0.02
-    assert Meter(candidates.base.nnet, data).divergence(other) < 0.01
+    assert Meter(candidates.base.host, data).divergence(other) < 0.01
 
 
 def test_every_layer_is_named_in_the_result(small: tuple[Model, list[tuple[str, np.ndarray]]]) -> None:
     model, utterances = small
     config = replace(FAST, layers={"@input": {"bits": 8, "act_bits": 8}, "@output": {"float_reason": "wanted"}})
-    candidates = Candidates(model.nnet, config, UtteranceSet(utterances, OPTIONS), Widths(8, 8))
+    candidates = Candidates(Nnet3Source(model.nnet), config, UtteranceSet(utterances, OPTIONS), Widths(8, 8))
     names = list(candidates.base.layers)
     widths = {name: Widths(2 + number % 4, 8) for number, name in enumerate(names)}
     made = with_widths(replace(config, sequential=True), candidates.kinds, widths, "chosen").for_layers(
@@ -347,10 +347,10 @@ def test_the_fisher_information_at_the_output_is_that_of_the_softmax(
 ) -> None:
     model, utterances = small
     data = UtteranceSet(utterances, OPTIONS)
-    nnet = Candidates(model.nnet, FAST, data, Widths(8, 8)).base.nnet
-    samples = [fisher_information(nnet, ["output.affine"], data, seed)["output.affine"] for seed in range(8)]
+    host = Candidates(Nnet3Source(model.nnet), FAST, data, Widths(8, 8)).base.host
+    samples = [fisher_information(host, ["output.affine"], data, seed)["output.affine"] for seed in range(8)]
     found = sum(samples, torch.zeros(())) / len(samples)
-    rows = np.concatenate([rows for _, rows in Inference(AcousticModel(nnet), None, OPTIONS).compute(utterances)])
+    rows = np.concatenate([rows for _, rows in data.outputs(host.executable())])
     p = torch.softmax(torch.from_numpy(rows).double(), dim=1)
     expected = torch.diag(p.mean(0)) - p.T @ p / len(p)
     assert float((found - expected).norm() / expected.norm()) < 0.3
@@ -391,9 +391,9 @@ def test_sizes_are_right_to_the_byte(tdnn1a: Model, utterances: list[tuple[str, 
     ):
         config = with_widths(FAST, candidates.kinds, widths)
         network = quantize(tdnn1a.nnet, config, candidates.calibration)
-        assert search.prices.size(widths, config) == written(tdnn1a, tmp_path, network)
+        assert search.cost_model.size(widths, config) == written(tdnn1a, tmp_path, network)
         for name, layer in network.layers.items():
-            options = search.prices.problem.layers[name]
+            options = search.cost_model.problem.layers[name]
             size = sum(tensor.nbytes for tensor in layer_tensors(name, layer)[0].values())
             assert [option.bytes for option in options if option.bits == layer.weight.spec.bits] == [size]
 
@@ -460,7 +460,7 @@ def test_bit_operations_are_limited(small: tuple[Model, list[tuple[str, np.ndarr
     found = search.propose(parse_budget("8 bits")).allocation
     assert found.totals["bit_operations"] <= free.totals["bit_operations"] / 3
     assert found.totals["divergence"] > free.totals["divergence"]
-    check_consistency(search.prices.problem, found)
+    check_consistency(search.cost_model.problem, found)
 
 
 def test_layers_that_all_stay_in_float_leave_nothing_to_choose(

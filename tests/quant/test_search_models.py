@@ -13,8 +13,7 @@ import pytest
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.model import Model
-from kaldi_quant.nnet3.model import AcousticModel
-from kaldi_quant.quant.divergence import output_divergence
+from kaldi_quant.quant.distance import KullbackLeibler
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.search import measured_model, wer_budget
 from kaldi_quant.quant.search.allocation import LEAST_CHANGE, Allocation, InputGroup, Option, Problem, allocate
@@ -54,11 +53,11 @@ class Words:
 
     def __init__(self, search: Search) -> None:
         self.data, self.calls = search.meter.data, 0
-        self.reference = dict(Scoring(self.data, self)._rows(AcousticModel(search.meter.nnet)))
+        self.reference = dict(Scoring(self.data, self)._rows(search.meter.host.executable()))
 
     def __call__(self, rows: Iterable[tuple[str, np.ndarray]]) -> WordErrors:
         self.calls += 1
-        found = [(output_divergence(self.reference[name], matrix)[0], len(matrix)) for name, matrix in rows]
+        found = [(KullbackLeibler().sum(self.reference[name], matrix), len(matrix)) for name, matrix in rows]
         lost = sum(part[0] for part in found) / sum(part[1] for part in found)
         return WordErrors(FLOAT_ERRORS + int(1e4 * lost), WORDS)
 

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from kaldi_quant.nnet3.torch_engines.products import OnGrid, Passed, QuantizedSum, StaticProduct, scalar_grid
-from kaldi_quant.nnet3.torch_engines.self_test import is_exact
 
-from kaldi_quant.backends.torch_engines.engines import engine_named, supported_engines
+from kaldi_quant.backends.torch_engines import engines
+from kaldi_quant.backends.torch_engines.engines import ENGINES, engine_named, supported_engines
 from kaldi_quant.backends.torch_engines.kernels import OnednnKernel
 from kaldi_quant.backends.torch_engines.narrowing import narrowed
+from kaldi_quant.backends.torch_engines.products import StaticProduct, scalar_grid
+from kaldi_quant.backends.torch_engines.self_test import is_exact
 from kaldi_quant.cli.models import ENGINES as CLI_ENGINES
 from kaldi_quant.cli.models import read_network
 from kaldi_quant.errors import MissingDependencyError, ModelError, UsageError
@@ -27,10 +28,12 @@ from kaldi_quant.nnet3.chunks import ChunkOptions
 from kaldi_quant.nnet3.inference import Inference, InferenceOptions
 from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.quantization import calibrate, quantize
-from kaldi_quant.nnet3.torch_engines import ENGINES, TorchNetwork, engines, executable
+from kaldi_quant.nnet3.torch_engines.components import OnGrid, Passed, QuantizedSum
+from kaldi_quant.nnet3.torch_engines.execution import executable
+from kaldi_quant.nnet3.torch_engines.network import TorchNetwork
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
-from kaldi_quant.quant.divergence import output_divergence
+from kaldi_quant.quant.distance import KullbackLeibler
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
 from kaldi_quant.quant.network import QuantizedNetwork
@@ -75,7 +78,7 @@ def rows(model: AcousticModel, utterances: Utterances) -> dict[str, np.ndarray]:
 
 def divergence(expected: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> float:
     frames = sum(map(len, expected.values()))
-    return sum(output_divergence(expected[name], found[name])[0] for name in expected) / frames
+    return sum(KullbackLeibler().sum(expected[name], found[name]) for name in expected) / frames
 
 
 def static_layers(network: QuantizedNetwork) -> list[IntegerLinear]:

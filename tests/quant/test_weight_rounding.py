@@ -2,19 +2,18 @@
 
 import pytest
 import torch
-from kaldi_quant.quant.integer_graph import linear_layers
 from torch import Tensor
 
 from kaldi_quant.nnet3.preparation.prepared import prepare
 from kaldi_quant.quant.adaround import AdaRoundOptions
 from kaldi_quant.quant.config import WEIGHT_METHODS, LayerConfig
+from kaldi_quant.quant.graph import is_rectified, products
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.integer_linear import InputGrid
 from kaldi_quant.quant.paired_moments import PairedMoments, PairedSample
 from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.quant.weight_rounding import (
     Fit,
-    is_rectified,
     learn_rounding,
     needs_rows,
     on_grid,
@@ -34,8 +33,8 @@ from tests.references import NNET3, load, model_file
     ],
 )
 def test_layers_that_only_relus_read_are_rectified(name: str, rectified: set[str]) -> None:
-    nnet = prepare(load(model_file(NNET3 / name)).nnet).nnet
-    assert {layer for layer in linear_layers(nnet) if is_rectified(nnet, layer)} == rectified
+    nodes = prepare(load(model_file(NNET3 / name)).nnet).nodes
+    assert {layer for layer in products(nodes) if is_rectified(nodes, layer)} == rectified
 
 
 @pytest.mark.parametrize("per_column", [False, True])

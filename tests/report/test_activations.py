@@ -8,6 +8,7 @@ import torch
 
 from kaldi_quant.nnet3.inference import Inference
 from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.preparation.prepared import nnet_of
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.report.activations import ranges_of_model, with_spreads
 from tests.export.quantized_examples import OPTIONS, Utterances, quantized
@@ -16,7 +17,7 @@ from tests.export.quantized_examples import OPTIONS, Utterances, quantized
 def all_values(network: QuantizedNetwork, utterances: Utterances) -> dict[str, np.ndarray]:
     """Each node's values: (rows, dim), of the dequantized weights with activations in float."""
     seen: dict[str, list[np.ndarray]] = {name: [] for name in network.activations}
-    model = AcousticModel(network.dequantized())
+    model = AcousticModel(nnet_of(network.dequantized()))
 
     def tap(name: str, x: torch.Tensor) -> torch.Tensor:
         seen[name].append(x.reshape(-1, x.shape[-1]).numpy().copy())

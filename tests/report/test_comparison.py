@@ -39,10 +39,10 @@ def test_rows(folders: Path) -> None:
     assert (first.interval.low, first.interval.high) == pytest.approx((12.3, 16.77), abs=0.3)
     assert same.interval == first.interval
     assert same.versus is not None and same.versus.paired.difference == 0 and same.versus.significant is False
-    assert same.versus.equal_utterances == 400
+    assert same.versus.equal_units == 400
     # Five segments are worse and none is better: too few to show anything, as the exact test alone knows.
     assert slightly.versus is not None and slightly.versus.matched.exact_p_value == 2 / 2**5
-    assert slightly.versus.significant is None and slightly.versus.equal_utterances == 395
+    assert slightly.versus.significant is None and slightly.versus.equal_units == 395
     assert slightly.versus.matched.p_value < 0.05 and slightly.versus.paired.p_value < 0.05
     assert worse.versus is not None and worse.versus.significant is True
     expected = 100 * (worse.folder.result.edits.total - 357) / 2456

@@ -10,7 +10,8 @@ import pytest
 from kaldi_quant.decode.sweep import SweepPoint
 from kaldi_quant.errors import DataError, KaldiQuantError, UsageError
 from kaldi_quant.report.comparison import ComparisonOptions, compare
-from kaldi_quant.report.files.decode_folder import FixedPoint, read_folder, read_folders
+from kaldi_quant.report.files.decode_folder import FixedPoint, read_folder
+from kaldi_quant.report.files.folder_names import named_folders
 from kaldi_quant.report.notes import notes
 from tests.report.decode_folders import write_folder
 
@@ -62,13 +63,13 @@ def test_a_fixed_point_is_the_best_of_what_it_leaves(folder: Path, fixed: FixedP
 def test_names(folder: Path, tmp_path: Path) -> None:
     for path in ("m1/decode", "m2/decode", "with=sign"):
         shutil.copytree(folder, tmp_path / path)
-    named = read_folders([f"float={tmp_path}/m1/decode", f"{tmp_path}/m2/decode/", f"{tmp_path}/with=sign"])
-    assert [item.name for item in named] == ["float", "m2/decode", "with=sign"]
-    assert [item.name for item in read_folders([str(folder)])] == ["decode"]
+    named = named_folders([f"float={tmp_path}/m1/decode", f"{tmp_path}/m2/decode/", f"{tmp_path}/with=sign"])
+    assert list(named) == ["float", "m2/decode", "with=sign"]
+    assert list(named_folders([str(folder)])) == ["decode"]
     with pytest.raises(UsageError, match="are both called a: give them names"):
-        read_folders([f"a={tmp_path}/m1/decode", f"a={tmp_path}/m2/decode"])
+        named_folders([f"a={tmp_path}/m1/decode", f"a={tmp_path}/m2/decode"])
     with pytest.raises(UsageError, match="expected a folder, or NAME=folder, found '=x'"):
-        read_folders(["=x"])
+        named_folders(["=x"])
 
 
 def remove(name: str):

@@ -130,7 +130,7 @@ def test_one_bad_model_flattens_nothing_and_equals_are_told_apart(tmp_path: Path
     ]
     comparison = compare(folders, ComparisonOptions(replications=200))
     figures = plots(comparison)
-    for key in ("rates", "differences", "size"):
+    for key in ("scores", "differences", "size"):
         texts = [text.strip() for text in re.findall(r"<text[^>]*>([^<]*)</text>", figures[key].wide)]
         assert any("100.00" in text or "+85.46" in text for text in texts), "its value is said"
         numbers = [float(text.replace("−", "-")) for text in texts if re.fullmatch(r"[−-]?\d+(\.\d+)?", text)]

@@ -37,8 +37,8 @@ def test_rows(folders: Path) -> None:
     first, second = comparison.rows
     assert (comparison.unit, comparison.units) == ("utterances", 400)
     assert [row.name for row in comparison.rows] == ["a", "b"] and first.versus is None
-    assert first.mean == pytest.approx(sum(first.rates) / 2)
-    assert first.deviation == pytest.approx(abs(first.rates[0] - first.rates[1]) / 2**0.5)
+    assert first.mean == pytest.approx(sum(first.values) / 2)
+    assert first.deviation == pytest.approx(abs(first.values[0] - first.values[1]) / 2**0.5)
     assert second.versus is not None and second.versus.p_value < 0.01
     assert second.versus.difference == pytest.approx(second.mean - first.mean)
     assert second.interval.low < second.mean < second.interval.high
@@ -48,7 +48,7 @@ def test_single_models_are_compared_as_everywhere(folders: Path) -> None:
     row = compared(folders, a="a0", b="b0").rows[1]
     assert row.deviation is None
     errors = np.array([[1, 2], [3, 3], [0, 4]])
-    bootstrap = Bootstrap(errors, np.full(3, 10), 1000)
+    bootstrap = Bootstrap(errors, np.full(3, 10), 1000, scale=100)
     assert bootstrap.compare_means([1], [0]) == bootstrap.compare(1, 0)
     assert bootstrap.mean_interval([1]) == bootstrap.interval(1)
 
@@ -56,12 +56,12 @@ def test_single_models_are_compared_as_everywhere(folders: Path) -> None:
 def test_chance_in_training_widens_the_interval() -> None:
     # All utterances err alike, so that only which model is drawn makes a difference: rates of 10, 30 and of 20 %.
     errors = np.tile([1, 3, 2], (50, 1))
-    bootstrap = Bootstrap(errors, np.full(50, 10), 4000)
+    bootstrap = Bootstrap(errors, np.full(50, 10), 4000, scale=100)
     found = bootstrap.compare_means([0, 1], [2])
     assert found.difference == pytest.approx(0)
     assert (found.interval.low, found.interval.high) == pytest.approx((-10, 10)) and found.p_value == 1
     # Both, or one of them twice.
-    drawn = bootstrap._mean_rates([0, 1], np.random.default_rng(1))
+    drawn = bootstrap._mean_scores([0, 1], np.random.default_rng(1))
     assert [np.mean(np.isclose(drawn, rate)) for rate in (10, 20, 30)] == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
 
 

@@ -65,7 +65,7 @@ def test_losses(comparison: Comparison, difference, interval, p_values, expected
 def test_the_same_words(comparison: Comparison) -> None:
     row = comparison.rows[1]
     assert row.versus is not None
-    same = replace(row, versus=replace(row.versus, equal_utterances=400))
+    same = replace(row, versus=replace(row.versus, equal_units=400))
     assert said(comparison, same).endswith(", no loss: the same words in all utterances")
 
 

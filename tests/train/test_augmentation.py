@@ -12,12 +12,12 @@ from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.mfcc import Mfcc
 from kaldi_quant.kaldi.mfcc_options import MfccOptions
 from kaldi_quant.kaldi.wave_reader import WaveData
-from kaldi_quant.train.chain.options import ChainOptions
-from kaldi_quant.train.finetune import TrainingData
+from kaldi_quant.nnet3.chain.options import ChainOptions
+from kaldi_quant.nnet3.training.augmentation import POINTS, Augmentation, AugmentationOptions
+from kaldi_quant.nnet3.training.chain_source import SourceOptions
+from kaldi_quant.nnet3.training.finetune import TrainingData
+from kaldi_quant.nnet3.training.job import JobSpecification
 from kaldi_quant.train.optimizer import OptimizerOptions
-from kaldi_quant.train.parallel.job import JobSpecification
-from kaldi_quant.train.sources.augmentation import POINTS, Augmentation, AugmentationOptions
-from kaldi_quant.train.sources.chain_source import SourceOptions
 
 RATE = 16000
 HIRES = MfccOptions(num_ceps=40, num_mel_bins=40, use_energy=False, low_freq=20, high_freq=-400)

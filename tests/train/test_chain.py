@@ -14,12 +14,12 @@ from kaldi_quant.errors import DataError, FormatError, UsageError
 from kaldi_quant.kaldi.egs import read_examples
 from kaldi_quant.kaldi.fst import ARC, Fst, read_fst
 from kaldi_quant.kaldi.supervision_join import join
-from kaldi_quant.train.chain.den_graph import DenominatorGraph, read_denominator_graph
-from kaldi_quant.train.chain.denominator import denominator
-from kaldi_quant.train.chain.numerator import NumeratorArcs, numerator
-from kaldi_quant.train.chain.objective import ChainObjective, chain_objective
-from kaldi_quant.train.chain.options import ChainOptions
-from kaldi_quant.train.chain.sparse import SparseMatrix
+from kaldi_quant.nnet3.chain.den_graph import DenominatorGraph, read_denominator_graph
+from kaldi_quant.nnet3.chain.denominator import denominator
+from kaldi_quant.nnet3.chain.numerator import NumeratorArcs, numerator
+from kaldi_quant.nnet3.chain.objective import ChainObjective, chain_objective
+from kaldi_quant.nnet3.chain.options import ChainOptions
+from kaldi_quant.nnet3.chain.sparse import SparseMatrix
 from tests.train.chain_by_hand import (
     den_log_prob,
     initial_probs,

@@ -13,8 +13,8 @@ from kaldi_quant.kaldi.egs import example_writer, read_examples
 from kaldi_quant.kaldi.egs_folder import EgsFolder, EgsInfo
 from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.nnet3.model import AcousticModel
-from kaldi_quant.train.finetune import _xent_branch
-from kaldi_quant.train.sources.archives import check_info
+from kaldi_quant.nnet3.training.archives import check_info
+from kaldi_quant.nnet3.training.finetune import _xent_branch
 
 from .small_egs import small_egs
 

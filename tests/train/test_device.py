@@ -15,31 +15,33 @@ from torch import Tensor
 from kaldi_quant.kaldi.egs_folder import EgsFolder
 from kaldi_quant.kaldi.mfcc_options import read_mfcc_config
 from kaldi_quant.kaldi.model import Model
+from kaldi_quant.nnet3.chain.den_graph import read_denominator_graph
+from kaldi_quant.nnet3.chain.options import ChainOptions
 from kaldi_quant.nnet3.inference import Inference
 from kaldi_quant.nnet3.linear import float_backend
 from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
 from kaldi_quant.nnet3.quantization import quantize
+from kaldi_quant.nnet3.training.augmentation import AugmentationOptions
+from kaldi_quant.nnet3.training.chain_source import ChainSource, SourceOptions
+from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
+from kaldi_quant.nnet3.training.finetune import TrainingData, finetune
+from kaldi_quant.nnet3.training.objective import ChainLoss
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.search.budget import parse_budget
-from kaldi_quant.train.chain.den_graph import read_denominator_graph
-from kaldi_quant.train.chain.options import ChainOptions
 from kaldi_quant.train.distillation import Distillation, HiddenFeatures
-from kaldi_quant.train.finetune import TrainingData, finetune
 from kaldi_quant.train.loop import LoopOptions
-from kaldi_quant.train.objective import ChainLoss
 from kaldi_quant.train.optimizer import OptimizerOptions
 from kaldi_quant.train.orthonormal import orthonormality_error
-from kaldi_quant.train.parallel.place import Place
+from kaldi_quant.train.parallel.device_context import DeviceContext
 from kaldi_quant.train.qat.learned_widths import LearnedWidths, WidthOptions, learn_widths
 from kaldi_quant.train.qat.mixed_widths import MixedNetwork
 from kaldi_quant.train.qat.network import TrainableNetwork
 from kaldi_quant.train.qat.torch_network import TorchTrainableNetwork
 from kaldi_quant.train.qat.training import QatOptions, Trainable, train_quantized
-from kaldi_quant.train.sources.augmentation import AugmentationOptions
-from kaldi_quant.train.sources.chain_source import ChainSource, SourceOptions
-from kaldi_quant.train.sources.feature_source import FeatureOptions, FeatureSource
+from kaldi_quant.train.schedules import Exponential
 from tests.references import NNET3, load, model_file, read_archive
 from tests.train.fake_quantized import OPTIONS, SUBSAMPLING
 from tests.train.pretend_gpu import DEVICE, WrongDeviceError, is_on_gpu, pretend_gpu
@@ -47,13 +49,13 @@ from tests.train.small_egs import small_egs
 
 torch.set_num_threads(1)
 CHAIN = ChainOptions(0.1, 0.1, 5e-5, 0.01)
-LOOP = LoopOptions(OptimizerOptions("adam", 1e-4, 5e-5), average_last=2)
+LOOP = LoopOptions(OptimizerOptions("adam"), average_last=2, schedule=Exponential(1e-4, 5e-5))
 MINMAX = PtqConfig(LayerConfig(bits=4, method="minmax"), observer="minmax")
 TORCH = PtqConfig(LayerConfig(method="minmax"), observer="minmax", bias_correction=False, backend="torch")
 
 Utterances = list[tuple[str, np.ndarray]]
 Result = TypeVar("Result")
-Train = Callable[[Path, Place, int | None], Result | None]
+Train = Callable[[Path, DeviceContext, int | None], Result | None]
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +84,9 @@ def cpu_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def assert_trains_as_on_the_cpu(train: Train[Result], folder: Path, bf16: bool = False) -> Result:
     """What comes of a training that was killed and went on, on the GPU."""
-    place = Place(DEVICE, bf16)
+    place = DeviceContext(DEVICE, bf16)
     with float_backend("torch"):
-        assert train(folder / "cpu", Place(bf16=bf16), None) is not None
+        assert train(folder / "cpu", DeviceContext(bf16=bf16), None) is not None
         with pretend_gpu() as gpu:
             assert train(folder / "gpu", place, 1) is None
             result = train(folder / "gpu", place, None)
@@ -163,7 +165,7 @@ def test_fine_tuning(tdnnf: Model, example: Path, egs: Path, tmp_path: Path, mon
     data = TrainingData(str(egs), str(example / "exp/chain/tdnn1a_sp/den.fst"), 3)
     augmentation = AugmentationOptions(0.1, 4.0, read_mfcc_config(example / "conf/mfcc_hires.conf"))
 
-    def train(folder: Path, place: Place, stop_after: int | None) -> Model | None:
+    def train(folder: Path, place: DeviceContext, stop_after: int | None) -> Model | None:
         source = SourceOptions(1, "1", augmentation=augmentation)
         return finetune(tdnnf, data, folder, CHAIN, source, LOOP, stop_after, place)
 
@@ -175,9 +177,9 @@ def test_training_of_integers_on_examples_in_bfloat16(
     model: Model, example: Path, egs: Path, utterances: Utterances, tmp_path: Path, cpu_autocast: None
 ) -> None:
     start = quantize(model.nnet, MINMAX, UtteranceSet(utterances[:2], OPTIONS))
-    graph = read_denominator_graph(example / "exp/chain/tdnn1a_sp/den.fst", start.nnet.node_dim("output"))
+    graph = read_denominator_graph(example / "exp/chain/tdnn1a_sp/den.fst", start.host.nodes["output"].channels)
 
-    def train(folder: Path, place: Place, stop_after: int | None) -> QuantizedNetwork | None:
+    def train(folder: Path, place: DeviceContext, stop_after: int | None) -> QuantizedNetwork | None:
         network = TrainableNetwork.of(start)
         loss = ChainLoss(graph, CHAIN, Distillation(AcousticModel(model.nnet).to(place.device), share=0.5), place)
         source = ChainSource(EgsFolder.find(egs), loss, SourceOptions(1, "1"), network.model, SUBSAMPLING)
@@ -193,9 +195,13 @@ def test_training_of_integers_on_features(made: str, small: tuple[Model, Utteran
     start = quantize(model.nnet, MINMAX, data)
     trained: list[Trainable] = []
 
-    def train(folder: Path, place: Place, stop_after: int | None) -> QuantizedNetwork | None:
+    def train(folder: Path, place: DeviceContext, stop_after: int | None) -> QuantizedNetwork | None:
         torch_s_own = made == "moving-average"
-        network = TorchTrainableNetwork.of(model.nnet, TORCH, data) if torch_s_own else TrainableNetwork.of(start)
+        network = (
+            TorchTrainableNetwork.of(Nnet3Source(model.nnet), TORCH, data)
+            if torch_s_own
+            else TrainableNetwork.of(start)
+        )
         teacher = AcousticModel(model.nnet).to(place.device)
         hidden = HiddenFeatures(network.model, teacher, [name for name in network.activations if name != "input"])
         teaching = Distillation(teacher, 2.0, hard_weight=0.5, features=hidden, feature_weight=0.2)
@@ -213,8 +219,8 @@ def test_learning_of_widths(small: tuple[Model, Utterances], tmp_path: Path) -> 
     model, utterances = small
     data, options = UtteranceSet(utterances, OPTIONS), WidthOptions(parse_budget("4 bits"), (2, 4, 8))
 
-    def train(folder: Path, place: Place, stop_after: int | None) -> LearnedWidths | None:
-        mixed = MixedNetwork.of(model.nnet, MINMAX, data, options.widths, options.budget.amount)
+    def train(folder: Path, place: DeviceContext, stop_after: int | None) -> LearnedWidths | None:
+        mixed = MixedNetwork.of(Nnet3Source(model.nnet), MINMAX, data, options.widths, options.budget.amount)
         teaching = Distillation(AcousticModel(model.nnet).to(place.device))
         source = FeatureSource(utterances, teaching, FeatureOptions(2, frames=30), SUBSAMPLING, (), place)
         return learn_widths(mixed, model, source, options, MINMAX, LOOP, folder, {}, stop_after, place)

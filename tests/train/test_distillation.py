@@ -11,15 +11,15 @@ from torch import Tensor
 from kaldi_quant.errors import DataError
 from kaldi_quant.kaldi.egs_folder import EgsFolder
 from kaldi_quant.kaldi.model import Model
+from kaldi_quant.nnet3.chain.den_graph import read_denominator_graph
+from kaldi_quant.nnet3.chain.options import ChainOptions
 from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.schedule import Span
 from kaldi_quant.nnet3.time_access import Times
-from kaldi_quant.train.chain.den_graph import read_denominator_graph
-from kaldi_quant.train.chain.options import ChainOptions
+from kaldi_quant.nnet3.training.chain_source import ChainSource, SourceOptions
+from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
+from kaldi_quant.nnet3.training.objective import ChainLoss
 from kaldi_quant.train.distillation import Distillation, HiddenFeatures, Taught
-from kaldi_quant.train.objective import ChainLoss
-from kaldi_quant.train.sources.chain_source import ChainSource, SourceOptions
-from kaldi_quant.train.sources.feature_source import FeatureOptions, FeatureSource
 from tests.train.fake_quantized import SUBSAMPLING
 
 torch.set_num_threads(1)
@@ -134,7 +134,7 @@ def test_a_teacher_is_asked_once_about_what_is_held_out_and_fits(
 
 
 def taught(distillation: Distillation, student: Tensor, feats: Tensor, span: Span, times: Times) -> Taught:
-    return distillation(student, distillation.target(feats, span, times, None))
+    return distillation(student, distillation.target(feats, [span] * len(feats), times))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])

@@ -20,22 +20,23 @@ from kaldi_quant.kaldi.egs import EgsOptions
 from kaldi_quant.kaldi.mfcc_options import read_mfcc_config
 from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.training.augmentation import AugmentationOptions
+from kaldi_quant.nnet3.training.chain_source import SourceOptions
+from kaldi_quant.nnet3.training.examples import chain_shares
+from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
+from kaldi_quant.nnet3.training.finetune import TrainingData, finetune, prepare
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.train.distillation import Distillation
-from kaldi_quant.train.finetune import TrainingData, finetune, prepare
 from kaldi_quant.train.loop import LoopOptions
-from kaldi_quant.train.objective import Loss
+from kaldi_quant.train.loss import Loss
 from kaldi_quant.train.optimizer import OptimizerOptions
+from kaldi_quant.train.parallel.device_context import DeviceContext, device_context
 from kaldi_quant.train.parallel.distributed import Group, GroupError, process_group
-from kaldi_quant.train.parallel.place import Place, find_place
 from kaldi_quant.train.parameters import TrainedComponent
 from kaldi_quant.train.qat.fake_grid import FakeGrid
 from kaldi_quant.train.record import IterationRecord
-from kaldi_quant.train.sources.augmentation import AugmentationOptions
-from kaldi_quant.train.sources.chain_source import SourceOptions
-from kaldi_quant.train.sources.examples import chain_shares
-from kaldi_quant.train.sources.feature_source import FeatureOptions, FeatureSource
+from kaldi_quant.train.schedules import Exponential
 from kaldi_quant.train.steps import Trainer
 from tests.train import test_finetuning
 
@@ -43,12 +44,12 @@ torch.set_num_threads(1)
 ROOT = Path(__file__).resolve().parents[2]
 CHAIN = test_finetuning.CHAIN
 CPU = torch.device("cpu")
-SGD = LoopOptions(OptimizerOptions("sgd", 1e-4, 5e-5, momentum=0.5), average_last=2)
+SGD = LoopOptions(OptimizerOptions("sgd", momentum=0.5), average_last=2, schedule=Exponential(1e-4, 5e-5))
 
 egs = test_finetuning.egs
 
 
-def train(example: Path, egs: Path, folder: Path, place: Place, stop_after: int | None = None) -> Model | None:
+def train(example: Path, egs: Path, folder: Path, place: DeviceContext, stop_after: int | None = None) -> Model | None:
     chain = example / "exp/chain/tdnn1a_sp"
     data = TrainingData(str(egs), str(chain / "den.fst"), 3)
     model = read_model(chain / "final.mdl")
@@ -77,7 +78,7 @@ class Doubtful:
 
 def train_doubtful(group: Group) -> tuple[list[float], IterationRecord]:
     parameter = torch.nn.Parameter(torch.zeros(2))
-    options = OptimizerOptions("sgd", 1.0, 1.0, clip_norm=0, max_param_change=0)
+    options = OptimizerOptions("sgd", clip_norm=0, max_param_change=0)
     trainer = Trainer(SimpleNamespace(), [TrainedComponent("layer", {"weight": parameter})], options, group=group)  # type: ignore[arg-type]
     entry = IterationRecord(0)
     trainer.train(Doubtful(parameter, group.rank), 0, 1.0, entry)  # type: ignore[arg-type]
@@ -93,7 +94,7 @@ def threads() -> list[str]:
 def work(example: Path, egs: Path, folder: Path, second_port: str) -> dict[str, object]:
     """What each process does."""
     found: dict[str, object] = {}
-    with find_place() as place:
+    with device_context() as place:
         whole = train(example, egs, folder / "whole", place)
         assert train(example, egs, folder / "killed", place, stop_after=3) is None
         resumed = train(example, egs, folder / "killed", place)
@@ -145,7 +146,7 @@ def test_two_processes_end_where_one_does(
 ) -> None:
     folder, _ = pair
     assert (folder / "0.mdl").read_bytes() == (folder / "1.mdl").read_bytes()
-    alone = train(example, egs, tmp_path, Place())
+    alone = train(example, egs, tmp_path, DeviceContext())
     assert alone is not None
     together, original = read_model(folder / "0.mdl"), read_model(example / "exp/chain/tdnn1a_sp/final.mdl")
     changed = 0
@@ -203,7 +204,7 @@ def test_the_shares_of_a_minibatch_make_it_up(
     for groups in ([Group()], [Group(rank, 3) for rank in range(3)]):
         parts = []
         for group in groups:
-            network, _, source = prepare(model, data, CHAIN, options, Place(group=group))
+            network, _, source = prepare(model, data, CHAIN, options, DeviceContext(group=group))
             with torch.no_grad():
                 parts.append([(float(loss.value), loss.weight) for loss in source.losses(1, network)])
         # (minibatches, shares, 2)
@@ -234,14 +235,18 @@ def test_the_shares_of_pieces_of_utterances_make_them_up(
     sums = []
     for groups in ([Group()], [Group(rank, 2) for rank in range(2)]):
         options = FeatureOptions(1, 3, augmentation=augmentation and augmentation(example), frames=40)
-        sources = [FeatureSource(utterances, Distillation(model), options, 3, (), Place(group=g)) for g in groups]
+        sources = [
+            FeatureSource(utterances, Distillation(model), options, 3, (), DeviceContext(group=g)) for g in groups
+        ]
         with torch.no_grad():
             sums.append(sum(loss.sums["kl"] for source in sources for loss in source.losses(0, student)))
     assert sums[0] == pytest.approx(sums[1], rel=1e-5) and sums[0] > 0
 
 
 def test_training_in_bfloat16_stays_near_float32(example: Path, egs: Path, tmp_path: Path) -> None:
-    models = {name: train(example, egs, tmp_path / name, Place(bf16=name == "bf16")) for name in ("bf16", "fp32")}
+    models = {
+        name: train(example, egs, tmp_path / name, DeviceContext(bf16=name == "bf16")) for name in ("bf16", "fp32")
+    }
     assert models["bf16"] is not None and models["fp32"] is not None
     assert models["bf16"].getvalue() != models["fp32"].getvalue()
     found, expected = (json.loads((tmp_path / name / "progress.json").read_text()) for name in models)
@@ -253,7 +258,7 @@ def test_training_in_bfloat16_stays_near_float32(example: Path, egs: Path, tmp_p
     # Before training there is nothing but validation, which is computed in float32.
     assert found["iterations"][0] == expected["iterations"][0]
     with pytest.raises(UsageError, match="other options"):
-        train(example, egs, tmp_path / "bf16", Place())
+        train(example, egs, tmp_path / "bf16", DeviceContext())
 
 
 def test_grids_are_computed_in_float32() -> None:
@@ -280,7 +285,7 @@ def test_half_of_torchruns_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_single_process_is_a_group_of_its_own() -> None:
-    group = replace(Place()).group
+    group = replace(DeviceContext()).group
     assert group.is_main and group.gather({"x": 1}) == [{"x": 1}] and group.broadcast_bytes(b"x") == b"x"
     gradient = torch.ones(2)
     parameter = torch.nn.Parameter(torch.zeros(2))

@@ -13,13 +13,13 @@ from kaldi_quant.kaldi.chain_example import NnetChainExample, NnetIo, shift_time
 from kaldi_quant.kaldi.egs import EgsOptions, example_writer, read_examples
 from kaldi_quant.kaldi.general_matrix import FullMatrix
 from kaldi_quant.kaldi.merge_egs import merge_examples
+from kaldi_quant.nnet3.chain.den_graph import DenominatorGraph, read_denominator_graph
+from kaldi_quant.nnet3.chain.options import ChainOptions
+from kaldi_quant.nnet3.chain.probability import ChainProb
 from kaldi_quant.nnet3.expression import Concatenated
 from kaldi_quant.nnet3.model import AcousticModel
-from kaldi_quant.train.chain.den_graph import DenominatorGraph, read_denominator_graph
-from kaldi_quant.train.chain.options import ChainOptions
-from kaldi_quant.train.chain_prob import ChainProb
-from kaldi_quant.train.objective import ChainLoss
-from kaldi_quant.train.sources.examples import ChainBatch, chain_batches, check_example
+from kaldi_quant.nnet3.training.examples import ChainBatch, chain_batches, check_example
+from kaldi_quant.nnet3.training.objective import ChainLoss
 from tests.fuzzing import answer, corrupt
 from tests.references import load, load_network, model_file
 

@@ -11,16 +11,18 @@ from kaldi_quant.cli.main import run
 from kaldi_quant.errors import DataError, FormatError, UsageError
 from kaldi_quant.kaldi.egs_folder import EgsFolder
 from kaldi_quant.kaldi.model import Model, read_model
+from kaldi_quant.nnet3.chain.options import ChainOptions
 from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.nnet3.training.chain_source import SourceOptions
+from kaldi_quant.nnet3.training.finetune import TrainingData, finetune
+from kaldi_quant.nnet3.training.parameters import trained_components, trained_nnet
 from kaldi_quant.train.averaging import average, best_average
-from kaldi_quant.train.chain.options import ChainOptions
 from kaldi_quant.train.checkpoint import read_checkpoint, write_checkpoint
-from kaldi_quant.train.finetune import TrainingData, finetune
 from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.optimizer import OptimizerOptions, Stepper
 from kaldi_quant.train.orthonormal import constrain_orthonormal, orthonormality_error
-from kaldi_quant.train.parameters import TrainedComponent, trained_components, trained_nnet
-from kaldi_quant.train.sources.chain_source import SourceOptions
+from kaldi_quant.train.parameters import TrainedComponent
+from kaldi_quant.train.schedules import Exponential
 from tests.train.small_egs import small_egs
 
 torch.set_num_threads(1)
@@ -43,7 +45,8 @@ def train(
     chain = example / "exp/chain/tdnn1a_sp"
     data = TrainingData(str(egs), str(chain / "den.fst"), 3)
     rate = {"adam": 1e-4, "sgd": 1e-4}[name]
-    loop = LoopOptions(OptimizerOptions(name, rate, rate / 2, momentum=0.5 if name == "sgd" else 0.0), average_last=2)
+    optimizer = OptimizerOptions(name, momentum=0.5 if name == "sgd" else 0.0)
+    loop = LoopOptions(optimizer, average_last=2, schedule=Exponential(rate, rate / 2))
     source = SourceOptions(2, "8")
     return finetune(model or read_model(chain / "final.mdl"), data, folder, CHAIN, source, loop, stop_after)
 
@@ -169,13 +172,6 @@ def test_a_truncated_archive_is_one_sentence(example: Path, egs: Path, tmp_path:
         train(example, tmp_path / "egs", tmp_path / "out")
 
 
-def test_learning_rates_fall_exponentially() -> None:
-    options = OptimizerOptions(lr_initial=1e-3, lr_final=1e-5)
-    rates = [options.learning_rate(i, 10) for i in range(10)]
-    assert rates[0] == 1e-3 and rates[-1] == 1e-5
-    np.testing.assert_allclose(rates[5], 1e-4)
-
-
 def one_component(weight: torch.Tensor, **limits: float) -> tuple[torch.nn.Parameter, TrainedComponent]:
     parameter = torch.nn.Parameter(weight.clone())
     return parameter, TrainedComponent("layer", {"weight": parameter}, **limits)
@@ -183,14 +179,14 @@ def one_component(weight: torch.Tensor, **limits: float) -> tuple[torch.nn.Param
 
 def test_steps_are_limited_by_max_change() -> None:
     parameter, part = one_component(torch.zeros(4, 4), max_change=0.75)
-    stepper = Stepper([part], OptimizerOptions("sgd", 1.0, 1.0, clip_norm=0))
+    stepper = Stepper([part], OptimizerOptions("sgd", clip_norm=0))
     parameter.grad = torch.ones(4, 4)
     assert stepper.step(1.0, 100.0, 1)
     np.testing.assert_allclose(float(parameter.detach().norm()), 0.75, rtol=1e-6)
 
 
 def test_steps_grow_in_the_warm_up_and_a_checkpoint_keeps_its_place() -> None:
-    options = OptimizerOptions("sgd", 1.0, 1.0, clip_norm=0, max_param_change=0, warm_up=4)
+    options = OptimizerOptions("sgd", clip_norm=0, max_param_change=0, warm_up=4)
     parameter, part = one_component(torch.zeros(1))
     stepper = Stepper([part], options)
     places = [0.0]
@@ -207,7 +203,7 @@ def test_steps_grow_in_the_warm_up_and_a_checkpoint_keeps_its_place() -> None:
 
 @pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
 def test_momentum_spreads_a_gradient_over_steps(momentum: float) -> None:
-    options = OptimizerOptions("sgd", 1.0, 1.0, momentum=momentum, clip_norm=0, max_param_change=0)
+    options = OptimizerOptions("sgd", momentum=momentum, clip_norm=0, max_param_change=0)
     parameter, part = one_component(torch.zeros(1))
     stepper = Stepper([part], options)
     places = []

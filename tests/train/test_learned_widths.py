@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +21,17 @@ from kaldi_quant.kaldi.model import Model
 from kaldi_quant.kaldi.tables import matrix_writer
 from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.preparation.linear_components import weight_of
+from kaldi_quant.nnet3.preparation.prepared import Nnet3Source, nnet_of
 from kaldi_quant.nnet3.quantization import quantize
+from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig, read_config
 from kaldi_quant.quant.search.budget import parse_budget
 from kaldi_quant.train.distillation import Distillation
 from kaldi_quant.train.loop import LoopOptions
-from kaldi_quant.train.objective import Loss
+from kaldi_quant.train.loss import Loss
 from kaldi_quant.train.optimizer import OptimizerOptions
+from kaldi_quant.train.parameters import TrainedComponent
 from kaldi_quant.train.qat.learned_widths import (
     LearnedWidths,
     WidthOptions,
@@ -36,7 +40,7 @@ from kaldi_quant.train.qat.learned_widths import (
 )
 from kaldi_quant.train.qat.mixed_widths import MixedNetwork, MixedProduct, WidthShares
 from kaldi_quant.train.qat.size_penalty import PenalizedSource, SizePenalty
-from kaldi_quant.train.sources.feature_source import FeatureOptions, FeatureSource
+from kaldi_quant.train.schedules import Constant, Plateau
 from kaldi_quant.train.steps import Source
 from tests.references import NNET3, load, model_file, read_archive
 from tests.train.fake_quantized import OPTIONS, SUBSAMPLING, rows
@@ -45,6 +49,7 @@ torch.set_num_threads(1)
 
 FAST = PtqConfig(LayerConfig(method="minmax"), observer="minmax")
 WIDTHS = (2, 3, 4, 8)
+LOOP = LoopOptions(OptimizerOptions(), schedule=Constant(1e-4))
 Utterances = list[tuple[str, np.ndarray]]
 
 
@@ -59,7 +64,7 @@ def small() -> tuple[Model, Utterances]:
 def untrained(small: tuple[Model, Utterances]) -> MixedNetwork:
     """Of three bits in the mean; not to be changed."""
     model, utterances = small
-    return MixedNetwork.of(model.nnet, FAST, UtteranceSet(utterances, OPTIONS), WIDTHS, 3.0)
+    return MixedNetwork.of(Nnet3Source(model.nnet), FAST, UtteranceSet(utterances, OPTIONS), WIDTHS, 3.0)
 
 
 @pytest.fixture
@@ -78,10 +83,9 @@ def learn(
     source: Source,
     folder: Path,
     stop_after: int | None = None,
-    optimizer: str = "adam",
+    loop: LoopOptions = LOOP,
 ) -> LearnedWidths | None:
     options = WidthOptions(parse_budget("3 bits"), WIDTHS)
-    loop = LoopOptions(OptimizerOptions(optimizer, 1e-4, 1e-4))
     return learn_widths(mixed, model, source, options, FAST, loop, folder, {}, stop_after)
 
 
@@ -170,7 +174,7 @@ class Importance:
 
     def __init__(self, mixed: MixedNetwork, importance: Mapping[str, float], passes: int = 2) -> None:
         self.mixed, self.importance, self.passes = mixed, importance, passes
-        components = mixed.network.start.nnet.components
+        components = nnet_of(mixed.network.start.host).components
         self.exact = {name: torch.from_numpy(weight_of(components[name])) for name in mixed.network.products}
 
     def __len__(self) -> int:
@@ -190,6 +194,11 @@ class Importance:
 
     def validate(self, model: AcousticModel) -> dict[str, float]:
         return {}
+
+    has_held_out = False
+
+    def objective(self, parts: dict[str, float]) -> float:
+        raise NotImplementedError
 
     def score(self, model: AcousticModel) -> float | None:
         return None
@@ -284,7 +293,7 @@ def test_processes_without_a_share_of_a_minibatch_have_the_same_price(mixed: Mix
 def test_budgets_that_no_choice_is_near_to(mean: float, sentence: str, small: tuple[Model, Utterances]) -> None:
     model, utterances = small
     with pytest.raises(UsageError, match=sentence):
-        MixedNetwork.of(model.nnet, FAST, UtteranceSet(utterances[:1], OPTIONS), WIDTHS, mean)
+        MixedNetwork.of(Nnet3Source(model.nnet), FAST, UtteranceSet(utterances[:1], OPTIONS), WIDTHS, mean)
 
 
 def test_layers_in_float_count_with_32_bits(small: tuple[Model, Utterances]) -> None:
@@ -292,8 +301,8 @@ def test_layers_in_float_count_with_32_bits(small: tuple[Model, Utterances]) -> 
     config = PtqConfig(FAST.default, {"output.affine": {"float_reason": "it is the last"}}, observer="minmax")
     data = UtteranceSet(utterances[:1], OPTIONS)
     with pytest.raises(UsageError, match=r"meets the budget of 3 bits: the closest has 3\.5"):
-        MixedNetwork.of(model.nnet, config, data, WIDTHS, 3.0)
-    mixed = MixedNetwork.of(model.nnet, config, data, (2, 4), 5.0)
+        MixedNetwork.of(Nnet3Source(model.nnet), config, data, WIDTHS, 3.0)
+    mixed = MixedNetwork.of(Nnet3Source(model.nnet), config, data, (2, 4), 5.0)
     assert "output.affine" not in mixed.shares.weights
     assert mixed.with_float(mixed.shares.mean) == pytest.approx(5.0)
     assert any(part.name == "output.affine" and "weight" in part.parameters for part in mixed.components())
@@ -308,12 +317,35 @@ def test_what_cannot_be_learned(small: tuple[Model, Utterances], mixed: MixedNet
     with pytest.raises(UsageError, match="with only 4 bits there is nothing to choose"):
         WidthOptions(parse_budget("4 bits"), (4,))
     with pytest.raises(UsageError, match=r"the presets torch-\* have 8 bits only"):
-        MixedNetwork.of(model.nnet, PtqConfig(backend="torch", observer="minmax"), data, WIDTHS, 3.0)
+        MixedNetwork.of(Nnet3Source(model.nnet), PtqConfig(backend="torch", observer="minmax"), data, WIDTHS, 3.0)
     dynamic = PtqConfig(FAST.default, {"tdnn1.affine": {"ranges": "dynamic"}}, observer="minmax")
     with pytest.raises(UsageError, match=r"the layer tdnn1\.affine has dynamic ranges"):
-        MixedNetwork.of(model.nnet, dynamic, data, WIDTHS, 3.0)
+        MixedNetwork.of(Nnet3Source(model.nnet), dynamic, data, WIDTHS, 3.0)
     with pytest.raises(UsageError, match="--optimizer sgd: widths can only be learned with adam"):
-        learn(mixed, model, teaching(model, utterances[:1], 1), tmp_path, optimizer="sgd")
+        learn(mixed, model, teaching(model, utterances[:1], 1), tmp_path, loop=LoopOptions(OptimizerOptions("sgd")))
+    with pytest.raises(UsageError, match="--lr-schedule plateau cannot be combined with --learn-widths"):
+        learn(mixed, model, teaching(model, utterances[:1], 1), tmp_path, loop=replace(LOOP, schedule=Plateau()))
+
+
+def test_shares_do_not_decay(
+    mixed: MixedNetwork, small: tuple[Model, Utterances], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[TrainedComponent] = []
+
+    def loop(model: AcousticModel, components: list[TrainedComponent], *rest: object, **more: object) -> None:
+        found.extend(components)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kaldi_quant.train.qat.learned_widths.Loop", loop)
+    with pytest.raises(KeyboardInterrupt):
+        learn(mixed, small[0], teaching(*small, 1), tmp_path)
+    assert [part.name for part in found if not part.decays] == ["widths"]
+
+
+def test_learning_widths_goes_to_the_end(mixed: MixedNetwork, small: tuple[Model, Utterances], tmp_path: Path) -> None:
+    model, utterances = small
+    found = learn(mixed, model, teaching(model, utterances[:1], 2), tmp_path, loop=replace(LOOP, early_stopping=1))
+    assert found is not None and len(found.record["expected_bits"]) == 3
 
 
 def test_the_verb_learns_widths_and_goes_on_with_them(

@@ -12,17 +12,18 @@ from torch import Tensor
 from kaldi_quant.cli import main as cli
 from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.kaldi.model import Model, read_model
+from kaldi_quant.nnet3.training import job
+from kaldi_quant.nnet3.training.averaged_jobs import AveragedJobs, ParallelJobs, RunJobs, write_result
+from kaldi_quant.nnet3.training.chain_source import SourceOptions
+from kaldi_quant.nnet3.training.finetune import TrainingData, finetune, prepare, with_nnet
+from kaldi_quant.nnet3.training.parameters import trained_nnet
 from kaldi_quant.train.averaging import average
-from kaldi_quant.train.finetune import TrainingData, finetune, prepare, with_nnet
 from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.optimizer import OptimizerOptions
-from kaldi_quant.train.parallel import job
-from kaldi_quant.train.parallel.averaged_jobs import AveragedJobs, ParallelJobs, RunJobs, write_result
+from kaldi_quant.train.parallel.device_context import DeviceContext
 from kaldi_quant.train.parallel.distributed import Group
-from kaldi_quant.train.parallel.place import Place
-from kaldi_quant.train.parameters import trained_nnet
 from kaldi_quant.train.record import IterationRecord
-from kaldi_quant.train.sources.chain_source import SourceOptions
+from kaldi_quant.train.schedules import Exponential
 from kaldi_quant.train.steps import Trainer
 from tests.train import test_finetuning
 
@@ -40,10 +41,6 @@ def here(number: int, log: Path, command: list[str]) -> dict[int, str]:
     return {}
 
 
-def options(name: str) -> OptimizerOptions:
-    return OptimizerOptions(name, 1e-4, 5e-5)
-
-
 def data(example: Path, egs: Path) -> TrainingData:
     return TrainingData(str(egs), str(example / "exp/chain/tdnn1a_sp/den.fst"), 3)
 
@@ -51,7 +48,8 @@ def data(example: Path, egs: Path) -> TrainingData:
 def train(
     example: Path, egs: Path, folder: Path, run: RunJobs = here, epochs: int = 2, name: str = "sgd", number: int = 2
 ) -> Model:
-    loop, jobs = LoopOptions(options(name), average_last=1), ParallelJobs(number, run)
+    loop = LoopOptions(OptimizerOptions(name), average_last=1, schedule=Exponential(1e-4, 5e-5))
+    jobs = ParallelJobs(number, run)
     model = read_model(example / "exp/chain/tdnn1a_sp/final.mdl")
     trained = finetune(model, data(example, egs), folder, CHAIN, SourceOptions(epochs, "4"), loop, None, None, jobs)
     assert trained is not None
@@ -66,8 +64,8 @@ def test_the_average_is_that_of_runs_on_single_archives(
     model = read_model(example / "exp/chain/tdnn1a_sp/final.mdl")
     states, frames, minibatches = [], 0.0, 0
     for number in range(2):
-        network, components, source = prepare(model, data(example, egs), CHAIN, SourceOptions(1, "4"), Place())
-        trainer, entry = Trainer(network, components, options(name)), IterationRecord(number)
+        network, components, source = prepare(model, data(example, egs), CHAIN, SourceOptions(1, "4"), DeviceContext())
+        trainer, entry = Trainer(network, components, OptimizerOptions(name)), IterationRecord(number)
         trainer.train(source, number, rate, entry)
         states.append(trainer.state())
         frames, minibatches = frames + entry.frames, minibatches + entry.minibatches
@@ -172,14 +170,14 @@ class Passes:
 
 
 def averaged(number: int, folder: Path, run: RunJobs = here) -> AveragedJobs:
-    return AveragedJobs(Passes(), options("sgd"), ParallelJobs(number, run), folder, {})  # type: ignore[arg-type]
+    return AveragedJobs(Passes(), OptimizerOptions("sgd"), ParallelJobs(number, run), folder, {})  # type: ignore[arg-type]
 
 
 def test_models_whose_objective_is_far_below_the_best_are_left_out(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     jobs, passes = averaged(3, tmp_path, results([-0.2, -1.3, -0.1])), Passes()
-    entry = jobs.begin(0)
+    entry = jobs.begin(0, 1e-4)
     jobs.train(passes, entry)  # type: ignore[arg-type]
     assert passes.loaded == 2.0
     assert entry.train["output"] == pytest.approx((-0.2 * 10 - 1.3 * 20 - 0.1 * 30) / 60) and entry.frames == 60
@@ -188,11 +186,12 @@ def test_models_whose_objective_is_far_below_the_best_are_left_out(
 
 def test_the_last_iteration_has_what_is_left(tmp_path: Path) -> None:
     jobs = averaged(3, tmp_path)
-    records = [jobs.begin(iteration) for iteration in range(len(jobs))]
+    records = [jobs.begin(iteration, rate) for iteration, rate in enumerate([1e-4, 7e-5, 5e-5])]
+    assert len(jobs) == 3
     assert [record.archive.count("cegs") for record in records] == [3, 3, 1]
     assert [record.frame_shift for record in records] == [0, 0, 0]
     # Kaldi's: the effective learning rate times the number of jobs.
-    assert [record.learning_rate for record in records] == pytest.approx([3e-4, 3e-4 * 0.5 ** (1 / 3), 5e-5])
+    assert [record.learning_rate for record in records] == pytest.approx([3e-4, 2.1e-4, 5e-5])
 
 
 def test_what_cannot_be(example: Path, egs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -202,10 +201,10 @@ def test_what_cannot_be(example: Path, egs: Path, tmp_path: Path, capsys: pytest
         averaged(2, tmp_path / "JOBS")
     with pytest.raises(UsageError, match="--num-jobs 0"):
         averaged(0, tmp_path)
-    warm, together = replace(options("sgd"), warm_up=5), Place(group=Group(0, 2))
+    warm, together = replace(OptimizerOptions("sgd"), warm_up=5), DeviceContext(group=Group(0, 2))
     for optimizer, place, sentence in (
         (warm, None, "^--warm-up 5: cannot be combined with --num-jobs, whose jobs would each start it again$"),
-        (options("sgd"), together, "torchrun"),
+        (OptimizerOptions("sgd"), together, "torchrun"),
     ):
         with pytest.raises(UsageError, match=sentence):
             finetune(

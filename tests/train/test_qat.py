@@ -17,6 +17,7 @@ from kaldi_quant.export.artefact import load
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.quantization import quantize
+from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.grid import Grid
@@ -25,12 +26,12 @@ from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.train.distillation import Distillation
 from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.optimizer import OptimizerOptions
+from kaldi_quant.train.parallel.device_context import DeviceContext
 from kaldi_quant.train.parallel.distributed import Group
-from kaldi_quant.train.parallel.place import Place
 from kaldi_quant.train.qat.fake_grid import FakeGrid
 from kaldi_quant.train.qat.network import TrainableNetwork
 from kaldi_quant.train.qat.training import QatOptions, train_quantized
-from kaldi_quant.train.sources.feature_source import FeatureOptions, FeatureSource
+from kaldi_quant.train.schedules import Exponential
 from tests.train.fake_quantized import OPTIONS, SUBSAMPLING, assert_same, divergence, rows
 
 torch.set_num_threads(1)
@@ -59,9 +60,15 @@ def train(
         SUBSAMPLING,
         utterances[12:],
     )
-    loop = LoopOptions(OptimizerOptions("adam", 4e-4, 1e-4, warm_up=16), average_last=2)
+    loop = LoopOptions(OptimizerOptions("adam", warm_up=16), average_last=2, schedule=Exponential(4e-4, 1e-4))
     options = QatOptions("lsq" if learned else "fixed", freeze_after)
     return network, train_quantized(network, model, source, options, loop, folder, {}, stop_after)
+
+
+def test_scales_do_not_decay(start: QuantizedNetwork) -> None:
+    network = TrainableNetwork.of(start)
+    assert network.scales() and not any(part.decays for part in network.scales())
+    assert all(part.decays for part in network.components())
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])
@@ -237,9 +244,9 @@ def test_the_verb_makes_an_integer_model(example: Path, tmp_path: Path, capsys: 
 
 def test_utterances_are_not_compared_within_shares_of_a_minibatch() -> None:
     arguments = QatArguments(None, 1.0, 2.0, 0.0, None, None, "lsq", 0.8)
-    _check(arguments, None, Place(), "64")
+    _check(arguments, None, DeviceContext(), "64")
     with pytest.raises(UsageError, match=r"^--hard-weight needs a whole minibatch in one process"):
-        _check(arguments, None, Place(group=Group(1, 2)), "64")
+        _check(arguments, None, DeviceContext(group=Group(1, 2)), "64")
 
 
 def test_a_network_is_told_from_others(start: QuantizedNetwork) -> None:

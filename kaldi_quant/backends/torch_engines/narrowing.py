@@ -11,7 +11,8 @@ from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.input_grids import input_grid
 from kaldi_quant.quant.integer_linear import DynamicLinear, InputGrid, IntegerLinear
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.spec import Bits, QSpec
+from kaldi_quant.quant.spec import QSpec
+from kaldi_quant.units import Bits
 
 # Columns' scales grow by one factor, but for their rounding to float32.
 _SAME = 1e-5

@@ -16,7 +16,7 @@ from kaldi_quant.backends.torch_engines.products import StaticProduct
 from kaldi_quant.backends.torch_engines.silence import without_notes
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.integer_linear import IntegerLinear
-from kaldi_quant.quant.spec import Bits
+from kaldi_quant.units import Bits
 
 # (rows, columns) of weights: some that fill the kernels' registers, and some that do not.
 _SHAPES = ((64, 128), (7, 39), (130, 65))

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from kaldi_quant.cli.options import KaldiCommand, arguments_of
-from kaldi_quant.cli.qat_options import QatArguments, WidthArguments
+from kaldi_quant.cli.qat_options import QatArguments, WidthArguments, check_loop
 from kaldi_quant.cli.recipes.calibration_options import (
     CalibrationArguments,
     MethodArguments,
@@ -91,7 +91,7 @@ class QatRun:
 
     def check_training(self) -> None:
         """Refuses impossible options of the training."""
-        from kaldi_quant.train.parallel.place import find_device
+        from kaldi_quant.train.parallel.device_context import find_device
         from kaldi_quant.train.qat.training import QatOptions
 
         self.calibration.check()
@@ -103,6 +103,7 @@ class QatRun:
         find_device(training.device)
         QatOptions(taught.method, taught.freeze_after)
         learned.options()
+        check_loop(training, taught, learned, has_examples(self.egs))
         if "teacher" in self.training:
             require_file(Path(self.training["teacher"]), "see --teacher")
 
@@ -171,8 +172,8 @@ class QatRun:
         chosen |= {} if distil else {"distillation": 0.9}
         coarse = (self.method.bits or 2) <= 3
         chosen |= {"vtlp": 0.1, "filter_augment": 4} if coarse else {"vtlp": 0.12, "filter_augment": 6}
-        # These rates belong to this number of passes.
-        if "lr_initial" in self.training or "num_epochs" in self.training:
+        # These rates belong to this number of passes, and to Kaldi's schedule.
+        if not {"lr_initial", "num_epochs", "lr_schedule"}.isdisjoint(self.training):
             return chosen
         return chosen | ({"lr_initial": 5e-4} if coarse else {"lr_initial": 8e-3, "lr_final": 1e-4, "warm_up": 300})
 

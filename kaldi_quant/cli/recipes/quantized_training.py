@@ -13,7 +13,7 @@ from kaldi_quant.cli.export import parse_formats
 from kaldi_quant.cli.inference_options import InferenceArguments
 from kaldi_quant.cli.options import KaldiCommand, arguments_of
 from kaldi_quant.cli.qat import command as qat_verb
-from kaldi_quant.cli.qat_options import QatArguments, WidthArguments, qat_options, width_options
+from kaldi_quant.cli.qat_options import QatArguments, WidthArguments, check_loop, qat_options, width_options
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options
 from kaldi_quant.cli.recipes.experiment import require_apart
 from kaldi_quant.cli.recipes.ivectors import IVECTOR_OPTIONS, Ivectors
@@ -89,6 +89,7 @@ def run_tdnn_qat(
     if formats != "none":
         parse_formats(formats)
     learned.options()
+    check_loop(training, qat, learned, not distil)
     config = learned.without_bits(quantization).resolve()[1]
     weights = learned.learn_widths.replace(" ", "") + "_" if learned.learn_widths else str(quantization.bits or 8)
     widths = f"w{weights}a{quantization.act_bits or 8}"

@@ -6,7 +6,7 @@ import logging
 from typing import Literal, get_args
 
 from kaldi_quant.errors import MissingDependencyError, ModelError
-from kaldi_quant.nnet3.execution.network import FastNetwork
+from kaldi_quant.nnet3.execution.network import OnnxruntimeNetwork
 from kaldi_quant.nnet3.execution.self_test import trusted_form
 from kaldi_quant.nnet3.model import AcousticModel, acoustic_model
 from kaldi_quant.nnet3.onnx_graph.builder import GraphOptions, build_graph
@@ -19,7 +19,9 @@ EXECUTIONS: tuple[Execution, ...] = get_args(Execution)
 _log = logging.getLogger(__name__)
 
 
-def executable(network: QuantizedNetwork, period: int, execution: Execution = "auto") -> FastNetwork | AcousticModel:
+def executable(
+    network: QuantizedNetwork, period: int, execution: Execution = "auto"
+) -> OnnxruntimeNetwork | AcousticModel:
     """A quantized network ready to run, in either way with the same result.
 
     Args:
@@ -37,7 +39,7 @@ def executable(network: QuantizedNetwork, period: int, execution: Execution = "a
         form = trusted_form()
         if form is None:
             raise ModelError("onnxruntime's integer kernels give wrong integers on this processor")
-        fast = FastNetwork(network, period, form)
+        fast = OnnxruntimeNetwork(network, period, form)
         if slow := _convolutions(network):
             _log.info("%s", slow)
         return fast

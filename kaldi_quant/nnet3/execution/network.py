@@ -21,8 +21,7 @@ from kaldi_quant.nnet3.onnx_graph.builder import GraphOptions, OnnxNetwork, buil
 from kaldi_quant.nnet3.schedule import Span
 from kaldi_quant.nnet3.time_access import Times
 from kaldi_quant.quant.network import QuantizedNetwork
-
-Frames = int
+from kaldi_quant.units import Frames
 
 # The kernels are up to a fifth slower where columns do not come in fours (benchmarks/int8_kernels.py).
 _ALIGN = 4
@@ -50,7 +49,7 @@ class _Plan:
     end: int
 
 
-class FastNetwork(nn.Module):
+class OnnxruntimeNetwork(nn.Module):
     """A quantized network whose products run on integer kernels; its attributes are those of ``AcousticModel``.
 
     Args:

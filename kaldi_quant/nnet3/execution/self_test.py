@@ -14,7 +14,7 @@ import torch
 
 from kaldi_quant.backends.onnx.parameters import WeightForm
 from kaldi_quant.backends.probe import extreme_features
-from kaldi_quant.nnet3.execution.network import FastNetwork
+from kaldi_quant.nnet3.execution.network import OnnxruntimeNetwork
 from kaldi_quant.nnet3.execution.probe import random_network
 
 _log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def gives_the_reference(form: WeightForm) -> bool:
     random = np.random.default_rng(0)
     for dims, bits in _NETWORKS:
         network = random_network(random, *dims, bits)
-        fast = FastNetwork(network, _PERIOD, form)
+        fast = OnnxruntimeNetwork(network, _PERIOD, form)
         for rows in _ROWS:
             times = np.arange(rows) * _PERIOD
             span = (-fast.context.left, int(times[-1]) + fast.context.right + 1)

@@ -25,8 +25,7 @@ from kaldi_quant.kaldi.descriptor import (
 from kaldi_quant.kaldi.nnet import DimRangeNode
 from kaldi_quant.nnet3.graph import Graph
 from kaldi_quant.nnet3.time_access import NoInput, SameTime, TimeOffsets
-
-Frames = int
+from kaldi_quant.units import Frames
 
 
 @dataclass(frozen=True)

@@ -37,11 +37,10 @@ from kaldi_quant.kaldi.descriptor import (
 )
 from kaldi_quant.kaldi.inference_values import check_values
 from kaldi_quant.kaldi.nnet import ComponentNode, InputNode, Nnet, Node
-from kaldi_quant.kaldi.node_sources import redirected, sources
+from kaldi_quant.kaldi.node_sources import readers, redirected, sources
 from kaldi_quant.kaldi.training_statistics import without_statistics
 from kaldi_quant.nnet3.graph import check_inputs, reachable_nodes
 from kaldi_quant.nnet3.preparation.channelwise import scale_and_offset
-from kaldi_quant.nnet3.preparation.graph_nodes import readers, recurrent_nodes
 from kaldi_quant.nnet3.preparation.linear_components import (
     AFFINE_TYPES,
     HEIGHT_TYPES,
@@ -51,6 +50,7 @@ from kaldi_quant.nnet3.preparation.linear_components import (
     set_parameters,
     weight_of,
 )
+from kaldi_quant.quant.graph import recurrent_nodes
 
 _INERT = ("GeneralDropoutComponent", "SpecAugmentTimeMaskComponent", "ClipGradientComponent", "NoOpComponent")
 # The two forms that scales and offsets have where nothing is folded.
@@ -98,7 +98,7 @@ class _Draft:
             self.nodes[name] = node
         #: What a node's values lack: (dim,) float64.
         self.offsets: dict[str, np.ndarray] = {}
-        self.recurrent = recurrent_nodes(self.nodes)
+        self.recurrent = recurrent_nodes({name: sources(node) for name, node in self.nodes.items()})
         self._fixed = [name for name, part in self.components.items() if part.type == "FixedAffineComponent"]
 
     def transforms(self) -> frozenset[str]:

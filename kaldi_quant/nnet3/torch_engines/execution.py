@@ -11,7 +11,7 @@ from kaldi_quant.backends.torch_engines.self_test import is_exact
 from kaldi_quant.errors import ModelError
 from kaldi_quant.nnet3.torch_engines.network import TorchNetwork
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.spec import Bits
+from kaldi_quant.units import Bits
 
 #: Two products of 7-bit activations and 8-bit weights fit the 16 bits in which older processors add them.
 _SAFE_BITS = 7

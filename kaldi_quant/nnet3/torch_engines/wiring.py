@@ -13,10 +13,9 @@ import numpy as np
 from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.descriptor import Descriptor, IfDefined, NodeName
 from kaldi_quant.kaldi.nnet import ComponentNode, Nnet, Node
-from kaldi_quant.kaldi.node_sources import redirected
+from kaldi_quant.kaldi.node_sources import readers, redirected
 from kaldi_quant.nnet3.components import Registry
 from kaldi_quant.nnet3.preparation.additions import terms_side_by_side
-from kaldi_quant.nnet3.preparation.graph_nodes import readers
 from kaldi_quant.nnet3.preparation.prepared import nnet_of
 from kaldi_quant.nnet3.time_access import TimeOffsets
 from kaldi_quant.quant.graph import Destination, Read

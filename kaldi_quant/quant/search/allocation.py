@@ -14,7 +14,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from kaldi_quant.quant.search.widths import FLOAT_BITS
-from kaldi_quant.quant.spec import Bits
+from kaldi_quant.units import Bits
 
 #: What an allocation has: bytes of layers, bits of their weights, divergence in nats, bit operations per frame.
 Quantity = Literal["bytes", "weight_bits", "divergence", "bit_operations"]

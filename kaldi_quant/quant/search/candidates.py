@@ -14,7 +14,7 @@ from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.ptq import kinds_of, quantize
 from kaldi_quant.quant.search.widths import FLOAT_BITS, Widths, with_widths
 from kaldi_quant.quant.sensitivity import with_layers
-from kaldi_quant.quant.spec import Bits
+from kaldi_quant.units import Bits
 
 
 class Candidates:

@@ -9,10 +9,10 @@ from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.host import Source
 from kaldi_quant.quant.ptq import kinds_of, quantize
 from kaldi_quant.quant.search.budget import Budget
+from kaldi_quant.quant.search.cost_model import FileSize
 from kaldi_quant.quant.search.options import SearchOptions, listed
-from kaldi_quant.quant.search.prices import FileSize
-from kaldi_quant.quant.search.sizes import Bytes
 from kaldi_quant.quant.search.widths import FLOAT_BITS, Widths, with_widths
+from kaldi_quant.units import Bytes
 
 # The result's description, which is part of its file, differs in length by less than this.
 _DESCRIPTION_BYTES = 400

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from kaldi_quant.quant.search.measurements import Nats
-from kaldi_quant.quant.search.sizes import Bytes
-from kaldi_quant.quant.spec import Bits
+from kaldi_quant.units import Bits, Bytes, Nats
 
 #: A network that is further from float than this has no use for words, and lattices of its noise grow without end.
 MOST_NATS: Nats = 1.0

@@ -16,9 +16,8 @@ from kaldi_quant.bad_utterances import BadUtterances
 from kaldi_quant.quant.distance import mean_distance
 from kaldi_quant.quant.host import Data, Host
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.spec import Bits
+from kaldi_quant.units import Bits, Nats
 
-Nats = float
 Estimate = Literal["measured", "second-order"]
 
 

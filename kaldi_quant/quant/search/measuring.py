@@ -7,11 +7,11 @@ from functools import cached_property
 
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.search.candidates import Candidates
-from kaldi_quant.quant.search.measurements import Choice, Measurement, Meter, Nats
+from kaldi_quant.quant.search.measurements import Choice, Measurement, Meter
 from kaldi_quant.quant.search.options import SearchOptions
 from kaldi_quant.quant.search.second_order import SecondOrder
 from kaldi_quant.quant.search.store import Store
-from kaldi_quant.quant.spec import Bits
+from kaldi_quant.units import Bits, Nats
 
 # Curvature is averaged over so many utterances.
 _UTTERANCES_OF_CURVATURE = 40

@@ -11,7 +11,8 @@ from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.search.budget import Budget
 from kaldi_quant.quant.search.measurements import Estimate
 from kaldi_quant.quant.search.widths import DEFAULT_WIDTHS, FLOAT_BITS, Widths
-from kaldi_quant.quant.spec import Bits, QSpec
+from kaldi_quant.quant.spec import QSpec
+from kaldi_quant.units import Bits
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from kaldi_quant.errors import UsageError
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.search.budget import Budget
+from kaldi_quant.quant.search.cost_model import FileSize
 from kaldi_quant.quant.search.measured_model import MeasuredModel
-from kaldi_quant.quant.search.measurements import Nats
 from kaldi_quant.quant.search.models import Models
-from kaldi_quant.quant.search.prices import FileSize
 from kaldi_quant.quant.search.search import Proposal
-from kaldi_quant.quant.search.sizes import Bytes
 from kaldi_quant.quant.search.wer_budget import smallest_within
+from kaldi_quant.units import Bytes, Nats
 
 
 @dataclass(frozen=True)

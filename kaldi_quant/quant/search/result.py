@@ -33,7 +33,7 @@ def as_dict(
         front: the points of the front that were measured.
     """
     search = models.search
-    proposal, prices = outcome.proposal, search.prices
+    proposal, costs = outcome.proposal, search.cost_model
     allocation, wanted = proposal.allocation, set(search.measuring.choices())
     store = search.measuring.store
     return {
@@ -42,12 +42,12 @@ def as_dict(
         "options": asdict(search.options),
         "about": store.about,
         "measurements": [found.as_dict() for found in store.measurements if found.choice in wanted],
-        "front": [_point(search, point) for point in pareto_front(prices.problem, FRONT_POINTS, search.limits)],
+        "front": [_point(search, point) for point in pareto_front(costs.problem, FRONT_POINTS, search.limits)],
         "base_divergence": search.measuring.base_measurement.divergence,
         "layers": _layers(search, allocation),
         "inputs": [
             {"layers": list(group.layers), "act_bits": bits, "divergence": group.divergence[bits]}
-            for group, bits in zip(prices.problem.groups, allocation.act_bits, strict=True)
+            for group, bits in zip(costs.problem.groups, allocation.act_bits, strict=True)
         ],
         "float_layers": search.candidates.base.float_layers,
         "config": proposal.config.as_dict(),
@@ -90,7 +90,7 @@ def _told(search: Search, model: MeasuredModel) -> dict[str, Any]:
     layers = search.candidates.base.layers
     weight_bits = sum(layers[name].weight.integers.numel() * bits for name, bits in model.bits.items())
     known = {key: value for key, value in model.as_dict().items() if key != "configuration"}
-    return {**known, "bits_per_weight": search.prices.bits_per_weight(weight_bits)}
+    return {**known, "bits_per_weight": search.cost_model.bits_per_weight(weight_bits)}
 
 
 def _layers(search: Search, allocation: Allocation) -> list[dict[str, Any]]:
@@ -103,11 +103,11 @@ def _layers(search: Search, allocation: Allocation) -> list[dict[str, Any]]:
 
 def _point(search: Search, allocation: Allocation) -> dict[str, Any]:
     """A point of the front; its size lacks the few digits that differ from the base's file."""
-    prices = search.prices
+    costs = search.cost_model
     return {
-        "bytes": prices.rest + int(allocation.totals["bytes"]),
-        "divergence": prices.divergence(allocation),
-        "bits_per_weight": prices.bits_per_weight(allocation.totals["weight_bits"]),
+        "bytes": costs.rest + int(allocation.totals["bytes"]),
+        "divergence": costs.divergence(allocation),
+        "bits_per_weight": costs.bits_per_weight(allocation.totals["weight_bits"]),
         "bit_operations": allocation.totals["bit_operations"],
         "bits": {name: option.bits for name, option in allocation.layers.items()},
         "act_bits": list(allocation.act_bits),

@@ -12,13 +12,13 @@ from kaldi_quant.quant.host import Data, Source
 from kaldi_quant.quant.search.allocation import Allocation, Quantity, allocate, pareto_front
 from kaldi_quant.quant.search.budget import Budget
 from kaldi_quant.quant.search.candidates import Candidates
-from kaldi_quant.quant.search.measurements import Measurement, Meter, Nats
+from kaldi_quant.quant.search.cost_model import CostModel, FileSize
+from kaldi_quant.quant.search.measurements import Measurement, Meter
 from kaldi_quant.quant.search.measuring import Measuring
 from kaldi_quant.quant.search.options import SearchOptions, listed
-from kaldi_quant.quant.search.prices import FileSize, Prices
-from kaldi_quant.quant.search.sizes import Bytes
 from kaldi_quant.quant.search.store import Store
 from kaldi_quant.quant.search.widths import FLOAT_BITS, Widths, with_widths
+from kaldi_quant.units import Bytes, Nats
 
 #: Points of the predicted front that results tell, and among which a budget of word errors looks for the smallest.
 FRONT_POINTS = 24
@@ -80,9 +80,9 @@ class Search:
         return self.measuring.run()
 
     @cached_property
-    def prices(self) -> Prices:
+    def cost_model(self) -> CostModel:
         """What every choice takes."""
-        return Prices(self.measuring, self.config, self.file_size)
+        return CostModel(self.measuring, self.config, self.file_size)
 
     @property
     def limits(self) -> dict[Quantity, float]:
@@ -103,7 +103,7 @@ class Search:
         limit = self._limit(budget)[1] - less
         while True:
             found = self._allocated(budget, limit)
-            closest = found or allocate(self.prices.problem, self._limit(budget)[0], self.limits)
+            closest = found or allocate(self.cost_model.problem, self._limit(budget)[0], self.limits)
             if closest is None:
                 raise UsageError(self.too_much_work())
             proposal = self.proposal(closest, budget.text)
@@ -146,19 +146,19 @@ class Search:
 
     def front(self, points: int, budget: str) -> list[Proposal]:
         """The predicted front, by ascending size, at sizes evenly spaced; ``budget`` as in ``proposal``."""
-        front = pareto_front(self.prices.problem, points, self.limits)
+        front = pareto_front(self.cost_model.problem, points, self.limits)
         return [self.proposal(allocation, budget) for allocation in front]
 
     def _allocated(self, budget: Budget, limit: float, known: Sequence[Allocation] = ()) -> Allocation | None:
         minimised: Quantity = "bytes" if budget.kind == "nats" else "divergence"
-        return allocate(self.prices.problem, minimised, {**self.limits, self._limit(budget)[0]: limit}, known)
+        return allocate(self.cost_model.problem, minimised, {**self.limits, self._limit(budget)[0]: limit}, known)
 
     def _limit(self, budget: Budget) -> tuple[Quantity, float]:
         if budget.kind == "bytes":
-            return "bytes", budget.amount - self.prices.rest
+            return "bytes", budget.amount - self.cost_model.rest
         if budget.kind == "nats":
             return "divergence", budget.amount - self.measuring.base_measurement.divergence
-        chosen, in_float = self.prices.weights
+        chosen, in_float = self.cost_model.weights
         return "weight_bits", budget.amount * (chosen + in_float) - FLOAT_BITS * in_float
 
     def _reached(self, budget: Budget, closest: Proposal) -> str:
@@ -178,7 +178,7 @@ class Search:
 
     def too_much_work(self) -> str:
         """Says that no allocation keeps to the limit of bit operations."""
-        least, most = allocate(self.prices.problem, "bit_operations", {}), self.options.max_bit_operations
+        least, most = allocate(self.cost_model.problem, "bit_operations", {}), self.options.max_bit_operations
         assert least is not None and most is not None
         return (
             f"no allocation of {listed(self.options.widths)} keeps to {most / 1e6:g} million bit operations per frame: "
@@ -188,9 +188,9 @@ class Search:
     def proposal(self, allocation: Allocation, budget: str) -> Proposal:
         """What an allocation is predicted to cost; ``budget`` is told in its description."""
         widths = {name: Widths(option.bits, option.act_bits) for name, option in allocation.layers.items()}
-        bits = self.prices.bits_per_weight(allocation.totals["weight_bits"])
-        divergence = self.prices.divergence(allocation)
-        size = self.prices.rest + int(allocation.totals["bytes"])
+        bits = self.cost_model.bits_per_weight(allocation.totals["weight_bits"])
+        divergence = self.cost_model.divergence(allocation)
+        size = self.cost_model.rest + int(allocation.totals["bytes"])
         # The second time with the right size in the description, which is part of the file.
         for _ in range(2):
             description = (
@@ -198,7 +198,7 @@ class Search:
                 f"{divergence:.5f} nats predicted."
             )
             config = with_widths(self.config, self.candidates.kinds, widths, description)
-            size = self.prices.size(widths, config)
+            size = self.cost_model.size(widths, config)
         return Proposal(allocation, config, size, divergence, bits)
 
 

@@ -29,8 +29,7 @@ from kaldi_quant.quant.integer_linear import IntegerLinear
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.slots import columns_of, groups_of_layer, rows_that_count, set_product, watched
 from kaldi_quant.quant.weight_rounding import on_grid
-
-Nats = float
+from kaldi_quant.units import Nats
 
 
 class SecondOrder:

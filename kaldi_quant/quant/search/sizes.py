@@ -19,8 +19,7 @@ from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.packing import packed_bytes
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
 from kaldi_quant.quant.spec import QSpec
-
-Bytes = int
+from kaldi_quant.units import Bytes
 
 _SCALE_BYTES = _BIAS_BYTES = 4
 

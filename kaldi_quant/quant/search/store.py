@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from kaldi_quant.atomic import atomic_write
-from kaldi_quant.errors import DataError
 from kaldi_quant.made import changed_facts
+from kaldi_quant.quant.measurement_file import read_measurements, write_measurements
 from kaldi_quant.quant.search.measured_model import MeasuredModel, WordErrors
 from kaldi_quant.quant.search.measurements import Choice, Measurement
 
@@ -37,28 +35,18 @@ class Store:
         self.models: dict[str, MeasuredModel] = {}
         #: Of the float model.
         self.float_errors: WordErrors | None = None
-        if path.exists():
-            self._read()
+        known = read_measurements(path, "width measurements", _FORMAT, about, _parsed)
+        if known is not None:
+            self._take(known)
 
-    def _read(self) -> None:
-        try:
-            content = json.loads(self.path.read_text("utf-8"))
-            about, scoring = content["about"], content.get("scoring")
-            self.measurements = [Measurement.from_dict(entry) for entry in content["measurements"]]
-            models = [MeasuredModel.from_dict(entry) for entry in content.get("models", [])]
-            self.float_errors = WordErrors.from_dict(content.get("float") or {})
-            if content["format"] != _FORMAT or not isinstance(about, dict) or not isinstance(scoring, dict | None):
-                raise ValueError(f"its format is not {_FORMAT}")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"{self.path} is not a file of width measurements ({error}): move it away") from error
-        self.models = {model.configuration: model for model in models}
-        self.scoring = self.scoring or scoring
-        if others := changed_facts(about, self.about):
-            _log.info("%s is measured again, as this has changed: %s", self.path, ", ".join(others))
-            self.measurements, self.models, self.float_errors = [], {}, None
-        elif scoring is not None and (others := changed_facts(scoring, self.scoring or {})):
+    def _take(self, known: _Known) -> None:
+        self.measurements = known.measurements
+        self.scoring = self.scoring or known.scoring
+        if known.scoring is not None and (others := changed_facts(known.scoring, self.scoring or {})):
             _log.info("the word errors in %s are counted again, as this has changed: %s", self.path, ", ".join(others))
-            self.models, self.float_errors = {}, None
+            return
+        self.models = {model.configuration: model for model in known.models}
+        self.float_errors = known.float_errors
 
     def find(self, choice: Choice) -> Measurement | None:
         """The measurement of a choice, if it is known."""
@@ -92,12 +80,33 @@ class Store:
         self._write()
 
     def _write(self) -> None:
-        content: dict[str, Any] = {"format": _FORMAT, "about": self.about}
-        content["measurements"] = [known.as_dict() for known in self.measurements]
-        content["models"] = [known.as_dict() for known in self.models.values()]
+        content: dict[str, Any] = {
+            "measurements": [known.as_dict() for known in self.measurements],
+            "models": [known.as_dict() for known in self.models.values()],
+        }
         if self.scoring is not None:
             content["scoring"] = self.scoring
         if self.float_errors is not None:
             content["float"] = self.float_errors.as_dict()
-        with atomic_write(self.path, "w") as stream:
-            stream.write(json.dumps(content, indent=1) + "\n")
+        write_measurements(self.path, _FORMAT, self.about, content)
+
+
+class _Known(NamedTuple):
+    """What a file holds."""
+
+    measurements: list[Measurement]
+    models: list[MeasuredModel]
+    float_errors: WordErrors | None
+    scoring: dict[str, Any] | None
+
+
+def _parsed(content: dict[str, Any]) -> _Known:
+    scoring = content.get("scoring")
+    if not isinstance(scoring, dict | None):
+        raise ValueError("what its word errors depend on is no object")
+    return _Known(
+        [Measurement.from_dict(entry) for entry in content["measurements"]],
+        [MeasuredModel.from_dict(entry) for entry in content.get("models", [])],
+        WordErrors.from_dict(content.get("float") or {}),
+        scoring,
+    )

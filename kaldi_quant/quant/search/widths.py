@@ -11,7 +11,8 @@ from typing import Any
 from kaldi_quant.errors import UsageError
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.presets import preset_for, read_preset
-from kaldi_quant.quant.spec import Bits, QSpec
+from kaldi_quant.quant.spec import QSpec
+from kaldi_quant.units import Bits
 
 #: The width that stands for a layer in float, as in the mean width of a weight.
 FLOAT_BITS: Bits = 32

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from kaldi_quant.decode.error_rate import CHARACTERS, WORDS, ErrorRate
 from kaldi_quant.decode.kaldi_programs import parse_wer
 from kaldi_quant.decode.sweep import SweepPoint
 from kaldi_quant.decode.transcripts import read_transcripts
-from kaldi_quant.decode.wer import WER_LINE, Transcripts, WerResult, compute_wer
+from kaldi_quant.decode.wer import WER_LINE, Transcripts, WerResult, compute_wer, error_score
 from kaldi_quant.errors import DataError, UsageError
+from kaldi_quant.metrics.metric import Metric
+from kaldi_quant.metrics.score import Score
 from kaldi_quant.report.files.record import QuantizationRecord, read_record
 
 _PENALTY = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
@@ -74,6 +76,21 @@ class DecodeFolder:
     rate: ErrorRate = WORDS
 
     @property
+    def metric(self) -> Metric:
+        """WER or CER."""
+        return self.rate.metric
+
+    @property
+    def value(self) -> float:
+        """The error rate in percent, as Kaldi prints it."""
+        return self.result.percent
+
+    @cached_property
+    def score(self) -> Score:
+        """The errors of each utterance."""
+        return error_score(self.references, self.hypotheses, self.metric)
+
+    @property
     def score_file(self) -> Path:
         """``wer_LMWT_WIP``."""
         return self.rate.score_file(self.path, self.point)
@@ -90,36 +107,18 @@ class DecodeFolder:
         return [utterance for utterance in self.references if utterance in self.hypotheses]
 
 
-def read_folders(
-    arguments: Sequence[str], fixed: FixedPoint | None = None, rate: ErrorRate = WORDS
-) -> list[DecodeFolder]:
-    """Reads decode folders.
+def read_folder(path: Path, name: str, fixed: FixedPoint | None = None, rate: ErrorRate = WORDS) -> DecodeFolder:
+    """Reads one decode folder.
 
     Args:
-        arguments: ``DIR`` or ``NAME=DIR``; without a name a folder is called by its path below what all have in common.
-        fixed: where in the sweep; by default each folder's own best point.
+        path: the folder.
+        name: what tables call it.
+        fixed: where in the sweep; by default the folder's own best point.
         rate: what was counted.
 
     Raises:
-        UsageError: there is none, or two have one name.
-        KaldiQuantError: a folder is missing, was not scored, or its files are malformed or contradict each other.
+        KaldiQuantError: it is missing, was not scored, or its files are malformed or contradict each other.
     """
-    if not arguments:
-        raise UsageError("no decode folder is given")
-    named = [_split_name(argument) for argument in arguments]
-    short = _short_names([path for _, path in named])
-    folders: list[DecodeFolder] = []
-    for (given, path), default in zip(named, short, strict=True):
-        name = given or default
-        twin = next((folder for folder in folders if folder.name == name), None)
-        if twin is not None:
-            raise UsageError(f"{twin.path} and {path} are both called {name}: give them names, as in NAME={path}")
-        folders.append(read_folder(path, name, fixed, rate))
-    return folders
-
-
-def read_folder(path: Path, name: str, fixed: FixedPoint | None = None, rate: ErrorRate = WORDS) -> DecodeFolder:
-    """Reads one decode folder; for arguments and errors see ``read_folders``."""
     if not path.is_dir():
         raise DataError(f"the decode folder {path} does not exist")
     point, result = _choose_point(path, fixed, rate)
@@ -201,19 +200,3 @@ def _named_by_best(path: Path, points: list[SweepPoint], rate: ErrorRate) -> Swe
             "one of them is older; score the folder again"
         )
     return point
-
-
-def _split_name(argument: str) -> tuple[str, Path]:
-    name, equals, path = argument.partition("=")
-    if not equals or os.path.isdir(argument):
-        return "", Path(argument)
-    if not name.strip() or not path:
-        raise UsageError(f"expected a folder, or NAME=folder, found {argument!r}")
-    return name.strip(), Path(path)
-
-
-def _short_names(paths: list[Path]) -> list[str]:
-    """Paths without the leading folders that all have in common; the last part of a path always stays."""
-    absolute = [os.path.abspath(path) for path in paths]
-    common = os.path.commonpath([os.path.dirname(path) for path in absolute])
-    return [os.path.relpath(path, common) for path in absolute]

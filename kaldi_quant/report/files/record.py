@@ -11,7 +11,7 @@ from typing import Any
 
 from kaldi_quant.errors import FormatError
 from kaldi_quant.export.names import RECORD_NAME
-from kaldi_quant.report.files.json_file import JsonObject, read_object
+from kaldi_quant.json_file import JsonObject, read_object
 
 FORMAT = 1
 # A relative path is looked for in the current directory and from the folder upwards, as scp files' paths are.

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kaldi_quant.json_file import JsonObject, read_result
 from kaldi_quant.quant.sensitivity import MODES, Measurement
-from kaldi_quant.report.files.json_file import JsonObject, read_result
 
 FILE_NAME = "sensitivity.json"
 FORMAT = 1

@@ -53,32 +53,30 @@ def model_names(comparison: Comparison) -> list[str]:
 def folder_count(comparison: Comparison) -> str:
     """How many folders, in words."""
     count = len(comparison.rows)
-    return f"{count} decode {'folder' if count == 1 else 'folders'}"
+    return f"{count} {comparison.kind.folder_noun}{'' if count == 1 else 's'}"
 
 
 def subtitle(comparison: Comparison) -> str:
     """What all were tested on, and by which version."""
-    result = comparison.rows[0].folder.result
-    counted = f"{result.num_words} {comparison.rate.units}"
-    return f"{counted} in {result.num_sentences} utterances · kaldi_quant {__version__}"
+    return f"{comparison.kind.test_set(comparison.rows[0].folder)} · kaldi_quant {__version__}"
 
 
 def result_sections(comparison: Comparison, figures: Plots) -> list[Section]:
-    """The verdict, the table with its notes, and the plots of error rates."""
+    """The verdict, the table with its notes, and the plots of scores."""
     positions = {row.name: position for position, row in enumerate(comparison.rows)}
     found = [Section("In short", _verdict(comparison, positions))]
     found.append(Section("Results", table(result_table(comparison), positions) + bullets(notes(comparison))))
-    shown = (figures.get("rates"), figures.get("differences"), figures.get("size"))
+    shown = (figures.get("scores"), figures.get("differences"), figures.get("size"))
     return found + [Section(plot.title, figure(plot)) for plot in shown if plot]
 
 
 def _verdict(comparison: Comparison, positions: dict[str, int]) -> str:
-    """A sentence for each model; of a single one its error rate."""
+    """A sentence for each model; of a single one its score."""
     if len(comparison.rows) > 1:
         return lead((verdict.name, verdict.sentence, positions[verdict.name]) for verdict in verdicts(comparison))
-    row, rate = comparison.rows[0], comparison.rate
-    low, high = row.interval.low, row.interval.high
-    sentence = f"{row.folder.result.percent:.2f} % {rate.unit} error rate, 95 % interval {low:.2f} to {high:.2f}"
+    row, metric = comparison.rows[0], comparison.metric
+    low, high = metric.number(row.interval.low), metric.number(row.interval.high)
+    sentence = f"{metric.shown(row.value)} {metric.title}, 95 % interval {low} to {high}"
     return lead([(row.name, sentence, 0)])
 
 

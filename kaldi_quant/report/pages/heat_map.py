@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from kaldi_quant.report.cells import short
+from kaldi_quant.report.numbers import short
 
 # A single hue's lightness falls along it, which all eyes see; the darkest end takes white text.
 _COLOURS = "YlGnBu"

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kaldi_quant.metrics.metric import Metric
+    from kaldi_quant.report.comparison import Row
 
 Points = float
 
-#: Models with more than so many times the typical error rate are drawn at the edge of the scale.
-WORST_RATE = 2.5
+#: Models with differences of more than so many times the typical one are drawn at the edge of the scale.
+WIDEST_DIFFERENCE = 6.0
 #: What the caption then says.
 BEYOND = " Arrows: beyond the scale, so that the others can be told apart."
 
+# The same of error rates.
+_WORST_RATE = 2.5
 # A share of an axis within which models hide each other, and how far they are then moved apart.
 _TOO_NEAR = 0.02
 _APART: Points = 11.0
@@ -31,6 +38,25 @@ def reach(values: Sequence[float], factor: float) -> float:
         return 0.0
     middle = known[(len(known) - 1) // 2]
     return max(value for value in known if value <= factor * middle)
+
+
+def beyond(rows: Sequence[Row], metric: Metric) -> Callable[[Row], bool]:
+    """Tells which rows are so much worse than others that they are drawn at the edge.
+
+    Where lower values are better, zero is the best, and what counts is how many times the typical value one is. Where
+    higher values are better, what counts is the distance of the worse end of an interval from the best value.
+
+    Args:
+        rows: those of the plot.
+        metric: what is drawn.
+    """
+    best = max(row.value for row in rows)
+
+    def badness(row: Row) -> float:
+        return row.value if metric.better == "lower" else best - min(row.value, row.interval.low)
+
+    largest = reach([badness(row) for row in rows], _WORST_RATE if metric.better == "lower" else WIDEST_DIFFERENCE)
+    return lambda row: badness(row) > largest
 
 
 def moved_apart(values: Sequence[float], span: tuple[float, float], is_log: bool) -> list[Points]:

@@ -1,1 +1,1 @@
-"""How far chance moves word error rates, and whether differences are significant."""
+"""How far chance moves scores, and whether differences are significant."""

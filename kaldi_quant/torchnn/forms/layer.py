@@ -89,6 +89,11 @@ class Layer(nn.Module):
         """
         raise NotImplementedError
 
+    def extra_repr(self) -> str:
+        """All that tells what it computes from what others do."""
+        numbers = {name: value for name, value in vars(self).items() if isinstance(value, int | tuple)}
+        return f"{self.name}, {tuple(self.weight.shape)}, {numbers}"
+
     def forward(self, x: Tensor) -> Tensor:
         return self.values(self.product(self.rows(x), self.bias), x)
 

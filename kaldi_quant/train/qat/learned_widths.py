@@ -13,20 +13,21 @@ from typing import Any
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import UsageError
-from kaldi_quant.kaldi.model import Model
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.search.allocation import Option, Problem, allocate
 from kaldi_quant.quant.search.budget import Budget
 from kaldi_quant.quant.search.options import check_least_width
 from kaldi_quant.quant.search.widths import DEFAULT_WIDTHS, Widths, with_widths
-from kaldi_quant.quant.spec import Bits, QSpec
+from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.train.loop import Loop, LoopOptions
-from kaldi_quant.train.parallel.place import Place
+from kaldi_quant.train.parallel.device_context import DeviceContext
 from kaldi_quant.train.parameters import TrainedComponent
 from kaldi_quant.train.qat.mixed_widths import MixedNetwork, WidthShares
 from kaldi_quant.train.qat.size_penalty import PenalizedSource, SizePenalty
-from kaldi_quant.train.qat.training import start_digest
+from kaldi_quant.train.qat.training import Digested, start_digest
+from kaldi_quant.train.schedules import Schedule
 from kaldi_quant.train.steps import Source
+from kaldi_quant.units import Bits
 
 FOLDER_NAME, RECORD_NAME = "widths", "learned_widths.json"
 _FORMAT = 1
@@ -82,7 +83,7 @@ class LearnedWidths:
 
 def learn_widths(
     mixed: MixedNetwork,
-    model: Model,
+    model: Digested,
     source: Source,
     options: WidthOptions,
     config: PtqConfig,
@@ -90,7 +91,7 @@ def learn_widths(
     folder: Path,
     identity: dict[str, Any],
     stop_after: int | None = None,
-    place: Place | None = None,
+    place: DeviceContext | None = None,
 ) -> LearnedWidths | None:
     """Trains the shares of widths beside the weights, and allocates.
 
@@ -100,7 +101,7 @@ def learn_widths(
         source: the minibatches and the loss.
         options: what is learned.
         config: all but the widths, for the result.
-        loop: how training goes otherwise; nothing is averaged.
+        loop: how training goes otherwise; nothing is averaged, and it goes to the end.
         folder: of the checkpoint and the record of training.
         identity: what else the result depends on.
         stop_after: ends after so many iterations, as if killed.
@@ -110,11 +111,13 @@ def learn_widths(
         what was learned; None where it was stopped.
 
     Raises:
-        UsageError: the optimizer is not Adam, or a checkpoint is of other options.
+        UsageError: the optimizer is not Adam, the learning rate follows held-out scores, or a checkpoint is of other
+            options.
     """
     if loop.optimizer.name != "adam":
         raise UsageError(f"--optimizer {loop.optimizer.name}: widths can only be learned with adam")
-    place = place or Place()
+    check_schedule(loop.schedule)
+    place = place or DeviceContext()
     identity = {
         "model": model.digest(),
         "start": start_digest(mixed.network.start),
@@ -124,11 +127,12 @@ def learn_widths(
         **place.identity,
     }
     # Kaldi's limit is one for weights in float, not for their places on grids, nor for logits.
-    loop = replace(loop, optimizer=replace(loop.optimizer, max_param_change=0.0), average_last=1, freeze_after=1.0)
+    optimizer = replace(loop.optimizer, max_param_change=0.0)
+    loop = replace(loop, optimizer=optimizer, average_last=1, freeze_after=1.0, early_stopping=0)
     mixed.to(place.device)
     penalty = SizePenalty(mixed.shares)
     logits = {"logits": mixed.shares.logits}
-    shares = TrainedComponent("widths", logits, _LOGITS_RATE / loop.optimizer.lr_initial)
+    shares = TrainedComponent("widths", logits, _LOGITS_RATE / loop.schedule.initial, decays=False)
     parts = [*mixed.components(), shares]
     training = Loop(
         mixed.network.model,
@@ -143,6 +147,19 @@ def learn_widths(
     if not training.run(stop_after) and stop_after is not None:
         return None
     return _learned(mixed, options, config, [entry.train["bits"] for entry in training.iterations[1:]])
+
+
+def check_schedule(schedule: Schedule) -> None:
+    """Refuses learning rates that would fall for the wrong reason.
+
+    Raises:
+        UsageError: they follow held-out scores.
+    """
+    if schedule.needs_scores:
+        raise UsageError(
+            f"--lr-schedule {schedule.name} cannot be combined with --learn-widths, which lowers the held-out score by "
+            "taking bits away"
+        )
 
 
 def allocated(shares: WidthShares) -> dict[str, Bits]:

@@ -24,10 +24,10 @@ from kaldi_quant.quant.ptq import kinds_of, quantize
 from kaldi_quant.quant.search.options import listed
 from kaldi_quant.quant.search.widths import FLOAT_BITS, Widths, with_widths
 from kaldi_quant.quant.slots import set_product
-from kaldi_quant.quant.spec import Bits
 from kaldi_quant.train.parameters import TrainedComponent
 from kaldi_quant.train.qat.fake_grid import FakeGrid
 from kaldi_quant.train.qat.network import FakeProduct, TrainableNetwork
+from kaldi_quant.units import Bits
 
 # Bisection for where the shares begin: beyond so many bits from the mean all but one of them are zero.
 _FARTHEST_CENTRE, _BISECTIONS = 64.0, 80

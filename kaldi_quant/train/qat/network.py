@@ -166,7 +166,8 @@ class TrainableNetwork:
         for name, grid in self.activations.items():
             if seen.setdefault(id(grid), name) == name:
                 grids[f"{name} values"] = grid
-        return [TrainedComponent(name, learned) for name, grid in grids.items() if (learned := grid.learned())]
+        learned = {name: grid.learned() for name, grid in grids.items()}
+        return [TrainedComponent(name, parameters, decays=False) for name, parameters in learned.items() if parameters]
 
     @torch.no_grad()
     def converted(self) -> QuantizedNetwork:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from kaldi_quant.quant.host import Executable
-from kaldi_quant.train.objective import Loss
+from kaldi_quant.train.loss import Loss
 from kaldi_quant.train.qat.mixed_widths import WidthShares
 from kaldi_quant.train.steps import Source
 
@@ -65,11 +65,17 @@ class PenalizedSource:
 
     def __init__(self, source: Source, penalty: SizePenalty) -> None:
         self.source, self.penalty = source, penalty
-        self.describe, self.validate, self.score = source.describe, source.validate, source.score
+        self.describe, self.validate = source.describe, source.validate
+        self.objective, self.score = source.objective, source.score
 
     def __len__(self) -> int:
         """As many passes as the source has."""
         return len(self.source)
+
+    @property
+    def has_held_out(self) -> bool:
+        """Whether the source has held-out examples."""
+        return self.source.has_held_out
 
     def losses(self, number: int, model: Executable) -> Iterator[Loss]:
         """The loss of each minibatch, with the penalty, and the expected mean width as one of its parts."""

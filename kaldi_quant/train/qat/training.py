@@ -11,11 +11,10 @@ from typing import Any, Protocol
 import torch
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.kaldi.model import Model
 from kaldi_quant.quant.host import Executable
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.train.loop import Loop, LoopOptions
-from kaldi_quant.train.parallel.place import Place
+from kaldi_quant.train.parallel.device_context import DeviceContext
 from kaldi_quant.train.parameters import TrainedComponent
 from kaldi_quant.train.steps import Observers, Source
 
@@ -41,6 +40,13 @@ class QatOptions:
             raise UsageError(f"--method {self.method!r} is not one of {', '.join(METHODS)}")
         if not 0 <= self.freeze_after <= 1:
             raise UsageError(f"--freeze-after {self.freeze_after:g}: expected a share from 0 to 1")
+
+
+class Digested(Protocol):
+    """What tells itself from others."""
+
+    def digest(self) -> str:
+        """A digest of its content."""
 
 
 class Trainable(Protocol):
@@ -77,14 +83,14 @@ class Trainable(Protocol):
 
 def train_quantized(
     network: Trainable,
-    model: Model,
+    model: Digested,
     source: Source,
     options: QatOptions,
     loop: LoopOptions,
     folder: Path,
     identity: dict[str, Any],
     stop_after: int | None = None,
-    place: Place | None = None,
+    place: DeviceContext | None = None,
 ) -> QuantizedNetwork | None:
     """Trains a quantized network.
 
@@ -103,7 +109,7 @@ def train_quantized(
         the network in integers; None where it was stopped.
     """
     start = start_digest(network.start)
-    place = place or Place()
+    place = place or DeviceContext()
     identity = {"model": model.digest(), "start": start, "qat": asdict(options), **identity, **place.identity}
     # Kaldi's limit is one for weights in float, not for their places on grids.
     loop = replace(loop, optimizer=replace(loop.optimizer, max_param_change=0.0), freeze_after=options.freeze_after)

@@ -1,0 +1,25 @@
+"""The metrics of the tasks that this project compares networks on."""
+
+from __future__ import annotations
+
+from kaldi_quant.metrics.metric import Metric
+
+#: Errors out of the words, or characters, of the references.
+WER = Metric("WER", "%", "lower", scale=100.0, title="word error rate")
+CER = Metric("CER", "%", "lower", scale=100.0, title="character error rate")
+#: ITU-T P.862, in mean opinion scores.
+PESQ = Metric("PESQ", "", "higher", digits=3)
+#: C. Taal et al., "An Algorithm for Intelligibility Prediction of Time-Frequency Weighted Noisy Speech", 2011.
+STOI = Metric("STOI", "", "higher", digits=4)
+#: J. Le Roux et al., "SDR - Half-baked or Well Done?", 2019; what it is more than that of the mixture is SI-SDRi.
+SI_SDR = Metric("SI-SDR", "dB", "higher")
+SI_SDR_IMPROVEMENT = Metric("SI-SDRi", "dB", "higher", title="SI-SDR improvement")
+#: Of keywords: 1 for each example that is classified rightly, 0 for each other.
+ACCURACY = Metric("accuracy", "%", "higher", scale=100.0)
+
+KNOWN = (WER, CER, PESQ, STOI, SI_SDR, SI_SDR_IMPROVEMENT, ACCURACY)
+
+
+def known(name: str) -> Metric | None:
+    """The metric of a name, in any case; None for one that this project does not know, which may be used as well."""
+    return next((metric for metric in KNOWN if metric.name.casefold() == name.casefold()), None)

@@ -1,1 +1,0 @@
-"""Where the minibatches of training come from: Kaldi's examples, or audio without labels."""
