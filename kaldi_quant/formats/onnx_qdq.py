@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kaldi_quant.atomic import atomic_write
+from kaldi_quant.backends.onnx.integer_weights import check_integer
 from kaldi_quant.backends.onnx.parameters import WeightForm
 from kaldi_quant.backends.onnx.session import optimized_graph
 from kaldi_quant.errors import ModelError
@@ -98,35 +99,3 @@ def _graph(
     if outputs is None:
         raise ModelError("extra context is for an ONNX file of fixed length")
     return unroll(network, period, outputs, extra, form)
-
-
-def check_integer(model: onnx.ModelProto, optimized: onnx.ModelProto) -> None:
-    """Checks that no quantized layer runs in float.
-
-    Args:
-        model: as it is written.
-        optimized: what onnxruntime makes of it.
-
-    Raises:
-        ModelError: some integer weights are made floats before they are multiplied; names the operator that does it.
-    """
-    weights = _integer_weights(optimized)
-    floats = {
-        node.output[0]
-        for node in optimized.graph.node
-        if node.op_type == "DequantizeLinear" and node.input[0] in weights
-    }
-    for node in optimized.graph.node:
-        if floats & set(node.input):
-            raise ModelError(f"onnxruntime would run the quantized layer {node.name} in float, as {node.op_type}")
-    lost = len(_integer_weights(model)) - len(weights)
-    if lost > 0:
-        raise ModelError(f"onnxruntime would run {lost} quantized layers in float")
-
-
-def _integer_weights(model: onnx.ModelProto) -> set[str]:
-    """The names of the matrices of 8-bit integers."""
-    from onnx import TensorProto
-
-    kinds = (TensorProto.INT8, TensorProto.UINT8)
-    return {t.name for t in model.graph.initializer if t.data_type in kinds and len(t.dims) > 1}

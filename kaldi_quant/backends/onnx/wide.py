@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -37,14 +38,21 @@ def wide_sums(graph: Operators[Value], integers: Value, weight: Value, zero_poin
     Returns:
         the 32-bit accumulators, (..., out), rounded to float32.
     """
+    zero = graph.constant(np.uint8(0))
+    sums = byte_sums(graph, integers, lambda byte: graph.op("MatMulInteger", [byte, weight, zero, zero_points]))
+    return graph.op("Cast", [graph.op("Add", [sums, bias])], to=FLOAT)
+
+
+def byte_sums(graph: Operators[Value], integers: Value, product: Callable[[Value], Value]) -> Value:
+    """A product with wide integers, from those of their bytes.
+
+    Args:
+        graph: to add the operators to.
+        integers: float32, each an integer from 0 to 2^16 - 1.
+        product: of uint8 integers: int32.
+    """
     base = graph.constant(np.float32(_BASE))
     high = graph.op("Floor", [graph.op("Div", [integers, base])])
     low = graph.op("Sub", [integers, graph.op("Mul", [high, base])])
-    zero = graph.constant(np.uint8(0))
-
-    def product(byte: Value) -> Value:
-        return graph.op("MatMulInteger", [graph.op("Cast", [byte], to=UINT8), weight, zero, zero_points])
-
-    shifted = graph.op("Mul", [product(high), graph.constant(np.int32(_BASE))])
-    total = graph.op("Add", [graph.op("Add", [shifted, product(low)]), bias])
-    return graph.op("Cast", [total], to=FLOAT)
+    of_high, of_low = (product(graph.op("Cast", [byte], to=UINT8)) for byte in (high, low))
+    return graph.op("Add", [graph.op("Mul", [of_high, graph.constant(np.int32(_BASE))]), of_low])

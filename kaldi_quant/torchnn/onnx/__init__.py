@@ -1,0 +1,1 @@
+"""Quantized networks of ``torch.nn`` as ONNX graphs."""

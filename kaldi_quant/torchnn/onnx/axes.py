@@ -1,0 +1,140 @@
+"""Which axes of a network's values have any length, and which sizes are known: calls of several lengths tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from kaldi_quant.errors import DataError, ModelError
+from kaldi_quant.torchnn.calls import Call
+from kaldi_quant.torchnn.onnx.flattening import computed
+from kaldi_quant.torchnn.variants import FAILURES, variants
+
+#: Axes of inputs, as (number of the input, axis).
+Axes = frozenset[tuple[int, int]]
+#: Of a tensor; None for an axis of any length.
+Shape = tuple[int | None, ...]
+
+
+class FreeAxisError(ModelError):
+    """An operation has an ONNX form for known sizes alone, and a size is free."""
+
+
+class _Bearing(nn.Module):
+    """A network to which a call that it refuses is one that it does not bear."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """As the network."""
+        try:
+            return self.network(*args, **kwargs)
+        except DataError as error:
+            raise ValueError(str(error)) from error
+
+
+def free_axes(network: nn.Module, call: Call) -> Axes:
+    """The axes of inputs that may have other lengths than the example's."""
+    calls = [*variants(_Bearing(network), call), *_aligned(network, call)]
+    return frozenset(axis for longer in calls for axis in _changed(call, longer))
+
+
+def _aligned(network: nn.Module, call: Call) -> Iterator[Call]:
+    """Calls in which the same axis of several inputs is longer, such as that of the batch."""
+    shapes = [x.shape for x in call.tensors]
+    for axis, size in {(axis, shape[axis]) for shape in shapes for axis in range(len(shape))}:
+        together = frozenset(
+            (number, axis) for number, shape in enumerate(shapes) if len(shape) > axis and shape[axis] == size
+        )
+        if len(together) > 1:
+            yield from _borne(network, _longer(call, together))
+
+
+def _borne(network: nn.Module, call: Call) -> Iterator[Call]:
+    """The call, if the network bears it."""
+    try:
+        with torch.no_grad():
+            call.copied().run(_Bearing(network))
+    except FAILURES:
+        return
+    yield call
+
+
+def _changed(call: Call, other: Call) -> Axes:
+    return frozenset(
+        (number, axis)
+        for number, (one, two) in enumerate(zip(call.tensors, other.tensors, strict=True))
+        for axis in range(one.dim())
+        if one.shape[axis] != two.shape[axis]
+    )
+
+
+class KnownSizes:
+    """What is known of the sizes of a graph's values.
+
+    Args:
+        graph: of functions.
+        root: has the modules and tensors that nodes name.
+        network: the same, to be called.
+        call: an example.
+        free: axes of inputs that may have any length.
+    """
+
+    def __init__(self, graph: fx.Graph, root: nn.Module, network: nn.Module, call: Call, free: Axes) -> None:
+        #: What each node is for the example.
+        self.values = computed(graph, root, call.tensors)
+        self._others: list[dict[fx.Node, Any]] = []
+        for longer in _calls(network, call, free):
+            found = computed(graph, root, longer.tensors)
+            self._others.append({node: _sizes(value) for node, value in found.items()})
+
+    def shape(self, node: fx.Node) -> Shape:
+        """Of a node that is a tensor."""
+        return self._shape(self.values[node].shape, [other[node] for other in self._others])
+
+    def shape_within(self, node: fx.Node, place: int) -> Shape:
+        """Of one of the tensors that a node is."""
+        return self._shape(self.values[node][place].shape, [other[node][place] for other in self._others])
+
+    @staticmethod
+    def _shape(shape: torch.Size, others: list[torch.Size]) -> Shape:
+        return tuple(size if all(other[axis] == size for other in others) else None for axis, size in enumerate(shape))
+
+    def is_settled(self, node: fx.Node) -> bool:
+        """Whether a node has the same sizes, or as a number the same value, for all calls."""
+        found = _sizes(self.values[node])
+        return all(other[node] == found for other in self._others)
+
+
+def _calls(network: nn.Module, call: Call, free: Axes) -> Iterator[Call]:
+    """Calls in which free axes are longer, one after another and all together."""
+    if not free:
+        return
+    for longer in (*variants(_Bearing(network), call), *_aligned(network, call)):
+        if _changed(call, longer) <= free:
+            yield longer
+    yield from _borne(network, _longer(call, free))
+
+
+def _longer(call: Call, axes: Axes) -> Call:
+    """The call with some axes longer by one."""
+    tensors = []
+    for number, x in enumerate(call.tensors):
+        for axis in range(x.dim()):
+            if (number, axis) in axes:
+                x = torch.cat([x, x.narrow(axis, 0, 1)], axis)
+        tensors.append(x)
+    return call.with_tensors(tensors)
+
+
+def _sizes(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.shape
+    if isinstance(value, list | tuple) and not isinstance(value, torch.Size):
+        return [_sizes(one) for one in value]
+    return value

@@ -1,0 +1,94 @@
+"""A quantized torch network as an ONNX file: float operators between QuantizeLinear and DequantizeLinear (QDQ).
+
+Runtimes fuse those into integer kernels; onnxruntime then gives the integers of the reference.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from kaldi_quant.atomic import atomic_write
+from kaldi_quant.backends.onnx.integer_weights import check_integer
+from kaldi_quant.backends.onnx.parameters import WeightForm
+from kaldi_quant.backends.onnx.session import optimized_graph
+from kaldi_quant.backends.onnx.writer import Dim, Name
+from kaldi_quant.errors import ModelError
+from kaldi_quant.quant.network import QuantizedNetwork
+from kaldi_quant.torchnn.calls import Call, Inputs
+from kaldi_quant.torchnn.host import TorchHost
+from kaldi_quant.torchnn.onnx.axes import Axes, FreeAxisError, free_axes
+from kaldi_quant.torchnn.onnx.builder import TorchOnnx, build_graph
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """What a file takes and gives: float32, by name.
+
+    Args:
+        path: the file.
+        inputs: the shape of each input; a str is an axis of any length.
+        outputs: likewise.
+    """
+
+    path: Path
+    inputs: dict[Name, tuple[Dim, ...]]
+    outputs: dict[Name, tuple[Dim, ...]]
+
+
+def write_onnx(
+    network: QuantizedNetwork,
+    path: str | os.PathLike[str],
+    example: Inputs,
+    dynamic_axes: bool = True,
+    form: WeightForm = "signed",
+) -> OnnxFile:
+    """Writes a quantized torch network as ONNX, after a look at what onnxruntime makes of it.
+
+    Args:
+        network: quantized by ``torchnn.quantization.quantize``.
+        path: the file.
+        example: how the network is called: a tensor, a tuple of arguments, or a dict of arguments by name.
+        dynamic_axes: whether axes of inputs have any length as far as the network bears it and has such a form: all
+            of them, or the first alone, or none. The result tells which. Else all have the example's lengths.
+        form: how weights are stored. ``signed`` is what devices run fastest; ``exact`` is right on x86 processors
+            without VNNI too, where onnxruntime's kernels for signed 8-bit weights saturate.
+
+    Raises:
+        ModelError: the network has no such form; says why. Or onnxruntime would run a quantized layer in float.
+        DataError: the example is not like the one that the network was prepared with; or the file cannot be written.
+        MissingDependencyError: onnx or onnxruntime is not installed.
+
+    Example:
+        >>> file = write_onnx(quantized, "network.onnx", torch.randn(1, 80, 200))
+        >>> file.inputs
+        {'x': ('batch', 80, 'x.2')}
+    """
+    graph = onnx_graph(network, example, dynamic_axes, form)
+    check_integer(graph.model, optimized_graph(graph.model))
+    with atomic_write(path) as stream:
+        stream.write(graph.model.SerializeToString())
+    return OnnxFile(Path(path), graph.inputs, graph.outputs)
+
+
+def onnx_graph(
+    network: QuantizedNetwork, example: Inputs, dynamic_axes: bool = True, form: WeightForm = "signed"
+) -> TorchOnnx:
+    """The graph that ``write_onnx`` writes, with the names of its integers."""
+    host = network.host
+    if not isinstance(host, TorchHost):
+        raise ModelError("only networks of torch.nn are written by this; others have a writer of their own")
+    call = Call.of(example).copied(torch.float32)
+    if not dynamic_axes:
+        return build_graph(network, call, frozenset(), form)
+    free = free_axes(host.executable(), call)
+    batch: Axes = frozenset(each for each in free if each[1] == 0)
+    for chosen in (free, batch):
+        try:
+            return build_graph(network, call, chosen, form)
+        except FreeAxisError:
+            continue
+    return build_graph(network, call, frozenset(), form)

@@ -1,0 +1,226 @@
+"""Layers as ONNX operators: with integers between QuantizeLinear and DequantizeLinear, or in float."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from kaldi_quant.backends.onnx.parameters import LinearParameters, WeightForm
+from kaldi_quant.backends.onnx.wide import byte_sums
+from kaldi_quant.backends.onnx.writer import FLOAT, GraphWriter, Name
+from kaldi_quant.errors import ModelError
+from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.integer_linear import IntegerLinear
+from kaldi_quant.torchnn.forms import Layer
+from kaldi_quant.torchnn.forms.convolution import Convolution
+from kaldi_quant.torchnn.forms.linear import Linear
+from kaldi_quant.torchnn.forms.transposed_convolution import TransposedConvolution
+from kaldi_quant.torchnn.onnx.axes import Shape
+from kaldi_quant.torchnn.onnx.geometry import Geometry
+from kaldi_quant.torchnn.onnx.sizes import Sizes
+from kaldi_quant.torchnn.onnx.values import Grids, Value, is_wide
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a layer's accumulators go.
+
+    Args:
+        name: of the value.
+        grid: the grid that they are put on; None where they are wanted in float.
+        relu: whether negative ones become zero.
+        last: whether nothing but the network's output reads it.
+    """
+
+    name: Name
+    grid: Grid | None = None
+    relu: bool = False
+    last: bool = False
+
+
+@dataclass(frozen=True)
+class LayerWriter:
+    """Writes layers.
+
+    Args:
+        writer: the graph.
+        form: how weights are stored.
+    """
+
+    writer: GraphWriter
+    form: WeightForm
+
+    @property
+    def _sizes(self) -> Sizes:
+        return Sizes(self.writer)
+
+    @property
+    def _grids(self) -> Grids:
+        return Grids(self.writer)
+
+    def integer(self, layer: Layer, integers: IntegerLinear, x: Value, shape: Shape, output: Output) -> Value:
+        """A layer in integers.
+
+        Args:
+            layer: its geometry.
+            integers: its numbers.
+            x: the input.
+            shape: of the input, as far as it is known.
+            output: where the result goes.
+
+        Raises:
+            ModelError: it has no such form.
+        """
+        parameters = LinearParameters.of(output.name, integers, self.form)
+        name = self._integers_read(layer, integers, x)
+        if isinstance(layer, Linear):
+            return self._linear(parameters, name, shape, output)
+        geometry = _geometry(layer)
+        batched, shape = self._batched(name, geometry, shape)
+        weight = _arranged(parameters.weight, geometry)
+        if parameters.wide or output.grid is None or is_wide(output.grid):
+            sums = self._sums(parameters, geometry, batched, weight, output.name)
+            result = self._scaled(parameters, sums, output, len(geometry.kernel))
+        else:
+            constants = parameters.write(self.writer, output.name, weight)
+            floats = [parameters.input(self.writer, batched), *constants]
+            product = self.writer.op("Conv", floats, f"{output.name}.sums", **geometry.attributes())
+            result = self._on_grid(product, output)
+        return self._in_turn(geometry, result, shape, is_alone=batched != name)
+
+    def in_float(self, layer: Layer, x: Name, shape: Shape) -> Name:
+        """A layer that is not quantized."""
+        weight = layer.weight.detach().float().numpy()
+        bias = None if layer.bias is None else layer.bias.detach().float().numpy()
+        writer = self.writer
+        if isinstance(layer, Linear):
+            product = writer.op("MatMul", [x, writer.constant(np.ascontiguousarray(weight.T), f"{layer.name}.weight")])
+            return product if bias is None else writer.op("Add", [product, writer.constant(bias)])
+        geometry = _geometry(layer)
+        batched, shape = self._batched(x, geometry, shape)
+        constants = [writer.constant(_arranged(weight, geometry), f"{layer.name}.weight")]
+        constants += [] if bias is None else [writer.constant(bias, f"{layer.name}.bias")]
+        product = writer.op("Conv", [batched, *constants], **geometry.attributes())
+        return self._in_turn(geometry, Value(product), shape, is_alone=batched != x).floats
+
+    def _integers_read(self, layer: Layer, integers: IntegerLinear, x: Value) -> Name:
+        """The integers that a layer multiplies; those of columns with grids of their own are made here."""
+        if x.integers:
+            return x.integers
+        if not isinstance(layer, Linear):
+            raise ModelError(f"the layer {layer.name} reads values that do not lie on one grid")
+        inputs = integers.inputs
+        rows = [inputs.scale.numpy(), inputs.zero_point.float().numpy()]
+        scale, zero = (self.writer.constant(row) for row in rows)
+        # They are on the grids already, but for the precision of floats.
+        rounded = self.writer.op("Round", [self.writer.op("Div", [self._grids.floats(x), scale])])
+        steps = self.writer.op("Add", [rounded, zero])
+        if inputs.qmax > np.iinfo(np.uint8).max:
+            return steps
+        return self.writer.op("Cast", [steps], f"{layer.name}.input.integers", to=2)
+
+    def _linear(self, parameters: LinearParameters, x: Name, shape: Shape, output: Output) -> Value:
+        writer, sizes = self.writer, self._sizes
+        lead = sizes.of(x, shape)[:-1]
+        result_sizes = [*lead, len(parameters.weight)]
+        on_bytes = output.grid is not None and not is_wide(output.grid)
+        # onnxruntime fuses a Gemm and some of what may come directly behind it in float, before it sees the integers.
+        alone = on_bytes or output.last or len(shape) != 2
+        if parameters.wide or not alone or (output.grid is not None and not on_bytes):
+            sums = self._rows_of_sums(parameters, x, output.name)
+            return self._scaled(parameters, sums, output, 0)
+        flat = x if len(shape) == 2 else sizes.reshaped(x, [-1, parameters.weight.shape[1]])
+        constants = parameters.write(writer, output.name, parameters.weight)
+        result = writer.op("Gemm", [parameters.input(writer, flat), *constants], f"{output.name}.rows", transB=1)
+        value = Value(result) if output.grid is None else self._on_grid(result, output)
+        return value if len(shape) == 2 else _changed(value, lambda name: sizes.reshaped(name, result_sizes))
+
+    def _rows_of_sums(self, parameters: LinearParameters, x: Name, name: Name) -> Name:
+        """The accumulators of a product of rows, float32."""
+        writer = self.writer
+        if parameters.wide:
+            return parameters.wide_sums(writer, name, x)
+        weight, zeros = parameters.stored(parameters.weight)
+        constants = [np.ascontiguousarray(weight.T), np.uint8(parameters.input_zero), zeros]
+        sums = writer.op(
+            "MatMulInteger", [x, *(writer.constant(each, f"{name}.weight.integers") for each in constants)]
+        )
+        return self._with_bias(parameters, sums, 0)
+
+    def _sums(self, parameters: LinearParameters, geometry: Geometry, x: Name, weight: np.ndarray, name: Name) -> Name:
+        """The accumulators of a convolution, float32."""
+        writer, axes = self.writer, len(geometry.kernel)
+        stored, zeros = parameters.stored(weight)
+        weight_name, zero = writer.constant(stored, f"{name}.weight.integers"), writer.constant(zeros[0])
+        if not parameters.wide:
+            constants = [weight_name, writer.constant(np.uint8(parameters.input_zero)), zero]
+            sums = writer.op("ConvInteger", [x, *constants], **geometry.attributes())
+            return self._with_bias(parameters, sums, axes)
+        if geometry.pads:
+            amounts = writer.integers(0, 0, *geometry.before, 0, 0, *geometry.after)
+            x = writer.op("Pad", [x, amounts, writer.constant(np.float32(parameters.input_zero))])
+        constants = [weight_name, writer.constant(np.uint8(0)), zero]
+        attributes = geometry.attributes(pads=False)
+        sums = byte_sums(writer, x, lambda byte: writer.op("ConvInteger", [byte, *constants], **attributes))
+        return self._with_bias(parameters, sums, axes)
+
+    def _with_bias(self, parameters: LinearParameters, sums: Name, axes: int) -> Name:
+        bias = self.writer.constant(_beside(parameters.bias, axes))
+        return self.writer.op("Cast", [self.writer.op("Add", [sums, bias])], to=FLOAT)
+
+    def _scaled(self, parameters: LinearParameters, sums: Name, output: Output, axes: int) -> Value:
+        """Accumulators in float32 as floats or on a grid, by the reference's own operations."""
+        grid = output.grid
+        scale = parameters.bias_scale if grid is None else parameters.bias_scale / grid.scale.numpy()
+        product = self.writer.op("Mul", [sums, self.writer.constant(_beside(scale, axes))], f"{output.name}.scaled")
+        return Value(product) if grid is None else self._grids.of_steps(product, grid, output.name, output.relu)
+
+    def _on_grid(self, floats: Name, output: Output) -> Value:
+        """A product on its grid. Where zero is the grid's lower end, ReLU is what the grid does anyhow."""
+        grid = output.grid
+        assert grid is not None
+        zero = int(grid.zero_point)
+        constants = [self.writer.constant(grid.scale.numpy()), self.writer.constant(np.uint8(zero))]
+        integers = self.writer.op("QuantizeLinear", [floats, *constants], output.name)
+        return Value(integers=self._grids.clipped(integers, grid, zero if output.relu else 0), grid=grid)
+
+    def _batched(self, x: Name, geometry: Geometry, shape: Shape) -> tuple[Name, Shape]:
+        """An input with an axis for the batch."""
+        if len(shape) == 2 + len(geometry.kernel):
+            return x, shape
+        return self.writer.op("Unsqueeze", [x, self.writer.integers(0)]), (1, *shape)
+
+    def _in_turn(self, geometry: Geometry, value: Value, shape: Shape, is_alone: bool) -> Value:
+        """The places of a convolution's result in their order, without a batch if it has none."""
+
+        def change(name: Name) -> Name:
+            if geometry.interleaving is not None:
+                name = geometry.interleaving.write(self._sizes, name, geometry.places(shape[2:]))
+            return self.writer.op("Squeeze", [name, self.writer.integers(0)]) if is_alone else name
+
+        return _changed(value, change)
+
+
+def _changed(value: Value, change: Callable[[Name], Name]) -> Value:
+    """A value moved."""
+    if value.integers:
+        return Value(integers=change(value.integers), grid=value.grid)
+    return Value(change(value.floats))
+
+
+def _beside(values: np.ndarray, axes: int) -> np.ndarray:
+    """Values of channels, to be combined with (N, channels, *axes)."""
+    return values.reshape(-1, *[1] * axes)
+
+
+def _arranged(weight: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """(out, in) as (out, channels, *kernel)."""
+    return weight.reshape(len(weight), -1, *geometry.kernel)
+
+
+def _geometry(layer: Layer) -> Geometry:
+    if not isinstance(layer, Convolution | TransposedConvolution):
+        raise ModelError(f"the layer {layer.name} is a {type(layer).__name__}, which has no ONNX form")
+    return Geometry.of(layer)

@@ -1,0 +1,90 @@
+"""Values less their mean, divided by their deviation, in float."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from kaldi_quant.backends.onnx.writer import Name
+from kaldi_quant.torchnn.onnx.operation import Operation, adds
+from kaldi_quant.torchnn.onnx.operations.reductions import variance_of
+
+
+def _learned(operation: Operation, place: int, name: str) -> np.ndarray | None:
+    found = operation.constant_of(place, name)
+    if found is None and operation.argument(place, name) is not None:
+        operation.refuse(f"has an ONNX form with a learned {name} alone")
+    return None if found is None else found.detach().float().numpy()
+
+
+def _normed(operation: Operation, x: Name, axes: list[int], epsilon: float) -> Name:
+    apart, variance = variance_of(operation, x, axes)
+    return operation.op("Div", [apart, operation.op("Sqrt", [operation.op("Add", [variance, epsilon])])])
+
+
+def _with(operation: Operation, x: Name, weight: np.ndarray | None, bias: np.ndarray | None) -> Name:
+    """A weight and a bias that broadcast."""
+    if weight is not None:
+        x = operation.op("Mul", [x, operation.writer.constant(weight)])
+    return x if bias is None else operation.op("Add", [x, operation.writer.constant(bias)])
+
+
+def _on_channels(operation: Operation, values: np.ndarray | None) -> np.ndarray | None:
+    return None if values is None else values.reshape(-1, *[1] * (len(operation.before) - 2))
+
+
+@adds("layer_norm")
+def layer_norm(operation: Operation) -> Name:
+    """Over the last axes."""
+    rank, count = len(operation.before), len(operation.argument(1, "normalized_shape"))
+    normed = _normed(operation, operation.x, list(range(rank - count, rank)), operation.argument(4, "eps", 1e-5))
+    return _with(operation, normed, _learned(operation, 2, "weight"), _learned(operation, 3, "bias"))
+
+
+@adds("group_norm")
+def group_norm(operation: Operation) -> Name:
+    """Over groups of channels and all places."""
+    groups = operation.argument(1, "num_groups")
+    apart = operation.sizes.reshaped(operation.x, [0, groups, -1])
+    normed = _normed(operation, apart, [2], operation.argument(4, "eps", 1e-5))
+    back = operation.op("Reshape", [normed, operation.op("Shape", [operation.x])])
+    weight, bias = (_on_channels(operation, _learned(operation, *each)) for each in ((2, "weight"), (3, "bias")))
+    return _with(operation, back, weight, bias)
+
+
+@adds("instance_norm")
+def instance_norm(operation: Operation) -> Name:
+    """Over all places, channel by channel."""
+    if not operation.argument(5, "use_input_stats", True):
+        return _by_what_was_learned(operation)
+    normed = _normed(operation, operation.x, list(range(2, len(operation.before))), operation.argument(7, "eps", 1e-5))
+    weight, bias = (_on_channels(operation, _learned(operation, *each)) for each in ((3, "weight"), (4, "bias")))
+    return _with(operation, normed, weight, bias)
+
+
+@adds("batch_norm")
+def batch_norm(operation: Operation) -> Name:
+    """By what was learned, or over the batch and all places."""
+    weight, bias = (_on_channels(operation, _learned(operation, *each)) for each in ((3, "weight"), (4, "bias")))
+    epsilon = operation.argument(7, "eps", 1e-5)
+    if operation.argument(5, "training", False) or operation.constant_of(1, "running_mean") is None:
+        axes = [0, *range(2, len(operation.before))]
+        return _with(operation, _normed(operation, operation.x, axes, epsilon), weight, bias)
+    return _by_what_was_learned(operation)
+
+
+def _by_what_was_learned(operation: Operation) -> Name:
+    weight, bias = (_on_channels(operation, _learned(operation, *each)) for each in ((3, "weight"), (4, "bias")))
+    epsilon = operation.argument(7, "eps", 1e-5)
+    mean, variance = operation.constant_of(1, "running_mean"), operation.constant_of(2, "running_var")
+    assert isinstance(mean, Tensor) and isinstance(variance, Tensor)
+    scale = (variance.detach().double() + epsilon).rsqrt()
+    apart = operation.op("Sub", [operation.x, operation.writer.constant(_wide(operation, mean))])
+    normed = operation.op("Mul", [apart, operation.writer.constant(_wide(operation, scale))])
+    return _with(operation, normed, weight, bias)
+
+
+def _wide(operation: Operation, values: Tensor) -> np.ndarray:
+    found = _on_channels(operation, values.detach().float().numpy())
+    assert found is not None
+    return found
