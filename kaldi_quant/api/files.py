@@ -21,6 +21,8 @@ from kaldi_quant.kaldi.features.settings import RECORD_KEY, settings_of_folder
 from kaldi_quant.kaldi.frame_subsampling import folder_of
 from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.quant.divergence import divergence
+from kaldi_quant.torchnn.data import TensorData
+from kaldi_quant.torchnn.onnx.file import write_onnx as write_torch_onnx
 
 
 def load(path: str | os.PathLike[str]) -> Model | Artefact:
@@ -58,7 +60,7 @@ def export(quantized: Quantized, path: str | os.PathLike[str], **options: Any) -
         quantized: from ``quantize`` or ``qat``.
         path: ``.onnx``: operators between QuantizeLinear and DequantizeLinear; ``.mdl``: the quantized weights in a
             Kaldi model, activations in float.
-        options: for ``.onnx`` those of ``export.onnx_qdq.write_onnx``.
+        options: for ``.onnx`` those of ``write_onnx`` in ``formats.onnx_qdq`` or in ``torchnn.onnx.file``.
 
     Raises:
         UsageError: there is no form of that suffix.
@@ -68,7 +70,10 @@ def export(quantized: Quantized, path: str | os.PathLike[str], **options: Any) -
     suffix = Path(path).suffix
     if suffix not in (".onnx", ".mdl"):
         raise UsageError(f"{path}: expected a file that ends with .onnx or .mdl")
-    origin = _kaldi(quantized, "export")
+    if suffix == ".onnx" and isinstance(quantized.calibration, TensorData):
+        example = quantized.calibration.units[0][1]
+        return write_torch_onnx(quantized.network, path, example.args or dict(example.kwargs), **options).path
+    origin = _kaldi(quantized, "a Kaldi model" if suffix == ".mdl" else "export")
     if suffix == ".onnx":
         return write_onnx(quantized.network, path, origin.factor, **options).path
     return write_dequantized(path, Artefact(quantized.network, origin.model, {}))
@@ -76,5 +81,5 @@ def export(quantized: Quantized, path: str | os.PathLike[str], **options: Any) -
 
 def _kaldi(quantized: Quantized, what: str) -> KaldiNetwork:
     if not isinstance(quantized.origin, KaldiNetwork):
-        raise UsageError(f"{what}: networks of torch.nn have no file format yet")
+        raise UsageError(f"{what}: a network of torch.nn cannot be written so; export() writes .onnx")
     return quantized.origin

@@ -57,9 +57,10 @@ def test_a_torch_network_is_quantized_compared_and_trained(tmp_path: Path) -> No
     assert kq.compare(trained, inputs(seed=2)).distance < before
     rows = dict(quantized.outputs(inputs(2)))
     assert [matrix.dtype for matrix in rows.values()] == [np.float32] * 2
-    for what in (kq.save, kq.export):
-        with pytest.raises(UsageError, match=r"networks of torch\.nn have no file format yet"):
-            what(quantized, tmp_path / "x.onnx")
+    assert kq.export(quantized, tmp_path / "x.onnx").exists()
+    for what, name in ((kq.save, "x.safetensors"), (kq.export, "x.mdl")):
+        with pytest.raises(UsageError, match=r"a network of torch\.nn cannot be written so"):
+            what(quantized, tmp_path / name)
 
 
 def test_a_torch_network_learns_targets() -> None:
@@ -104,9 +105,12 @@ def test_what_is_no_network_is_refused() -> None:
         kq.quantize(network(), calibration=[])
 
 
-def test_the_example_in_the_manual_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_example_in_the_manual_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     text = (Path(kq.__file__).parent.parent / "docs" / "python.md").read_text()
     code = text.split("```python\n")[1].split("```")[0]
     exec(compile(code, "docs/python.md", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "{}" and lines[-1] == "0 (10, 402)"
+    assert lines[0] == "{}" and lines[-1] == "0 (10, 402)" and (tmp_path / "network.onnx").exists()
