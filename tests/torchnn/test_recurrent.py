@@ -1,4 +1,4 @@
-"""LSTMs and GRUs: their products as layers, their hidden states on grids, beside torch and beside integers by hand."""
+"""LSTMs and GRUs beside those of torch: their products as layers, their hidden states as nodes, what stays in float."""
 
 from __future__ import annotations
 
@@ -11,62 +11,14 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.graph import products
-from kaldi_quant.quant.host import Executable
-from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
 from kaldi_quant.quant.layer_kinds import layer_kinds
-from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.taps import SeenTap
-from kaldi_quant.torchnn.data import TensorData
 from kaldi_quant.torchnn.host import TorchHost, TorchSource
-from kaldi_quant.torchnn.quantization import quantize
 from kaldi_quant.train.qat.network import TrainableNetwork
-from tests.torchnn import by_hand
 from tests.torchnn.prepared import assert_unchanged, disturbed, prepared, reads
+from tests.torchnn.recurrent_networks import CONFIGS, KINDS, WithState, enhancer, inputs, quantized
 
 torch.set_num_threads(1)
-
-KINDS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
-
-
-class WithState(nn.Module):
-    """All that a recurrent module returns, with an initial state from outside if there is one."""
-
-    def __init__(self, rnn: nn.RNNBase) -> None:
-        super().__init__()
-        self.rnn = rnn
-
-    def forward(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        hx = None if not state else state if isinstance(self.rnn, nn.LSTM) or len(state) > 1 else state[0]
-        self.rnn.flatten_parameters()
-        output, last = self.rnn(x) if hx is None else self.rnn(x, hx)
-        return (output, *last) if isinstance(last, tuple) else (output, last)
-
-
-class Enhancer(nn.Module):
-    """As in speech enhancement: a convolution, a GRU of two layers, a mask."""
-
-    def __init__(self, rnn: nn.RNNBase, channels: int) -> None:
-        super().__init__()
-        self.encoder = nn.Sequential(nn.Conv1d(5, 6, 3, padding=1), nn.BatchNorm1d(6), nn.ReLU())
-        self.rnn = rnn
-        self.mask = nn.Linear(channels, 5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        states, _ = self.rnn(self.encoder(x).transpose(1, 2))
-        return torch.sigmoid(self.mask(states)).transpose(1, 2) * x
-
-
-def enhancer(kind: str = "gru", **options: object) -> Enhancer:
-    torch.manual_seed(3)
-    rnn = KINDS[kind](6, 7, **{"num_layers": 2, "batch_first": True, **options})
-    return Enhancer(rnn, 14 if rnn.bidirectional else 7).eval()
-
-
-def inputs(number: int = 3, length: int = 12, batch: int = 2) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(5)
-    return [torch.randn(batch, 5, length, generator=generator) for _ in range(number)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -124,158 +76,6 @@ def test_initial_states_and_what_is_remembered_are_nodes() -> None:
     assert reads(host.nodes["rnn.l0.h"]) == ["rnn.l0.ih", "input1", "input2", "rnn.l0.hh"]
     assert reads(host.nodes["rnn.l0.c"]) == ["rnn.l0.ih", "input1", "input2", "rnn.l0.hh"]
     assert reads(host.nodes["output"]) == ["rnn.l0.h", "rnn.l0.c"]
-
-
-CONFIGS = {
-    f"w{bits}a{act_bits} {ranges}": PtqConfig(LayerConfig(bits=bits, act_bits=act_bits, ranges=ranges))
-    for bits, act_bits in ((8, 8), (4, 8), (4, 4))
-    for ranges in ("static", "dynamic")
-}
-# Of the largest value; at about twice what was found.
-_LARGEST_ERRORS = {"w8a8": 0.02, "w4a8": 0.2, "w4a4": 0.4}
-
-
-def quantized(network: nn.Module, config: PtqConfig, data: list, output: int | None = None) -> QuantizedNetwork:
-    return quantize(network, config, TensorData(data, output))
-
-
-@pytest.mark.parametrize("config", CONFIGS)
-@pytest.mark.parametrize("kind", KINDS)
-def test_ptq(kind: str, config: str) -> None:
-    network = enhancer(kind)
-    found = quantized(network, CONFIGS[config], inputs())
-    names = ["encoder.0", "rnn.l0.ih", "rnn.l0.hh", "rnn.l1.ih", "rnn.l1.hh", "mask"]
-    assert list(found.layers) == names and not found.float_layers
-    kinds = {type(layer) for layer in found.layers.values()}
-    assert kinds == {IntegerLinear if "static" in config else DynamicLinear}
-    x = inputs(4)[3]
-    expected, result = network(x), found.model()(x)
-    error = float((result - expected).abs().max() / expected.abs().max())
-    assert 0 < error < _LARGEST_ERRORS[config.split(maxsplit=1)[0]]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_hidden_states_lie_on_their_grid_at_every_time(kind: str) -> None:
-    found = quantized(enhancer(kind, bidirectional=True), CONFIGS["w4a4 static"], inputs())
-    assert found.activations["rnn.l0.h"] is found.activations["rnn.l0.reverse.h"]
-    model, seen = found.model(), {}
-    for name in ("rnn.l0.h", "rnn.l1.reverse.h"):
-        model.taps[name] = SeenTap(model.taps[name], lambda x, name=name: seen.setdefault(name, []).append(x))
-    model(inputs(4)[3])
-    for name, (states,) in seen.items():
-        assert states.shape == (2, 12, 7)
-        steps = states / found.activations[name].scale
-        torch.testing.assert_close(steps, steps.round(), rtol=0, atol=1e-4)
-        assert len(steps.round().unique()) > 4
-
-
-def lstm_by_hand(found: QuantizedNetwork, x: np.ndarray, h: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, Tensor]:
-    """The hidden states, integers less the zero point, of one LSTM layer; and what it remembers in the end.
-
-    x: (N, T, in) integers; h: (N, size) integers; c: (N, size) float32.
-    """
-    ih, hh = found.layers["1.l0.ih"], found.layers["1.l0.hh"]
-    assert isinstance(ih, IntegerLinear) and isinstance(hh, IntegerLinear)
-    grid, states, memory = found.activations["1.l0.h"], [], torch.from_numpy(c)
-    rows = np.broadcast_to(np.arange(len(ih.bias)), (len(x), len(ih.bias)))
-    for time in range(x.shape[1]):
-        of_input = by_hand.as_floats(ih, by_hand.linear(ih, x[:, time]), rows)
-        of_hidden = by_hand.as_floats(hh, by_hand.linear(hh, h), rows)
-        i, f, g, o = torch.from_numpy(of_input + of_hidden).chunk(4, 1)
-        memory = torch.sigmoid(f) * memory + torch.sigmoid(i) * torch.tanh(g)
-        h = by_hand.integers_of((torch.sigmoid(o) * torch.tanh(memory)).numpy(), grid)
-        states.append(h)
-    return np.stack(states, 1), memory
-
-
-@pytest.mark.parametrize("config", ["w8a8 static", "w4a8 static", "w4a4 static"])
-def test_an_lstm_in_integers_by_hand(config: str) -> None:
-    class Network(nn.Sequential):
-        def forward(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-            output, (_, memory) = self[1](self[0](x), (h, c))
-            return output, memory
-
-    torch.manual_seed(1)
-    network = Network(nn.Tanh(), nn.LSTM(4, 3, batch_first=True)).eval()
-    data = [(torch.randn(2, 6, 4), torch.rand(1, 2, 3) - 0.5, torch.randn(1, 2, 3)) for _ in range(4)]
-    found = quantized(network, CONFIGS[config], data, output=0)
-    # A hidden state beyond the grid's end is cut off there.
-    x, h, c = torch.randn(2, 6, 4) * 2, torch.randn(1, 2, 3) * 2, torch.randn(1, 2, 3)
-    output, memory = found.model()(x, h, c)
-    grid = found.activations["1.l0.h"]
-    first = by_hand.integers_of(h[0].numpy(), grid)
-    states, remembered = lstm_by_hand(
-        found, by_hand.integers_of(x.tanh().numpy(), found.activations["0"]), first, c[0].numpy()
-    )
-    np.testing.assert_array_equal(output.detach().numpy(), states.astype(np.float32) * grid.scale.numpy())
-    torch.testing.assert_close(memory.detach()[0], remembered, rtol=0, atol=1e-6)
-    assert len(np.unique(states)) > 6
-
-
-def test_dynamic_ranges_are_those_of_each_time_and_sequence() -> None:
-    torch.manual_seed(0)
-    network = nn.GRU(4, 6, batch_first=True)
-    found = quantized(network, CONFIGS["w8a8 dynamic"], [torch.randn(2, 5, 4)], output=0)
-    layer, seen = found.layers["l0.hh"], []
-    assert isinstance(layer, DynamicLinear)
-    model = found.model()
-    model.slot("l0.hh").product.register_forward_hook(lambda _, args, result: seen.append((args[0], result)))
-    x = torch.stack([torch.randn(5, 4), 20 * torch.randn(5, 4)])
-    together = model(x)[0]
-    assert [given.shape for given, _ in seen] == [(2, 6)] * 5
-    for given, result in seen:
-        for h, sums in zip(given.detach().numpy(), result.detach(), strict=True):
-            low, high = min(0.0, float(h.min())), max(0.0, float(h.max()))
-            scale = np.float32((high - low) / 255 or 1.0)
-            zero_point = int(np.rint(-low / float(scale)))
-            integers = np.clip(np.rint(h / scale) + zero_point, 0, 255).astype(np.int64) - zero_point
-            exact = (layer.weight.centred.numpy().astype(np.int64) @ integers).astype(np.float32)
-            expected = exact * (scale * layer.weight.scale[:, 0].numpy()) + layer.bias.numpy()
-            np.testing.assert_array_equal(sums.numpy(), expected)
-    # The other sequence makes no difference.
-    torch.testing.assert_close(model(x[:1])[0], together[:1], rtol=0, atol=0)
-
-
-def hidden_steps(model: Executable, found: QuantizedNetwork, x: Tensor) -> dict[str, Tensor]:
-    """The hidden states of all times in steps of their grids."""
-    states = {}
-    names = [name for name in found.activations if name.endswith(".h")]
-    taps = {name: SeenTap(model.taps[name], lambda x, name=name: states.update({name: x})) for name in names}
-    with model.taps.with_others(taps):
-        model(x)
-    assert len(states) == 4
-    return {name: (value / found.activations[name].scale).round() for name, value in states.items()}
-
-
-@pytest.mark.parametrize("config", ["w8a8 static", "w4a8 static", "w4a4 static"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_fake_quantization_is_the_reference(kind: str, config: str) -> None:
-    found = quantized(enhancer(kind, bidirectional=True), CONFIGS[config], inputs())
-    trained = TrainableNetwork.of(found)
-    reference, x = found.model(), inputs(4)[3]
-    with torch.no_grad():
-        states = [hidden_steps(model, found, x) for model in (trained.model, reference, trained.converted().model())]
-        torch.testing.assert_close(trained.model(x), reference(x), rtol=0, atol=1e-5)
-    for name, expected in states[0].items():
-        assert torch.equal(states[1][name], expected) and torch.equal(states[2][name], expected)
-        assert len(expected.unique()) > 4
-
-
-def test_gradients_reach_all_that_is_learned() -> None:
-    trained = TrainableNetwork.of(quantized(enhancer("lstm"), CONFIGS["w4a8 static"], inputs()))
-    parts = [*trained.components(), *trained.scales()]
-    trained.model(inputs()[0]).square().sum().backward()
-    for name in ("rnn.l0.hh weight", "rnn.l1.ih", "rnn.l0.h values"):
-        (part,) = (part for part in parts if part.name == name)
-        assert all(value.grad is not None and value.grad.any() for value in part.parameters.values())
-
-
-def test_methods_that_need_what_layers_read() -> None:
-    config = PtqConfig(LayerConfig(bits=4, method="descent"), sequential=True)
-    found = quantized(enhancer("gru"), config, inputs())
-    x = inputs(4)[3]
-    error = float((found.model()(x) - enhancer("gru")(x)).abs().max())
-    assert 0 < error < 0.3
 
 
 class Packed(nn.Module):
@@ -501,16 +301,6 @@ def test_layers_that_are_called_in_one_way_within_a_module_that_is_not() -> None
     host = TorchSource(network, x).prepare(fold=True)
     assert_same(host, network, x)
     assert products(host.nodes) == ["rnn.l0.ih", "rnn.l0.hh", "rnn.l0.reverse.ih", "rnn.l0.reverse.hh"]
-
-
-def test_ranges_cover_initial_states_from_outside() -> None:
-    torch.manual_seed(0)
-    network = WithState(nn.GRU(3, 5, batch_first=True)).eval()
-    data = [(torch.randn(2, 4, 3), 3 + torch.rand(1, 2, 5)) for _ in range(3)]
-    config = PtqConfig(observer="minmax")
-    grid = quantized(network, config, data, output=0).activations["rnn.l0.h"]
-    largest = max(float(state.max()) for _, state in data)
-    torch.testing.assert_close(float((grid.spec.qmax - grid.zero_point) * grid.scale), largest, rtol=0.01, atol=0)
 
 
 def test_kinds_of_cells_are_told_apart() -> None:
