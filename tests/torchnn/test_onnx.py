@@ -211,8 +211,8 @@ def test_moves_are_made_with_integers(name: str, config: str) -> None:
     model = check(network, x, config, torch.randn(3, 3, 9), torch.randn(1, 3, 14))
     if config == "matrix":
         kinds = Counter(node.op_type for node in model.graph.node)
-        # The last layer's sums are wanted in float, by an operator that multiplies integers as they are.
-        assert (kinds["DequantizeLinear"], kinds["QuantizeLinear"]) == (3, 2)
+        # Of what the layers read, of their weights and of their biases; the input and the first result.
+        assert (kinds["DequantizeLinear"], kinds["QuantizeLinear"]) == (6, 2)
 
 
 def test_moves_of_images() -> None:

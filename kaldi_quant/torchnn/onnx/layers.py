@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from kaldi_quant.torchnn.forms.linear import Linear
 from kaldi_quant.torchnn.forms.transposed_convolution import TransposedConvolution
 from kaldi_quant.torchnn.onnx.axes import Shape
 from kaldi_quant.torchnn.onnx.geometry import Geometry
+from kaldi_quant.torchnn.onnx.patches import patches
 from kaldi_quant.torchnn.onnx.sizes import Sizes
 from kaldi_quant.torchnn.onnx.values import Grids, Value, is_wide
 
@@ -79,16 +81,30 @@ class LayerWriter:
             return self._linear(parameters, name, shape, output)
         geometry = _geometry(layer)
         batched, shape = self._batched(name, geometry, shape)
-        weight = _arranged(parameters.weight, geometry)
         if parameters.wide or output.grid is None or is_wide(output.grid):
-            sums = self._sums(parameters, geometry, batched, weight, output.name)
-            result = self._scaled(parameters, sums, output, len(geometry.kernel))
+            result = self._not_on_bytes(parameters, geometry, batched, shape, output)
         else:
-            constants = parameters.write(self.writer, output.name, weight)
+            constants = parameters.write(self.writer, output.name, _arranged(parameters.weight, geometry))
             floats = [parameters.input(self.writer, batched), *constants]
             product = self.writer.op("Conv", floats, f"{output.name}.sums", **geometry.attributes())
             result = self._on_grid(product, output)
         return self._in_turn(geometry, result, shape, is_alone=batched != name)
+
+    def _not_on_bytes(
+        self, parameters: LinearParameters, geometry: Geometry, x: Name, shape: Shape, output: Output
+    ) -> Value:
+        """A convolution whose input or result is not of 8 bits; onnxruntime's kernels for that multiply rows."""
+        axes = len(geometry.kernel)
+        if geometry.groups > 1:
+            weight = _arranged(parameters.weight, geometry)
+            return self._scaled(parameters, self._sums(parameters, geometry, x, weight, output.name), output, axes)
+        channels = parameters.weight.shape[1] // math.prod(geometry.kernel)
+        rows, known = patches(self.writer, geometry, x, shape, _zero_of_input(parameters))
+        by_place = parameters.weight.reshape(len(parameters.weight), channels, -1).transpose(0, 2, 1)
+        parameters = replace(parameters, weight=np.ascontiguousarray(by_place.reshape(parameters.weight.shape)))
+        order = [0, 1 + axes, *range(1, 1 + axes)]
+        value = self._linear(parameters, rows, known, output)
+        return _changed(value, lambda name: self.writer.op("Transpose", [name], perm=order))
 
     def in_float(self, layer: Layer, x: Name, shape: Shape) -> Name:
         """A layer that is not quantized."""
@@ -123,7 +139,7 @@ class LayerWriter:
 
     def _linear(self, parameters: LinearParameters, x: Name, shape: Shape, output: Output) -> Value:
         writer, sizes = self.writer, self._sizes
-        lead = sizes.of(x, shape)[:-1]
+        lead = sizes.of(x, shape[:-1])
         result_sizes = [*lead, len(parameters.weight)]
         on_bytes = output.grid is not None and not is_wide(output.grid)
         # onnxruntime fuses a Gemm and some of what may come directly behind it in float, before it sees the integers.
@@ -160,7 +176,7 @@ class LayerWriter:
             return self._with_bias(parameters, sums, axes)
         if geometry.pads:
             amounts = writer.integers(0, 0, *geometry.before, 0, 0, *geometry.after)
-            x = writer.op("Pad", [x, amounts, writer.constant(np.float32(parameters.input_zero))])
+            x = writer.op("Pad", [x, amounts, writer.constant(_zero_of_input(parameters))])
         constants = [weight_name, writer.constant(np.uint8(0)), zero]
         attributes = geometry.attributes(pads=False)
         sums = byte_sums(writer, x, lambda byte: writer.op("ConvInteger", [byte, *constants], **attributes))
@@ -208,6 +224,11 @@ def _changed(value: Value, change: Callable[[Name], Name]) -> Value:
     if value.integers:
         return Value(integers=change(value.integers), grid=value.grid)
     return Value(change(value.floats))
+
+
+def _zero_of_input(parameters: LinearParameters) -> np.generic:
+    """The zero point of the integers that a layer reads, of their type."""
+    return np.float32(parameters.input_zero) if parameters.wide else np.uint8(parameters.input_zero)
 
 
 def _beside(values: np.ndarray, axes: int) -> np.ndarray:

@@ -71,9 +71,12 @@ def prelu(operation: Operation) -> Name:
     if slope is None:
         operation.refuse("has an ONNX form with a learned slope alone")
     values = slope.detach().float().numpy()
-    rank = len(operation.before)
-    shape = (-1, *[1] * (rank - 2)) if values.size > 1 and rank > 1 else (-1,)
-    return operation.op("PRelu", [operation.x, operation.writer.constant(values.reshape(shape))])
+    if values.size == 1:
+        return operation.op("LeakyRelu", [operation.x], alpha=float(values.item()))
+    # onnxruntime's PRelu takes ten times as long.
+    by_channel = values.reshape(-1, *[1] * max(0, len(operation.before) - 2))
+    below = operation.op("Mul", [operation.op("Min", [operation.x, 0.0]), operation.writer.constant(by_channel)])
+    return operation.op("Add", [operation.op("Relu", [operation.x]), below])
 
 
 @adds("silu")
