@@ -19,6 +19,7 @@ from kaldi_quant.torchnn.forms.convolution import Convolution
 from kaldi_quant.torchnn.forms.linear import Linear
 from kaldi_quant.torchnn.forms.transposed_convolution import TransposedConvolution
 from kaldi_quant.torchnn.onnx.axes import Shape
+from kaldi_quant.torchnn.onnx.depthwise import depthwise_sums, is_small_and_depthwise
 from kaldi_quant.torchnn.onnx.geometry import Geometry
 from kaldi_quant.torchnn.onnx.patches import patches
 from kaldi_quant.torchnn.onnx.sizes import Sizes
@@ -95,6 +96,12 @@ class LayerWriter:
     ) -> Value:
         """A convolution whose input or result is not of 8 bits; onnxruntime's kernels for that multiply rows."""
         axes = len(geometry.kernel)
+        if geometry.groups > 1 and is_small_and_depthwise(parameters.weight, geometry):
+            centred = _arranged(parameters.weight - parameters.weight_zero, geometry)
+            # What wide integers' zero points add is part of the bias.
+            zero = 0 if parameters.wide else parameters.input_zero
+            sums = depthwise_sums(self.writer, geometry, x, centred, _zero_of_input(parameters), zero)
+            return self._scaled(parameters, self._with_bias(parameters, sums, axes), output, axes)
         if geometry.groups > 1:
             weight = _arranged(parameters.weight, geometry)
             return self._scaled(parameters, self._sums(parameters, geometry, x, weight, output.name), output, axes)
