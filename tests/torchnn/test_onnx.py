@@ -449,9 +449,25 @@ def test_what_has_no_form_is_named(network: nn.Module, said: str, tmp_path: Path
     assert not list(tmp_path.iterdir())
 
 
-def test_dynamic_ranges_are_refused() -> None:
-    found = quantized(nn.Linear(4, 3), torch.randn(2, 4), PtqConfig(LayerConfig(ranges="dynamic")))
-    with pytest.raises(ModelError, match="the ranges of the layer Linear are found anew for each sequence"):
+@pytest.mark.parametrize("name", LAYERS)
+def test_dynamic_ranges_are_those_of_each_sequence(name: str) -> None:
+    make, shape = LAYERS[name]
+    torch.manual_seed(0)
+    network = nn.Sequential(make(), nn.ReLU())
+    found = quantized(network, torch.randn(shape), PtqConfig(LayerConfig(bits=5, act_bits=7, ranges="dynamic")))
+    graph = onnx_graph(found, torch.randn(shape))
+    assert_integer_products(graph)
+    sizes = torch.tensor([1.0, 100.0, 0.0]).view(-1, *[1] * (len(shape) - 1))
+    longer = shape[1:] if name.startswith("linear") else (shape[1], *(size + 2 for size in shape[2:]))
+    x = torch.randn(3, *longer) * sizes - sizes / 3
+    with torch.no_grad():
+        np.testing.assert_array_equal(run(graph.model, x)["output"], found.model()(x).numpy())
+
+
+def test_dynamic_ranges_of_wide_integers_are_refused() -> None:
+    config = PtqConfig(LayerConfig(act_bits=12, ranges="dynamic"))
+    found = quantized(nn.Linear(4, 3), torch.randn(2, 4), config)
+    with pytest.raises(ModelError, match="the layer Linear has dynamic ranges and integers wider than 8 bits"):
         onnx_graph(found, torch.randn(2, 4))
 
 

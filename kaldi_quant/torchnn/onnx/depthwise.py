@@ -43,9 +43,10 @@ def depthwise_sums(
     x = writer.op("Cast", [x], to=_INT32)
     if zero:
         x = writer.op("Sub", [x, writer.constant(np.int32(zero))])
+    by_place = weight.reshape(len(weight), -1).astype(np.int32)
     total = ""
-    for place in itertools.product(*map(range, geometry.kernel)):
-        factors = weight[:, 0, *place].astype(np.int32).reshape(-1, *[1] * axes)
-        product = writer.op("Mul", [taken(writer, geometry, x, place, first_axis=2), writer.constant(factors)])
+    for number, place in enumerate(itertools.product(*map(range, geometry.kernel))):
+        factors = writer.constant(by_place[:, number].reshape(-1, *[1] * axes))
+        product = writer.op("Mul", [taken(writer, geometry, x, place, first_axis=2), factors])
         total = writer.op("Add", [total, product]) if total else product
     return total
