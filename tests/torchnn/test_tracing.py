@@ -335,13 +335,15 @@ def test_arguments_may_be_many_and_results_too() -> None:
     found = model(x=x, states=states, scale=0.5)
     torch.testing.assert_close(found["y"], expected["y"])
     torch.testing.assert_close(found["states"], expected["states"])
-    assert host.float_operations()["cell"] == "GRU"
+    torch.testing.assert_close(model(x, states, 0.5, mask=None)["y"], found["y"])
+    assert list(host.float_operations()) == ["cell", "mul", "add"] and host.float_operations()["cell"] == "GRU"
     for wrong in (
         {"x": x, "states": states, "scale": 1.0},
         {"x": x, "states": states[:1], "scale": 0.5},
         {"x": x[0], "states": states, "scale": 0.5},
         {"x": x.long(), "states": states, "scale": 0.5},
         {"x": x, "states": states, "scale": 0.5, "mask": x},
+        {"x": x, "scale": 0.5},
     ):
         with pytest.raises(DataError):
             model(**wrong)
