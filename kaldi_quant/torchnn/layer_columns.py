@@ -32,7 +32,7 @@ def columns_of_inputs(
         layer = region.layer_of(node)
         if layer is not None and not layer.is_convolution and region.calls_of(layer) == 1:
             read = labels.get(next(inputs_of(node)))
-            columns = None if read is None or read.maximum else columns_of(layer, read, gaps=True)
+            columns = None if read is None else columns_of(layer, read, gaps=True)
             if columns is not None:
                 first = int(columns[columns > 0][0]) if bool((columns > 0).any()) else 0
                 found[layer.name] = [starts[label or first] for label in columns.tolist()]

@@ -86,6 +86,10 @@ def test_an_offset_behind_a_relu_becomes_part_of_the_bias_that_the_next_weights_
     offset = (norm.bias - norm.running_mean * norm.weight / (norm.running_var + norm.eps).sqrt()).detach()
     expected = network[3].bias.double() + other.double() @ offset.repeat_interleave(3).double()
     torch.testing.assert_close(host.bias("3", other), expected)
+    # Nothing is missing in a network that is complete.
+    whole = host.complete()
+    torch.testing.assert_close(whole.bias("3", other), host.bias("3", host.weight("3")))
+    assert_unchanged(whole.complete(), network, x)
 
 
 def test_layers_that_put_zeros_around_their_input_do_not_take_an_offset() -> None:
@@ -234,3 +238,43 @@ def test_short_examples_do_not_hide_where_channels_are() -> None:
     host = prepared(network, torch.randn(2, 3, 6))
     assert_unchanged(host, network, torch.randn(2, 3, 6))
     assert_unchanged(host, network, torch.randn(2, 3, 9))
+
+
+def test_channels_in_another_order() -> None:
+    class Shuffled(nn.Module):
+        def __init__(self, order: list[int]) -> None:
+            super().__init__()
+            self.layer, self.norm, self.order = nn.Conv1d(3, 4, 3), nn.BatchNorm1d(4), order
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.tanh(self.norm(self.layer(x)[:, self.order]))
+
+    assert is_folded(host_of(Shuffled([2, 0, 3, 1]), 3, 8))
+    # One that comes twice, and one that does not come at all.
+    assert not is_folded(host_of(Shuffled([2, 0, 0, 1]), 3, 8))
+
+
+def test_zeros_between_a_layer_and_its_norm() -> None:
+    assert not is_folded(host_of(nn.Sequential(nn.Conv1d(3, 4, 3), nn.ZeroPad1d(1), nn.BatchNorm1d(4)), 3, 8))
+    reflected = nn.Sequential(nn.Conv1d(3, 4, 3), nn.ReflectionPad1d(1), nn.BatchNorm1d(4))
+    assert is_folded(host_of(reflected, 3, 8))
+
+
+def test_maxima_between_a_norm_and_the_layer_behind_it() -> None:
+    network = nn.Sequential(nn.BatchNorm1d(3), nn.MaxPool1d(2), nn.Conv1d(3, 4, 3))
+    assert is_folded(host_of(network, 3, 8))
+    with torch.no_grad():
+        network[0].weight[1] = -1.0
+    host = prepared(network, torch.randn(2, 3, 8))
+    assert_unchanged(host, network, torch.randn(2, 3, 8))
+    assert not is_folded(host)
+
+    class OverChannels(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.last = nn.BatchNorm1d(4), nn.Linear(2, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(functional.max_pool1d(self.norm(x).transpose(1, 2), 2))
+
+    assert not is_folded(host_of(OverChannels(), 4, 8))

@@ -178,6 +178,8 @@ def test_what_is_kept_from_call_to_call_is_kept() -> None:
     y = torch.randn(2, 3, 12).double()
     torch.testing.assert_close(torch.cat([parts(y[..., :5]), parts(y[..., 5:])], -1), whole(y))
     assert network[0].before is None
+    whole, parts = (prepared(network[0], x).complete().executable() for _ in range(2))
+    torch.testing.assert_close(torch.cat([parts(y[..., :5]), parts(y[..., 5:])], -1), whole(y))
 
 
 def test_modules_within_what_cannot_be_traced_are_traced() -> None:
@@ -214,22 +216,54 @@ def test_modules_within_what_cannot_be_traced_are_traced() -> None:
     assert "block.unused" not in host.nodes
 
 
-def test_a_layer_of_a_part_that_is_traced_and_of_one_that_is_not_stays_in_float_in_the_latter() -> None:
-    shared = nn.Conv1d(3, 3, 1)
+def test_modules_that_are_called_in_several_ways_are_not_traced() -> None:
+    class Part(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Conv1d(3, 3, 1)
 
+        def forward(self, x: Tensor, back: bool = False) -> Tensor:
+            return -self.layer(x.flip(-1)) if back else self.layer(x)
+
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.part = Part()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.part(x) + self.part(x, back=True) if x.sum() < 1e9 else x
+
+    network, x = Both(), torch.randn(2, 3, 5)
+    host = prepared(network, x)
+    assert_unchanged(host, network, x)
+    # The layer within is called in one way.
+    assert set(host.region.layers) == {"part.layer"}
+
+
+def test_a_layer_of_a_part_that_is_traced_and_of_one_that_is_not_stays_in_float_in_the_latter() -> None:
     class Odd(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.shared, self.own = shared, nn.Conv1d(3, 3, 1)
+            self.shared, self.own = nn.Conv1d(3, 3, 1), nn.Conv1d(3, 3, 1)
 
         def forward(self, x: Tensor) -> Tensor:
             return self.own(self.shared(x)) if x.sum() < 1e9 else x
 
-    network, x = nn.Sequential(shared, Odd()), torch.randn(2, 3, 5)
-    host = prepared(network, x)
-    assert_unchanged(host, network, x)
-    assert set(host.region.layers) == {"0", "1.own"}
-    assert len(uses(host.nodes, "0")) == 1
+    class Network(nn.Module):
+        def __init__(self, called: bool) -> None:
+            super().__init__()
+            self.odd, self.called = Odd(), called
+
+        def forward(self, x: Tensor) -> Tensor:
+            shared = self.odd.shared
+            return self.odd(shared(x) if self.called else functional.conv1d(x, shared.weight, shared.bias))
+
+    for called in (False, True):
+        network, x = Network(called), torch.randn(2, 3, 5)
+        host = prepared(network, x)
+        assert_unchanged(host, network, x)
+        assert set(host.region.layers) == {"odd.shared", "odd.own"}
+        assert len(uses(host.nodes, "odd.shared")) == 1
 
 
 def test_modules_that_are_used_twice_are_one_layer() -> None:
@@ -301,13 +335,15 @@ def test_arguments_may_be_many_and_results_too() -> None:
     found = model(x=x, states=states, scale=0.5)
     torch.testing.assert_close(found["y"], expected["y"])
     torch.testing.assert_close(found["states"], expected["states"])
-    assert host.float_operations()["cell"] == "GRU"
+    torch.testing.assert_close(model(x, states, 0.5, mask=None)["y"], found["y"])
+    assert list(host.float_operations()) == ["cell", "mul", "add"] and host.float_operations()["cell"] == "GRU"
     for wrong in (
         {"x": x, "states": states, "scale": 1.0},
         {"x": x, "states": states[:1], "scale": 0.5},
         {"x": x[0], "states": states, "scale": 0.5},
         {"x": x.long(), "states": states, "scale": 0.5},
         {"x": x, "states": states, "scale": 0.5, "mask": x},
+        {"x": x, "scale": 0.5},
     ):
         with pytest.raises(DataError):
             model(**wrong)
