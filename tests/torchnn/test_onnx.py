@@ -93,6 +93,9 @@ def test_several_inputs_and_sizes_in_the_code() -> None:
     found = quantize(network, CONFIGS["matrix"], data)
     graph = onnx_graph(found, (torch.randn(2, 4, 9), torch.randn(2, 2)))
     assert graph.inputs == {"x": ("batch", 4, "x.2"), "y": ("batch", 2)}
+    by_name = onnx_graph(found, {"y": torch.randn(2, 2), "x": torch.randn(2, 4, 9)})
+    assert by_name.inputs == graph.inputs
+    assert_same(found, by_name, torch.randn(2, 4, 12), torch.randn(2, 2))
     for batch, length in ((2, 9), (3, 12), (1, 31)):
         assert_same(found, graph, torch.randn(batch, 4, length), torch.randn(batch, 2))
 
