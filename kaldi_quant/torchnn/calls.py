@@ -62,6 +62,16 @@ class Call:
             [x.detach().clone().to(dtype if dtype and x.is_floating_point() else x.dtype) for x in self.tensors]
         )
 
+    def bound(self, network: nn.Module) -> Call:
+        """The call with all arguments of a network in their places, whether they were given by place, by name or not.
+
+        Raises:
+            TypeError: the network has other arguments.
+        """
+        found = _arguments_of(network).bind(*self.args, **self.kwargs)
+        found.apply_defaults()
+        return Call(found.args, dict(sorted(found.kwargs.items())))
+
     def run(self, network: Any) -> Any:
         """What a network gives for it."""
         return network(*self.args, **self.kwargs)
@@ -76,11 +86,12 @@ class Signature:
     """How a network was called with an example, which all later calls must be like.
 
     Args:
-        network: for the names of its arguments.
-        call: the example.
+        network: in question.
+        call: the example, ``bound``.
     """
 
     def __init__(self, network: nn.Module, call: Call) -> None:
+        self._arguments = _arguments_of(network)
         leaves, self._spec = pytree.tree_flatten((call.args, dict(call.kwargs)))
         self._fixed = [None if isinstance(leaf, Tensor) else (leaf,) for leaf in leaves]
         self._kinds = [(x.dim(), x.dtype) for x in leaves if isinstance(x, Tensor)]
@@ -93,7 +104,12 @@ class Signature:
         Raises:
             DataError: the call is another kind than the example.
         """
-        leaves, spec = pytree.tree_flatten((call.args, dict(call.kwargs)))
+        try:
+            given = self._arguments.bind(*call.args, **call.kwargs)
+        except TypeError as error:
+            raise DataError(f"the network's arguments are {self._arguments}: {error}") from error
+        given.apply_defaults()
+        leaves, spec = pytree.tree_flatten((given.args, dict(sorted(given.kwargs.items()))))
         if spec != self._spec:
             raise DataError(
                 f"the network was prepared with an example of {len(self._kinds)} tensors "
@@ -117,11 +133,19 @@ class Signature:
         return value.to(dtype) if dtype.is_floating_point else value
 
 
+def _arguments_of(network: nn.Module) -> inspect.Signature:
+    """What a network is called with; anything, if that is not known."""
+    try:
+        return inspect.signature(network.forward)
+    except ValueError:
+        return inspect.signature(lambda *args, **kwargs: None)
+
+
 def _names(network: nn.Module, call: Call) -> Iterator[str]:
-    """The names of a call's tensors: that of the argument, and the place within it."""
+    """The names of the tensors of a call that is ``bound``: that of the argument, and the place within it."""
     positional = [
         name
-        for name, parameter in inspect.signature(network.forward).parameters.items()
+        for name, parameter in _arguments_of(network).parameters.items()
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
     ]
     unnamed = [f"input{place}" for place in range(len(positional), len(call.args))]

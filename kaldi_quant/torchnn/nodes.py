@@ -157,7 +157,8 @@ class _Describer:
         if node.op == "call_module":
             reads = _merged([*reads, *self._add_within(node, reads)])
         self._put(node, name, "other", reads)
-        if not is_constant(node):
+        # One of several results is computed where they are.
+        if not is_constant(node) and name_of(node) != "getitem":
             self.found.float_operations[self.points[node.name]] = self._what(node)
 
     def _add_within(self, node: fx.Node, reads: Iterable[Read]) -> list[Read]:

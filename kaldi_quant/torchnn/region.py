@@ -34,6 +34,7 @@ class Region(nn.Module):
     def __init__(self, original: nn.Module, call: Call, path: str = "") -> None:
         super().__init__()
         self.path, self.kind = path, type(original).__name__
+        call = call.bound(original)
         self.original = original
         self.parts = nn.ModuleList()
         try:

@@ -9,6 +9,7 @@ import torch
 from onnx import ModelProto, TensorProto, helper
 from torch import Tensor
 
+from kaldi_quant.backends.onnx.integer_weights import check_integer
 from kaldi_quant.backends.onnx.session import open_session, optimized_graph
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.network import QuantizedNetwork
@@ -113,5 +114,7 @@ def _assert_at_the_middle(
 
 def assert_integer_products(graph: TorchOnnx) -> None:
     """No product is in float in what onnxruntime executes."""
-    kinds = {node.op_type for node in optimized_graph(graph.model).graph.node}
+    optimized = optimized_graph(graph.model)
+    kinds = {node.op_type for node in optimized.graph.node}
     assert not kinds & FLOAT_PRODUCTS, kinds & FLOAT_PRODUCTS
+    check_integer(graph.model, optimized)

@@ -92,7 +92,7 @@ def test_inputs_that_cannot_be_used_are_told_by_name(caplog: pytest.LogCaptureFi
         assert "cannot compute inputs of shape (2," in reported[name]
     assert "should have 3 axes" in reported["axes"]
     assert "should be torch.float32" in reported["integers"]
-    assert "its arguments are others here" in reported["two"]
+    assert "too many positional arguments" in reported["two"]
     assert "output is not finite" in reported["infinite output"]
     data.run(model, "calibrating")
     assert data.names == ["good"]

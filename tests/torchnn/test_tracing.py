@@ -335,6 +335,7 @@ def test_arguments_may_be_many_and_results_too() -> None:
     found = model(x=x, states=states, scale=0.5)
     torch.testing.assert_close(found["y"], expected["y"])
     torch.testing.assert_close(found["states"], expected["states"])
+    torch.testing.assert_close(model(x, states, 0.5, mask=None)["y"], found["y"])
     assert host.float_operations()["cell.l0.h"] == "what GRU cells compute of their products"
     for wrong in (
         {"x": x, "states": states, "scale": 1.0},
@@ -342,6 +343,7 @@ def test_arguments_may_be_many_and_results_too() -> None:
         {"x": x[0], "states": states, "scale": 0.5},
         {"x": x.long(), "states": states, "scale": 0.5},
         {"x": x, "states": states, "scale": 0.5, "mask": x},
+        {"x": x, "scale": 0.5},
     ):
         with pytest.raises(DataError):
             model(**wrong)

@@ -21,6 +21,7 @@ from kaldi_quant.torchnn.executable import TorchExecutable
 from kaldi_quant.torchnn.graph_nodes import name_of
 from kaldi_quant.torchnn.moves import is_move, sources_of
 from kaldi_quant.torchnn.onnx.axes import Axes, FreeAxisError, KnownSizes
+from kaldi_quant.torchnn.onnx.dynamic import DynamicWriter
 from kaldi_quant.torchnn.onnx.flattening import flattened
 from kaldi_quant.torchnn.onnx.layers import LayerWriter, Output
 from kaldi_quant.torchnn.onnx.operation import Operation
@@ -84,7 +85,6 @@ class _Builder:
     fused: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._check_ranges()
         executable = self.network.dequantized().executable()
         assert isinstance(executable, TorchExecutable)
         self.region = executable.region
@@ -95,11 +95,6 @@ class _Builder:
                 node.meta["value"] = self.known.values[node]
         self.grids = Grids(self.writer)
         self.sizes = Sizes(self.writer)
-
-    def _check_ranges(self) -> None:
-        for name, layer in self.network.layers.items():
-            if isinstance(layer, DynamicLinear):
-                raise ModelError(f"the ranges of the layer {name} are found anew for each sequence")
 
     def build(self) -> TorchOnnx:
         inputs = self._inputs()
@@ -178,14 +173,17 @@ class _Builder:
         source: fx.Node = node.args[0]  # type: ignore[assignment]
         x, shape = self.values[source], self.known.shape(source)
         integers = self.network.layers.get(layer.name)
+        writer = LayerWriter(self.writer, self.form)
         if integers is None:
-            return Value(LayerWriter(self.writer, self.form).in_float(layer, self.grids.floats(x), shape))
+            return Value(writer.in_float(layer, self.grids.floats(x), shape))
+        if isinstance(integers, DynamicLinear):
+            return DynamicWriter(self.writer, layer.name, integers).write(layer, self.grids.floats(x), shape, writer)
         destination = self.network.graph.destination(layer.name)
         output = Output(point, last=all(user.op == "output" for user in node.users))
         if destination is not None and destination.node in self.network.activations:
             output = Output(destination.node, self._grid(destination.node), destination.relu)
             self.fused.add(destination.node)
-        return LayerWriter(self.writer, self.form).integer(layer, integers, x, shape, output)  # type: ignore[arg-type]
+        return writer.integer(layer, integers, x, shape, output)
 
     def _grid(self, point: str) -> Grid:
         grid = self.network.activations[point]

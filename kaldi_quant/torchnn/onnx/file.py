@@ -16,12 +16,14 @@ from kaldi_quant.backends.onnx.integer_weights import check_integer
 from kaldi_quant.backends.onnx.parameters import WeightForm
 from kaldi_quant.backends.onnx.session import optimized_graph
 from kaldi_quant.backends.onnx.writer import Dim, Name
-from kaldi_quant.errors import ModelError
+from kaldi_quant.errors import DataError, ModelError
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.torchnn.calls import Call, Inputs
 from kaldi_quant.torchnn.host import TorchHost
 from kaldi_quant.torchnn.onnx.axes import Axes, FreeAxisError, free_axes
 from kaldi_quant.torchnn.onnx.builder import TorchOnnx, build_graph
+from kaldi_quant.torchnn.tracing import first_line
+from kaldi_quant.torchnn.variants import FAILURES
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def write_onnx(
 
     Raises:
         ModelError: the network has no such form; says why. Or onnxruntime would run a quantized layer in float.
-        DataError: the example is not like the one that the network was prepared with; or the file cannot be written.
+        DataError: the network cannot be called with the example, or the file cannot be written.
         MissingDependencyError: onnx or onnxruntime is not installed.
 
     Example:
@@ -82,6 +84,9 @@ def onnx_graph(
     if not isinstance(host, TorchHost):
         raise ModelError("only networks of torch.nn are written by this; others have a writer of their own")
     call = Call.of(example).copied(torch.float32)
+    call = call.with_tensors([x.cpu() for x in call.tensors])
+    _check_example(host, call)
+    call = call.bound(host.region.original)
     if not dynamic_axes:
         return build_graph(network, call, frozenset(), form)
     free = free_axes(host.executable(), call)
@@ -92,3 +97,17 @@ def onnx_graph(
         except FreeAxisError:
             continue
     return build_graph(network, call, frozenset(), form)
+
+
+def _check_example(host: TorchHost, call: Call) -> None:
+    """Refuses an example that the network cannot be called with.
+
+    Raises:
+        DataError: it cannot.
+    """
+    try:
+        with torch.no_grad():
+            call.copied().run(host.executable())
+    except FAILURES as error:
+        shapes = ", ".join(str(tuple(x.shape)) for x in call.tensors)
+        raise DataError(f"the network cannot be run on the example, of shape {shapes}: {first_line(error)}") from error

@@ -19,6 +19,7 @@ from kaldi_quant.torchnn.forms.convolution import Convolution
 from kaldi_quant.torchnn.forms.linear import Linear
 from kaldi_quant.torchnn.forms.transposed_convolution import TransposedConvolution
 from kaldi_quant.torchnn.onnx.axes import Shape
+from kaldi_quant.torchnn.onnx.depthwise import depthwise_sums, is_small_and_depthwise
 from kaldi_quant.torchnn.onnx.geometry import Geometry
 from kaldi_quant.torchnn.onnx.patches import patches
 from kaldi_quant.torchnn.onnx.sizes import Sizes
@@ -79,8 +80,8 @@ class LayerWriter:
         name = self._integers_read(layer, integers, x)
         if isinstance(layer, Linear):
             return self._linear(parameters, name, shape, output)
-        geometry = _geometry(layer)
-        batched, shape = self._batched(name, geometry, shape)
+        geometry = geometry_of(layer)
+        batched, shape = self.batched(name, geometry, shape)
         if parameters.wide or output.grid is None or is_wide(output.grid):
             result = self._not_on_bytes(parameters, geometry, batched, shape, output)
         else:
@@ -88,13 +89,19 @@ class LayerWriter:
             floats = [parameters.input(self.writer, batched), *constants]
             product = self.writer.op("Conv", floats, f"{output.name}.sums", **geometry.attributes())
             result = self._on_grid(product, output)
-        return self._in_turn(geometry, result, shape, is_alone=batched != name)
+        return self.in_turn(geometry, result, shape, is_alone=batched != name)
 
     def _not_on_bytes(
         self, parameters: LinearParameters, geometry: Geometry, x: Name, shape: Shape, output: Output
     ) -> Value:
         """A convolution whose input or result is not of 8 bits; onnxruntime's kernels for that multiply rows."""
         axes = len(geometry.kernel)
+        if geometry.groups > 1 and is_small_and_depthwise(parameters.weight, geometry):
+            centred = _arranged(parameters.weight - parameters.weight_zero, geometry)
+            # What wide integers' zero points add is part of the bias.
+            zero = 0 if parameters.wide else parameters.input_zero
+            sums = depthwise_sums(self.writer, geometry, x, centred, _zero_of_input(parameters), zero)
+            return self._scaled(parameters, self._with_bias(parameters, sums, axes), output, axes)
         if geometry.groups > 1:
             weight = _arranged(parameters.weight, geometry)
             return self._scaled(parameters, self._sums(parameters, geometry, x, weight, output.name), output, axes)
@@ -114,12 +121,12 @@ class LayerWriter:
         if isinstance(layer, Linear):
             product = writer.op("MatMul", [x, writer.constant(np.ascontiguousarray(weight.T), f"{layer.name}.weight")])
             return product if bias is None else writer.op("Add", [product, writer.constant(bias)])
-        geometry = _geometry(layer)
-        batched, shape = self._batched(x, geometry, shape)
+        geometry = geometry_of(layer)
+        batched, shape = self.batched(x, geometry, shape)
         constants = [writer.constant(_arranged(weight, geometry), f"{layer.name}.weight")]
         constants += [] if bias is None else [writer.constant(bias, f"{layer.name}.bias")]
         product = writer.op("Conv", [batched, *constants], **geometry.attributes())
-        return self._in_turn(geometry, Value(product), shape, is_alone=batched != x).floats
+        return self.in_turn(geometry, Value(product), shape, is_alone=batched != x).floats
 
     def _integers_read(self, layer: Layer, integers: IntegerLinear, x: Value) -> Name:
         """The integers that a layer multiplies; those of columns with grids of their own are made here."""
@@ -202,13 +209,13 @@ class LayerWriter:
         integers = self.writer.op("QuantizeLinear", [floats, *constants], output.name)
         return Value(integers=self._grids.clipped(integers, grid, zero if output.relu else 0), grid=grid)
 
-    def _batched(self, x: Name, geometry: Geometry, shape: Shape) -> tuple[Name, Shape]:
+    def batched(self, x: Name, geometry: Geometry, shape: Shape) -> tuple[Name, Shape]:
         """An input with an axis for the batch."""
         if len(shape) == 2 + len(geometry.kernel):
             return x, shape
         return self.writer.op("Unsqueeze", [x, self.writer.integers(0)]), (1, *shape)
 
-    def _in_turn(self, geometry: Geometry, value: Value, shape: Shape, is_alone: bool) -> Value:
+    def in_turn(self, geometry: Geometry, value: Value, shape: Shape, is_alone: bool) -> Value:
         """The places of a convolution's result in their order, without a batch if it has none."""
 
         def change(name: Name) -> Name:
@@ -241,7 +248,12 @@ def _arranged(weight: np.ndarray, geometry: Geometry) -> np.ndarray:
     return weight.reshape(len(weight), -1, *geometry.kernel)
 
 
-def _geometry(layer: Layer) -> Geometry:
+def geometry_of(layer: Layer) -> Geometry:
+    """What a convolution does.
+
+    Raises:
+        ModelError: the layer is of another form.
+    """
     if not isinstance(layer, Convolution | TransposedConvolution):
         raise ModelError(f"the layer {layer.name} is a {type(layer).__name__}, which has no ONNX form")
     return Geometry.of(layer)

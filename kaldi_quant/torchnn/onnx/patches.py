@@ -31,18 +31,20 @@ def patches(writer: GraphWriter, geometry: Geometry, x: Name, shape: Shape, zero
         amounts = writer.integers(0, 0, *geometry.before, 0, 0, *geometry.after)
         x = writer.op("Pad", [x, amounts, writer.constant(zero)])
     x = writer.op("Transpose", [x], perm=[0, *range(2, 2 + axes), 1])
-    parts = [_taken(writer, geometry, x, place) for place in itertools.product(*map(range, geometry.kernel))]
+    parts = [
+        taken(writer, geometry, x, place, first_axis=1) for place in itertools.product(*map(range, geometry.kernel))
+    ]
     rows = parts[0] if len(parts) == 1 else writer.op("Concat", parts, axis=1 + axes)
     # Only the sizes before the last are asked for: that is a layer's own.
     return rows, (shape[0], *geometry.places(shape[2:]), None)
 
 
-def _taken(writer: GraphWriter, geometry: Geometry, x: Name, place: tuple[int, ...]) -> Name:
-    """What all outputs read at one place of the kernel; x: (N, *places, channels)."""
+def taken(writer: GraphWriter, geometry: Geometry, x: Name, place: tuple[int, ...], first_axis: int) -> Name:
+    """What all outputs read at one place of the kernel; first_axis: of places."""
     sizes = zip(place, geometry.kernel, geometry.dilation, strict=True)
     ends = [(gap * at, -gap * (size - 1 - at) or END) for at, size, gap in sizes]
     if all(end == (0, END) for end in ends) and all(step == 1 for step in geometry.stride):
         return x
     firsts, lasts = zip(*ends, strict=True)
-    bounds = (firsts, lasts, range(1, 1 + len(place)), geometry.stride)
+    bounds = (firsts, lasts, range(first_axis, first_axis + len(place)), geometry.stride)
     return writer.op("Slice", [x, *(writer.integers(*each) for each in bounds)])
