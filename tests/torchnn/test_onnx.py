@@ -121,7 +121,7 @@ class ByValue(nn.Module):
 @pytest.mark.parametrize(
     ("network", "said"),
     [
-        (Recurrent(), "the node cell is of the operation RNN, which has no ONNX form"),
+        (Recurrent(), "the node cell_l0_rnn_tanh is of the operation Recurrence, which has no ONNX form"),
         (nn.Sequential(nn.Linear(4, 4), ByValue()), "the node 1 is of the operation ByValue, which has no ONNX form"),
         (
             nn.Sequential(nn.Linear(4, 4), Function(lambda x: x.cumsum(1))),
