@@ -234,6 +234,15 @@ def test_short_examples_do_not_hide_where_channels_are() -> None:
             # For the example this pads nothing.
             return self.last(functional.pad(y, (0, x.shape[-1] - 6)))
 
+    class PaddedBefore(Padded):
+        def forward(self, x: Tensor) -> Tensor:
+            y = functional.pad(self.layer(x), (0, x.shape[-1] - 6))
+            return torch.tanh(self.last(torch.tanh(self.norm(y))))
+
+    network = disturbed(PaddedBefore())
+    host = prepared(network, torch.randn(2, 3, 6))
+    assert_unchanged(host, network, torch.randn(2, 3, 6))
+    assert_unchanged(host, network, torch.randn(2, 3, 9))
     network = disturbed(Padded())
     host = prepared(network, torch.randn(2, 3, 6))
     assert_unchanged(host, network, torch.randn(2, 3, 6))

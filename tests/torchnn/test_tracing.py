@@ -180,6 +180,8 @@ def test_what_is_kept_from_call_to_call_is_kept() -> None:
     assert network[0].before is None
     whole, parts = (prepared(network[0], x).complete().executable() for _ in range(2))
     torch.testing.assert_close(torch.cat([parts(y[..., :5]), parts(y[..., 5:])], -1), whole(y))
+    # It begins as the original does.
+    assert_unchanged(prepared(network[0], x), network[0], y)
 
 
 def test_modules_within_what_cannot_be_traced_are_traced() -> None:
