@@ -12,14 +12,13 @@ from typing import Any
 import yaml
 
 from kaldi_quant.errors import UsageError
+from kaldi_quant.quant.equalization import EQUALIZATIONS
 from kaldi_quant.quant.layer_kinds import KINDS
 from kaldi_quant.quant.observers import OBSERVERS
+from kaldi_quant.quant.rounding_methods import ROUNDING_METHODS
 from kaldi_quant.quant.spec import QSpec
 
-#: How weights are rounded; each has a module that names its source.
-WEIGHT_METHODS = ("minmax", "mse", "gptq", "descent", "adaround")
 RANGES = ("static", "dynamic")
-EQUALIZATIONS = ("none", "cle", "smoothquant", "awq")
 #: Who quantizes: this project, or PyTorch's own functions (``torch_native``), by one of their two routes.
 BACKENDS = ("kaldi_quant", "torch")
 ROUTES = ("eager", "pt2e")
@@ -57,7 +56,7 @@ class LayerConfig:
     float_reason: str = ""
 
     def __post_init__(self) -> None:
-        _one_of("method", self.method, WEIGHT_METHODS)
+        _one_of("method", self.method, tuple(ROUNDING_METHODS))
         _one_of("ranges", self.ranges, RANGES)
         self.weight_spec()
         self.activation_spec(signed=True)
@@ -113,7 +112,7 @@ class PtqConfig:
         _one_of("route", self.route, ROUTES)
         _one_of("observer", self.observer, TORCH_OBSERVERS if self.backend == "torch" else tuple(OBSERVERS))
         _one_of("fold", self.fold, FOLDS)
-        _one_of("equalization", self.equalization, EQUALIZATIONS)
+        _one_of("equalization", self.equalization, ("none", *EQUALIZATIONS))
         if not 1.0 <= self.feature_headroom <= _MOST_HEADROOM:
             raise UsageError(f"feature_headroom must be from 1 to {_MOST_HEADROOM:g}, found {self.feature_headroom:g}")
 

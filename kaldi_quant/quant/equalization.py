@@ -9,18 +9,21 @@ has a scale of its own. Three rules for the factors are known: they look at weig
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.quant.channel_groups import ChannelGroup
-from kaldi_quant.quant.config import LayerConfig
 from kaldi_quant.quant.host import Data, Host
 from kaldi_quant.quant.layer_inputs import LayerInputs, observe_inputs
 from kaldi_quant.quant.rounding_error import RoundingError
+from kaldi_quant.registry import Registry
 
-METHODS = ("cle", "smoothquant", "awq")
+if TYPE_CHECKING:
+    from kaldi_quant.quant.config import LayerConfig
 
 # Exponents that are tried where none is given: from weights alone to activations alone.
 _ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -30,6 +33,25 @@ _CONVERGED, _MOST_ROUNDS = 1e-3, 100
 
 # Factors stay within this, each way, of the middle one, so that a channel that is hardly ever used harms no other.
 _WIDEST = 2.0**10
+
+_Rule = Callable[[Host, ChannelGroup, Mapping[str, LayerInputs], float], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Equalization:
+    """One way to rescale channels: either the whole network at once, or group by group.
+
+    Args:
+        network: the rescaled network, which data do not matter for.
+        rule: the factors (group.size,) of a group of channels, from what the layers read and an exponent from 0 to 1.
+    """
+
+    network: Callable[[Host], Host] | None = None
+    rule: _Rule | None = None
+
+
+#: Those that a configuration may name.
+EQUALIZATIONS: Registry[Equalization] = Registry("equalization")
 
 
 def equalize(
@@ -53,13 +75,13 @@ def equalize(
         UsageError: there is no such method, or alpha is out of range.
         DataError: the calibration set cannot be used.
     """
-    if method not in METHODS:
-        raise UsageError(f"the equalization {method!r} is not one of {', '.join(METHODS)}")
+    way = EQUALIZATIONS[method]
     if alpha is not None and not 0.0 <= alpha <= 1.0:
         raise UsageError(f"the exponent of {method} is {alpha:g}, which is not between 0 and 1")
-    if method == "cle":
-        return _cross_layer(prepared)
-    return _Search(prepared, data, _RULES[method], layer_configs).run(alpha)
+    if way.network is not None:
+        return way.network(prepared)
+    assert way.rule is not None
+    return _Search(prepared, data, way.rule, layer_configs).run(alpha)
 
 
 def _cross_layer(prepared: Host) -> Host:
@@ -103,8 +125,9 @@ def _awq(prepared: Host, group: ChannelGroup, inputs: Mapping[str, LayerInputs],
     return _per_channel(group.consumers, group.size, lambda name: inputs[name].mean_size.numpy()) ** alpha
 
 
-_Rule = Callable[[Host, ChannelGroup, Mapping[str, LayerInputs], float], np.ndarray]
-_RULES: dict[str, _Rule] = {"smoothquant": _smoothquant, "awq": _awq}
+EQUALIZATIONS.add("cle")(Equalization(network=_cross_layer))
+EQUALIZATIONS.add("smoothquant")(Equalization(rule=_smoothquant))
+EQUALIZATIONS.add("awq")(Equalization(rule=_awq))
 
 
 class _Search:

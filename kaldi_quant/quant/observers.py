@@ -15,6 +15,7 @@ from torch import Tensor
 from kaldi_quant.errors import DataError
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.spec import QSpec
+from kaldi_quant.registry import Registry
 
 _BINS = 4096
 
@@ -60,6 +61,11 @@ class Observer(ABC):
     def _fit(self, spec: QSpec) -> Grid: ...
 
 
+#: Those that a configuration may name.
+OBSERVERS: Registry[type[Observer]] = Registry("observer")
+
+
+@OBSERVERS.add("minmax")
 class MinMaxObserver(Observer):
     """The smallest and the largest value."""
 
@@ -99,6 +105,7 @@ class ColumnMinMaxObserver(MinMaxObserver):
         return Grid.from_range(spec, self.low - beyond, self.high + beyond)
 
 
+@OBSERVERS.add("moving-average")
 class MovingAverageObserver(Observer):
     """Batches' extremes, averaged with exponential forgetting."""
 
@@ -157,6 +164,7 @@ class HistogramObserver(Observer):
         return [Grid.from_range(spec, low * share, high * share) for share in torch.linspace(0.1, 1.0, 91).tolist()]
 
 
+@OBSERVERS.add("percentile")
 class PercentileObserver(HistogramObserver):
     """Cuts off a share of the values at each end."""
 
@@ -173,6 +181,7 @@ class PercentileObserver(HistogramObserver):
         return Grid.from_range(spec, low.clamp_min(self.low), high.clamp_max(self.high))
 
 
+@OBSERVERS.add("mse")
 class MseObserver(HistogramObserver):
     """The range whose clipping and rounding together lose least in squared error."""
 
@@ -182,6 +191,7 @@ class MseObserver(HistogramObserver):
         return self._shares(spec)[int(torch.stack(losses).argmin())]
 
 
+@OBSERVERS.add("kl")
 class KlObserver(HistogramObserver):
     """The range after whose clipping and rounding the distribution of values has diverged least."""
 
@@ -198,12 +208,3 @@ class KlObserver(HistogramObserver):
             q = q / q.sum()
             losses.append((p[occupied] * (p[occupied] / q[occupied]).log()).sum())
         return shares[int(torch.stack(losses).argmin())]
-
-
-OBSERVERS: dict[str, type[Observer]] = {
-    "minmax": MinMaxObserver,
-    "moving-average": MovingAverageObserver,
-    "percentile": PercentileObserver,
-    "mse": MseObserver,
-    "kl": KlObserver,
-}

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from kaldi_quant.quant.config import LayerConfig
 from kaldi_quant.quant.observers import MseObserver
 from kaldi_quant.quant.weight_grids import minmax_grid, mse_grid
+
+if TYPE_CHECKING:
+    from kaldi_quant.quant.config import LayerConfig
 
 # So many rows of a weight, evenly chosen, stand for all.
 _ROWS = 64

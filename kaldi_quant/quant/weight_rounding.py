@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from kaldi_quant.quant.adaround import AdaRoundOptions, adaround
 from kaldi_quant.quant.config import LayerConfig
-from kaldi_quant.quant.gptq import gptq_round
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.grouped import by_group, grouped_linear, groups_of
 from kaldi_quant.quant.integer_linear import InputGrid
-from kaldi_quant.quant.layer_reconstruction import reconstruct
 from kaldi_quant.quant.paired_moments import PairedSample
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
-from kaldi_quant.quant.spec import QSpec
-from kaldi_quant.quant.weight_grids import minmax_grid, mse_grid
+from kaldi_quant.quant.rounding_methods import ROUNDING_METHODS
 
 
 @dataclass(frozen=True)
@@ -47,7 +43,7 @@ class Fit:
 
 def needs_rows(layer: LayerConfig) -> bool:
     """Whether a layer's method learns from rows of its input; moments suffice for the others."""
-    return layer.method == "adaround"
+    return ROUNDING_METHODS[layer.method].learns
 
 
 def round_weight(weight: Tensor, layer: LayerConfig, hessian: Tensor, least: Tensor) -> QuantizedWeight:
@@ -61,28 +57,13 @@ def round_weight(weight: Tensor, layer: LayerConfig, hessian: Tensor, least: Ten
     """
     spec, groups = layer.weight_spec(), groups_of(hessian)
     weight, least = by_group(weight, groups), by_group(least, groups)
-    grid, integers = _rounded(weight, layer.method, spec, hessian, least if spec.per_channel else least.max())
+    rounded = ROUNDING_METHODS[layer.method].rounded
+    grid, integers = rounded(weight, spec, hessian, least if spec.per_channel else least.max())
     if groups > 1:
         integers = integers.flatten(0, 1)
         if spec.per_channel:
             grid = replace(grid, scale=grid.scale.flatten(0, 1), zero_point=grid.zero_point.flatten(0, 1))
     return QuantizedWeight.on_grid(grid, integers, groups)
-
-
-def _rounded(weight: Tensor, method: str, spec: QSpec, hessian: Tensor, least: Tensor) -> tuple[Grid, Tensor]:
-    """Grid and integers; all with a first axis for groups where there are several. least: () where one scale is."""
-    if method in ("descent", "adaround"):
-        return reconstruct(weight, spec, hessian, least)
-    match method:
-        case "minmax":
-            grid = minmax_grid(weight.float(), spec)
-        case "mse":
-            grid = mse_grid(weight.float(), spec)
-        case _:
-            importance = hessian.diagonal(dim1=-2, dim2=-1).unsqueeze(-2)
-            grid = mse_grid(weight.float(), spec, importance.float().clamp_min(0))
-    grid = replace(grid, scale=torch.maximum(grid.scale, least))
-    return grid, gptq_round(weight, grid, hessian) if method == "gptq" else grid.quantize(weight)
 
 
 def learn_rounding(

@@ -18,7 +18,7 @@ from kaldi_quant.nnet3.preparation.linear_components import set_parameters, weig
 from kaldi_quant.nnet3.preparation.prepared import PreparedNetwork, prepare
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig
-from kaldi_quant.quant.equalization import METHODS, equalize
+from kaldi_quant.quant.equalization import EQUALIZATIONS, equalize
 from kaldi_quant.quant.graph import products
 from kaldi_quant.quant.layer_inputs import LayerInputs, observe_inputs
 from kaldi_quant.quant.observers import MseObserver
@@ -77,7 +77,7 @@ def assert_same_output(changed: PreparedNetwork, network: PreparedNetwork, data:
     assert any((now[name] != was[name]).any() for name in was)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", EQUALIZATIONS)
 def test_the_float_output_is_unchanged(prepared: PreparedNetwork, data: UtteranceSet, method: str) -> None:
     assert_same_output(equalize(prepared, data, method, {}, alpha=0.5), prepared, data)
 
@@ -93,7 +93,7 @@ def test_other_topologies_are_equalized(name: str, method: str) -> None:
 
 def test_a_network_without_channels_to_rescale_stays_as_it_is(data: UtteranceSet) -> None:
     network = prepare(load(model_file(NNET3 / "normalize")).nnet)
-    for method in METHODS:
+    for method in EQUALIZATIONS:
         assert weights_equal(equalize(network, data, method, {}), network)
 
 
@@ -156,7 +156,7 @@ def test_layers_that_stay_in_float_ask_for_nothing(prepared: PreparedNetwork, da
     assert weights_equal(equalize(prepared, data, "smoothquant", kept), prepared)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", EQUALIZATIONS)
 def test_dead_channels_do_no_harm(prepared: PreparedNetwork, data: UtteranceSet, method: str) -> None:
     components = dict(prepared.nnet.components)
     for name, dead in (("tdnn2.affine", np.s_[:5]), ("tdnn3.affine", np.s_[:, :7])):

@@ -4,14 +4,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from kaldi_quant.errors import UsageError
 from kaldi_quant.nnet3.preparation.prepared import prepare
 from kaldi_quant.quant.adaround import AdaRoundOptions
-from kaldi_quant.quant.config import WEIGHT_METHODS, LayerConfig
+from kaldi_quant.quant.config import LayerConfig
 from kaldi_quant.quant.graph import is_rectified, products
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.integer_linear import InputGrid
 from kaldi_quant.quant.paired_moments import PairedMoments, PairedSample
+from kaldi_quant.quant.rounding_methods import ROUNDING_METHODS, RoundingMethod
 from kaldi_quant.quant.spec import QSpec
+from kaldi_quant.quant.weight_grids import minmax_grid
 from kaldi_quant.quant.weight_rounding import (
     Fit,
     learn_rounding,
@@ -55,7 +58,7 @@ def test_every_method_keeps_to_its_grid_and_above_the_least_scale(per_channel: b
     weight[4] = 0.0
     hessian = second_moments(inputs)
     losses = []
-    for method in WEIGHT_METHODS:
+    for method in ROUNDING_METHODS:
         layer = LayerConfig(bits=3, method=method, per_channel=per_channel, symmetric=symmetric)
         spec = layer.weight_spec()
         free = round_weight(weight, layer, hessian, torch.zeros(12, 1))
@@ -66,7 +69,7 @@ def test_every_method_keeps_to_its_grid_and_above_the_least_scale(per_channel: b
         for rounded in (free, found):
             assert spec.qmin <= int(rounded.integers.min()) and int(rounded.integers.max()) <= spec.qmax
             assert not rounded.dequantized()[4].any()
-    named = dict(zip(WEIGHT_METHODS, losses, strict=True))
+    named = dict(zip(ROUNDING_METHODS, losses, strict=True))
     assert named["minmax"] > named["gptq"] > named["descent"] == named["adaround"]
     assert named["mse"] > named["gptq"]
 
@@ -101,3 +104,19 @@ def test_learned_rounding_comes_closer_to_the_float_layer(relu: bool) -> None:
     first = begin.dequantized() / folded
     corrected = weight @ fit.float_mean + bias - first @ fit.mean
     assert lost(found.dequantized() / folded, learned) < (0.95 if relu else 1.0) * lost(first, corrected)
+
+
+def test_a_method_is_added_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight, inputs = problem(0)
+    monkeypatch.setattr(ROUNDING_METHODS, "_entries", dict(ROUNDING_METHODS._entries))
+    with pytest.raises(UsageError, match="method 'down' is not one of minmax, mse, gptq, descent, adaround"):
+        LayerConfig(method="down")
+
+    def down(weight: Tensor, spec: QSpec, hessian: Tensor, least: Tensor) -> tuple[Grid, Tensor]:
+        grid = minmax_grid(weight.float(), spec)
+        return grid, (weight / grid.scale).floor().clamp(spec.qmin, spec.qmax)
+
+    ROUNDING_METHODS.add("down")(RoundingMethod(down))
+    layer = LayerConfig(bits=4, method="down")
+    found = round_weight(weight, layer, second_moments(inputs), torch.zeros(12, 1))
+    assert not needs_rows(layer) and (found.dequantized() <= weight + 1e-6).all()
