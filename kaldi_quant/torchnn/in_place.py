@@ -13,6 +13,7 @@ from torch.fx.proxy import TraceError
 from torch.nn import functional
 
 from kaldi_quant.torchnn.calls import tensors_in
+from kaldi_quant.torchnn.graph_nodes import is_constant
 
 _OPERATORS: dict[Any, Callable] = {
     operator.iadd: operator.add,
@@ -34,18 +35,24 @@ def without_in_place(graph: fx.Graph, root: nn.Module) -> None:
         root: has its modules; those of them that work in place do so no more.
 
     Raises:
-        TraceError: another view of a value that is changed is read later, or an operation exists in place alone.
+        TraceError: another view of a value that is changed is read later, an operation exists in place alone, or the
+            network's own tensors are changed.
     """
+    modules: list[nn.Module] = []
     for node in list(graph.nodes):
-        if _changes_its_input(node, root):
+        if _changes_its_input(node, root, modules):
             changed = node.args[0] if node.args else node.kwargs["input"]
+            if is_constant(changed):
+                raise TraceError(f"it keeps what {node.name} changes from one call to the next")
             _refuse_views(graph, changed, node)
             later = set(_after(graph, node))
             changed.replace_all_uses_with(node, delete_user_cb=lambda user, later=later: user in later)
+    for module in modules:
+        module.inplace = False  # type: ignore[assignment]
 
 
-def _changes_its_input(node: fx.Node, root: nn.Module) -> bool:
-    """Whether a node is an operation in place; it is none any more then."""
+def _changes_its_input(node: fx.Node, root: nn.Module, modules: list[nn.Module]) -> bool:
+    """Whether a node is an operation in place; it is none any more then, or its module is added to those given."""
     target: Any = node.target
     if node.kwargs.get("out") is not None:
         raise TraceError(f"{target} writes into another value")
@@ -55,7 +62,7 @@ def _changes_its_input(node: fx.Node, root: nn.Module) -> bool:
         module = root.get_submodule(target)
         found = getattr(module, "inplace", False) is True
         if found:
-            module.inplace = False  # type: ignore[assignment]
+            modules.append(module)
         return found
     if node.op == "call_method":
         return target.endswith("_") and not target.endswith("__") and _renamed(node, torch.Tensor)

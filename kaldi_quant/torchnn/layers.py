@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import torch
@@ -50,6 +51,7 @@ def put_layers(region: Region) -> set[int]:
         The network's own tensors that layers have taken the place of, by ``id``.
     """
     taken: set[int] = set()
+    names: set[str] = set()
     by_weight: dict[str, list[_Product]] = defaultdict(list)
     for node in region.graph.nodes:
         found = _product(node)
@@ -65,7 +67,8 @@ def put_layers(region: Region) -> set[int]:
             continue
         bias = None if first.bias is None else first.bias.meta["value"]
         layer = first.form.of(first.weight.meta["value"], bias, **first.options)
-        layer.name = _name(region, first)
+        layer.name = _name(region, first, names)
+        names.add(layer.name)
         taken |= {id(attribute(region, str(node.target))) for node in _read_by(first.weight)}
         target = region.add_part(layer)
         for product in products:
@@ -121,15 +124,16 @@ def _is_tensor_constant(value: Any) -> bool:
     return isinstance(value, fx.Node) and is_constant(value) and isinstance(value.meta["value"], Tensor)
 
 
-def _name(region: Region, product: _Product) -> str:
-    """The layer's: that of the module that has the weight, or that computes it."""
+def _name(region: Region, product: _Product, others: Collection[str]) -> str:
+    """The layer's, unlike others: that of the module that has the weight, or that computes it."""
     if product.weight.op == "get_attr":
         path = str(product.weight.target).removeprefix("original.")
         module, _, last = path.rpartition(".")
         path = module if last == "weight" else path
     else:
         path = next((path for path, _ in reversed(product.node.meta["stack"])), product.node.name)
-    return joined(region.path, path) or region.kind
+    name = joined(region.path, path) or region.kind
+    return joined(name, product.node.name) if name in others else name
 
 
 def _erase_unread_constants(graph: fx.Graph) -> None:

@@ -36,8 +36,10 @@ class Description:
         nodes: by name, in the order of computation.
         columns: for layers whose columns meet columns of nodes, which.
         float_operations: the nodes that are computed in float between grids, and what they are.
+        layers: their names, which no other node has.
     """
 
+    layers: frozenset[str]
     nodes: dict[str, Node] = field(default_factory=dict)
     columns: dict[str, Columns] = field(default_factory=dict)
     float_operations: dict[str, str] = field(default_factory=dict)
@@ -49,7 +51,7 @@ def describe(region: Region) -> Description:
     Args:
         region: of the whole network; its programs are told the names of nodes.
     """
-    found = Description()
+    found = Description(layers=frozenset(region.layers))
     _Describer(region, found, None).run()
     by_column = {name: True for name, node in found.nodes.items() if node.op == "input"}
     for node in found.nodes.values():
@@ -110,27 +112,25 @@ class _Describer:
         elif is_move(node) and not is_constant(node):
             self.reads[node] = self._moved(node)
         elif is_relu(node):
-            self._put(node, self._name_of(node), "relu", self._all_reads(node))
+            self._add_value(node, self._name_of(node), "relu", self._all_reads(node))
         elif node.target is added and (terms := self._terms(node)):
-            self._put(node, self._name_of(node), "add", terms)
+            self._add_value(node, self._name_of(node), "add", terms)
         else:
             self._add_other(node)
 
     def _add_input(self, node: fx.Node, name: str) -> None:
         if self.context is None:
-            self._put(node, name, "input", ())
+            self._add_value(node, name, "input", ())
         else:
-            self._put(node, joined(self.region.path, name), "other", tuple(Read(other) for other in self.context))
+            reads = tuple(Read(other) for other in self.context)
+            self._add_value(node, joined(self.region.path, name), "other", reads)
 
     def _add_layer(self, node: fx.Node, layer: Layer) -> None:
         again = layer.name in self.found.nodes
-        name = self._put(node, layer.name, "product", self._all_reads(node))
-        self.found.nodes[name] = replace(
-            self.found.nodes[name],
-            channels=len(layer.weight) // layer.rows_per_channel,
-            is_convolution=layer.is_convolution,
-            layer=layer.name if again else "",
-        )
+        name = self._unique(layer.name) if again else layer.name
+        channels = len(layer.weight) // layer.rows_per_channel
+        first = layer.name if again else ""
+        self._put(node, Node(name, "product", self._all_reads(node), channels, layer.is_convolution, first))
 
     def _add_recurrent(self, node: fx.Node, call: fx.Node) -> None:
         """Adds what a node is of the call of a recurrence: the call itself, or one of its results."""
@@ -156,7 +156,7 @@ class _Describer:
         reads = self._all_reads(node)
         if node.op == "call_module":
             reads = _merged([*reads, *self._add_within(node, reads)])
-        self._put(node, name, "other", reads)
+        self._add_value(node, name, "other", reads)
         # One of several results is computed where they are.
         if not is_constant(node) and name_of(node) != "getitem":
             self.found.float_operations[self.points[node.name]] = self._what(node)
@@ -203,12 +203,13 @@ class _Describer:
             return list(reads)
         return [replace(read, whole=False) for read in reads]
 
-    def _put(self, node: fx.Node, wanted: str, op: Op, reads: tuple[Read, ...]) -> str:
-        name = self._unique(wanted)
-        self.points[node.name] = name
-        self.found.nodes[name] = Node(name, op, reads, self._channels(node, op, reads))
-        self.reads[node] = [Read(name)]
-        return name
+    def _add_value(self, node: fx.Node, name: str, op: Op, reads: tuple[Read, ...]) -> None:
+        self._put(node, Node(self._unique(name), op, reads, self._channels(node, op, reads)))
+
+    def _put(self, node: fx.Node, described: Node) -> None:
+        self.points[node.name] = described.name
+        self.found.nodes[described.name] = described
+        self.reads[node] = [Read(described.name)]
 
     def _channels(self, node: fx.Node, op: Op, reads: tuple[Read, ...]) -> int:
         value = node.meta["value"]
@@ -234,7 +235,7 @@ class _Describer:
 
     def _unique(self, name: str) -> str:
         number, found = 1, name
-        while found in self.found.nodes:
+        while found in self.found.nodes or found in self.found.layers:
             number += 1
             found = f"{name}:{number}"
         return found

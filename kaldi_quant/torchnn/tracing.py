@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.proxy import Attribute, TraceError
+from torch.utils import _pytree as pytree
 
 from kaldi_quant.errors import DataError
 from kaldi_quant.torchnn.calls import Call
@@ -329,11 +330,8 @@ def _refuse_kept(module: nn.Module) -> None:
     Raises:
         TraceError: it has.
     """
-    for name, value in {**vars(module), **module._buffers}.items():
-        inner = value.values() if isinstance(value, dict) and not name.startswith("_") else value
-        if isinstance(value, fx.Proxy) or (
-            isinstance(inner, list | tuple) and any(isinstance(one, fx.Proxy) for one in inner)
-        ):
+    for name, value in vars(module).items():
+        if any(isinstance(one, fx.Proxy) for one in pytree.tree_flatten(value)[0]):
             raise TraceError(f"it keeps {name} from one call to the next")
 
 

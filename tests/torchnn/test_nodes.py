@@ -192,6 +192,29 @@ def test_an_input_of_a_convolution_has_one_scale() -> None:
     assert host.columns("linear", {"x": torch.tensor(2.0)}).tolist() == [2] * 5
 
 
+def test_no_two_nodes_have_one_name() -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.weight, self.more = (
+                nn.Conv1d(3, 4, 1),
+                nn.Parameter(torch.randn(4, 4, 1)),
+                nn.Conv1d(4, 4, 1),
+            )
+
+        def forward(self, layer: Tensor, output: Tensor) -> Tensor:
+            layer = functional.conv1d(self.layer(layer) + output, self.weight)
+            for weight in (self.weight * 2, self.more.weight / 3, self.more.weight - 1):
+                layer = functional.conv1d(layer, weight)
+            return self.more(layer)
+
+    host = by_column(Named(), torch.randn(2, 3, 5), torch.randn(2, 4, 5))
+    assert [name for name, node in host.nodes.items() if node.op == "input"] == ["layer:2", "output"]
+    assert products(host.nodes) == list(host.region.layers) and len(host.region.layers) == 6
+    assert all(host.nodes[layer].op == "product" for layer in host.region.layers)
+    assert host.nodes["output:2"].op == "output"
+
+
 def test_names_of_nodes_are_those_of_modules() -> None:
     class Block(nn.Module):
         def __init__(self) -> None:

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from kaldi_quant.errors import DataError, ModelError
 from kaldi_quant.quant.graph import uses
+from kaldi_quant.torchnn.copies import plain_copy
 from kaldi_quant.torchnn.host import TorchHost, TorchSource
 from tests.torchnn.prepared import assert_unchanged, disturbed, ops, output_of, prepared, reads
 
@@ -182,6 +183,62 @@ def test_what_is_kept_from_call_to_call_is_kept() -> None:
     torch.testing.assert_close(torch.cat([parts(y[..., :5]), parts(y[..., 5:])], -1), whole(y))
     # It begins as the original does.
     assert_unchanged(prepared(network[0], x), network[0], y)
+
+
+@pytest.mark.parametrize("kind", ["list", "dict", "buffer", "buffer in place", "part of a buffer"])
+def test_nothing_that_is_kept_is_lost(kind: str) -> None:
+    class Keeping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 3)
+            self._seen: dict[str, Tensor] = {}
+            self.past: list[Tensor] = []
+            self.register_buffer("total", torch.zeros(3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            y, mean = self.layer(x), x.mean((0, 1))
+            match kind:
+                case "list":
+                    self.past = [*self.past, mean]
+                    y = y + sum(self.past)
+                case "dict":
+                    self._seen["total"] = self._seen.get("total", 0) + mean
+                    y = y + self._seen["total"]
+                case "buffer":
+                    self.total = self.total + mean
+                    y = y + self.total
+                case "buffer in place":
+                    self.total.add_(mean)
+                    y = y + self.total
+                case "part of a buffer":
+                    self.total[:2].mul_(0.5).add_(mean[1:])
+                    y = y + self.total
+            return y
+
+    network, x = Keeping(), torch.randn(2, 5, 3)
+    host = prepared(network, x)
+    assert "Keeping" in host.nodes
+    original, model = plain_copy(network).double(), host.complete().executable()
+    with torch.no_grad():
+        for _ in range(3):
+            y = torch.randn(2, 5, 3).double()
+            torch.testing.assert_close(model(y), original(y))
+
+
+def test_code_around_parts_may_look_at_their_weights() -> None:
+    class Around(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.part = nn.Linear(3, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.part(x.to(self.part.weight.dtype))
+            return y[..., : self.part.out_features - 1] if x.sum() < 1e9 else y
+
+    network, x = Around(), torch.randn(2, 5, 3)
+    host = prepared(network, x)
+    assert_unchanged(host, network, x)
+    assert list(host.region.layers) == ["part"]
 
 
 def test_modules_within_what_cannot_be_traced_are_traced() -> None:
