@@ -138,7 +138,7 @@ class _Describer:
         if node is call:
             hidden = self._unique(joined(path, "h"))
             wanted = joined(path, "hh")
-            product = self._unique(wanted)
+            product = self._unique(wanted) if wanted in before else wanted
             nodes = recurrent_nodes_of(self.region, call, hidden, product, wanted, self._all_reads(call))
             before.update((found.name, found) for found in nodes)
             self.reads[node] = [Read(hidden)]
@@ -146,8 +146,8 @@ class _Describer:
         elif node.args[1] == 0:
             self.reads[node] = self.reads[call]
         else:
-            name = self._put(node, joined(path, "c"), "other", before[self.reads[call][0].node].reads)
-            self.found.float_operations[name] = what_is_recurrent(self.region, call)
+            self._add_value(node, joined(path, "c"), "other", before[self.reads[call][0].node].reads)
+            self.found.float_operations[self.points[node.name]] = what_is_recurrent(self.region, call)
         if node.name not in self.points and isinstance(node.meta["value"], Tensor):
             self.hidden[node] = self.reads[node][0].node
 
