@@ -17,6 +17,7 @@ from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
 from kaldi_quant.nnet3.quantization import quantize
+from kaldi_quant.nnet3.torch_engines import pt2e  # noqa: F401 - adds its route
 from kaldi_quant.nnet3.torch_engines.network import TorchNetwork
 from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
 from kaldi_quant.nnet3.utterances import UtteranceSet
