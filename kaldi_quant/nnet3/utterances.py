@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
 from typing import cast
 
 import numpy as np
@@ -14,11 +13,11 @@ from kaldi_quant.bad_utterances import DEFAULT_MAX_BAD_SHARE, BadUtterances
 from kaldi_quant.kaldi.text import encode
 from kaldi_quant.nnet3.inference import Inference, InferenceOptions, IvectorSource
 from kaldi_quant.nnet3.runnable import Runnable
-from kaldi_quant.progress import progress
-from kaldi_quant.quant.host import Data, Executable
+from kaldi_quant.quant.host import Executable
+from kaldi_quant.quant.listed_data import ListedData
 
 
-class UtteranceSet(Data):
+class UtteranceSet(ListedData[np.ndarray]):
     """Utterances, and how to run them: the ``Data`` of nnet3 networks.
 
     Args:
@@ -37,55 +36,14 @@ class UtteranceSet(Data):
         max_bad_share: float = DEFAULT_MAX_BAD_SHARE,
         device: torch.device | None = None,
     ) -> None:
-        self.utterances = list(utterances)
+        super().__init__(utterances, "utterances", max_bad_share, device)
         self.options = options
         self.ivectors = ivectors
-        self.max_bad_share = max_bad_share
-        self.device = device or torch.device("cpu")
 
     @property
-    def names(self) -> list[str]:
-        """Those of the utterances."""
-        return [name for name, _ in self.utterances]
-
-    def keep(self, names: Iterable[str]) -> None:
-        """Takes out all utterances but these."""
-        kept = set(names)
-        self.utterances = [(name, feats) for name, feats in self.utterances if name in kept]
-
-    def _with(self, utterances: list[tuple[str, np.ndarray]]) -> UtteranceSet:
-        return UtteranceSet(utterances, self.options, self.ivectors, self.max_bad_share, self.device)
-
-    def some(self, number: int = 20) -> UtteranceSet:
-        """At most so many of the utterances, evenly chosen."""
-        count = len(self.utterances)
-        chosen = range(count) if count <= number else [i * count // number for i in range(number)]
-        return self._with([self.utterances[i] for i in chosen])
-
-    def one_by_one(self) -> Iterator[UtteranceSet]:
-        """Each utterance by itself."""
-        return (self._with([utterance]) for utterance in self.utterances)
-
-    def run(self, model: Executable | Runnable, what: str = "") -> None:
-        """Computes all utterances, for what the model's taps and watchers see.
-
-        Args:
-            model: the network; it is moved to the device.
-            what: what this is for, for the report of progress; empty where other work is reported that it is part of.
-
-        Raises:
-            DataError: too many utterances cannot be used.
-        """
-        bad = BadUtterances(self.max_bad_share)
-        usable = set()
-        with progress(len(self.utterances), what, brief=True) if what else nullcontext() as advance:
-            for name, _ in self.outputs(model.to(self.device), bad):
-                usable.add(name)
-                if advance is not None:
-                    advance(1)
-        bad.check()
-        # Said once is enough: further runs do without the bad ones.
-        self.keep(usable)
+    def utterances(self) -> list[tuple[str, np.ndarray]]:
+        """(name, features) pairs."""
+        return self.units
 
     def outputs(
         self, model: Executable | Runnable, bad: BadUtterances | None = None

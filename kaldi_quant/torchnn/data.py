@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,13 +13,13 @@ from torch.utils import _pytree as pytree
 
 from kaldi_quant.bad_utterances import DEFAULT_MAX_BAD_SHARE, BadUtterances
 from kaldi_quant.errors import DataError, KaldiQuantError, UsageError, out_of_memory
-from kaldi_quant.progress import progress
-from kaldi_quant.quant.host import Data, Executable
+from kaldi_quant.quant.host import Executable
+from kaldi_quant.quant.listed_data import ListedData
 from kaldi_quant.torchnn.calls import Call, Inputs, tensors_in
 from kaldi_quant.torchnn.tracing import first_line
 
 
-class TensorData(Data):
+class TensorData(ListedData[Call]):
     """Inputs, each for one call of a network: the ``Data`` of torch networks.
 
     Args:
@@ -45,56 +44,8 @@ class TensorData(Data):
         device: torch.device | None = None,
     ) -> None:
         named = inputs.items() if isinstance(inputs, Mapping) else ((str(i), x) for i, x in enumerate(inputs))
-        self.units = [(name, Call.of(value)) for name, value in named]
+        super().__init__(((name, Call.of(value)) for name, value in named), "inputs", max_bad_share, device)
         self.output, self.columns = output, columns
-        self.max_bad_share = max_bad_share
-        self.device = device or torch.device("cpu")
-
-    @property
-    def names(self) -> list[str]:
-        """Those of the inputs."""
-        return [name for name, _ in self.units]
-
-    def keep(self, names: Iterable[str]) -> None:
-        """Takes out all inputs but these."""
-        kept = set(names)
-        self.units = [(name, call) for name, call in self.units if name in kept]
-
-    def _with(self, units: Sequence[tuple[str, Call]]) -> TensorData:
-        new = TensorData((), self.output, self.columns, self.max_bad_share, self.device)
-        new.units = list(units)
-        return new
-
-    def some(self, number: int = 20) -> TensorData:
-        """At most so many of the inputs, evenly chosen."""
-        count = len(self.units)
-        chosen = range(count) if count <= number else [i * count // number for i in range(number)]
-        return self._with([self.units[i] for i in chosen])
-
-    def one_by_one(self) -> Iterator[TensorData]:
-        """Each input by itself."""
-        return (self._with([unit]) for unit in self.units)
-
-    def run(self, model: Executable, what: str = "") -> None:
-        """Computes all inputs, for what the model's taps and watchers see.
-
-        Args:
-            model: the network; it is moved to the device.
-            what: what this is for, for the report of progress; empty where other work is reported that it is part of.
-
-        Raises:
-            DataError: too many inputs cannot be used.
-        """
-        bad = BadUtterances(self.max_bad_share)
-        usable = set()
-        with progress(len(self.units), what, "inputs", brief=True) if what else nullcontext() as advance:
-            for name, _ in self.outputs(model.to(self.device), bad):
-                usable.add(name)
-                if advance is not None:
-                    advance(1)
-        bad.check()
-        # Said once is enough: further runs do without the bad ones.
-        self.keep(usable)
 
     def outputs(self, model: Executable, bad: BadUtterances | None = None) -> Iterator[tuple[str, np.ndarray]]:
         """The outputs of a network, input by input: (rows, columns) float32.
