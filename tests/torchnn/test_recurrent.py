@@ -134,15 +134,18 @@ def test_code_that_looks_into_a_module_leaves_it_in_float() -> None:
 
 
 @pytest.mark.parametrize("make", [nn.LSTMCell, nn.GRUCell, nn.RNNCell])
-def test_cells_in_a_loop_of_the_network(make: type[nn.Module]) -> None:
+@pytest.mark.parametrize("has_state", [True, False])
+def test_cells_in_a_loop_of_the_network(make: type[nn.Module], has_state: bool) -> None:
     class Network(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.cell = make(3, 4)
 
         def forward(self, x: Tensor) -> Tensor:
-            states, state = [], torch.zeros(len(x), 4)
-            state = (state, state) if make is nn.LSTMCell else state
+            states, state = [], None
+            if has_state:
+                state = torch.zeros(len(x), 4)
+                state = (state, state) if make is nn.LSTMCell else state
             for now in x.unbind(1):
                 state = self.cell(now, state)
                 states.append(state[0] if make is nn.LSTMCell else state)
@@ -193,26 +196,6 @@ def test_recurrent_modules_within_what_cannot_be_traced() -> None:
     assert products(host.nodes) == [f"inner.{name}" for name in names]
     found = quantized(network, CONFIGS["w8a8 static"], inputs())
     torch.testing.assert_close(found.model()(inputs()[0]), network(inputs()[0]), rtol=0, atol=0.05)
-
-
-def test_a_cell_that_begins_without_a_state() -> None:
-    class Network(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.cell = nn.LSTMCell(3, 4)
-
-        def forward(self, x: Tensor) -> Tensor:
-            state, states = None, []
-            for now in x.unbind(1):
-                state = self.cell(now, state)
-                states.append(state[0])
-            return torch.stack(states, 1)
-
-    torch.manual_seed(0)
-    network, x = Network().eval(), torch.randn(2, 6, 3)
-    host = TorchSource(network, x).prepare(fold=True)
-    assert_same(host, network, x)
-    assert products(host.nodes) == ["cell.ih", "cell.hh"]
 
 
 def test_normalizations_before_cells_fold_into_their_input_products() -> None:

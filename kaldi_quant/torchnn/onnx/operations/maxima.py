@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kaldi_quant.backends.onnx.writer import Name
-from kaldi_quant.torchnn.forms.convolution import sizes_of
+from kaldi_quant.torchnn.forms.convolution import Sizes, sizes_of
 from kaldi_quant.torchnn.onnx.operation import Operation, adds
 from kaldi_quant.torchnn.onnx.operations.slices import cut
 
@@ -22,18 +22,23 @@ def max_pool(operation: Operation) -> Name:
     )
     if operation.argument(5, "ceil_mode", False):
         operation.refuse("has no ONNX form with ceil_mode")
-    x, alone = operation.x, len(operation.before) == 1 + axes
-    if alone:
-        x = operation.op("Unsqueeze", [x, operation.writer.integers(0)])
-    result = operation.op(
+    return over_windows(
+        operation,
         "MaxPool",
-        [x],
         kernel_shape=kernel,
         strides=sizes_of(stride, axes),
         pads=[*padding, *padding],
         dilations=dilation,
     )
-    return operation.op("Squeeze", [result, operation.writer.integers(0)]) if alone else result
+
+
+def over_windows(operation: Operation, name: str, kernel_shape: Sizes, **attributes: Any) -> Name:
+    """A pool of ONNX, which asks for the axis of a batch: torch takes one input without it, too."""
+    if len(operation.before) > 1 + len(kernel_shape):
+        return operation.op(name, [operation.x], kernel_shape=kernel_shape, **attributes)
+    batch = operation.writer.integers(0)
+    x = operation.op("Unsqueeze", [operation.x, batch])
+    return operation.op("Squeeze", [operation.op(name, [x], kernel_shape=kernel_shape, **attributes), batch])
 
 
 def windows(size: int, places: int) -> list[tuple[int, int]]:

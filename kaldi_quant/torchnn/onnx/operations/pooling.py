@@ -5,7 +5,7 @@ from __future__ import annotations
 from kaldi_quant.backends.onnx.writer import Name
 from kaldi_quant.torchnn.forms.convolution import sizes_of
 from kaldi_quant.torchnn.onnx.operation import Operation, adds
-from kaldi_quant.torchnn.onnx.operations.maxima import adaptive
+from kaldi_quant.torchnn.onnx.operations.maxima import adaptive, over_windows
 
 
 @adds("avg_pool1d", "avg_pool2d", "avg_pool3d")
@@ -18,18 +18,14 @@ def average_pool(operation: Operation) -> Name:
     padding = sizes_of(operation.argument(3, "padding", 0), axes)
     if operation.argument(4, "ceil_mode", False) or operation.argument(6, "divisor_override") is not None:
         operation.refuse("has no ONNX form with ceil_mode or divisor_override")
-    x, alone = operation.x, len(operation.before) == 1 + axes
-    if alone:
-        x = operation.op("Unsqueeze", [x, operation.writer.integers(0)])
-    result = operation.op(
+    return over_windows(
+        operation,
         "AveragePool",
-        [x],
         kernel_shape=kernel,
         strides=stride,
         pads=[*padding, *padding],
         count_include_pad=int(operation.argument(5, "count_include_pad", True)),
     )
-    return operation.op("Squeeze", [result, operation.writer.integers(0)]) if alone else result
 
 
 @adds("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")
