@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from kaldi_quant.kaldi.model import Model
-    from kaldi_quant.quant.search.measured_model import WordErrors
-    from kaldi_quant.quant.search.models import Scorer
+    from kaldi_quant.quant.search.measurements import WordErrors
+    from kaldi_quant.quant.search.outcome import Scorer
 
 _OPTIONS = (
     click.option(
@@ -123,7 +123,7 @@ class ScoringArguments:
 
 def _parsed(best_wer: str) -> WordErrors:
     from kaldi_quant.decode.wer import WER_LINE
-    from kaldi_quant.quant.search.measured_model import WordErrors
+    from kaldi_quant.quant.search.measurements import WordErrors
 
     found = WER_LINE.match(best_wer)
     assert found is not None, best_wer

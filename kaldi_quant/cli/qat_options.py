@@ -119,8 +119,7 @@ class WidthArguments:
         Raises:
             UsageError: the budget or the widths are impossible, or there are options without the first of them.
         """
-        from kaldi_quant.quant.search.budget import parse_budget
-        from kaldi_quant.quant.search.widths import DEFAULT_WIDTHS, parse_widths
+        from kaldi_quant.quant.search.options import DEFAULT_WIDTHS, parse_budget, parse_widths
         from kaldi_quant.train.qat.learned_widths import WidthOptions
 
         if self.learn_widths is None:

@@ -28,10 +28,9 @@ if TYPE_CHECKING:
     from kaldi_quant.kaldi.model import Model
     from kaldi_quant.nnet3.utterances import UtteranceSet
     from kaldi_quant.quant.config import PtqConfig
-    from kaldi_quant.quant.search.budget import Budget
-    from kaldi_quant.quant.search.measured_model import MeasuredModel
-    from kaldi_quant.quant.search.models import Models
-    from kaldi_quant.quant.search.outcome import Outcome
+    from kaldi_quant.quant.search.measurements import MeasuredModel
+    from kaldi_quant.quant.search.options import Budget
+    from kaldi_quant.quant.search.outcome import Models, Outcome
     from kaldi_quant.quant.search.search import Proposal
 
 _log = logging.getLogger(__name__)
@@ -113,11 +112,10 @@ def command(
     from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
     from kaldi_quant.nnet3.utterances import utterances_digest
     from kaldi_quant.quant.ptq import layer_configs
-    from kaldi_quant.quant.search.least_size import check_size
-    from kaldi_quant.quant.search.models import Models, Scoring
-    from kaldi_quant.quant.search.outcome import find
+    from kaldi_quant.quant.search.cost_model import check_size
+    from kaldi_quant.quant.search.measurements import Store
+    from kaldi_quant.quant.search.outcome import Models, Scoring, find
     from kaldi_quant.quant.search.search import Search
-    from kaldi_quant.quant.search.store import Store
 
     check_number_of_utterances("--max-utterances", max_utterances)
     check_number_of_utterances("--max-dev-utterances", max_dev_utterances)
@@ -177,7 +175,7 @@ def check_budget(params: dict[str, Any]) -> None:
 
 
 def _checked(searched: SearchArguments, budget: str, refine: int, front: int, decodes: bool) -> Budget:
-    from kaldi_quant.quant.search.budget import parse_budget
+    from kaldi_quant.quant.search.options import parse_budget
     from kaldi_quant.quant.search.outcome import check_refinement
 
     wanted, options = parse_budget(budget), searched.options()

@@ -70,8 +70,7 @@ class SearchArguments:
         Raises:
             UsageError: there is nothing to choose, or a value is impossible.
         """
-        from kaldi_quant.quant.search.options import SearchOptions
-        from kaldi_quant.quant.search.widths import parse_widths
+        from kaldi_quant.quant.search.options import SearchOptions, parse_widths
 
         return SearchOptions(
             parse_widths(self.widths, "--widths", with_float=True),

@@ -17,7 +17,7 @@ from kaldi_quant.made import program_digest
 from kaldi_quant.progress import progress
 
 if TYPE_CHECKING:
-    from kaldi_quant.quant.search.models import Scorer
+    from kaldi_quant.quant.search.outcome import Scorer
     from kaldi_quant.quant.sensitivity import Outputs, WordErrorRate
 
 FILE_NAME = "sensitivity.json"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import DataError
@@ -14,47 +14,90 @@ from kaldi_quant.made import changed_facts
 
 _log = logging.getLogger(__name__)
 
-Parsed = TypeVar("Parsed")
+
+class Measured(Protocol):
+    """A measurement, as a file keeps it."""
+
+    @property
+    def key(self) -> Hashable:
+        """What was measured: of one key a file has one measurement."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Self:
+        """What ``as_dict`` made."""
 
 
-def read_measurements(
-    path: Path, what: str, version: int, about: Mapping[str, Any], parse: Callable[[dict[str, Any]], Parsed]
-) -> Parsed | None:
-    """Reads what was measured before.
+Entry = TypeVar("Entry", bound=Measured)
+
+
+class MeasurementFile(Generic[Entry]):
+    """The measurements in a file. A subclass says of which kind they are, and may keep more beside them.
 
     Args:
         path: of the file.
-        what: it holds, for messages.
-        version: of its form.
-        about: what measurements depend on. Where that has changed they are forgotten, and a message says why.
-        parse: makes of the content what it stands for.
-
-    Returns:
-        None where nothing is known.
+        about: what measurements depend on: digests of model, configuration and data. Where that has changed they are
+            forgotten, and a message says why.
 
     Raises:
         DataError: the file is something else.
     """
-    if not path.exists():
-        return None
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        if content["format"] != version:
-            raise ValueError(f"its format is not {version}")
-        before, parsed = dict(content["about"]), parse(content)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is not a file of {what} ({error}): move it away") from error
-    if others := changed_facts(before, about):
-        _log.info("%s is measured again, as this has changed: %s", path, ", ".join(others))
-        return None
-    return parsed
 
+    #: What it holds, for messages; the version of its form; the class of a measurement.
+    what: ClassVar[str]
+    version: ClassVar[int]
+    entry: ClassVar[type[Any]]
 
-def write_measurements(path: Path, version: int, about: Mapping[str, Any], content: Mapping[str, Any]) -> None:
-    """Writes what is known by now.
+    def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
+        self.path, self.about = path, dict(about)
+        #: By what was measured.
+        self.measurements: dict[Hashable, Entry] = {}
+        if path.exists():
+            self._read()
 
-    Raises:
-        DataError: the folder cannot be written.
-    """
-    with atomic_write(path, "w") as stream:
-        stream.write(json.dumps({"format": version, "about": about, **content}, indent=1) + "\n")
+    def _read(self) -> None:
+        try:
+            content = json.loads(self.path.read_text("utf-8"))
+            if content["format"] != self.version:
+                raise ValueError(f"its format is not {self.version}")
+            before = dict(content["about"])
+            entries = [self.entry.from_dict(entry) for entry in content["measurements"]]
+            more = self._parsed(content)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{self.path} is not a file of {self.what} ({error}): move it away") from error
+        if others := changed_facts(before, self.about):
+            _log.info("%s is measured again, as this has changed: %s", self.path, ", ".join(others))
+            return
+        self.measurements = {entry.key: entry for entry in entries}
+        self._take(more)
+
+    def find(self, key: Hashable) -> Entry | None:
+        """The measurement of a key, if it is known."""
+        return self.measurements.get(key)
+
+    def add(self, measurement: Entry) -> None:
+        """Keeps a measurement, instead of what was known under its key before.
+
+        Raises:
+            DataError: the file cannot be written.
+        """
+        self.measurements[measurement.key] = measurement
+        self._write()
+
+    def _write(self) -> None:
+        entries = [entry.as_dict() for entry in self.measurements.values()]
+        content = {"format": self.version, "about": self.about, "measurements": entries, **self._more()}
+        with atomic_write(self.path, "w") as stream:
+            stream.write(json.dumps(content, indent=1) + "\n")
+
+    def _parsed(self, content: dict[str, Any]) -> Any:
+        """What a file keeps beside the measurements, parsed."""
+
+    def _take(self, more: Any) -> None:
+        """Makes that what is known."""
+
+    def _more(self) -> dict[str, Any]:
+        """The same for the file."""
+        return {}

@@ -15,10 +15,8 @@ import numpy as np
 from kaldi_quant.errors import DataError
 from kaldi_quant.quant.distance import mean_distance
 from kaldi_quant.quant.host import Data, Executable
-from kaldi_quant.quant.measurement_file import read_measurements, write_measurements
+from kaldi_quant.quant.measurement_file import MeasurementFile
 from kaldi_quant.quant.network import QuantizedNetwork
-
-_FORMAT = 1
 
 #: Which layers are quantized: none, all, only the one named, all but the one named.
 MODES = ("float", "all", "alone", "left out")
@@ -43,6 +41,20 @@ class Measurement:
     layer: str
     kl: float
     wer: float | None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Which layers were quantized."""
+        return self.mode, self.layer
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Measurement:
+        """What ``as_dict`` made."""
+        return cls(**content)
 
 
 def with_layers(network: QuantizedNetwork, names: set[str]) -> QuantizedNetwork:
@@ -72,12 +84,12 @@ def sensitivity(
     Raises:
         DataError: the file holds measurements of something else, or no utterance can be used.
     """
-    store = _Store(path, about)
+    store = _Measurements(path, about)
     choices = [("float", ""), ("all", ""), *((mode, name) for mode in MODES[2:] for name in network.layers)]
     reference: Outputs | None = None
     for mode, layer in choices:
-        known = store.find(mode, layer, wer is not None)
-        if known is None:
+        known = store.find((mode, layer))
+        if known is None or (known.wer is None and wer is not None):
             reference = _rows(_chosen(network, "float", "").model(), data) if reference is None else reference
             rows = reference if mode == "float" else _rows(_chosen(network, mode, layer).model(), data)
             known = Measurement(
@@ -99,27 +111,5 @@ def _rows(model: Executable, data: Data) -> Outputs:
     return rows
 
 
-class _Store:
-    """The measurements in a file."""
-
-    def __init__(self, path: Path, about: dict[str, Any]) -> None:
-        self.path, self.about = path, about
-        known = read_measurements(path, "sensitivity measurements", _FORMAT, about, _parsed)
-        self.measurements = known or []
-
-    def find(self, mode: str, layer: str, with_wer: bool) -> Measurement | None:
-        for known in self.measurements:
-            if (known.mode, known.layer) == (mode, layer) and (known.wer is not None or not with_wer):
-                return known
-        return None
-
-    def add(self, measurement: Measurement) -> None:
-        same = (measurement.mode, measurement.layer)
-        kept = [known for known in self.measurements if (known.mode, known.layer) != same]
-        self.measurements = [*kept, measurement]
-        content = {"measurements": [asdict(known) for known in self.measurements]}
-        write_measurements(self.path, _FORMAT, self.about, content)
-
-
-def _parsed(content: dict[str, Any]) -> list[Measurement]:
-    return [Measurement(**entry) for entry in content["measurements"]]
+class _Measurements(MeasurementFile[Measurement]):
+    what, version, entry = "sensitivity measurements", 1, Measurement

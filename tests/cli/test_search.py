@@ -18,7 +18,7 @@ from kaldi_quant.decode.scoring import score
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.tables import matrix_writer, read_matrices
 from kaldi_quant.quant.config import read_config
-from kaldi_quant.quant.search.measured_model import WordErrors
+from kaldi_quant.quant.search.measurements import WordErrors
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.network import QuantizedNetwork
+from kaldi_quant.quant.search.measurements import Store
 from kaldi_quant.quant.search.options import SearchOptions
 from kaldi_quant.quant.search.search import Search
-from kaldi_quant.quant.search.store import Store
 
 OPTIONS = InferenceOptions(ChunkOptions(3))
 FAST = PtqConfig(LayerConfig(method="minmax"), observer="minmax")
@@ -41,7 +41,7 @@ def written(model: Model, path: Path, network: QuantizedNetwork) -> int:
 def fresh(search: Search, path: Path) -> Search:
     """The same search with a store of its own, in which no model is known yet."""
     store = Store(path / "measurements.json", search.measuring.store.about)
-    store.measurements = list(search.measuring.store.measurements)
+    store.measurements = dict(search.measuring.store.measurements)
     copied, measuring = copy.copy(search), copy.copy(search.measuring)
     copied.measuring, measuring.store = measuring, store
     return copied

@@ -19,7 +19,7 @@ from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
 from kaldi_quant.quant.layer_kinds import layer_kinds
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.presets import read_preset
-from kaldi_quant.quant.search.measurements import Meter
+from kaldi_quant.quant.search.measuring import Meter
 from tests.references import NNET3, load, model_file, read_archive
 
 OPTIONS = InferenceOptions(ChunkOptions(3))

@@ -34,16 +34,23 @@ from kaldi_quant.quant.search.allocation import (
     allocate,
     pareto_front,
 )
-from kaldi_quant.quant.search.budget import Budget, BudgetKind, parse_budget
-from kaldi_quant.quant.search.candidates import Candidates
-from kaldi_quant.quant.search.measurements import Choice, Estimate, Measurement, Meter
-from kaldi_quant.quant.search.models import Models
-from kaldi_quant.quant.search.options import SearchOptions, listed
-from kaldi_quant.quant.search.outcome import find
+from kaldi_quant.quant.search.measurements import Choice, Measurement, Store
+from kaldi_quant.quant.search.measuring import Candidates, Meter
+from kaldi_quant.quant.search.options import (
+    FLOAT_BITS,
+    Budget,
+    BudgetKind,
+    Estimate,
+    SearchOptions,
+    Widths,
+    listed,
+    parse_budget,
+    parse_widths,
+    with_widths,
+)
+from kaldi_quant.quant.search.outcome import Models, find
 from kaldi_quant.quant.search.search import Proposal, Search
 from kaldi_quant.quant.search.second_order import fisher_information
-from kaldi_quant.quant.search.store import Store
-from kaldi_quant.quant.search.widths import FLOAT_BITS, Widths, parse_widths, with_widths
 from tests.quant.searches import FAST, OPTIONS, fresh, make_search, written
 from tests.references import NNET3, load, model_file, read_archive
 
@@ -322,10 +329,10 @@ def test_measurements_of_something_else_are_not_taken(tmp_path: Path, caplog: py
     path = tmp_path / "measurements.json"
     measurement = Measurement(Choice("weights", "tdnn1", 4, "measured"), 0.1)
     Store(path, {"model": "a", "calibration set": "b"}).add(measurement)
-    assert Store(path, {"model": "a", "calibration set": "b"}).measurements == [measurement]
+    assert Store(path, {"model": "a", "calibration set": "b"}).measurements == {measurement.key: measurement}
     with caplog.at_level("INFO"):
         other = Store(path, {"model": "a", "calibration set": "c"})
-    assert other.measurements == [] and f"{path} is measured again, as this has changed: calibration set" in caplog.text
+    assert other.measurements == {} and f"{path} is measured again, as this has changed: calibration set" in caplog.text
     for text in ("{", "[]", '{"format": 3, "about": {}, "measurements": []}', '{"measurements": [{}], "about": {}}'):
         path.write_text(text)
         with pytest.raises(DataError, match="is not a file of width measurements"):

@@ -15,17 +15,22 @@ from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.quant.distance import KullbackLeibler
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.search import measured_model, wer_budget
+from kaldi_quant.quant.search import measurements, outcome
 from kaldi_quant.quant.search.allocation import LEAST_CHANGE, Allocation, InputGroup, Option, Problem, allocate
-from kaldi_quant.quant.search.budget import Budget, parse_budget
-from kaldi_quant.quant.search.measured_model import MeasuredModel, WordErrors
-from kaldi_quant.quant.search.measurements import Choice, Measurement, Meter
-from kaldi_quant.quant.search.models import Models, Scorer, Scoring, configuration_digest
-from kaldi_quant.quant.search.options import SearchOptions
-from kaldi_quant.quant.search.outcome import Outcome, find, rank
+from kaldi_quant.quant.search.measurements import Choice, MeasuredModel, Measurement, Store, WordErrors
+from kaldi_quant.quant.search.measuring import Meter
+from kaldi_quant.quant.search.options import Budget, SearchOptions, parse_budget
+from kaldi_quant.quant.search.outcome import (
+    Models,
+    Outcome,
+    Scorer,
+    Scoring,
+    configuration_digest,
+    find,
+    rank,
+    smallest_within,
+)
 from kaldi_quant.quant.search.search import Search
-from kaldi_quant.quant.search.store import Store
-from kaldi_quant.quant.search.wer_budget import smallest_within
 from tests.quant.searches import fresh, make_search, written
 from tests.references import NNET3, load, model_file, read_archive
 
@@ -187,7 +192,7 @@ def test_a_broken_model_is_not_decoded(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(measured_model, "MOST_NATS", 1e-9)
+    monkeypatch.setattr(measurements, "MOST_NATS", 1e-9)
     models, words = with_words(measured, tmp_path)
     found = chosen(models, small, tmp_path, "4 bits", 2)
     assert words.calls == 0
@@ -201,7 +206,7 @@ def test_a_broken_model_is_not_decoded(
 def test_the_smallest_within_a_word_error_rate(
     measured: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wer_budget, "FRONT_POINTS", 8)
+    monkeypatch.setattr(outcome, "FRONT_POINTS", 8)
     models, words = with_words(measured, tmp_path)
     front = measured.front(8, "")
     rates = [errors.percent for point in front if (errors := models.measured(point).word_errors)]
@@ -231,7 +236,7 @@ def test_word_errors_belong_to_a_graph_and_divergences_do_not(tmp_path: Path) ->
     del content["models"]  # as before models were kept
     path.write_text(json.dumps(content))
     store = Store(path, about, {"graph": "b", "text": "c"})
-    assert store.measurements == [measurement]
+    assert store.measurements == {measurement.key: measurement}
     store.add_model(model)
     store.add_model(replace(model, word_errors=WordErrors(1, 2)))
     store.add_float(WordErrors(3, 4))
@@ -240,4 +245,4 @@ def test_word_errors_belong_to_a_graph_and_divergences_do_not(tmp_path: Path) ->
     assert list(again.models.values()) == [replace(model, word_errors=WordErrors(1, 2))]
     assert again.float_errors == WordErrors(3, 4)
     other = Store(path, about, {"graph": "b", "text": "d"})
-    assert (other.measurements[0], other.models, other.float_errors) == (measurement, {}, None)
+    assert (other.find(measurement.key), other.models, other.float_errors) == (measurement, {}, None)

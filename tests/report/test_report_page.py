@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kaldi_quant.formats.artefact import save
-from kaldi_quant.quant.search.widths import FLOAT_BITS
+from kaldi_quant.quant.search.options import FLOAT_BITS
 from kaldi_quant.report.comparison import Comparison, compare
 from kaldi_quant.report.files.sensitivity_file import read_sensitivity
 from kaldi_quant.report.pages.contents import Contents, model_ranges

@@ -30,7 +30,7 @@ from kaldi_quant.nnet3.training.objective import ChainLoss
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.search.budget import parse_budget
+from kaldi_quant.quant.search.options import parse_budget
 from kaldi_quant.train.distillation import Distillation, HiddenFeatures
 from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.optimizer import OptimizerOptions

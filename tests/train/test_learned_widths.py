@@ -26,7 +26,7 @@ from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig, read_config
-from kaldi_quant.quant.search.budget import parse_budget
+from kaldi_quant.quant.search.options import parse_budget
 from kaldi_quant.train.distillation import Distillation
 from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.loss import Loss

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from kaldi_quant.quant.search.widths import FLOAT_BITS
+from kaldi_quant.quant.search.options import FLOAT_BITS
 from kaldi_quant.units import Bits
 
 #: What an allocation has: bytes of layers, bits of their weights, divergence in nats, bit operations per frame.

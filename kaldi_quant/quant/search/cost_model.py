@@ -1,25 +1,105 @@
-"""What every choice takes: bytes, bits, divergence, bit operations; and the size of the file that holds it all."""
+"""What every choice takes: bytes, bits, divergence, bit operations; and the size of the file that holds it all.
+
+A layer's tensors are as ``formats/layer_tensors.py`` writes them. What the file holds besides depends on the widths by
+a few digits alone; who writes it tells its size.
+
+Source: the bit operations (BOPS) of Z. Yao et al., "HAWQ-V3: Dyadic Neural Network Quantization", ICML 2021.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 
-from kaldi_quant.quant.config import PtqConfig
+import torch
+
+from kaldi_quant.errors import UsageError
+from kaldi_quant.quant.calibration import input_statistics
+from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.graph import QuantGraph
+from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.host import Data, Host, Source
+from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
 from kaldi_quant.quant.network import QuantizedNetwork
+from kaldi_quant.quant.packing import packed_bytes
+from kaldi_quant.quant.ptq import kinds_of, quantize
+from kaldi_quant.quant.quantized_weight import QuantizedWeight
 from kaldi_quant.quant.search.allocation import Allocation, InputGroup, Option, Problem
-from kaldi_quant.quant.search.bit_operations import products_per_frame
 from kaldi_quant.quant.search.measuring import Measuring
-from kaldi_quant.quant.search.sizes import hollow_network, layer_bytes
-from kaldi_quant.quant.search.widths import FLOAT_BITS, Widths, in_widths
+from kaldi_quant.quant.search.options import FLOAT_BITS, Budget, SearchOptions, Widths, in_widths, listed, with_widths
 from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.units import Bits, Bytes
 
 #: Tells the size of a network's file, made as a configuration says.
 FileSize = Callable[[QuantizedNetwork, PtqConfig], Bytes]
 
+_SCALE_BYTES = _BIAS_BYTES = 4
+
 # Work per frame is averaged over so many utterances.
 _UTTERANCES_OF_WORK = 3
+
+# The result's description, which is part of its file, differs in length by less than this.
+_DESCRIPTION_BYTES = 400
+
+
+def layer_bytes(rows: int, columns: int, spec: QSpec) -> Bytes:
+    """The bytes of a quantized layer's weights, scales, zero points and biases.
+
+    Args:
+        rows: output channels.
+        columns: of the weight.
+        spec: the weights' grid; each row has a scale and a bias in the file, and on affine grids a zero point.
+    """
+    zero_points = 0 if spec.symmetric else packed_bytes(rows, spec.bits)
+    return packed_bytes(rows * columns, spec.bits) + (_SCALE_BYTES + _BIAS_BYTES) * rows + zero_points
+
+
+def hollow_network(base: QuantizedNetwork, layers: Mapping[str, LayerConfig]) -> QuantizedNetwork:
+    """A network that takes as many bytes as one of the given widths: its integers mean nothing.
+
+    Args:
+        base: quantized in any widths.
+        layers: the configuration of each of its layers; those with a ``float_reason`` are in float.
+    """
+    reasons = {name: layers[name].float_reason for name in base.layers if layers[name].float_reason}
+    kept = {name: layer for name, layer in base.layers.items() if name not in reasons}
+    graph = QuantGraph(base.host.nodes, [name for name, layer in kept.items() if isinstance(layer, IntegerLinear)])
+    activations: dict[str, Grid] = {}
+    for node in graph.nodes:
+        grid = base.activations[node]
+        widest = max((layers[reader].act_bits for reader in graph.readers.get(node, [])), default=grid.spec.bits)
+        activations[node] = replace(grid, spec=replace(grid.spec, bits=widest))
+    hollow = {name: _hollow(layer, layers[name]) for name, layer in kept.items()}
+    return QuantizedNetwork(base.host, hollow, activations, {**base.float_layers, **reasons})
+
+
+def _hollow(layer: IntegerLinear | DynamicLinear, config: LayerConfig) -> IntegerLinear | DynamicLinear:
+    integers = torch.zeros_like(layer.weight.integers)
+    ones, zeros = torch.ones(len(integers), 1), torch.zeros(len(integers), 1, dtype=torch.int32)
+    weight = QuantizedWeight(config.weight_spec(), integers, ones, zeros)
+    if isinstance(layer, DynamicLinear):
+        return DynamicLinear(weight, layer.bias, config.activation_spec(signed=True))
+    return replace(layer, weight=weight)
+
+
+def products_per_frame(host: Host, layers: Iterable[str], data: Data) -> dict[str, float]:
+    """The products of one weight and one input of each layer, per frame of features, as the network really runs.
+
+    Args:
+        host: the float network.
+        layers: those in question.
+        data: a few units.
+
+    Raises:
+        DataError: too many units cannot be used.
+    """
+    model = host.executable()
+    # Rows of padding are no work.
+    model.batches_of_one_length = True
+    seen = input_statistics(model, layers, data, outer=False)
+    amount = data.amount()
+    return {name: host.weight(name).numel() * found.count / amount for name, found in seen.items()}
 
 
 class CostModel:
@@ -110,3 +190,39 @@ class CostModel:
     def divergence(self, allocation: Allocation) -> float:
         """What is predicted: that of the base, and what each choice adds; nats per frame."""
         return self.measuring.base_measurement.divergence + allocation.totals["divergence"]
+
+
+def check_size(budget: Budget, options: SearchOptions, config: PtqConfig, source: Source, file_size: FileSize) -> None:
+    """Refuses a budget of bytes that is below the smallest model's size.
+
+    Args:
+        budget: of any kind; others than of bytes pass.
+        options: the widths.
+        config: all but the widths.
+        source: the float network.
+        file_size: of networks whose integers mean nothing.
+
+    Raises:
+        UsageError: the budget is too small.
+    """
+    if budget.kind != "bytes":
+        return
+    least = least_bytes(options, config, source, file_size)
+    if budget.amount < least - _DESCRIPTION_BYTES:
+        raise UsageError(
+            f"no allocation of {listed(options.widths)} meets the budget of {budget.text}: the smallest takes {least} "
+            "bytes"
+        )
+
+
+def least_bytes(options: SearchOptions, config: PtqConfig, source: Source, file_size: FileSize) -> Bytes:
+    """The size of the file with all layers in the least widths, but for the length of its description."""
+    kinds = kinds_of(source, config)
+    integers = [bits for bits in options.widths if bits != FLOAT_BITS]
+    widths = Widths(min(integers, default=FLOAT_BITS), min(options.act_widths))
+    chosen = with_widths(config, kinds, dict.fromkeys(kinds, widths))
+    quick = {name: {**fields, "method": "minmax"} for name, fields in chosen.layers.items()}
+    plain = replace(
+        chosen, layers=quick, sequential=False, equalization="none", observer="minmax", bias_correction=False
+    )
+    return file_size(quantize(source, plain, source.noise()), chosen)

@@ -1,18 +1,156 @@
-"""What is searched, and how candidates are quantized."""
+"""What a search is asked for: widths to choose from, and a budget; and the configuration that says what was chosen."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, Literal
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.quant.config import PtqConfig
-from kaldi_quant.quant.search.budget import Budget
-from kaldi_quant.quant.search.measurements import Estimate
-from kaldi_quant.quant.search.widths import DEFAULT_WIDTHS, FLOAT_BITS, Widths
+from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.presets import preset_for, read_preset
 from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.units import Bits
+
+#: The width that stands for a layer in float, as in the mean width of a weight.
+FLOAT_BITS: Bits = 32
+
+#: Why a layer that was allocated no integers is in float.
+FLOAT_REASON = "the search left it in float"
+
+#: How the cost of a width is found: by running the network with it, or from curvature.
+Estimate = Literal["measured", "second-order"]
+
+DEFAULT_WIDTHS: tuple[Bits, ...] = (2, 3, 4, 5, 6, 8)
+
+#: bytes: of the artefact in the file system. bits: of a mean weight. nats: of the predicted divergence per frame.
+#: wer: percent by which the measured word error rate may be above the float model's.
+BudgetKind = Literal["bytes", "bits", "nats", "wer"]
+
+_UNITS: dict[str, tuple[BudgetKind, float]] = {
+    "byte": ("bytes", 1.0),
+    "bytes": ("bytes", 1.0),
+    "kb": ("bytes", 1e3),
+    "mb": ("bytes", 1e6),
+    "gb": ("bytes", 1e9),
+    "kib": ("bytes", 2.0**10),
+    "mib": ("bytes", 2.0**20),
+    "gib": ("bytes", 2.0**30),
+    "bit": ("bits", 1.0),
+    "bits": ("bits", 1.0),
+    "nat": ("nats", 1.0),
+    "nats": ("nats", 1.0),
+    "%wer": ("wer", 1.0),
+}
+_FORM = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(%?[A-Za-z]+)\s*")
+_ALLOWED = (
+    "a size (300000 bytes, 800 kB, 1 MB), mean bits per weight (3.2 bits), a largest divergence (0.05 nats) or by how "
+    "much the word error rate may be above the float model's (0.2 %WER)"
+)
+
+
+@dataclass(frozen=True, order=True)
+class Widths:
+    """The width of a layer's weights, or FLOAT_BITS, and of its input."""
+
+    bits: Bits
+    act_bits: Bits
+
+
+def parse_widths(text: str, option: str, with_float: bool = False) -> tuple[Bits, ...]:
+    """Widths from a list such as ``2,3,4,float``, sorted, each once.
+
+    Args:
+        text: the list.
+        option: its name, for messages.
+        with_float: whether ``float`` may be among them.
+
+    Raises:
+        UsageError: it is no such list, or a width is impossible.
+    """
+    found: set[Bits] = set()
+    for word in text.split(","):
+        word = word.strip()
+        if with_float and word == "float":
+            found.add(FLOAT_BITS)
+        elif word.isdecimal():
+            found.add(QSpec(int(word)).bits)
+        else:
+            more = ", and float" if with_float else ""
+            raise UsageError(f"{option} {text}: expected widths from 2 to 16 with commas between{more}, found {word!r}")
+    return tuple(sorted(found))
+
+
+def in_widths(layer: LayerConfig, widths: Widths) -> LayerConfig:
+    """A layer's configuration in other widths; whether zero points are fitted is as in the preset of these widths."""
+    if widths.bits == FLOAT_BITS:
+        return replace(layer, float_reason=FLOAT_REASON)
+    return replace(layer, bits=widths.bits, act_bits=widths.act_bits, symmetric=_is_symmetric(widths))
+
+
+@lru_cache
+def _is_symmetric(widths: Widths) -> bool:
+    return read_preset(preset_for(widths.bits, widths.act_bits)).default.symmetric
+
+
+def with_widths(
+    config: PtqConfig, kinds: Mapping[str, Collection[str]], widths: Mapping[str, Widths], description: str = ""
+) -> PtqConfig:
+    """A configuration that names every layer.
+
+    Args:
+        config: all but the widths.
+        kinds: for each layer its kinds (``layer_kinds``).
+        widths: of layers; those that ``config`` leaves in float stay there.
+        description: what the result is for.
+    """
+    layers: dict[str, dict[str, Any]] = {}
+    for name, layer in config.for_layers(kinds).items():
+        chosen = in_widths(layer, widths[name]) if name in widths and not layer.float_reason else layer
+        fields = {field.name: getattr(chosen, field.name) for field in dataclasses.fields(chosen)}
+        always = () if chosen.float_reason else ("bits", "act_bits")
+        differs = {key: value for key, value in fields.items() if value != getattr(config.default, key)}
+        layers[name] = {key: value for key, value in fields.items() if key in always or key in differs}
+    return replace(config, layers=layers, description=description)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What must not be exceeded.
+
+    Args:
+        kind: what is limited; with bytes and bits the divergence is minimised, with nats and wer the size.
+        amount: in the unit that ``kind`` names.
+        text: as it was written.
+    """
+
+    kind: BudgetKind
+    amount: float
+    text: str
+
+
+def parse_budget(text: str) -> Budget:
+    """Reads a budget: a number and a unit. A kB is 1000 bytes, a KiB 1024.
+
+    Raises:
+        UsageError: it is of no such form, or not positive; of word error rates zero is allowed.
+
+    Example:
+        >>> parse_budget("800 kB")
+        Budget(kind='bytes', amount=800000.0, text='800 kB')
+    """
+    found = _FORM.fullmatch(text)
+    unit = _UNITS.get(found[2].lower()) if found else None
+    if found is None or unit is None:
+        raise UsageError(f"the budget {text!r} is not understood: give {_ALLOWED}")
+    amount = float(found[1]) * unit[1]
+    if not 0 < amount < math.inf and not (unit[0] == "wer" and amount == 0):
+        raise UsageError(f"the budget {text!r} is not positive: give {_ALLOWED}")
+    return Budget(unit[0], amount, text.strip())
 
 
 @dataclass(frozen=True)

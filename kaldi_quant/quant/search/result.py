@@ -7,10 +7,9 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from kaldi_quant.quant.search.allocation import Allocation, pareto_front
-from kaldi_quant.quant.search.budget import Budget
-from kaldi_quant.quant.search.measured_model import MeasuredModel
-from kaldi_quant.quant.search.models import Models
-from kaldi_quant.quant.search.outcome import Outcome
+from kaldi_quant.quant.search.measurements import MeasuredModel
+from kaldi_quant.quant.search.options import Budget
+from kaldi_quant.quant.search.outcome import Models, Outcome
 from kaldi_quant.quant.search.search import FRONT_POINTS, Proposal, Search
 
 _FORMAT = 1
@@ -41,7 +40,7 @@ def as_dict(
         "budget": asdict(budget),
         "options": asdict(search.options),
         "about": store.about,
-        "measurements": [found.as_dict() for found in store.measurements if found.choice in wanted],
+        "measurements": [found.as_dict() for found in store.measurements.values() if found.choice in wanted],
         "front": [_point(search, point) for point in pareto_front(costs.problem, FRONT_POINTS, search.limits)],
         "base_divergence": search.measuring.base_measurement.divergence,
         "layers": _layers(search, allocation),

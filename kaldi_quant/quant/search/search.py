@@ -10,14 +10,10 @@ from kaldi_quant.errors import UsageError
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.host import Data, Source
 from kaldi_quant.quant.search.allocation import Allocation, Quantity, allocate, pareto_front
-from kaldi_quant.quant.search.budget import Budget
-from kaldi_quant.quant.search.candidates import Candidates
 from kaldi_quant.quant.search.cost_model import CostModel, FileSize
-from kaldi_quant.quant.search.measurements import Measurement, Meter
-from kaldi_quant.quant.search.measuring import Measuring
-from kaldi_quant.quant.search.options import SearchOptions, listed
-from kaldi_quant.quant.search.store import Store
-from kaldi_quant.quant.search.widths import FLOAT_BITS, Widths, with_widths
+from kaldi_quant.quant.search.measurements import Measurement, Store
+from kaldi_quant.quant.search.measuring import Candidates, Measuring, Meter
+from kaldi_quant.quant.search.options import FLOAT_BITS, Budget, SearchOptions, Widths, listed, with_widths
 from kaldi_quant.units import Bytes, Nats
 
 #: Points of the predicted front that results tell, and among which a budget of word errors looks for the smallest.

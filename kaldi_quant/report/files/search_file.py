@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kaldi_quant.json_file import JsonObject, read_result
-from kaldi_quant.quant.search.widths import FLOAT_BITS
+from kaldi_quant.quant.search.options import FLOAT_BITS
 from kaldi_quant.report.files.record import float_layers
 from kaldi_quant.units import Bits, Nats
 

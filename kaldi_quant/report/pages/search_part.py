@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from kaldi_quant.quant.search.widths import FLOAT_BITS
+from kaldi_quant.quant.search.options import FLOAT_BITS
 from kaldi_quant.report.cells import EMPTY, Table
 from kaldi_quant.report.files.search_file import SearchResult, width_name
 from kaldi_quant.report.numbers import short

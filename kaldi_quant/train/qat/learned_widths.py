@@ -15,9 +15,7 @@ from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import UsageError
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.search.allocation import Option, Problem, allocate
-from kaldi_quant.quant.search.budget import Budget
-from kaldi_quant.quant.search.options import check_least_width
-from kaldi_quant.quant.search.widths import DEFAULT_WIDTHS, Widths, with_widths
+from kaldi_quant.quant.search.options import DEFAULT_WIDTHS, Budget, Widths, check_least_width, with_widths
 from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.train.loop import Loop, LoopOptions
 from kaldi_quant.train.parallel.device_context import DeviceContext

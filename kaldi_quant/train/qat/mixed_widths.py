@@ -21,8 +21,7 @@ from kaldi_quant.quant.host import Data, Source
 from kaldi_quant.quant.kept_layers import Keeping
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.ptq import kinds_of, quantize
-from kaldi_quant.quant.search.options import listed
-from kaldi_quant.quant.search.widths import FLOAT_BITS, Widths, with_widths
+from kaldi_quant.quant.search.options import FLOAT_BITS, Widths, listed, with_widths
 from kaldi_quant.quant.slots import set_product
 from kaldi_quant.train.parameters import TrainedComponent
 from kaldi_quant.train.qat.fake_grid import FakeGrid
