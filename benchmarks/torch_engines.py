@@ -21,7 +21,7 @@ import torch
 from forward import EXAMPLE, SUBSAMPLING, Case, Run, measure, torch_run
 from int8 import CASES, quantized
 
-from kaldi_quant.backends.torch_engines.engines import supported_engines
+from kaldi_quant.backends.torch_engines.kernels import supported_engines
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.kaldi.tables import read_matrices
@@ -32,7 +32,7 @@ from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.preparation.prepared import prepare
 from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.runnable import Runnable
-from kaldi_quant.nnet3.torch_engines.execution import executable
+from kaldi_quant.nnet3.torch_engines.network import executable
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.distance import KullbackLeibler

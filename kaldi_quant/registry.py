@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import importlib
+from collections.abc import Callable, Collection, Iterator
 from typing import Generic, TypeVar
 
 from kaldi_quant.errors import UsageError
@@ -10,7 +11,7 @@ from kaldi_quant.errors import UsageError
 Entry = TypeVar("Entry")
 
 
-class Registry(Generic[Entry]):
+class Registry(Collection[str], Generic[Entry]):
     """Entries by name.
 
     Args:
@@ -20,6 +21,8 @@ class Registry(Generic[Entry]):
     def __init__(self, what: str) -> None:
         self.what = what
         self._entries: dict[str, Entry] = {}
+        # Of declared names the modules, in the order in which names are listed; of others nothing.
+        self._modules: dict[str, str] = {}
 
     def add(self, name: str) -> Callable[[Entry], Entry]:
         """A decorator that adds what it decorates under a name."""
@@ -27,9 +30,14 @@ class Registry(Generic[Entry]):
         def decorator(entry: Entry) -> Entry:
             assert name not in self._entries, f"two of the name {name}"
             self._entries[name] = entry
+            self._modules.setdefault(name, "")
             return entry
 
         return decorator
+
+    def declare(self, name: str, module: str) -> None:
+        """Says which module adds a name; it is imported when the entry is asked for."""
+        self._modules.setdefault(name, module)
 
     def __getitem__(self, name: str) -> Entry:
         """The entry of a name.
@@ -37,12 +45,17 @@ class Registry(Generic[Entry]):
         Raises:
             UsageError: there is none.
         """
+        if name not in self:
+            raise UsageError(f"the {self.what} {name!r} is not one of {', '.join(self)}")
         if name not in self._entries:
-            raise UsageError(f"the {self.what} {name!r} is not one of {', '.join(self._entries)}")
+            importlib.import_module(self._modules[name])
         return self._entries[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        return iter(self._modules)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        return name in self._modules
+
+    def __len__(self) -> int:
+        return len(self._modules)

@@ -81,7 +81,7 @@ def _executable(artefact: Artefact, subsampling: int, engine: Engine) -> Acousti
     """An integer model on an engine; what PyTorch quantized runs on PyTorch by default."""
     from kaldi_quant.formats.record import torch_engine_in
     from kaldi_quant.nnet3 import execution
-    from kaldi_quant.nnet3.torch_engines.execution import executable
+    from kaldi_quant.nnet3.torch_engines.network import executable
 
     recorded = torch_engine_in(artefact.record)
     match engine:

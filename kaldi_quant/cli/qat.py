@@ -170,11 +170,13 @@ def _with_method(qat: QatArguments, config: PtqConfig) -> QatArguments:
 
 def _network(model: Model, config: PtqConfig, data: UtteranceSet, qat: QatArguments, keeping: Keeping) -> Trainable:
     """What is trained: it begins where quantization after training ends."""
-    from kaldi_quant.nnet3.quantization import quantize, trainable_by_torch
+    from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
+    from kaldi_quant.nnet3.quantization import quantize
     from kaldi_quant.train.qat.network import TrainableNetwork
+    from kaldi_quant.train.qat.torch_network import TorchTrainableNetwork
 
     if config.backend == "torch":
-        return trainable_by_torch(model.nnet, config, data)
+        return TorchTrainableNetwork.of(Nnet3Source(model.nnet), config, data)
     return TrainableNetwork.of(quantize(model.nnet, config, data, keeping=keeping), learned=qat.method == "lsq")
 
 

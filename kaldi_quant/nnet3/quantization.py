@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
@@ -13,9 +12,6 @@ from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.kept_layers import Keeping
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.ranges import Ranges
-
-if TYPE_CHECKING:
-    from kaldi_quant.train.qat.torch_network import TorchTrainableNetwork
 
 
 def quantize(
@@ -52,21 +48,6 @@ def calibrate(nnet: Nnet, config: PtqConfig, data: UtteranceSet) -> Ranges:
     return ptq.calibrate(Nnet3Source(nnet), config, data)
 
 
-def trainable_by_torch(nnet: Nnet, config: PtqConfig, data: UtteranceSet) -> TorchTrainableNetwork:
-    """A network that PyTorch fake-quantizes, by any of its routes: it begins where ``quantize`` ends.
-
-    Raises:
-        UsageError: the configuration asks for what PyTorch does not do, or what cannot be trained.
-        MissingDependencyError: a package is missing.
-        DataError: the calibration set cannot be used.
-        ModelError: the network cannot be executed.
-    """
-    _by_torch()
-    from kaldi_quant.train.qat.torch_network import TorchTrainableNetwork
-
-    return TorchTrainableNetwork.of(Nnet3Source(nnet), config, data)
-
-
 def layer_configs(nnet: Nnet, config: PtqConfig) -> dict[str, LayerConfig]:
     """How each layer of a network is to be quantized; no data are needed.
 
@@ -89,8 +70,7 @@ def check_config(config: PtqConfig) -> None:
 
 
 def _by_torch() -> ModuleType:
-    """PyTorch's own quantization with all of its routes; it takes long to import."""
+    """PyTorch's own quantization; it takes long to import."""
     from kaldi_quant.backends.torch_engines import quantization
-    from kaldi_quant.nnet3.torch_engines import pt2e  # noqa: F401 - adds its route
 
     return quantization

@@ -14,20 +14,16 @@ import yaml
 from kaldi_quant.errors import UsageError
 from kaldi_quant.quant.equalization import EQUALIZATIONS
 from kaldi_quant.quant.layer_kinds import KINDS
-from kaldi_quant.quant.observers import OBSERVERS
+from kaldi_quant.quant.quantizers import quantizers, routes
 from kaldi_quant.quant.rounding_methods import ROUNDING_METHODS
 from kaldi_quant.quant.spec import QSpec
 
 RANGES = ("static", "dynamic")
-#: Who quantizes: this project, or PyTorch's own functions (``torch_native``), by one of their two routes.
-BACKENDS = ("kaldi_quant", "torch")
-ROUTES = ("eager", "pt2e")
 FOLDS = ("auto", "backwards", "none")
-TORCH_OBSERVERS = ("minmax", "moving-average", "histogram")
 _MOST_HEADROOM = 4.0
 
 
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+def _one_of(name: str, value: str, choices: Collection[str]) -> None:
     if value not in choices:
         raise UsageError(f"{name} {value!r} is not one of {', '.join(choices)}")
 
@@ -56,7 +52,7 @@ class LayerConfig:
     float_reason: str = ""
 
     def __post_init__(self) -> None:
-        _one_of("method", self.method, tuple(ROUNDING_METHODS))
+        _one_of("method", self.method, ROUNDING_METHODS)
         _one_of("ranges", self.ranges, RANGES)
         self.weight_spec()
         self.activation_spec(signed=True)
@@ -108,9 +104,9 @@ class PtqConfig:
     engine: str = "auto"
 
     def __post_init__(self) -> None:
-        _one_of("backend", self.backend, BACKENDS)
-        _one_of("route", self.route, ROUTES)
-        _one_of("observer", self.observer, TORCH_OBSERVERS if self.backend == "torch" else tuple(OBSERVERS))
+        _one_of("backend", self.backend, quantizers())
+        _one_of("route", self.route, tuple(routes()))
+        _one_of("observer", self.observer, quantizers()[self.backend].observers)
         _one_of("fold", self.fold, FOLDS)
         _one_of("equalization", self.equalization, ("none", *EQUALIZATIONS))
         if not 1.0 <= self.feature_headroom <= _MOST_HEADROOM:

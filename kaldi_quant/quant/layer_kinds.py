@@ -1,9 +1,78 @@
 """What layers are for in a network, as far as its graph tells: names for groups of layers in configurations."""
 
-from kaldi_quant.quant.graph import Nodes, products, recurrent_nodes, uses
+from __future__ import annotations
 
-#: What a pattern may ask for, written with an @ before it.
-KINDS = ("input", "output", "convolution", "recurrent", "bottleneck", "hidden")
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from kaldi_quant.quant.graph import Node, Nodes, products, recurrent_nodes, uses
+from kaldi_quant.registry import Registry
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A layer in a graph.
+
+    Args:
+        name: of its node.
+        nodes: the whole graph.
+        recurrent: the nodes that depend on themselves at other times.
+        read_by_outputs: the nodes that outputs read.
+    """
+
+    name: str
+    nodes: Nodes
+    recurrent: set[str]
+    read_by_outputs: set[str]
+
+    @cached_property
+    def uses(self) -> list[Node]:
+        return uses(self.nodes, self.name)
+
+    @cached_property
+    def names(self) -> set[str]:
+        return {use.name for use in self.uses}
+
+    @cached_property
+    def sources(self) -> list[Node]:
+        return [self.nodes[source] for use in self.uses for source in use.sources]
+
+
+Rule = Callable[[_Layer, set[str]], bool]
+#: What a pattern may ask for, written with an @ before it: whether a layer is of a kind, knowing those before it.
+KINDS: Registry[Rule] = Registry("kind of layers")
+
+
+@KINDS.add("input")
+def _reads_an_input(layer: _Layer, _: set[str]) -> bool:
+    return any(source.op == "input" for source in layer.sources)
+
+
+@KINDS.add("output")
+def _is_read_by_an_output(layer: _Layer, _: set[str]) -> bool:
+    return bool(layer.names & layer.read_by_outputs)
+
+
+@KINDS.add("convolution")
+def _uses_weights_at_several_places(layer: _Layer, _: set[str]) -> bool:
+    return layer.nodes[layer.name].is_convolution
+
+
+@KINDS.add("recurrent")
+def _depends_on_itself(layer: _Layer, _: set[str]) -> bool:
+    return bool(layer.names & layer.recurrent)
+
+
+@KINDS.add("bottleneck")
+def _is_narrow(layer: _Layer, kinds: set[str]) -> bool:
+    widest = max((source.channels for source in layer.sources), default=0)
+    return not kinds and 2 * layer.nodes[layer.name].channels < widest
+
+
+@KINDS.add("hidden")
+def _is_nothing_else(_: _Layer, kinds: set[str]) -> bool:
+    return not kinds
 
 
 def layer_kinds(nodes: Nodes) -> dict[str, set[str]]:
@@ -17,19 +86,9 @@ def layer_kinds(nodes: Nodes) -> dict[str, set[str]]:
     read_by_outputs = {name for node in nodes.values() if node.op == "output" for name in node.sources}
     found: dict[str, set[str]] = {}
     for name in products(nodes):
-        node, of_layer = nodes[name], uses(nodes, name)
-        names = {use.name for use in of_layer}
-        sources = [nodes[source] for use in of_layer for source in use.sources]
-        kinds = set()
-        if any(source.op == "input" for source in sources):
-            kinds.add("input")
-        if names & read_by_outputs:
-            kinds.add("output")
-        if node.is_convolution:
-            kinds.add("convolution")
-        if names & recurrent:
-            kinds.add("recurrent")
-        if not kinds and 2 * node.channels < max((source.channels for source in sources), default=0):
-            kinds.add("bottleneck")
-        found[name] = kinds or {"hidden"}
+        layer, kinds = _Layer(name, nodes, recurrent, read_by_outputs), set[str]()
+        for kind in KINDS:
+            if KINDS[kind](layer, kinds):
+                kinds.add(kind)
+        found[name] = kinds
     return found

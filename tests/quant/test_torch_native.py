@@ -12,12 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from kaldi_quant.backends.torch_engines import engines
-from kaldi_quant.backends.torch_engines.engines import ENGINES, engine_named, supported_engines
-from kaldi_quant.backends.torch_engines.kernels import OnednnKernel
-from kaldi_quant.backends.torch_engines.narrowing import narrowed
-from kaldi_quant.backends.torch_engines.products import StaticProduct, scalar_grid
-from kaldi_quant.backends.torch_engines.self_test import is_exact
+from kaldi_quant.backends.torch_engines import kernels
+from kaldi_quant.backends.torch_engines.kernels import ENGINES, OnednnKernel, engine_named, supported_engines
+from kaldi_quant.backends.torch_engines.products import StaticProduct, is_exact, narrowed, scalar_grid
+from kaldi_quant.backends.torch_engines.routes import ROUTES
 from kaldi_quant.cli.models import ENGINES as CLI_ENGINES
 from kaldi_quant.cli.models import read_network
 from kaldi_quant.errors import MissingDependencyError, ModelError, UsageError
@@ -28,9 +26,7 @@ from kaldi_quant.nnet3.chunks import ChunkOptions
 from kaldi_quant.nnet3.inference import Inference, InferenceOptions
 from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.quantization import calibrate, quantize
-from kaldi_quant.nnet3.torch_engines.components import OnGrid, Passed, QuantizedSum
-from kaldi_quant.nnet3.torch_engines.execution import executable
-from kaldi_quant.nnet3.torch_engines.network import TorchNetwork
+from kaldi_quant.nnet3.torch_engines.network import OnGrid, Passed, QuantizedSum, TorchNetwork, executable
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.distance import KullbackLeibler
@@ -236,6 +232,27 @@ def test_observers_find_different_ranges(model: Model, utterances: Utterances) -
         replace(STATIC, observer="mse")
 
 
+def test_the_known_routes_are_those_that_were_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match=r"route 'fx' is not one of eager, pt2e$"):
+        replace(STATIC, route="fx")
+    with pytest.raises(UsageError, match=r"backend 'tensorrt' is not one of kaldi_quant, torch$"):
+        replace(STATIC, backend="tensorrt")
+    monkeypatch.setattr(ROUTES, "_modules", {**ROUTES._modules, "fx": "a.module"})
+    assert replace(STATIC, route="fx").route == "fx"
+
+
+def test_routes_are_known_before_torch_s_quantization_is_imported() -> None:
+    code = (
+        "import sys; from kaldi_quant.quant.config import PtqConfig; "
+        "PtqConfig(backend='torch', route='pt2e', observer='histogram'); "
+        "print(*[name for name in sys.modules if name.startswith(('torchao', 'kaldi_quant.back', 'kaldi_quant.nn'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    rooms = [f"kaldi_quant.{name}" for name in ("backends", "nnet3")]
+    engines = [f"{room}.torch_engines" for room in rooms]
+    assert sorted(done.stdout.split()) == sorted([*rooms, *engines, f"{engines[0]}.routes"])
+
+
 def test_ranges_may_be_given(model: Model, data: UtteranceSet, static: QuantizedNetwork) -> None:
     ranges = calibrate(model.nnet, STATIC, data)
     ranges["tdnn3.relu"] = (torch.zeros(()), 2 * ranges["tdnn3.relu"][1])
@@ -299,7 +316,7 @@ def test_narrower_activations_keep_ranges_and_integer_weights(static: QuantizedN
 
 
 def test_an_engine_that_is_missing_lists_those_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "supported_engines", lambda: ("fbgemm", "x86"))
+    monkeypatch.setattr(kernels, "supported_engines", lambda: ("fbgemm", "x86"))
     assert engine_named() == "fbgemm"
     with pytest.raises(UsageError, match="PyTorch on this machine has no engine qnnpack; it has fbgemm, x86"):
         engine_named("qnnpack")

@@ -21,7 +21,7 @@ from kaldi_quant.nnet3.inference import Inference
 from kaldi_quant.nnet3.linear import float_backend
 from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
-from kaldi_quant.nnet3.quantization import quantize, trainable_by_torch
+from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.training.augmentation import AugmentationOptions
 from kaldi_quant.nnet3.training.chain_source import ChainSource, SourceOptions
 from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
@@ -39,6 +39,7 @@ from kaldi_quant.train.parallel.device_context import DeviceContext
 from kaldi_quant.train.qat.learned_widths import LearnedWidths, WidthOptions, learn_widths
 from kaldi_quant.train.qat.mixed_widths import MixedNetwork
 from kaldi_quant.train.qat.network import TrainableNetwork
+from kaldi_quant.train.qat.torch_network import TorchTrainableNetwork
 from kaldi_quant.train.qat.training import QatOptions, Trainable, train_quantized
 from kaldi_quant.train.schedules import Exponential
 from tests.references import NNET3, load, model_file, read_archive
@@ -196,7 +197,11 @@ def test_training_of_integers_on_features(made: str, small: tuple[Model, Utteran
 
     def train(folder: Path, place: DeviceContext, stop_after: int | None) -> QuantizedNetwork | None:
         torch_s_own = made == "moving-average"
-        network = trainable_by_torch(model.nnet, TORCH, data) if torch_s_own else TrainableNetwork.of(start)
+        network = (
+            TorchTrainableNetwork.of(Nnet3Source(model.nnet), TORCH, data)
+            if torch_s_own
+            else TrainableNetwork.of(start)
+        )
         teacher = AcousticModel(model.nnet).to(place.device)
         hidden = HiddenFeatures(network.model, teacher, [name for name in network.activations if name != "input"])
         teaching = Distillation(teacher, 2.0, hard_weight=0.5, features=hidden, feature_weight=0.2)

@@ -15,7 +15,8 @@ from kaldi_quant.errors import MissingDependencyError, UsageError
 from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.nnet3.model import AcousticModel
-from kaldi_quant.nnet3.quantization import quantize, trainable_by_torch
+from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
+from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.torch_engines.network import TorchNetwork
 from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
 from kaldi_quant.nnet3.utterances import UtteranceSet
@@ -81,7 +82,7 @@ def test_training_begins_at_the_integers_of_quantization_after_training(
 ) -> None:
     nnet = read_model(example / f"exp/chain/{name}/final.mdl").nnet
     network, quantized = (
-        trainable_by_torch(nnet, with_bits(bits), data),
+        TorchTrainableNetwork.of(Nnet3Source(nnet), with_bits(bits), data),
         quantize(nnet, with_bits(bits), data),
     )
     assert_equal(network.start, quantized)
@@ -99,7 +100,7 @@ def test_training_begins_at_the_integers_of_quantization_after_training(
 def test_a_killed_training_goes_on_to_the_same_bits_and_its_network_is_the_one_that_runs(
     model: Model, data: UtteranceSet, utterances: Utterances, tmp_path: Path
 ) -> None:
-    networks = [trainable_by_torch(model.nnet, with_bits(4), data) for _ in range(3)]
+    networks = [TorchTrainableNetwork.of(Nnet3Source(model.nnet), with_bits(4), data) for _ in range(3)]
     begun = networks[0].converted()
     whole = train(model, networks[0], utterances, tmp_path / "whole")
     assert train(model, networks[1], utterances, tmp_path / "killed", stop_after=1) is None
@@ -120,7 +121,7 @@ def test_a_killed_training_goes_on_to_the_same_bits_and_its_network_is_the_one_t
 def test_frozen_ranges_stay_and_validation_changes_none(
     model: Model, data: UtteranceSet, utterances: Utterances, tmp_path: Path
 ) -> None:
-    network = trainable_by_torch(model.nnet, with_bits(8), data)
+    network = TorchTrainableNetwork.of(Nnet3Source(model.nnet), with_bits(8), data)
     before = {name: tensor.clone() for name, tensor in network.observers.tensors().items()}
     begun = network.converted()
     rows(network.model, utterances[3:])
@@ -140,7 +141,7 @@ def test_frozen_ranges_stay_and_validation_changes_none(
 def test_what_cannot_be_trained_is_refused(model: Model, data: UtteranceSet) -> None:
     dynamic = replace(CONFIG, layers={"tdnn3.affine": {"ranges": "dynamic"}})
     with pytest.raises(UsageError, match=r"tdnn3\.affine has dynamic ranges: only static ranges can be trained"):
-        trainable_by_torch(model.nnet, dynamic, data)
+        TorchTrainableNetwork.of(Nnet3Source(model.nnet), dynamic, data)
 
 
 def test_pt2e_asks_for_torchao_when_it_is_missing(
@@ -151,14 +152,14 @@ def test_pt2e_asks_for_torchao_when_it_is_missing(
     monkeypatch.delattr("kaldi_quant.backends.torch_engines.x86_quantizer", raising=False)
     monkeypatch.setitem(sys.modules, "torchao", None)
     with pytest.raises(MissingDependencyError, match=r"needs the package torchao: pip install"):
-        trainable_by_torch(model.nnet, replace(CONFIG, route="pt2e"), data)
+        TorchTrainableNetwork.of(Nnet3Source(model.nnet), replace(CONFIG, route="pt2e"), data)
 
 
 @pytest.mark.usefixtures("torchao")
 def test_pt2e_begins_at_its_own_integers_and_learns(
     model: Model, data: UtteranceSet, utterances: Utterances, tmp_path: Path
 ) -> None:
-    network = trainable_by_torch(model.nnet, replace(with_bits(4), route="pt2e"), data)
+    network = TorchTrainableNetwork.of(Nnet3Source(model.nnet), replace(with_bits(4), route="pt2e"), data)
     begun = network.converted()
     for layer, integers in network.start.layers.items():
         assert torch.equal(integers.weight.integers, begun.layers[layer].weight.integers), layer

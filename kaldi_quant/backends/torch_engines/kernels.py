@@ -1,4 +1,4 @@
-"""Products of 8-bit integers on PyTorch's kernels: a weight packed for an engine, and what it is multiplied with.
+"""PyTorch's engines, which are collections of integer kernels: which this machine has, and weights packed for them.
 
 Inputs and results are plain uint8 tensors with a scale and zero point; PyTorch's quantized tensors are made where a
 kernel wants them.
@@ -6,19 +6,90 @@ kernel wants them.
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import warnings
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from kaldi_quant.backends.torch_engines.engines import Engine, engine_in_use
-from kaldi_quant.errors import ModelError
+from kaldi_quant.errors import ModelError, UsageError
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
 from kaldi_quant.quant.spec import LARGEST_BYTE
 
+#: In the order of preference (``benchmarks/torch_engines.py``). For matrix products x86 is fbgemm under another name.
+Engine = Literal["onednn", "x86", "fbgemm", "qnnpack"]
+ENGINES: tuple[Engine, ...] = get_args(Engine)
+
+
+#: The beginnings of the notes, as regular expressions.
+_NOTES = (
+    r"torch\.ao\.quantization is deprecated",
+    r"torch\.quantize_per_tensor, torch\.quantize_per_channel and other quantized tensor creation functions",
+    # Of a layer whose own ranges are not asked for, because its input's come from a file.
+    r"must run observer before calling calculate_qparams",
+    # torchao, when it is imported and used.
+    r"`torch\.jit\.script(_method)?` is deprecated",
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+)
+
+#: Who logs that torchao's GPU kernels do not load, and how torchao registers its types.
+_LOGGERS = ("torchao", "torch.utils._pytree")
+
 Quantized = Tensor  # of the type quint8
+
+
+def supported_engines() -> tuple[Engine, ...]:
+    """Those that this build of PyTorch has for this machine."""
+    return tuple(engine for engine in ENGINES if engine in torch.backends.quantized.supported_engines)
+
+
+def engine_named(name: str = "auto") -> Engine:
+    """An engine by name; ``auto`` is the first that the machine has.
+
+    Raises:
+        UsageError: there is none of that name, or this machine lacks it.
+    """
+    supported = supported_engines()
+    if name == "auto" and supported:
+        return supported[0]
+    for engine in supported:
+        if engine == name:
+            return engine
+    there = ", ".join(supported) or "none"
+    raise UsageError(f"PyTorch on this machine has no engine {name}; it has {there}")
+
+
+@contextlib.contextmanager
+def engine_in_use(engine: Engine) -> Iterator[None]:
+    """PyTorch's operations use an engine within the block."""
+    before = torch.backends.quantized.engine
+    torch.backends.quantized.engine = engine
+    try:
+        yield
+    finally:
+        torch.backends.quantized.engine = before
+
+
+@contextlib.contextmanager
+def without_notes() -> Iterator[None]:
+    """Holds back exactly these notes within the block."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        for note in _NOTES:
+            warnings.filterwarnings("ignore", message=note)
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 def as_quantized(integers: Tensor, scale: float, zero_point: int) -> Quantized:

@@ -1,16 +1,23 @@
-"""The two ways in which PyTorch quantizes a network; each is added by the module that goes it."""
+"""PyTorch as one of those who quantize: the ways in which it does, and its observers, by name.
+
+A way is added by the module that goes it, which is imported when it is asked for.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from kaldi_quant.backends.torch_engines.fake_quantize import Prepared
-from kaldi_quant.backends.torch_engines.plan import Plan
-from kaldi_quant.quant.host import Data
-from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.ranges import Ranges
+from kaldi_quant.quant.quantizers import QUANTIZERS, Quantizer
 from kaldi_quant.registry import Registry
+
+if TYPE_CHECKING:
+    from kaldi_quant.backends.torch_engines.observers import Prepared
+    from kaldi_quant.backends.torch_engines.plan import Plan
+    from kaldi_quant.quant.host import Data
+    from kaldi_quant.quant.network import QuantizedNetwork
+    from kaldi_quant.quant.ranges import Ranges
 
 
 @dataclass(frozen=True)
@@ -29,3 +36,13 @@ class Route:
 
 
 ROUTES: Registry[Route] = Registry("route")
+ROUTES.declare("eager", "kaldi_quant.backends.torch_engines.eager")
+
+#: For each name the class for a tensor, and the one that does the same for each column of network inputs.
+OBSERVERS = {
+    "minmax": ("MinMaxObserver", "PerChannelMinMaxObserver"),
+    "moving-average": ("MovingAverageMinMaxObserver", "MovingAveragePerChannelMinMaxObserver"),
+    "histogram": ("HistogramObserver", "PerChannelMinMaxObserver"),
+}
+
+QUANTIZERS.add("torch")(Quantizer(OBSERVERS, ROUTES))

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import torch
 
-from kaldi_quant.backends.torch_engines.qat import FakeQuantizedNetwork, fake_quantized
+from kaldi_quant.backends.torch_engines.quantization import FakeQuantizedNetwork, fake_quantized
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.host import Data, Executable, Source
 from kaldi_quant.quant.network import QuantizedNetwork
