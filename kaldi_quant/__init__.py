@@ -23,6 +23,8 @@ _PUBLIC = {
     "quantize": "quantization",
     "compare": "quantization",
     "sensitivity": "quantization",
+    "search": "search",
+    "finetune": "finetuning",
     "qat": "training",
     "Quantized": "quantization",
     "KaldiNetwork": "networks",

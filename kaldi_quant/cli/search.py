@@ -17,21 +17,19 @@ from kaldi_quant.cli.inference_options import InferenceArguments, inference_opti
 from kaldi_quant.cli.model_options import ModelArguments, model_options
 from kaldi_quant.cli.options import KaldiCommand, arguments_of, check_number_of_utterances, hold_folder, result_folder
 from kaldi_quant.cli.quantization_options import read_utterances
-from kaldi_quant.cli.search_files import Artefacts
 from kaldi_quant.cli.search_options import SearchArguments, search_options
 from kaldi_quant.formats.names import ALLOCATION_NAME
 from kaldi_quant.kaldi.frame_subsampling import factor_of
 from kaldi_quant.made import program_digest
-from kaldi_quant.progress import progress
 
 if TYPE_CHECKING:
     from kaldi_quant.kaldi.model import Model
     from kaldi_quant.nnet3.utterances import UtteranceSet
     from kaldi_quant.quant.config import PtqConfig
-    from kaldi_quant.quant.search.measurements import MeasuredModel
+    from kaldi_quant.quant.network import QuantizedNetwork
     from kaldi_quant.quant.search.options import Budget
-    from kaldi_quant.quant.search.outcome import Models, Outcome
-    from kaldi_quant.quant.search.search import Proposal
+    from kaldi_quant.quant.search.result import Result
+    from kaldi_quant.units import Bytes
 
 _log = logging.getLogger(__name__)
 
@@ -109,12 +107,14 @@ def command(
 
     e.g.: kaldi-quant search --budget "3 bits" final.mdl scp:data/train_sub/feats.scp scp:data/dev/feats.scp exp/search
     """
+    from kaldi_quant.formats.search_files import Artefacts
     from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
     from kaldi_quant.nnet3.utterances import utterances_digest
     from kaldi_quant.quant.ptq import layer_configs
     from kaldi_quant.quant.search.cost_model import check_size
     from kaldi_quant.quant.search.measurements import Store
-    from kaldi_quant.quant.search.outcome import Models, Scoring, find
+    from kaldi_quant.quant.search.outcome import Scoring
+    from kaldi_quant.quant.search.result import run
     from kaldi_quant.quant.search.search import Search
 
     check_number_of_utterances("--max-utterances", max_utterances)
@@ -148,17 +148,11 @@ def command(
     hold_folder(folder)
     store = Store(folder / MEASUREMENTS_NAME, about, about_words)
     search = Search(source, config, calibration_set, dev_set, store, options, artefacts.size)
-    found_models = Models(search, words)
-    # First of all: it shows whether graph and text fit, before hours of measurements.
-    found_models.float_errors()
-    with progress(len(search.measuring.choices()), "search", unit="candidates") as advance:
-        for _ in search.measure():
-            advance(1)
-    outcome = find(
-        found_models, wanted, lambda network, found: artefacts.write(folder, network, found, calibration_set), refine
-    )
-    points = [(point, found_models.measured(point)) for point in search.front(front, budget)] if front else []
-    click.echo(_written(folder, found_models, wanted, outcome, points), nl=False)
+
+    def write(network: QuantizedNetwork, found: PtqConfig) -> Bytes:
+        return artefacts.write(folder, network, found, calibration_set)
+
+    click.echo(_written(folder, run(search, wanted, write, words, refine, front)), nl=False)
 
 
 def check_budget(params: dict[str, Any]) -> None:
@@ -185,20 +179,17 @@ def _checked(searched: SearchArguments, budget: str, refine: int, front: int, de
     return wanted
 
 
-def _written(
-    folder: Path, models: Models, wanted: Budget, outcome: Outcome, points: list[tuple[Proposal, MeasuredModel]]
-) -> str:
+def _written(folder: Path, result: Result) -> str:
     """Writes what was found, and returns it as a table."""
     from kaldi_quant.formats.results import write_config
     from kaldi_quant.formats.sizes import bits_per_weight
-    from kaldi_quant.quant.search.result import as_dict
     from kaldi_quant.report.search import as_text
 
-    result = as_dict(models, wanted, outcome, bits_per_weight(outcome.network), points)
-    write_config(folder / ALLOCATION_NAME, outcome.proposal.config)
+    content = result.as_dict(bits_per_weight(result.outcome.network))
+    write_config(folder / ALLOCATION_NAME, result.outcome.proposal.config)
     with atomic_write(folder / RESULT_NAME, "w") as stream:
-        stream.write(json.dumps(result, indent=1) + "\n")
-    return as_text(result)
+        stream.write(json.dumps(content, indent=1) + "\n")
+    return as_text(content)
 
 
 def _some(data: UtteranceSet, most: int) -> UtteranceSet:

@@ -55,7 +55,7 @@ def layer_bytes(rows: int, columns: int, spec: QSpec) -> Bytes:
     return packed_bytes(rows * columns, spec.bits) + (_SCALE_BYTES + _BIAS_BYTES) * rows + zero_points
 
 
-def hollow_network(base: QuantizedNetwork, layers: Mapping[str, LayerConfig]) -> QuantizedNetwork:
+def _hollow_network(base: QuantizedNetwork, layers: Mapping[str, LayerConfig]) -> QuantizedNetwork:
     """A network that takes as many bytes as one of the given widths: its integers mean nothing.
 
     Args:
@@ -83,7 +83,7 @@ def _hollow(layer: IntegerLinear | DynamicLinear, config: LayerConfig) -> Intege
     return replace(layer, weight=weight)
 
 
-def products_per_frame(host: Host, layers: Iterable[str], data: Data) -> dict[str, float]:
+def _products_per_frame(host: Host, layers: Iterable[str], data: Data) -> dict[str, float]:
     """The products of one weight and one input of each layer, per frame of features, as the network really runs.
 
     Args:
@@ -145,7 +145,7 @@ class CostModel:
     @cached_property
     def _products(self) -> dict[str, float]:
         data = self.measuring.meter.data.some(_UTTERANCES_OF_WORK)
-        return products_per_frame(self.base.host, self.base.layers, data)
+        return _products_per_frame(self.base.host, self.base.layers, data)
 
     def _spec(self, name: str, widths: Widths) -> QSpec:
         return in_widths(self.layer_configs[name], widths).weight_spec()
@@ -174,7 +174,7 @@ class CostModel:
     def size(self, chosen: Mapping[str, Widths], config: PtqConfig) -> Bytes:
         """Of the file with layers in some widths, to the byte."""
         layers = {name: in_widths(self.layer_configs[name], widths) for name, widths in chosen.items()}
-        return self.file_size(hollow_network(self.base, layers), config)
+        return self.file_size(_hollow_network(self.base, layers), config)
 
     @cached_property
     def weights(self) -> tuple[int, int]:
@@ -207,7 +207,7 @@ def check_size(budget: Budget, options: SearchOptions, config: PtqConfig, source
     """
     if budget.kind != "bytes":
         return
-    least = least_bytes(options, config, source, file_size)
+    least = _least_bytes(options, config, source, file_size)
     if budget.amount < least - _DESCRIPTION_BYTES:
         raise UsageError(
             f"no allocation of {listed(options.widths)} meets the budget of {budget.text}: the smallest takes {least} "
@@ -215,7 +215,7 @@ def check_size(budget: Budget, options: SearchOptions, config: PtqConfig, source
         )
 
 
-def least_bytes(options: SearchOptions, config: PtqConfig, source: Source, file_size: FileSize) -> Bytes:
+def _least_bytes(options: SearchOptions, config: PtqConfig, source: Source, file_size: FileSize) -> Bytes:
     """The size of the file with all layers in the least widths, but for the length of its description."""
     kinds = kinds_of(source, config)
     integers = [bits for bits in options.widths if bits != FLOAT_BITS]

@@ -27,8 +27,9 @@ Estimate = Literal["measured", "second-order"]
 
 DEFAULT_WIDTHS: tuple[Bits, ...] = (2, 3, 4, 5, 6, 8)
 
-#: bytes: of the artefact in the file system. bits: of a mean weight. nats: of the predicted divergence per frame.
-#: wer: percent by which the measured word error rate may be above the float model's.
+#: bytes: of the artefact in the file system. bits: of a mean weight. nats: of the predicted divergence per frame, or
+#: whatever the unit of the network's distance is. wer: percent by which the measured word error rate may be above the
+#: float model's.
 BudgetKind = Literal["bytes", "bits", "nats", "wer"]
 
 _UNITS: dict[str, tuple[BudgetKind, float]] = {
@@ -42,15 +43,9 @@ _UNITS: dict[str, tuple[BudgetKind, float]] = {
     "gib": ("bytes", 2.0**30),
     "bit": ("bits", 1.0),
     "bits": ("bits", 1.0),
-    "nat": ("nats", 1.0),
-    "nats": ("nats", 1.0),
     "%wer": ("wer", 1.0),
 }
-_FORM = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(%?[A-Za-z]+)\s*")
-_ALLOWED = (
-    "a size (300000 bytes, 800 kB, 1 MB), mean bits per weight (3.2 bits), a largest divergence (0.05 nats) or by how "
-    "much the word error rate may be above the float model's (0.2 %WER)"
-)
+_FORM = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(%?[A-Za-z]+(?: [A-Za-z]+)*)\s*")
 
 
 @dataclass(frozen=True, order=True)
@@ -133,8 +128,12 @@ class Budget:
     text: str
 
 
-def parse_budget(text: str) -> Budget:
+def parse_budget(text: str, unit: str = "nats") -> Budget:
     """Reads a budget: a number and a unit. A kB is 1000 bytes, a KiB 1024.
+
+    Args:
+        text: as a person writes it.
+        unit: of the network's distance.
 
     Raises:
         UsageError: it is of no such form, or not positive; of word error rates zero is allowed.
@@ -144,13 +143,18 @@ def parse_budget(text: str) -> Budget:
         Budget(kind='bytes', amount=800000.0, text='800 kB')
     """
     found = _FORM.fullmatch(text)
-    unit = _UNITS.get(found[2].lower()) if found else None
-    if found is None or unit is None:
-        raise UsageError(f"the budget {text!r} is not understood: give {_ALLOWED}")
-    amount = float(found[1]) * unit[1]
-    if not 0 < amount < math.inf and not (unit[0] == "wer" and amount == 0):
-        raise UsageError(f"the budget {text!r} is not positive: give {_ALLOWED}")
-    return Budget(unit[0], amount, text.strip())
+    known = {**_UNITS, unit: ("nats", 1.0), unit.removesuffix("s"): ("nats", 1.0)}
+    allowed = (
+        "a size (300000 bytes, 800 kB, 1 MB), mean bits per weight (3.2 bits), a largest divergence "
+        f"(0.05 {unit}) or by how much the word error rate may be above the float model's (0.2 %WER)"
+    )
+    if found is None or found[2].lower() not in known:
+        raise UsageError(f"the budget {text!r} is not understood: give {allowed}")
+    kind, factor = known[found[2].lower()]
+    amount = float(found[1]) * factor
+    if not 0 < amount < math.inf and not (kind == "wer" and amount == 0):
+        raise UsageError(f"the budget {text!r} is not positive: give {allowed}")
+    return Budget(kind, amount, text.strip())
 
 
 @dataclass(frozen=True)

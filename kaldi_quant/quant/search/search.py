@@ -161,7 +161,7 @@ class Search:
         reached = {
             "bytes": f"takes {closest.bytes} bytes",
             "bits": f"has {closest.bits:.4g} bits per weight",
-            "nats": f"is predicted to diverge by {closest.divergence:.4g} nats",
+            "nats": f"is predicted to diverge by {closest.divergence:.4g} {self.meter.host.distance.unit}",
         }
         return reached[budget.kind]
 
@@ -191,7 +191,7 @@ class Search:
         for _ in range(2):
             description = (
                 f"{bits:.2f} bits per weight, found by search under {budget}: {size} bytes and a divergence of "
-                f"{divergence:.5f} nats predicted."
+                f"{divergence:.5f} {self.meter.host.distance.unit} predicted."
             )
             config = with_widths(self.config, self.candidates.kinds, widths, description)
             size = self.cost_model.size(widths, config)
