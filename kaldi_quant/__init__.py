@@ -24,6 +24,7 @@ _PUBLIC = {
     "compare": "quantization",
     "sensitivity": "quantization",
     "search": "search",
+    "FoundWidths": "search",
     "finetune": "finetuning",
     "qat": "training",
     "Quantized": "quantization",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,14 @@ from kaldi_quant.errors import UsageError
 from kaldi_quant.nnet3.model import acoustic_model
 from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
 from kaldi_quant.nnet3.utterances import utterances_digest
-from kaldi_quant.quant.distance import KullbackLeibler
+from kaldi_quant.quant.distance import Distance, KullbackLeibler
 from kaldi_quant.torchnn.batches import Batches, LossFunction
 from kaldi_quant.train.distillation import Distillation
 from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.optimizer import OptimizerOptions
 from kaldi_quant.train.qat.network import TrainableNetwork
 from kaldi_quant.train.qat.training import QatOptions, train_quantized
-from kaldi_quant.train.schedules import Exponential
+from kaldi_quant.train.schedules import Exponential, Schedule
 from kaldi_quant.train.steps import Source
 
 
@@ -38,6 +39,9 @@ def qat(
     held_out: Any = (),
     lr_initial: float = 1e-4,
     lr_final: float = 1e-5,
+    optimizer: OptimizerOptions | None = None,
+    schedule: Schedule | None = None,
+    early_stopping: int = 0,
     learned_scales: bool = True,
     folder: str | Path | None = None,
 ) -> Quantized:
@@ -51,8 +55,12 @@ def qat(
         epochs: passes over the data.
         minibatch_size: of pieces of features; minibatches of ``torch.nn`` have their size.
         held_out: like ``data``, for validation and for averages of models.
-        lr_initial: the learning rate of the first pass, of Adam.
+        lr_initial: the learning rate of the first pass.
         lr_final: that of the last; between them it falls exponentially.
+        optimizer: by default Adam.
+        schedule: another one of ``train.schedules``, in the place of the two learning rates.
+        early_stopping: training ends after so many passes without a better held-out loss, and the best one is taken; 0
+            for never.
         learned_scales: whether scales and zero points are learned, too (LSQ).
         folder: of the checkpoint and the record: an interrupted run goes on there; by default nowhere.
 
@@ -60,20 +68,6 @@ def qat(
         UsageError: ranges are found anew at every call, or the data do not fit the network.
         DataError: no minibatch has a finite loss.
     """
-    if folder is None:
-        with tempfile.TemporaryDirectory() as temporary:
-            return qat(
-                quantized,
-                data,
-                loss=loss,
-                epochs=epochs,
-                minibatch_size=minibatch_size,
-                held_out=held_out,
-                lr_initial=lr_initial,
-                lr_final=lr_final,
-                learned_scales=learned_scales,
-                folder=temporary,
-            )
     network = TrainableNetwork.of(quantized.network, learned=learned_scales)
     source: Source
     if isinstance(quantized.origin, KaldiNetwork):
@@ -85,12 +79,35 @@ def qat(
         source, digest = _batches(quantized, quantized.origin, data, held_out, loss, epochs)
     else:
         raise UsageError(f"a {type(quantized.origin).__name__} cannot be trained")
-    loop = LoopOptions(OptimizerOptions(), schedule=Exponential(lr_initial, lr_final))
+    loop = loop_options(optimizer, schedule, lr_initial, lr_final, early_stopping)
     method = QatOptions("lsq" if learned_scales else "fixed")
     identity = {"data": digest, "epochs": epochs, "minibatch_size": minibatch_size}
-    trained = train_quantized(network, quantized.network.host, source, method, loop, Path(folder), identity)
+    with folder_or_none(folder) as place:
+        trained = train_quantized(network, quantized.network.host, source, method, loop, place, identity)
     assert trained is not None
     return replace(quantized, network=trained)
+
+
+def loop_options(
+    optimizer: OptimizerOptions | None,
+    schedule: Schedule | None,
+    lr_initial: float,
+    lr_final: float,
+    early_stopping: int,
+) -> LoopOptions:
+    """How the loop goes; arguments as of ``qat``."""
+    rates = Exponential(lr_initial, lr_final) if schedule is None else schedule
+    return LoopOptions(optimizer or OptimizerOptions(), schedule=rates, early_stopping=early_stopping)
+
+
+@contextmanager
+def folder_or_none(folder: str | Path | None) -> Iterator[Path]:
+    """A folder, or one that is gone behind the block."""
+    if folder is not None:
+        yield Path(folder)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        yield Path(temporary)
 
 
 def _features(
@@ -111,12 +128,26 @@ def _batches(
     epochs: int,
 ) -> tuple[Batches, str]:
     teacher = quantized.network.host.executable() if loss is None else None
-    distilled = _divergence if isinstance(quantized.network.host.distance, KullbackLeibler) else functional.mse_loss
-    source = Batches(list(data), loss or distilled, epochs, list(held_out), teacher, origin.output)
+    distance = quantized.network.host.distance
+    source = Batches(
+        list(data), loss or distilled(distance, origin.columns), epochs, list(held_out), teacher, origin.output
+    )
     return source, source.digest()
 
 
-def _divergence(output: Tensor, target: Tensor) -> Tensor:
-    """KL(target || output) of the distributions over the last axis, the mean over all others."""
-    scores, wanted = (functional.log_softmax(x, dim=-1) for x in (output, target))
-    return functional.kl_div(scores, wanted, reduction="none", log_target=True).sum(-1).mean()
+def distilled(distance: Distance, columns: int) -> LossFunction:
+    """The loss between a network's output and its teacher's.
+
+    Args:
+        distance: of outputs: the divergence of classes, or the squared error.
+        columns: the axis of the output that holds classes.
+    """
+    if not isinstance(distance, KullbackLeibler):
+        return functional.mse_loss
+
+    def divergence(output: Tensor, target: Tensor) -> Tensor:
+        """KL(target || output) of the distributions over classes, the mean over all else."""
+        scores, wanted = (functional.log_softmax(x, dim=columns) for x in (output, target))
+        return functional.kl_div(scores, wanted, reduction="none", log_target=True).sum(columns).mean()
+
+    return divergence

@@ -219,13 +219,9 @@ class TrainingArguments:
 
     def denominator(self, model: str, egs: str) -> str:
         """The path of the denominator, by default beside the model, or else where chain2's examples have it."""
-        from kaldi_quant.kaldi.egs_folder import EgsInfo
+        from kaldi_quant.nnet3.training.finetune import find_denominator
 
-        beside = Path(model).parent / "den.fst"
-        if self.den_fst or beside.exists():
-            return self.den_fst or str(beside)
-        places = [Path(egs, "misc", f"{language}.den.fst") for language in EgsInfo.read(Path(egs)).languages]
-        return str(next((path for path in places if path.exists()), beside))
+        return self.den_fst or find_denominator(model, egs)
 
     def chain(self) -> ChainOptions:
         """Of the objective."""

@@ -74,8 +74,13 @@ class Batches:
 
     def losses(self, number: int, model: Executable) -> Iterator[Loss]:
         """The loss of each minibatch of a pass."""
-        for place in np.random.default_rng((self.seed, number)).permutation(len(self.batches)):
-            yield self._loss(model, *self.batches[place])
+        random = np.random.default_rng((self.seed, number))
+        for place in random.permutation(len(self.batches)):
+            # What is drawn within, as by dropout, is the same where a training goes on after it was killed.
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(int(random.integers(1 << 62)))
+                loss = self._loss(model, *self.batches[place])
+            yield loss
 
     def _loss(self, model: Executable, call: Call, target: Tensor | None) -> Loss:
         if target is None:

@@ -1,4 +1,4 @@
-"""A network's own copy for quantization: in test mode, its weights plain tensors however they were parametrized."""
+"""Copies of networks: as they are, and for quantization, their weights plain tensors however they were parametrized."""
 
 from __future__ import annotations
 
@@ -21,6 +21,18 @@ def plain_copy(network: nn.Module) -> nn.Module:
     Raises:
         ModelError: a value of it is not finite.
     """
+    copied = own_copy(network).eval()
+    with torch.no_grad():
+        for module in copied.modules():
+            _multiply_out(module)
+    for name, value in [*copied.named_parameters(), *copied.named_buffers()]:
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise ModelError(f"{name} of the network holds values that are not finite (NaN or infinity)")
+    return copied
+
+
+def own_copy(network: nn.Module) -> nn.Module:
+    """A copy that shares nothing with the network, whatever hooks it has."""
     # Weights that were computed by a hook cannot be copied as they are.
     computed = {
         id(value): value.detach().clone()
@@ -30,14 +42,7 @@ def plain_copy(network: nn.Module) -> nn.Module:
         for value in (found if isinstance(found, list) else [found])
         if isinstance(value, Tensor) and not value.is_leaf
     }
-    copied = copy.deepcopy(network, computed).eval()
-    with torch.no_grad():
-        for module in copied.modules():
-            _multiply_out(module)
-    for name, value in [*copied.named_parameters(), *copied.named_buffers()]:
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise ModelError(f"{name} of the network holds values that are not finite (NaN or infinity)")
-    return copied
+    return copy.deepcopy(network, computed)
 
 
 def _multiply_out(module: nn.Module) -> None:

@@ -1,16 +1,19 @@
-"""Fine-tuning of a float model with Kaldi's own objective, from Kaldi's own examples."""
+"""Fine-tuning a float model: with Kaldi's own objective, from Kaldi's own examples, or with another as its teacher."""
 
 from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import UsageError
-from kaldi_quant.kaldi.egs_folder import EgsFolder
+from kaldi_quant.kaldi.egs_folder import EgsFolder, EgsInfo
 from kaldi_quant.kaldi.model import AmNnetSimple, Model
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.made import known_digest
@@ -19,11 +22,17 @@ from kaldi_quant.nnet3.chain.options import ChainOptions
 from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.training.averaged_jobs import AveragedJobs, ParallelJobs
 from kaldi_quant.nnet3.training.chain_source import ChainSource, SourceOptions
+from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
 from kaldi_quant.nnet3.training.objective import XENT, ChainLoss
 from kaldi_quant.nnet3.training.parameters import trained_components, trained_nnet
+from kaldi_quant.nnet3.utterances import utterances_digest
+from kaldi_quant.train.distillation import Distillation
 from kaldi_quant.train.loop import Loop, LoopOptions
 from kaldi_quant.train.parallel.device_context import DeviceContext
 from kaldi_quant.train.parameters import TrainedComponent
+
+#: (name, features) pairs.
+Utterances = Sequence[tuple[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -129,6 +138,67 @@ def _xent_branch(nnet: Nnet, egs: EgsFolder) -> list[str]:
     """
     names = (*(f"output-{language}{XENT}" for language in egs.info.languages), f"output{XENT}")
     return [name for name in names if name in nnet.nodes][:1]
+
+
+def distil(
+    model: Model,
+    teacher: Model,
+    utterances: Utterances,
+    subsampling: int,
+    folder: Path,
+    source: FeatureOptions,
+    loop: LoopOptions,
+    held_out: Utterances = (),
+    stop_after: int | None = None,
+) -> Model | None:
+    """Trains a model to give the distributions over pdfs that another one gives, on features without labels.
+
+    Args:
+        model: as read from its file; it is left as it is.
+        teacher: with the same features and pdfs.
+        utterances: (name, features) pairs, features: (frames, dim) float32.
+        subsampling: the model's frame-subsampling factor.
+        folder: of the checkpoint and the record. A run that was killed goes on.
+        source: how features are cut.
+        loop: how training goes.
+        held_out: utterances that are validated on.
+        stop_after: ends after so many iterations, as if killed.
+
+    Returns:
+        the trained model; None where it was stopped.
+
+    Raises:
+        UsageError: the teacher has other pdfs or other features.
+        DataError: the features do not fit, or no minibatch has a finite loss.
+    """
+    network, taught = AcousticModel(model.nnet), AcousticModel(teacher.nnet)
+    dims = [(found.input_dim, found.output_dim) for found in (network, taught)]
+    if dims[0] != dims[1]:
+        raise UsageError(
+            f"{model.path} has {dims[0][1]} outputs for features of dimension {dims[0][0]}, and its teacher "
+            f"{teacher.path} {dims[1][1]} for {dims[1][0]}: they must be the same"
+        )
+    components = trained_components(network, model.nnet)
+    minibatches = FeatureSource(utterances, Distillation(taught), source, subsampling, held_out)
+    identity = {
+        "model": model.digest(),
+        "teacher": teacher.digest(),
+        "data": utterances_digest([*utterances, *held_out]),
+        "source": asdict(source),
+    }
+    trained = Loop(network, components, minibatches, loop, folder, identity)
+    if not trained.run(stop_after) and stop_after is not None:
+        return None
+    return with_nnet(model, trained_nnet(network, model.nnet))
+
+
+def find_denominator(model: str, egs: str) -> str:
+    """The path of the denominator: beside the model, or else where chain2's examples have it."""
+    beside = Path(model).parent / "den.fst"
+    if beside.exists():
+        return str(beside)
+    places = [Path(egs, "misc", f"{language}.den.fst") for language in EgsInfo.read(Path(egs)).languages]
+    return str(next((path for path in places if path.exists()), beside))
 
 
 def check_held_out(loop: LoopOptions, egs: EgsFolder) -> None:
