@@ -47,7 +47,7 @@ def finetune(
     schedule: Schedule | None = None,
     early_stopping: int = 0,
     train_mode: bool = False,
-    chain: ChainOptions = _CHAIN,
+    chain: ChainOptions | None = None,
     den_fst: str | Path | None = None,
     folder: str | Path | None = None,
 ) -> Any:
@@ -73,7 +73,7 @@ def finetune(
             taken; 0 for never.
         train_mode: whether dropout and batch normalizations of a network of ``torch.nn`` do what torch's training mode
             has them do, running statistics included; by default it is trained in test mode, as Kaldi models are.
-        chain: of LF-MMI.
+        chain: of LF-MMI; by default with the leaky-HMM coefficient and the cross-entropy branch of the recipes.
         den_fst: its denominator; by default as ``kaldi-quant train`` finds it.
         folder: of the checkpoint and the record: an interrupted run goes on there; by default nowhere.
 
@@ -97,7 +97,7 @@ def finetune(
     found = as_network(network)
     with folder_or_none(folder) as place:
         if isinstance(found, TorchNetwork):
-            if den_fst is not None or chain is not _CHAIN:
+            if den_fst is not None or chain is not None:
                 raise UsageError("chain and den_fst are for Kaldi models: networks of torch.nn have a loss")
             if optimizer is None:
                 # Kaldi's limit is one for Kaldi's networks.
@@ -111,7 +111,7 @@ def finetune(
             if not isinstance(held_out, tuple) or held_out:
                 raise UsageError("held_out goes with a teacher: a folder of examples has held-out ones of its own")
             source = SourceOptions(epochs, str(minibatch_size))
-            model = _lf_mmi(found, data, den_fst, chain, source, loop, place)
+            model = _lf_mmi(found, data, den_fst, chain or _CHAIN, source, loop, place)
         else:
             model = _distilled(found, data, teacher, held_out, FeatureOptions(epochs, minibatch_size), loop, place)
         return model if isinstance(network, Model) else replace(found, model=model)
