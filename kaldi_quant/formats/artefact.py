@@ -46,6 +46,7 @@ from kaldi_quant.quant.graph import QuantGraph, products
 from kaldi_quant.quant.host import Host
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.torchnn.host import TorchHost
+from kaldi_quant.torchnn.tracing import first_line
 
 _LARGEST_CONTEXT = 1 << 20
 _TORCH, _TORCH_LAYERS = "torch_network", "torch_layers"
@@ -177,7 +178,10 @@ def load_any(path: str | os.PathLike[str], code: nn.Module | None = None) -> Art
         host = _torch_host(container, fields, code)
         for name, layer in stored.items():
             _check_sizes(container, host, name, layer)
-        network = _network(container, fields, host, stored)
+        try:
+            network = _network(container, fields, host, stored)
+        except (RuntimeError, LookupError, StopIteration) as error:
+            raise FormatError(container.path, None, f"its nodes contradict its layers: {first_line(error)}") from error
         found = TorchArtefact(network, fields.take("record", dict))
     else:
         sizes = {name: layer.weight.integers.shape for name, layer in stored.items()}

@@ -67,12 +67,15 @@ def decoded_description(fields: Fields, region: Region) -> Description:
     if {node.layer_name for node in found.nodes.values() if node.op == "product"} != set(layers):
         raise ValueError("its layers are not those of its nodes")
     for layer, runs in fields.take("columns", dict).items():
+        if sum(count for _, _, count in runs) != layers[layer].weight.shape[1] or any(count < 1 for *_, count in runs):
+            raise ValueError(f"the columns of the layer {layer[:80]} are more or fewer than its weight has")
         columns = [(name, channel) for name, first, count in runs for channel in range(first, first + count)]
-        odd = [name for name, channel in columns if not 0 <= channel < found.nodes[name].channels]
-        if len(columns) != layers[layer].weight.shape[1] or odd:
+        if any(not 0 <= channel < found.nodes[name].channels for name, channel in columns):
             raise ValueError(f"the columns of the layer {layer[:80]} are not those of what it reads")
         found.columns[layer] = columns
     found.float_operations = fields.take("float_operations", dict)
+    if not all(isinstance(what, str) for what in found.float_operations.values()):
+        raise ValueError("what is computed in float is told by other values than strings")
     return found
 
 

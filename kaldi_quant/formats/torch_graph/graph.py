@@ -59,6 +59,8 @@ def decoded_graph(described: Any, modules: Collection[str], tensors: Collection[
         nodes[name] = graph.create_node(op, _target(op, target, values[0], modules, tensors), *values, name=name)
         if nodes[name].name != name:
             raise ValueError(f"{name[:60]!r} is no name of a node, or two have it")
+    if nodes and nodes[name].op == "output" and (len(nodes[name].args) != 1 or nodes[name].kwargs):
+        raise ValueError("the output should be one value")
     if not nodes or nodes[name].op != "output" or any(node.op == "output" for node in list(nodes.values())[:-1]):
         raise ValueError("the last node, and no other, should be the output")
     return graph

@@ -32,6 +32,8 @@ _OWN: dict[str, type[nn.Module]] = {
 
 
 def _complete_layer(layer: Layer) -> None:
+    if not isinstance(vars(layer).get("name"), str):
+        raise AttributeError("a layer has a name")
     layer.product = FloatProduct(layer.weight, layer.groups)
 
 
@@ -183,7 +185,8 @@ def _without_weights(path: str, module: nn.Module, shape: Any) -> None:
     if not good or not isinstance(module, Layer):
         raise ValueError(f"the module {path[:80]} has the shape {str(shape)[:60]}")
     module.weight = nn.Parameter(torch.zeros(shape))
-    module.bias = None
+    if "bias" not in vars(module):
+        module.register_parameter("bias", None)
 
 
 def _object(path: str, value: Any) -> Iterator[tuple[str, Any]]:

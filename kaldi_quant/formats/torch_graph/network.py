@@ -91,7 +91,7 @@ def decoded_network(container: Container, fields: Fields) -> TorchHost:
     """
     try:
         host = _decoded(container, fields)
-    except (ValueError, TypeError, LookupError, UsageError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, UsageError) as error:
         raise FormatError(container.path, None, f"its network is malformed: {first_line(error)}") from error
     fields.finish()
     return host
