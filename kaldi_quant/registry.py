@@ -51,6 +51,10 @@ class Registry(Collection[str], Generic[Entry]):
             importlib.import_module(self._modules[name])
         return self._entries[name]
 
+    def get(self, name: str) -> Entry | None:
+        """The entry of a name; None where there is none."""
+        return self[name] if name in self._modules else None
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._modules)
 

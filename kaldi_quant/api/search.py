@@ -6,13 +6,14 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kaldi_quant.api.networks import FloatNetwork, KaldiNetwork, as_network
+from kaldi_quant.api.networks import FloatNetwork, KaldiNetwork, TorchNetwork, as_network
 from kaldi_quant.api.quantization import Quantized
 from kaldi_quant.errors import UsageError
-from kaldi_quant.formats.search_files import Artefacts
+from kaldi_quant.formats.search_files import Artefacts, torch_size
 from kaldi_quant.formats.sizes import bits_per_weight
 from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.features.settings import RECORD_KEY, settings_of_folder
@@ -27,7 +28,6 @@ from kaldi_quant.quant.search.options import DEFAULT_WIDTHS, Budget, Estimate, S
 from kaldi_quant.quant.search.outcome import check_refinement
 from kaldi_quant.quant.search.result import Result, run
 from kaldi_quant.quant.search.search import Proposal, Search
-from kaldi_quant.torchnn.sizes import parameter_bytes
 from kaldi_quant.units import Bits, Bytes
 
 # The method that the command's result is quantized by, too.
@@ -39,7 +39,7 @@ class Point:
     """What widths cost.
 
     Args:
-        bytes: of the file of a Kaldi model; of a network of ``torch.nn`` of all numbers that it holds.
+        bytes: of the file that ``save`` writes.
         distance: mean distance of the output from the float network's.
         bits_per_weight: the mean, layers in float included.
         bits: for each layer the width of its weights; 32 in float.
@@ -106,8 +106,7 @@ def search(
     Args:
         network: a float network as for ``quantize``, or a quantized one, whose configuration and calibration are taken.
         config: all but the widths: a preset's name, or a configuration; by default the quantized network's, or w4a8.
-        budget: ``"3 bits"``, the mean per weight; ``"800 kB"``, ``"1 MB"``, the size of the file that ``save`` writes
-            of a Kaldi model, of a network of ``torch.nn`` that of all numbers it holds (``parameter_bytes``);
+        budget: ``"3 bits"``, the mean per weight; ``"800 kB"``, ``"1 MB"``, the size of the file that ``save`` writes;
             ``"0.05 nats"``, the mean distance from float, in the unit of the network's ``distance``: ``"0.1 per row"``
             for the squared error.
         held_out: development inputs that distances are measured on, as the network's ``data`` takes them; never test
@@ -127,7 +126,7 @@ def search(
     Raises:
         UsageError: the budget is not understood or cannot be met, or the widths leave nothing to choose.
         DataError: inputs cannot be used, or the folder holds something else.
-        ModelError: the network cannot be run, or has no layer that can be quantized.
+        ModelError: the network cannot be run, has no layer that can be quantized, or a distance that files cannot name.
 
     Source: Z. Yao et al., "HAWQ-V3: Dyadic Neural Network Quantization", ICML 2021.
 
@@ -175,7 +174,7 @@ def _asked(network: Any, config: str | PtqConfig | None, calibration: Any) -> tu
     origin = start.origin if start else as_network(network)
     if calibration is None and start is None:
         raise UsageError("a float network needs inputs to calibrate on: give calibration")
-    data = start.calibration if start and calibration is None else origin.data(calibration)
+    data = start.calibrated("search") if start and calibration is None else origin.data(calibration)
     if config is None:
         config = start.config if start else _PRESET
     return origin, read_preset(config) if isinstance(config, str) else config, data
@@ -189,13 +188,15 @@ def _budget(text: str, source: Source, config: PtqConfig) -> Budget:
 
 
 def _file_size(origin: FloatNetwork) -> FileSize:
-    """Tells the size of what is stored of a quantized network."""
-    if not isinstance(origin, KaldiNetwork):
-        return lambda network, config: parameter_bytes(network)
-    model = origin.model
-    settings = settings_of_folder(folder_of(model.path)).for_dim(model.nnet.node_dim("input"))
-    companions = Companions.beside(model.path, origin.factor)
-    return Artefacts(model, companions, "", {RECORD_KEY: settings.as_dict()}).size
+    """Tells the size of the file that ``save`` writes of a quantized network."""
+    if isinstance(origin, KaldiNetwork):
+        model = origin.model
+        settings = origin.settings or settings_of_folder(folder_of(model.path)).for_dim(model.nnet.node_dim("input"))
+        companions = Companions.beside(model.path, origin.factor)
+        return Artefacts(model, companions, "", {RECORD_KEY: settings.as_dict()}).size
+    if isinstance(origin, TorchNetwork):
+        return partial(torch_size, more={"output": origin.output, "columns": origin.columns})
+    raise UsageError(f"a {type(origin).__name__} has no file whose size could be told")
 
 
 def _found(result: Result, origin: FloatNetwork, data: Data) -> FoundWidths:

@@ -68,6 +68,7 @@ def qat(
         UsageError: ranges are found anew at every call, or the data do not fit the network.
         DataError: no minibatch has a finite loss.
     """
+    quantized.calibrated("qat")
     network = TrainableNetwork.of(quantized.network, learned=learned_scales)
     source: Source
     if isinstance(quantized.origin, KaldiNetwork):

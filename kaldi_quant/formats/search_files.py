@@ -6,7 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from kaldi_quant.formats.artefact import save
+from kaldi_quant.formats.artefact import save, save_torch
+from kaldi_quant.formats.record import make_torch_record
 from kaldi_quant.formats.results import check_result_folder, record_of, write_result
 from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.model import Model
@@ -41,7 +42,7 @@ class Artefacts:
     def size(self, network: QuantizedNetwork, config: PtqConfig) -> Bytes:
         """The size of a network's file, which is not kept; its integers may mean nothing."""
         with tempfile.TemporaryDirectory() as folder:
-            lost = Divergence(0.0, "", dict.fromkeys(network.layers, 0.0), 0)
+            lost = _unknown_loss(network)
             record = record_of(network, self.companions, config, self.calibration, None, lost)
             return save(Path(folder) / "measured", network, self.model, record | self.more)
 
@@ -53,3 +54,24 @@ class Artefacts:
         """
         model, companions = self.model, self.companions
         return write_result(folder, network, model, companions, config, self.calibration, data, more=self.more).bytes
+
+
+def torch_size(network: QuantizedNetwork, config: PtqConfig, more: dict[str, Any]) -> Bytes:
+    """The size of the file of a torch network, which is not kept; its integers may mean nothing.
+
+    Args:
+        network: of torch.
+        config: how it was, or will be, quantized.
+        more: what else the record tells.
+
+    Raises:
+        ModelError: no file can hold it.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        record = make_torch_record(network, config, None, _unknown_loss(network), more)
+        return save_torch(Path(folder) / "measured", network, record)
+
+
+def _unknown_loss(network: QuantizedNetwork) -> Divergence:
+    """Records of all losses are equally long."""
+    return Divergence(0.0, network.host.distance.unit, dict.fromkeys(network.layers, 0.0), 0)

@@ -49,21 +49,24 @@ def test_a_torch_network_under_each_budget() -> None:
     assert [point.bytes for point in found.curve] == sorted(point.bytes for point in found.curve)
     assert [point.distance for point in found.curve] == sorted((p.distance for p in found.curve), reverse=True)
     assert [wanted.bytes for wanted, _ in found.measured_curve] == [got.bytes for _, got in found.measured_curve]
-    sizes = found.curve[0].bytes, found.curve[-1].bytes
-    small = searched(f"{sum(sizes) // 2} bytes")
-    assert sizes[0] < small.measured.bytes <= sum(sizes) // 2
+    least, most = (searched(budget).measured.bytes for budget in ("2 bits", "8 bits"))
+    small = searched(f"{(least + most) // 2} bytes")
+    assert least < small.measured.bytes <= (least + most) // 2
     limit = found.predicted.distance
     near = searched(f"{limit:.8f} per row")
-    assert near.predicted.distance <= limit * 1.0001 and near.measured.bytes <= found.measured.bytes
-    in_float = searched("20 bits", widths=(2, "float"))
-    assert 32 in in_float.measured.bits.values()
+    assert near.predicted.distance <= limit * 1.0001
+    assert near.measured.bits_per_weight <= found.measured.bits_per_weight
 
 
-def test_the_bytes_are_those_of_all_numbers() -> None:
-    found = searched("8 bits", widths=(4, 8))
-    rows, weights = 24 + 24 + 4, 8 * 24 + 24 * 24 + 24 * 4
-    # Scale and bias of each row; scales and zero points of the input's columns and of three grids of activations.
-    assert found.measured.bytes == weights + 8 * rows + 6 * (8 + 2)
+def test_the_bytes_are_those_of_the_file(tmp_path: Path) -> None:
+    most = searched("8 bits").measured.bytes
+    for budget, options in (("4.5 bits", {}), (f"{most - 300} bytes", {}), ("20 bits", {"widths": (2, "float")})):
+        found = searched(budget, **options)
+        size = kq.save(found.quantized, tmp_path / "network.safetensors")
+        assert size == found.measured.bytes == found.predicted.bytes
+    assert 32 in found.measured.bits.values()
+    found = searched("3 bits", network=kq.TorchNetwork(network(), KullbackLeibler(), columns=2))
+    assert kq.save(found.quantized, tmp_path / "network.safetensors") == found.measured.bytes
 
 
 def test_classes_are_compared_by_their_divergence() -> None:

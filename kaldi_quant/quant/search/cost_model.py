@@ -43,7 +43,7 @@ _UTTERANCES_OF_WORK = 3
 _DESCRIPTION_BYTES = 400
 
 
-def layer_bytes(rows: int, columns: int, spec: QSpec) -> Bytes:
+def _layer_bytes(rows: int, columns: int, spec: QSpec) -> Bytes:
     """The bytes of a quantized layer's weights, scales, zero points and biases.
 
     Args:
@@ -152,7 +152,7 @@ class CostModel:
 
     def _integer_bytes(self, name: str, widths: Widths) -> Bytes:
         rows, columns = self.base.layers[name].weight.integers.shape
-        return layer_bytes(rows, columns, self._spec(name, widths))
+        return _layer_bytes(rows, columns, self._spec(name, widths))
 
     @cached_property
     def _all_in_base(self) -> dict[str, Widths]:
