@@ -163,8 +163,8 @@ def _lf_mmi(
         raise UsageError("without a teacher, a Kaldi model learns from examples: give the folder that holds them")
     egs = str(data)
     check_examples(Path(egs), model)
-    wanted, there = (settings_of_folder(place) for place in (folder_of(model.path), Path(egs)))
-    if (Path(egs) / CMVN_OPTS).is_file() and not wanted.is_normalised_as(there):
+    wanted = network.settings or settings_of_folder(folder_of(model.path))
+    if (Path(egs) / CMVN_OPTS).is_file() and not wanted.is_normalised_as(settings_of_folder(Path(egs))):
         raise UsageError(f"{model.path} and the examples in {egs} want features normalised in different ways")
     denominator = str(den_fst) if den_fst is not None else nnet3.find_denominator(model.path, egs)
     training = nnet3.TrainingData(egs, denominator, network.factor)

@@ -172,9 +172,11 @@ def _asked(network: Any, config: str | PtqConfig | None, calibration: Any) -> tu
     """The float network, all but the widths, and the calibration set."""
     start = network if isinstance(network, Quantized) else None
     origin = start.origin if start else as_network(network)
-    if calibration is None and start is None:
+    # One that was read from a file has no float weights, whatever it is calibrated on.
+    known = start.calibrated("search") if start else None
+    if calibration is None and known is None:
         raise UsageError("a float network needs inputs to calibrate on: give calibration")
-    data = start.calibrated("search") if start and calibration is None else origin.data(calibration)
+    data = known if known is not None and calibration is None else origin.data(calibration)
     if config is None:
         config = start.config if start else _PRESET
     return origin, read_preset(config) if isinstance(config, str) else config, data

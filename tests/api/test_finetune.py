@@ -20,6 +20,7 @@ from kaldi_quant.cli.main import run
 from kaldi_quant.errors import DataError, ModelError, UsageError
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.nnet3.training.finetune import with_nnet
+from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.distance import KullbackLeibler, mean_distance
 from kaldi_quant.torchnn.copies import own_copy
 from kaldi_quant.train.loop import Loop
@@ -108,7 +109,7 @@ def test_the_divergence_is_that_of_the_axis_that_holds_classes() -> None:
 
 def test_training_of_integers_takes_the_same_options(tmp_path: Path) -> None:
     inputs = [x for x, _ in batches()]
-    quantized = kq.quantize(network(), "w2a8", calibration=inputs)
+    quantized = kq.quantize(network(), PtqConfig(LayerConfig(bits=3, method="minmax")), calibration=inputs)
     options = {"epochs": 12, "early_stopping": 1, "schedule": Constant(0.05), "optimizer": OptimizerOptions("sgd")}
     kq.qat(quantized, inputs, held_out=inputs[:2], folder=tmp_path, **options)
     record = json.loads((tmp_path / "progress.json").read_text())

@@ -130,7 +130,7 @@ def test_the_command_finds_the_same(example: Path, tmp_path: Path) -> None:
     assert kq.save(found.quantized, tmp_path / "saved.safetensors") == found.measured.bytes
 
 
-def test_what_cannot_be_searched_is_refused() -> None:
+def test_what_cannot_be_searched_is_refused(tmp_path: Path) -> None:
     options = {"held_out": inputs(1), "calibration": inputs(1)}
     for budget, sentence in (
         ("small", "the budget 'small' is not understood"),
@@ -144,6 +144,9 @@ def test_what_cannot_be_searched_is_refused() -> None:
         kq.search(network(), FAST, budget="3 bits", widths=(2, "x"), **options)
     with pytest.raises(UsageError, match="there are no widths to choose from"):
         kq.search(network(), "torch-static", budget="3 bits", **options)
+    kq.save(kq.quantize(network(), FAST, calibration=inputs(1)), tmp_path / "saved.safetensors")
+    with pytest.raises(UsageError, match="a file has no float weights"):
+        kq.search(kq.load(tmp_path / "saved.safetensors"), FAST, budget="3 bits", **options)
     with pytest.raises(UsageError, match="needs inputs to calibrate on"):
         kq.search(network(), FAST, budget="3 bits", held_out=inputs(1))
 
