@@ -213,6 +213,7 @@ def test_the_verb_makes_an_integer_model(example: Path, tmp_path: Path, capsys: 
     artefact = load(tmp_path / "out/quantized.safetensors")
     assert artefact.record["training"]["qat"] == {"method": "lsq", "freeze_after": 0.8}
     assert artefact.record["training"]["teaching"]["distillation"] == 1
+    assert "weights" not in artefact.record["training"]["teaching"]
     capsys.readouterr()
     for options, message in (
         (["--distillation=0.5"], "--distillation 0.5: without --egs-dir, distillation is all there is to train on"),
