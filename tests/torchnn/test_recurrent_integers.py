@@ -148,8 +148,11 @@ def test_fake_quantization_is_the_reference(kind: str, config: str) -> None:
 HH_DYNAMIC = PtqConfig(LayerConfig(bits=4), {"*.hh": {"ranges": "dynamic"}})
 
 
-@pytest.mark.parametrize("weights", ["steps", "values"])
-@pytest.mark.parametrize("config", [CONFIGS["w4a8 dynamic"], CONFIGS["w8a8 dynamic"], HH_DYNAMIC])
+@pytest.mark.parametrize(
+    ("config", "weights"),
+    [(CONFIGS["w4a8 dynamic"], "values"), (CONFIGS["w8a8 dynamic"], "steps"), (HH_DYNAMIC, "steps")],
+    ids=["w4", "w8", "hh"],
+)
 @pytest.mark.parametrize("kind", KINDS)
 def test_fake_quantization_of_dynamic_layers_is_the_reference(kind: str, config: PtqConfig, weights: str) -> None:
     found = quantized(enhancer(kind, bidirectional=True), config, inputs())

@@ -138,18 +138,14 @@ def test_training_of_values(
     model, utterances = small
     options = QatOptions(method, weights="values")
     whole = train(small, start, tmp_path / "whole", options)
-    assert train(small, start, tmp_path / "killed", options, stop_after=3) is None
-    resumed = train(small, start, tmp_path / "killed", options)
-    assert whole is not None and resumed is not None
+    assert whole is not None
     assert divergence(model, whole.model(), utterances) < 0.8 * divergence(model, start.model(), utterances)
     for name, layer in whole.layers.items():
-        again, before = resumed.layers[name], start.layers[name]
-        assert torch.equal(layer.weight.integers, again.weight.integers)
-        assert torch.equal(layer.weight.scale, again.weight.scale) and torch.equal(layer.bias, again.bias)
+        before = start.layers[name]
         assert not torch.equal(layer.weight.integers, before.weight.integers)
         assert torch.equal(layer.weight.scale, before.weight.scale) == (method == "fixed"), name
     with pytest.raises(UsageError, match="belongs to a training with other options"):
-        train(small, start, tmp_path / "killed", QatOptions(method))
+        train(small, start, tmp_path / "whole", QatOptions(method))
 
 
 @pytest.mark.parametrize(("weights", "limit"), [("steps", 0.0), ("values", 2.0)])
