@@ -80,6 +80,7 @@ def qat(
                 weights=weights,
                 folder=temporary,
             )
+    quantized.calibrated("qat")
     method = QatOptions("lsq" if learned_scales else "fixed", weights=weights)
     network = TrainableNetwork.of(quantized.network, learned_scales, weights)
     optimizer = OptimizerOptions()
