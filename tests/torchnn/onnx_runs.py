@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from onnx import ModelProto, TensorProto, helper
-from torch import Tensor
+from torch import Tensor, fx
 
-from kaldi_quant.backends.onnx.integer_weights import check_integer
+from kaldi_quant.backends.onnx.integer_weights import check_integer, graphs_of
 from kaldi_quant.backends.onnx.session import open_session, optimized_graph
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.network import QuantizedNetwork
@@ -27,10 +27,13 @@ def with_integers(graph: TorchOnnx) -> ModelProto:
     for name in dict.fromkeys(graph.integers.values()):
         kind = TensorProto.UINT8
         node = made_by[name]
-        while node.op_type not in ("QuantizeLinear", "Round"):
+        while node.op_type not in ("QuantizeLinear", "Round", "Scan"):
             node = made_by[node.input[0]]
         if node.op_type == "Round":
             kind = TensorProto.FLOAT
+        elif node.op_type == "Scan":
+            (body,) = (each.g for each in node.attribute if each.name == "body")
+            kind = body.output[-1].type.tensor_type.elem_type
         model.graph.output.append(helper.make_tensor_value_info(name, kind, None))
     return model
 
@@ -57,7 +60,8 @@ def assert_same(network: QuantizedNetwork, graph: TorchOnnx, *inputs: Tensor) ->
     """Compares all integers, and the output.
 
     Where a function in float was rounded to a grid, values that lie at the middle of a step may be rounded otherwise:
-    the reference goes on with what onnxruntime has found, so that all else is compared to the last bit.
+    the reference goes on with what onnxruntime has found, so that all else is compared to the last bit. Hidden states
+    are compared so at every time: the reference computes each from the integers that onnxruntime has found before it.
 
     Returns:
         How many integers were compared.
@@ -65,12 +69,19 @@ def assert_same(network: QuantizedNetwork, graph: TorchOnnx, *inputs: Tensor) ->
     found = run(with_integers(graph), *inputs)
     model = network.model()
     compared = []
+    recurrences = _recurrences(network)
 
     def checked(name: str, tap: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        whole = found[graph.integers[name]].astype(np.int64)
+        call = recurrences.get(name)
+        parts = iter([whole]) if call is None else _in_turn(network, call, whole)
+
         def check(x: Tensor) -> Tensor:
             grid = network.activations[name]
-            expected = _integers(tap(x), grid)
-            integers = found[graph.integers[name]].astype(np.int64)
+            expected, integers = _integers(tap(x), grid), next(parts)
+            if integers is None:
+                # An initial state, which no value of the graph holds by itself.
+                return tap(x)
             assert integers.shape == expected.shape, f"{name}: {integers.shape}, not {expected.shape}"
             if in_float(network, name):
                 _assert_at_the_middle(network, name, x, integers, expected, grid)
@@ -95,6 +106,22 @@ def assert_same(network: QuantizedNetwork, graph: TorchOnnx, *inputs: Tensor) ->
     return sum(compared)
 
 
+def _recurrences(network: QuantizedNetwork) -> dict[str, fx.Node]:
+    """The calls of recurrences, by the name of their hidden states."""
+    region = network.host.region
+    calls = (node for node in region.graph.nodes if region.recurrence_of(node) is not None)
+    return {str(node.kwargs["node"]): node for node in calls}
+
+
+def _in_turn(network: QuantizedNetwork, call: fx.Node, states: np.ndarray) -> Iterator[np.ndarray | None]:
+    """Hidden states, (N, T, size), in the order in which they are computed; None for an initial state before them."""
+    if len(call.args) > 1 and call.args[1] is not None:
+        yield None
+    times = range(states.shape[1])
+    for time in reversed(times) if network.host.region.recurrence_of(call).reverse else times:
+        yield states[:, time]
+
+
 def _integers(x: Tensor, grid: Grid) -> np.ndarray:
     return (torch.round(x.double() / grid.scale.double()).long() + int(grid.zero_point)).numpy()
 
@@ -115,6 +142,6 @@ def _assert_at_the_middle(
 def assert_integer_products(graph: TorchOnnx) -> None:
     """No product is in float in what onnxruntime executes."""
     optimized = optimized_graph(graph.model)
-    kinds = {node.op_type for node in optimized.graph.node}
+    kinds = {node.op_type for each in graphs_of(optimized) for node in each.node}
     assert not kinds & FLOAT_PRODUCTS, kinds & FLOAT_PRODUCTS
     check_integer(graph.model, optimized)

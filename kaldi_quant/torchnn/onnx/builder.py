@@ -26,6 +26,7 @@ from kaldi_quant.torchnn.onnx.flattening import flattened
 from kaldi_quant.torchnn.onnx.layers import LayerWriter, Output
 from kaldi_quant.torchnn.onnx.operation import Operation
 from kaldi_quant.torchnn.onnx.operations import EMITTERS
+from kaldi_quant.torchnn.onnx.recurrence import RecurrenceWriter
 from kaldi_quant.torchnn.onnx.sizes import ARITHMETIC, Number, Sizes
 from kaldi_quant.torchnn.onnx.values import Grids, Value, is_wide, same_grid, zero_of
 from kaldi_quant.torchnn.simplify import added, is_relu
@@ -154,6 +155,8 @@ class _Builder:
         layer = self.region.layer_of(node)
         if layer is not None:
             return self._layer(node)
+        if self.region.recurrence_of(node) is not None:
+            return self._recurrence(node)
         if node.target is same_way:
             return None
         if not _holds_tensors(self.known.values[node]):
@@ -184,6 +187,20 @@ class _Builder:
             output = Output(destination.node, self._grid(destination.node), destination.relu)
             self.fused.add(destination.node)
         return writer.integer(layer, integers, x, shape, output)
+
+    def _recurrence(self, node: fx.Node) -> Any:
+        """The hidden states of a recurrence, and what is remembered beside them where cells do."""
+        recurrence, point = self.region.recurrence_of(node), str(node.kwargs["node"])
+        assert recurrence is not None
+        grid = self._grid(point) if point in self.network.activations else None
+        integers = self.network.layers.get(recurrence.layer.name)
+        writer = RecurrenceWriter(self.writer, self.form, recurrence, integers, grid, point)
+        source, *states = node.args
+        first = ["" if state is None else self.grids.floats(self.values[state]) for state in states]  # type: ignore[index]
+        found = writer.write(self.grids.floats(self.values[source]), self.known.shape(source), *first)  # type: ignore[index,arg-type]
+        if grid is not None:
+            self.integers[point] = found[0].integers
+        return found if recurrence.cell.remembers else found[0]
 
     def _grid(self, point: str) -> Grid:
         grid = self.network.activations[point]
