@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,12 +46,19 @@ def free_axes(network: nn.Module, call: Call) -> Axes:
 
 
 def _aligned(network: nn.Module, call: Call) -> Iterator[Call]:
-    """Calls in which the same axis of several inputs is longer, such as that of the batch."""
+    """Calls in which an axis of each of several inputs is longer, as that of the batch is, wherever in each it lies."""
     shapes = [x.shape for x in call.tensors]
-    for axis, size in {(axis, shape[axis]) for shape in shapes for axis in range(len(shape))}:
-        together = frozenset(
-            (number, axis) for number, shape in enumerate(shapes) if len(shape) > axis and shape[axis] == size
-        )
+    groups: set[Axes] = set()
+    for size in {size for shape in shapes for size in shape}:
+        places = [
+            [(number, axis) for axis in range(len(shape)) if shape[axis] == size] for number, shape in enumerate(shapes)
+        ]
+        groups |= {
+            frozenset(place for of_input in places for place in of_input if place[1] == axis)
+            for axis in range(max(map(len, shapes)))
+        }
+        groups |= {frozenset(chosen) for chosen in itertools.product(*filter(None, places))}
+    for together in groups:
         if len(together) > 1:
             yield from _borne(network, _longer(call, together))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 import torch
@@ -56,7 +57,15 @@ def flattened(region: Region, inputs: list[Tensor]) -> tuple[fx.Graph, dict[fx.N
             copies[node] = _inlined(graph, node, inner, copies)
         if node.name in region.program.points:
             points[copies[node]] = region.program.points[node.name]
+    _erase_unread_moves(graph, points)
     return graph, points
+
+
+def _erase_unread_moves(graph: fx.Graph, points: Container[fx.Node]) -> None:
+    """Takes out moves and sizes that nothing reads, such as last states that a network has no use for."""
+    for node in reversed(graph.nodes):
+        if node.op in ("call_function", "call_method") and not node.users and node not in points:
+            graph.erase_node(node)
 
 
 def _inner(region: Region, node: fx.Node, values: dict[fx.Node, Any]) -> fx.Graph | None:
