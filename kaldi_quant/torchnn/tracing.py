@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -88,12 +88,19 @@ def same_way(found: Any, expected: Any) -> None:
         )
 
 
-def trace(network: nn.Module, call: Call) -> tuple[fx.Graph, dict[str, str]]:
+def trace(
+    network: nn.Module,
+    call: Call,
+    others: Sequence[Call] | None = None,
+    leaves: tuple[type[nn.Module], ...] = (),
+) -> tuple[fx.Graph, dict[str, str]]:
     """Traces a network in test mode.
 
     Args:
         network: constants that its code makes become buffers of it; else it is left as it is.
         call: an example of how it is called.
+        others: calls for which it must decide as for the example; by default of all sizes that it bears.
+        leaves: modules of these kinds are one node each.
 
     Returns:
         The graph, each node's ``meta["value"]`` being what the example gives, and ``meta["stack"]`` the modules that it
@@ -108,7 +115,7 @@ def trace(network: nn.Module, call: Call) -> tuple[fx.Graph, dict[str, str]]:
     reasons: dict[str, str] = {}
     while True:
         followed = copy.deepcopy(network)
-        tracer = _Tracer(call, network, reasons)
+        tracer = _Tracer(call, network, reasons, others, leaves)
         try:
             graph = tracer.trace(followed)
             _refuse_kept(followed)
@@ -161,9 +168,17 @@ class _Attribute(Attribute):
 
 
 class _Tracer(fx.Tracer):
-    def __init__(self, call: Call, network: nn.Module, reasons: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        call: Call,
+        network: nn.Module,
+        reasons: Mapping[str, str],
+        others: Sequence[Call] | None,
+        leaves: tuple[type[nn.Module], ...],
+    ) -> None:
         super().__init__()
-        self.call, self.network = call.copied(), network
+        self.call, self.network, self.others = call.copied(), network, others
+        self.leaves: tuple[type[nn.Module], ...] = (Recurrence, *leaves)
         #: For modules that cannot be followed why.
         self.reasons = dict(reasons)
         self._evaluating = False
@@ -184,7 +199,7 @@ class _Tracer(fx.Tracer):
         return _Value(node, self)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if isinstance(m, Recurrence):
+        if isinstance(m, self.leaves):
             return True
         of_torch = type(m).__module__.startswith("torch.nn") and not isinstance(m, fx.GraphModule)
         return of_torch and type(m) not in FOLLOWED
@@ -247,6 +262,8 @@ class _Tracer(fx.Tracer):
 
     @cached_property
     def _other_sizes(self) -> list[list[Tensor]]:
+        if self.others is not None:
+            return [call.tensors for call in self.others]
         with self._evaluation():
             return [call.tensors for call in variants(copy.deepcopy(self.network), self.call)]
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
 from onnx import ModelProto, TensorProto, helper
-from torch import Tensor, fx
+from torch import Tensor
 
 from kaldi_quant.backends.onnx.integer_weights import check_integer, graphs_of
 from kaldi_quant.backends.onnx.session import open_session, optimized_graph
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.torchnn.onnx.builder import TorchOnnx
+from kaldi_quant.torchnn.region import Region
 
 #: Products in float, and what onnxruntime makes of them.
 FLOAT_PRODUCTS = {"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "ConvTranspose"}
@@ -24,7 +26,7 @@ def with_integers(graph: TorchOnnx) -> ModelProto:
     model = ModelProto()
     model.CopyFrom(graph.model)
     made_by = {name: node for node in model.graph.node for name in node.output}
-    for name in dict.fromkeys(graph.integers.values()):
+    for name in dict.fromkeys(name for names in graph.integers.values() for name in names):
         kind = TensorProto.UINT8
         node = made_by[name]
         while node.op_type not in ("QuantizeLinear", "Round", "Scan"):
@@ -72,9 +74,8 @@ def assert_same(network: QuantizedNetwork, graph: TorchOnnx, *inputs: Tensor) ->
     recurrences = _recurrences(network)
 
     def checked(name: str, tap: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        whole = found[graph.integers[name]].astype(np.int64)
-        call = recurrences.get(name)
-        parts = iter([whole]) if call is None else _in_turn(network, call, whole)
+        values = (found[each].astype(np.int64) for each in graph.integers[name])
+        parts = (part for value in values for part in (recurrences[name](value) if name in recurrences else [value]))
 
         def check(x: Tensor) -> Tensor:
             grid = network.activations[name]
@@ -106,19 +107,24 @@ def assert_same(network: QuantizedNetwork, graph: TorchOnnx, *inputs: Tensor) ->
     return sum(compared)
 
 
-def _recurrences(network: QuantizedNetwork) -> dict[str, fx.Node]:
-    """The calls of recurrences, by the name of their hidden states."""
-    region = network.host.region
-    calls = (node for node in region.graph.nodes if region.recurrence_of(node) is not None)
-    return {str(node.kwargs["node"]): node for node in calls}
+def _recurrences(network: QuantizedNetwork) -> dict[str, Callable[[np.ndarray], Iterator[np.ndarray | None]]]:
+    """By the names of hidden states, what brings those of all times into the order in which they are computed."""
+    found = {}
+    for region in network.host.region.modules():
+        for node in region.graph.nodes if isinstance(region, Region) else ():
+            recurrence = region.recurrence_of(node)
+            if recurrence is not None:
+                given = len(node.args) > 1 and node.args[1] is not None
+                found[str(node.kwargs["node"])] = partial(_in_turn, given=given, reverse=recurrence.reverse)
+    return found
 
 
-def _in_turn(network: QuantizedNetwork, call: fx.Node, states: np.ndarray) -> Iterator[np.ndarray | None]:
-    """Hidden states, (N, T, size), in the order in which they are computed; None for an initial state before them."""
-    if len(call.args) > 1 and call.args[1] is not None:
+def _in_turn(states: np.ndarray, given: bool, reverse: bool) -> Iterator[np.ndarray | None]:
+    """Hidden states, (N, T, size), one time after the other; None for an initial state before them."""
+    if given:
         yield None
     times = range(states.shape[1])
-    for time in reversed(times) if network.host.region.recurrence_of(call).reverse else times:
+    for time in reversed(times) if reverse else times:
         yield states[:, time]
 
 

@@ -154,7 +154,7 @@ def test_long_sequences_go_their_own_way_for_few_steps(kind: str) -> None:
     for name in names:
         grid = found.activations[name]
         expected = (states[name] / grid.scale).round().long() + grid.zero_point
-        apart.update(np.abs(integers[graph.integers[name]].astype(int) - expected.numpy()).flatten().tolist())
+        apart.update(np.abs(integers[graph.integers[name][0]].astype(int) - expected.numpy()).flatten().tolist())
     # At most three in ten thousand were found, each by one step.
     assert apart.total() == 4 * 4 * 150 * 7 and set(apart) <= {0, 1} and apart[1] < 0.001 * apart.total()
 

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 
 from kaldi_quant.errors import DataError, ModelError
 from kaldi_quant.torchnn.calls import Call
-from kaldi_quant.torchnn.onnx.flattening import computed
+from kaldi_quant.torchnn.tracing import compute
 from kaldi_quant.torchnn.variants import FAILURES, variants
 
 #: Axes of inputs, as (number of the input, axis).
@@ -82,6 +82,25 @@ def _changed(call: Call, other: Call) -> Axes:
     )
 
 
+def computed(graph: fx.Graph, root: nn.Module, inputs: list[Tensor]) -> dict[fx.Node, Any]:
+    """What every node of a graph is for an input.
+
+    Args:
+        graph: of functions, layers, and modules that cannot be followed.
+        root: has the modules and tensors that nodes name.
+        inputs: one for each placeholder.
+    """
+    values: dict[fx.Node, Any] = {}
+    rest = iter(inputs)
+    with torch.no_grad():
+        for node in graph.nodes:
+            if node.op == "placeholder":
+                values[node] = next(rest)
+            elif node.op != "output":
+                values[node] = compute(node, root, values.__getitem__)
+    return values
+
+
 class KnownSizes:
     """What is known of the sizes of a graph's values.
 
@@ -97,7 +116,7 @@ class KnownSizes:
         #: What each node is for the example.
         self.values = computed(graph, root, call.tensors)
         self._others: list[dict[fx.Node, Any]] = []
-        for longer in _calls(network, call, free):
+        for longer in calls_of_other_sizes(network, call, free):
             found = computed(graph, root, longer.tensors)
             self._others.append({node: _sizes(value) for node, value in found.items()})
 
@@ -119,7 +138,7 @@ class KnownSizes:
         return all(other[node] == found for other in self._others)
 
 
-def _calls(network: nn.Module, call: Call, free: Axes) -> Iterator[Call]:
+def calls_of_other_sizes(network: nn.Module, call: Call, free: Axes) -> Iterator[Call]:
     """Calls in which free axes are longer, one after another and all together."""
     if not free:
         return

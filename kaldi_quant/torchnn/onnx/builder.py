@@ -20,7 +20,7 @@ from kaldi_quant.torchnn.calls import Call
 from kaldi_quant.torchnn.executable import TorchExecutable
 from kaldi_quant.torchnn.graph_nodes import name_of
 from kaldi_quant.torchnn.moves import is_move, sources_of
-from kaldi_quant.torchnn.onnx.axes import Axes, FreeAxisError, KnownSizes
+from kaldi_quant.torchnn.onnx.axes import Axes, FreeAxisError, KnownSizes, calls_of_other_sizes
 from kaldi_quant.torchnn.onnx.dynamic import DynamicWriter
 from kaldi_quant.torchnn.onnx.flattening import flattened
 from kaldi_quant.torchnn.onnx.layers import LayerWriter, Output
@@ -44,13 +44,13 @@ class TorchOnnx:
         model: the graph.
         inputs: the shape of each input; a str is an axis of any length.
         outputs: likewise.
-        integers: for nodes on grids the name of their integers in the graph.
+        integers: for nodes on grids the names of their integers in the graph, one for each time that they are computed.
     """
 
     model: onnx.ModelProto
     inputs: dict[Name, tuple[Dim, ...]]
     outputs: dict[Name, tuple[Dim, ...]]
-    integers: dict[str, Name]
+    integers: dict[str, list[Name]]
 
 
 def build_graph(network: QuantizedNetwork, call: Call, free: Axes, form: WeightForm = "signed") -> TorchOnnx:
@@ -79,7 +79,7 @@ class _Builder:
     writer: GraphWriter = field(default_factory=GraphWriter)
     #: For each node a Value, a number, or several of these.
     values: dict[fx.Node, Any] = field(default_factory=dict)
-    integers: dict[str, Name] = field(default_factory=dict)
+    integers: dict[str, list[Name]] = field(default_factory=dict)
     #: Nodes whose value depends on the input.
     computed: set[fx.Node] = field(default_factory=set)
     #: The quantizer's nodes that layers put on their grids.
@@ -89,7 +89,8 @@ class _Builder:
         executable = self.network.dequantized().executable()
         assert isinstance(executable, TorchExecutable)
         self.region = executable.region
-        self.graph, self.points = flattened(self.region, self.call.tensors)
+        others = (each.tensors for each in calls_of_other_sizes(executable, self.call, self.free))
+        self.graph, self.points = flattened(self.region, [self.call.tensors, *others])
         self.known = KnownSizes(self.graph, self.region, executable, self.call, self.free)
         for node in self.graph.nodes:
             if node in self.known.values:
@@ -199,7 +200,7 @@ class _Builder:
         first = ["" if state is None else self.grids.floats(self.values[state]) for state in states]  # type: ignore[index]
         found = writer.write(self.grids.floats(self.values[source]), self.known.shape(source), *first)  # type: ignore[index,arg-type]
         if grid is not None:
-            self.integers[point] = found[0].integers
+            self.integers.setdefault(point, []).append(found[0].integers)
         return found if recurrence.cell.remembers else found[0]
 
     def _grid(self, point: str) -> Grid:
@@ -217,7 +218,7 @@ class _Builder:
         if point not in self.fused and point not in sums:
             value = self.grids.on(self.grids.floats(value), self._grid(point), point)
         if value.integers:
-            self.integers[point] = value.integers
+            self.integers.setdefault(point, []).append(value.integers)
         return value
 
     def _sum(self, node: fx.Node, point: str) -> Value:
