@@ -31,7 +31,7 @@ from kaldi_quant.torchnn.onnx.file import onnx_graph, write_onnx
 from kaldi_quant.torchnn.recurrent_cells import CELLS
 from tests.torchnn import onnx_cases
 from tests.torchnn.onnx_runs import assert_integer_products, assert_same, run, with_integers
-from tests.torchnn.recurrent_networks import CONFIGS, KINDS, WithState, enhancer, inputs, quantized
+from tests.torchnn.recurrent_networks import CONFIGS, KINDS, InChunks, WithState, enhancer, inputs, quantized
 
 torch.set_num_threads(1)
 
@@ -254,6 +254,79 @@ def test_a_file_of_any_length_and_one_of_fixed_length(tmp_path: Path) -> None:
         np.testing.assert_array_equal(results[1][name], value)
     with pytest.raises(DataError, match="the network goes another way"):
         onnx_graph(found, (call[0], torch.randn(3, 2, 5), torch.randn(3, 2, 5)))
+
+
+def times(x: Tensor, way: str) -> list[Tensor]:
+    """x, (N, T, C), time by time, as networks are written."""
+    match way:
+        case "six times":
+            return [x[:, time] for time in range(6)]
+        case "unbind":
+            return x.unbind(1)
+        case _:
+            return [x[:, time] for time in range(x.shape[1])]
+
+
+class Loop(nn.Module):
+    """Makes a loop over times by itself."""
+
+    def __init__(self, make: type[nn.RNNCellBase], way: str) -> None:
+        super().__init__()
+        self.first, self.cell = nn.Linear(3, 3), make(3, 4)
+        self.way, self.is_lstm = way, make is nn.LSTMCell
+
+    def forward(self, x: Tensor) -> Tensor:
+        states, state = [], None
+        x = self.first(x).relu()
+        if self.way != "six times":
+            size = len(x) if self.way == "unbind" else x.shape[0]
+            state = torch.zeros(size, 4) if self.way == "unbind" else x.new_zeros(size, 4)
+            state = (state, state) if self.is_lstm else state
+        for now in times(x, self.way):
+            state = self.cell(now, state)
+            states.append(state[0] if self.is_lstm else state)
+        return torch.stack(states, 1)
+
+
+@pytest.mark.parametrize(
+    ("way", "shape"), {"six times": ("batch", "x.1", 3), "unbind": (2, 6, 3), "sizes": ("batch", 6, 3)}.items()
+)
+@pytest.mark.parametrize("make", [nn.LSTMCell, nn.GRUCell, nn.RNNCell])
+def test_cells_in_a_loop_of_the_network_are_unrolled(make: type[nn.RNNCellBase], way: str, shape: tuple) -> None:
+    torch.manual_seed(0)
+    network = Loop(make, way).eval()
+    found = quantized(network, CONFIGS["w4a4 static"], [torch.randn(2, 6, 3) for _ in range(3)])
+    graph = onnx_graph(found, torch.randn(2, 6, 3))
+    assert graph.inputs["x"] == shape and {"cell.ih", "cell.hh"} <= found.layers.keys()
+    assert_integer_products(graph)
+    for batch in (2, 1, 5) if shape[0] == "batch" else (2,):
+        assert assert_same(found, graph, torch.randn(batch, 6, 3)) > 0
+    fixed = onnx_graph(found, torch.randn(2, 6, 3), dynamic_axes=False)
+    assert assert_same(found, fixed, torch.randn(2, 6, 3)) > 0
+
+
+@pytest.mark.parametrize("begins_without", [False, True])
+def test_modules_in_a_loop_of_the_network_are_unrolled(begins_without: bool) -> None:
+    torch.manual_seed(0)
+    found = quantized(InChunks(begins_without).eval(), CONFIGS["w8a8 static"], [torch.randn(2, 12, 3)])
+    graph = onnx_graph(found, torch.randn(2, 12, 3))
+    assert_integer_products(graph)
+    assert assert_same(found, graph, torch.randn(2, 12, 3)) > 0
+
+
+def test_what_decides_by_values_has_no_form_still() -> None:
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell = nn.GRUCell(3, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            state = self.cell(x[:, 0])
+            return self.cell(x[:, 1], state) if state.sum() > 1e9 else state
+
+    found = quantized(Network().eval(), CONFIGS["w8a8 static"], [torch.randn(2, 2, 3)])
+    with pytest.raises(ModelError, match="the node Network is of the operation Network, which has no ONNX form"):
+        onnx_graph(found, torch.randn(2, 2, 3))
 
 
 def test_what_nothing_reads_is_not_written() -> None:

@@ -37,9 +37,32 @@ def flattened(region: Region, inputs: Sequence[list[Tensor]]) -> tuple[fx.Graph,
     """
     found = _Flattener()
     given = [found.graph.node_copy(node) for node in region.graph.find_nodes(op="placeholder")]
-    found.graph.output(found.copied(region.graph, region, "", region.program.points, given, inputs))
+    found.graph.output(found.copied(_Part(region.graph, region, "", given, inputs, region.program.points)))
     found.erase_unread_moves()
     return found.graph, found.points
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A graph that is to be copied, of the whole or of a module within it.
+
+    Args:
+        graph: see there.
+        root: has the modules and tensors that its nodes name.
+        path: of the root within the whole.
+        given: the copies of what its placeholders stand for.
+        inputs: what these are for an example, and for other calls.
+        points: for its nodes by name the names of the quantizer's nodes.
+        is_one_node: whether the quantizer has no nodes within it.
+    """
+
+    graph: fx.Graph
+    root: nn.Module
+    path: str
+    given: Sequence[fx.Node]
+    inputs: Sequence[list[Tensor]]
+    points: Mapping[str, str] = field(default_factory=dict)
+    is_one_node: bool = False
 
 
 @dataclass
@@ -47,90 +70,43 @@ class _Flattener:
     graph: fx.Graph = field(default_factory=fx.Graph)
     points: dict[fx.Node, str] = field(default_factory=dict)
 
-    def copied(
-        self,
-        graph: fx.Graph,
-        root: nn.Module,
-        path: str,
-        points: Mapping[str, str],
-        given: Sequence[fx.Node],
-        inputs: Sequence[list[Tensor]],
-    ) -> Any:
-        """Copies a graph; returns the copy of its output, a node or several.
-
-        Args:
-            graph: as of a region or of a module.
-            root: has the modules and tensors that its nodes name.
-            path: of the root within the whole.
-            points: for its nodes by name the names of the quantizer's nodes.
-            given: what its placeholders are here.
-            inputs: of an example, and of other calls.
-        """
-        values = [computed(graph, root, each) for each in inputs]
+    def copied(self, part: _Part) -> Any:
+        """Copies a graph; returns the copy of its output, a node or several."""
+        values = [computed(part.graph, part.root, each) for each in part.inputs]
         copies: dict[fx.Node, Any] = {}
-        rest = iter(given)
-        for node in graph.nodes:
+        rest = iter(part.given)
+        for node in part.graph.nodes:
             if node.op == "output":
                 break
-            point = points.get(node.name, "")
+            inner = _within(part, node, copies, values) if node.op == "call_module" else None
             if node.op == "placeholder":
-                copies[node] = next(rest)
-                self._name(copies, node, point, is_own=not path)
-                continue
-            inner = _of_torch(root, node, values[0]) if node.op == "call_module" else None
-            is_own = True
-            if inner is not None:
-                given_here = [copies[each] for each in _nodes_in(node)]
-                tensors = [[value[each] for each in _nodes_in(node)] for value in values]
-                target = joined(path, str(node.target))
-                copies[node] = self.copied(inner, root.get_submodule(str(node.target)), target, {}, given_here, tensors)
-            elif node.op == "call_module" and _can_be_unrolled(root.get_submodule(str(node.target))):
-                copies[node], is_own = self._unrolled(root, node, path, copies, values)
-            elif _is_part(node, copies):
-                copies[node], is_own = copies[node.args[0]][node.args[1]], False
+                found, is_own = next(rest), not part.path
+            elif inner is not None:
+                found, is_own = self.copied(inner), inner.is_one_node
+            elif _is_one_of_several(node, copies):
+                found, is_own = copies[node.args[0]][node.args[1]], False
             else:
-                copies[node] = self._call(node, path, copies)
-            self._name(copies, node, point, is_own)
+                found, is_own = self._copy(part, node, copies), True
+            point = part.points.get(node.name, "")
+            copies[node] = self._named(found, point, is_own) if point else found
         return fx.node.map_arg(node.args[0], copies.__getitem__)
 
-    def _name(self, copies: dict[fx.Node, Any], node: fx.Node, point: str, is_own: bool) -> None:
-        """Tells a node its point; a node of its own for that, where others read what lies before the point."""
-        if point and isinstance(copies[node], fx.Node):
-            if not is_own:
-                before = copies[node]
-                copies[node] = self.graph.call_method("clone", (before,))
-                copies[node].meta = dict(before.meta)
-            self.points[copies[node]] = point
-
-    def _unrolled(
-        self, root: nn.Module, node: fx.Node, path: str, copies: Mapping[fx.Node, Any], values: Sequence[Mapping]
-    ) -> tuple[Any, bool]:
-        """A region, or a module that has regions, in the place of its call, if it can be followed.
-
-        Returns:
-            The copy of its output, and whether that is still a call of the module.
-        """
-        module, inner = root.get_submodule(str(node.target)), joined(path, str(node.target))
-        calls = [_call(node, each) for each in values]
-        copied = _call(node, copies)
-        if isinstance(module, Region):
-            copied = copied.bound(module.original)
-            inputs = [module.program.signature.tensors_of(each) for each in calls]
-        else:
-            inputs = [each.tensors for each in calls]
-        graph = module.graph if isinstance(module, Region) else _traced(module, calls)
-        points = module.program.points if isinstance(module, Region) else {}
-        given = [each for each in copied.leaves if _is_tensor(each)]
-        if graph is None or len(given) < len(inputs[0]):
-            return self._call(node, path, copies), True
-        return self.copied(graph, module, inner, points, given, inputs), False
-
-    def _call(self, node: fx.Node, path: str, copies: Mapping[fx.Node, Any]) -> fx.Node:
+    def _copy(self, part: _Part, node: fx.Node, copies: Mapping[fx.Node, Any]) -> fx.Node:
         """A node as it is."""
-        copy = self.graph.node_copy(node, copies.__getitem__)
+        found = self.graph.node_copy(node, copies.__getitem__)
         if node.op in ("get_attr", "call_module"):
-            copy.target = joined(path, str(node.target))
-        return copy
+            found.target = joined(part.path, str(node.target))
+        return found
+
+    def _named(self, found: Any, point: str, is_own: bool) -> Any:
+        """Tells a value its point; if others read what lies before the point, it becomes a value of its own."""
+        if not isinstance(found, fx.Node):
+            return found
+        if not is_own:
+            before, found = found, self.graph.call_method("clone", (found,))
+            found.meta = dict(before.meta)
+        self.points[found] = point
+        return found
 
     def erase_unread_moves(self) -> None:
         """Takes out moves and sizes that nothing reads, such as last states that a network has no use for."""
@@ -139,23 +115,49 @@ class _Flattener:
                 self.graph.erase_node(node)
 
 
+def _within(
+    part: _Part, node: fx.Node, copies: Mapping[fx.Node, Any], values: Sequence[Mapping[fx.Node, Any]]
+) -> _Part | None:
+    """What is computed within a module that a node calls; None for layers, and where it cannot be followed.
+
+    Args:
+        part: that the node is of.
+        node: the call.
+        copies: of the nodes before it.
+        values: of the nodes, for an example and for other calls.
+    """
+    module, path = part.root.get_submodule(str(node.target)), joined(part.path, str(node.target))
+    calls, copied, points = [_call(node, each) for each in values], _call(node, copies), {}
+    inputs = [each.tensors for each in calls]
+    is_of_torch = type(module).__module__.startswith("torch.nn")
+    if is_of_torch:
+        graph = _of_torch(module, calls[0])
+    elif isinstance(module, Region):
+        graph, points = module.graph, module.program.points
+        copied, inputs = copied.bound(module.original), [module.program.signature.tensors_of(each) for each in calls]
+    else:
+        graph = _traced(module, calls) if regions_within(module) else None
+    given = _tensors(copied)
+    if graph is None or len(given) != len(inputs[0]):
+        return None
+    return _Part(graph, module, path, given, inputs, points, is_of_torch)
+
+
 def _call(node: fx.Node, values: Mapping[fx.Node, Any]) -> Call:
     """How a node calls its module."""
     return Call(fx.node.map_arg(node.args, values.__getitem__), fx.node.map_arg(node.kwargs, values.__getitem__))
 
 
-def _is_tensor(value: Any) -> bool:
-    return isinstance(value, fx.Node) and isinstance(value.meta.get("value"), Tensor)
+def _tensors(call: Call) -> list[fx.Node]:
+    """The nodes that are tensors among what a module is given."""
+    nodes = [each for each in call.leaves if isinstance(each, fx.Node)]
+    return [node for node in nodes if isinstance(node.meta.get("value"), Tensor)]
 
 
-def _is_part(node: fx.Node, copies: Mapping[fx.Node, Any]) -> bool:
-    """Whether a node is one of several results that are at hand."""
+def _is_one_of_several(node: fx.Node, copies: Mapping[fx.Node, Any]) -> bool:
+    """Whether a node is one of several values that are at hand."""
     source = node.args[0] if node.target is operator.getitem else None
     return isinstance(source, fx.Node) and isinstance(copies[source], tuple | list) and isinstance(node.args[1], int)
-
-
-def _can_be_unrolled(module: nn.Module) -> bool:
-    return isinstance(module, Region) or bool(regions_within(module))
 
 
 def _traced(module: nn.Module, calls: Sequence[Call]) -> fx.Graph | None:
@@ -181,22 +183,12 @@ def _fixed(call: Call) -> list[Any]:
     return [each for each in call.leaves if not isinstance(each, Tensor)]
 
 
-def _of_torch(root: nn.Module, node: fx.Node, values: Mapping[fx.Node, Any]) -> fx.Graph | None:
-    """The graph of a module of torch that a node calls; None for all else, and where it cannot be followed."""
-    module = root.get_submodule(str(node.target))
-    if not type(module).__module__.startswith("torch.nn"):
-        return None
+def _of_torch(module: nn.Module, call: Call) -> fx.Graph | None:
+    """The graph of a module of torch; None where it cannot be followed."""
     try:
-        graph, reasons = trace(module, _call(node, values))
+        graph, reasons = trace(module, call)
         without_in_place(graph, module)
     except TraceError:
         return None
     simplify(graph)
     return None if reasons else graph
-
-
-def _nodes_in(node: fx.Node) -> list[fx.Node]:
-    """The tensors among the arguments of a call, in order."""
-    found: list[fx.Node] = []
-    fx.node.map_arg((node.args, node.kwargs), found.append)
-    return found
