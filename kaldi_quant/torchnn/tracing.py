@@ -99,7 +99,8 @@ def trace(
     Args:
         network: constants that its code makes become buffers of it; else it is left as it is.
         call: an example of how it is called.
-        others: calls for which it must decide as for the example; by default of all sizes that it bears.
+        others: calls for which it must decide as for the example; by default of all sizes that it bears. Where there
+            are none, sizes are numbers of the graph.
         leaves: modules of these kinds are one node each.
 
     Returns:
@@ -142,6 +143,8 @@ class _Value(fx.Proxy):
     tracer: _Tracer
 
     def __getattr__(self, name: str) -> Any:
+        if name == "shape" and self.tracer.has_known_sizes and isinstance(self.node.meta["value"], Tensor):
+            return self.node.meta["value"].shape
         return _Attribute(self, name)
 
     def __len__(self) -> int:
@@ -197,6 +200,18 @@ class _Tracer(fx.Tracer):
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Value(node, self)
+
+    @property
+    def has_known_sizes(self) -> bool:
+        """Whether the graph is for the sizes of the example alone."""
+        return self.others is not None and not self.others
+
+    def create_proxy(self, kind: str, target: Any, *args: Any, **kwargs: Any) -> Any:
+        """A stand-in; the number itself for a size that is known."""
+        found = super().create_proxy(kind, target, *args, **kwargs)
+        if self.has_known_sizes and kind == "call_method" and target in ("size", "numel"):
+            return found.node.meta["value"]
+        return found
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if isinstance(m, self.leaves):

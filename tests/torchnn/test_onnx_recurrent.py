@@ -31,6 +31,7 @@ from kaldi_quant.torchnn.onnx.file import onnx_graph, write_onnx
 from kaldi_quant.torchnn.recurrent_cells import CELLS
 from tests.torchnn import onnx_cases
 from tests.torchnn.onnx_runs import assert_integer_products, assert_same, run, with_integers
+from tests.torchnn.random_networks import random_networks
 from tests.torchnn.recurrent_networks import CONFIGS, KINDS, InChunks, WithState, enhancer, inputs, quantized
 
 torch.set_num_threads(1)
@@ -73,8 +74,7 @@ def rectified(given: bool, **options: object) -> tuple[WithState, list[tuple[Ten
     return WithState(rnn).eval(), calls
 
 
-@pytest.mark.parametrize("given", [False, True])
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize(("name", "given"), [*((name, True) for name in EXACT), ("8 and 8 bits", False)])
 def test_without_sigmoids_whole_sequences_are_the_same_to_the_last_bit(name: str, given: bool) -> None:
     network, calls = rectified(given, bidirectional=given)
     found = quantized(network, EXACT[name], calls[:3], output=0)
@@ -279,8 +279,8 @@ class Loop(nn.Module):
         states, state = [], None
         x = self.first(x).relu()
         if self.way != "six times":
-            size = len(x) if self.way == "unbind" else x.shape[0]
-            state = torch.zeros(size, 4) if self.way == "unbind" else x.new_zeros(size, 4)
+            size = len(x) if self.way == "unbind" else x.size(0)
+            state = x.new_zeros(x.shape[0], 4) if self.way == "sizes" else torch.zeros(size, 4)
             state = (state, state) if self.is_lstm else state
         for now in times(x, self.way):
             state = self.cell(now, state)
@@ -288,13 +288,20 @@ class Loop(nn.Module):
         return torch.stack(states, 1)
 
 
+SHAPE_OF_FILE = {
+    "six times": ("batch", "x.1", 3),
+    "unbind": (2, 6, 3),
+    "zeros": (2, 6, 3),
+    "sizes": ("batch", 6, 3),
+}
+
+
 @pytest.mark.parametrize(
-    ("way", "shape"), {"six times": ("batch", "x.1", 3), "unbind": (2, 6, 3), "sizes": ("batch", 6, 3)}.items()
+    ("make", "way"), [*((nn.LSTMCell, way) for way in SHAPE_OF_FILE), (nn.GRUCell, "sizes"), (nn.RNNCell, "unbind")]
 )
-@pytest.mark.parametrize("make", [nn.LSTMCell, nn.GRUCell, nn.RNNCell])
-def test_cells_in_a_loop_of_the_network_are_unrolled(make: type[nn.RNNCellBase], way: str, shape: tuple) -> None:
+def test_cells_in_a_loop_of_the_network_are_unrolled(make: type[nn.RNNCellBase], way: str) -> None:
     torch.manual_seed(0)
-    network = Loop(make, way).eval()
+    network, shape = Loop(make, way).eval(), SHAPE_OF_FILE[way]
     found = quantized(network, CONFIGS["w4a4 static"], [torch.randn(2, 6, 3) for _ in range(3)])
     graph = onnx_graph(found, torch.randn(2, 6, 3))
     assert graph.inputs["x"] == shape and {"cell.ih", "cell.hh"} <= found.layers.keys()
@@ -358,6 +365,25 @@ def test_a_float_product_within_a_loop_is_found() -> None:
     body.node.extend(nodes)
     with pytest.raises(ModelError, match="onnxruntime would run the quantized layer in float in float, as MatMul"):
         check_integer(model, broken)
+
+
+def test_random_networks() -> None:
+    compared = tried = scans = 0
+    for each in random_networks(12, layers=(2, 6), recurrent=True):
+        config = onnx_cases.CONFIGS["rows" if each.seed % 2 else "matrix"]
+        found = quantized(each.network, config, each.inputs(2))
+        try:
+            graph = onnx_graph(found, each.example, dynamic_axes=each.seed % 3 > 0)
+        except ModelError as error:
+            assert "Untraceable, which has no ONNX form" in str(error)
+            continue
+        tried += 1
+        scans += sum(node.op_type == "Scan" for node in graph.model.graph.node)
+        assert_integer_products(graph)
+        compared += assert_same(found, graph, each.inputs(1)[0])
+        if graph.inputs["x"][0] == "batch":
+            assert_same(found, graph, each.inputs(1, batch=3)[0])
+    assert tried > 10 and scans > 15 and compared > 1000
 
 
 def test_every_cell_has_a_form() -> None:

@@ -89,8 +89,9 @@ class _Builder:
         executable = self.network.dequantized().executable()
         assert isinstance(executable, TorchExecutable)
         self.region = executable.region
-        others = (each.tensors for each in calls_of_other_sizes(executable, self.call, self.free))
-        self.graph, self.points = flattened(self.region, [self.call.tensors, *others])
+        # Only modules that decide by sizes are asked whether they decide alike.
+        others = calls_of_other_sizes(executable, self.call, self.free if self.region.reasons else frozenset())
+        self.graph, self.points = flattened(self.region, [each.tensors for each in (self.call, *others)])
         self.known = KnownSizes(self.graph, self.region, executable, self.call, self.free)
         for node in self.graph.nodes:
             if node in self.known.values:
