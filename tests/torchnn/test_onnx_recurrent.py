@@ -369,7 +369,7 @@ def test_a_float_product_within_a_loop_is_found() -> None:
 
 def test_random_networks() -> None:
     compared = tried = scans = 0
-    for each in random_networks(12, layers=(2, 6), recurrent=True):
+    for each in random_networks(10, layers=(2, 6), recurrent=True):
         config = onnx_cases.CONFIGS["rows" if each.seed % 2 else "matrix"]
         found = quantized(each.network, config, each.inputs(2))
         try:
@@ -383,7 +383,7 @@ def test_random_networks() -> None:
         compared += assert_same(found, graph, each.inputs(1)[0])
         if graph.inputs["x"][0] == "batch":
             assert_same(found, graph, each.inputs(1, batch=3)[0])
-    assert tried > 10 and scans > 15 and compared > 1000
+    assert tried > 8 and scans > 10 and compared > 800
 
 
 def test_every_cell_has_a_form() -> None:
