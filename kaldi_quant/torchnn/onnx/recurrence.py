@@ -2,8 +2,8 @@
 
 What the body computes is what ``Recurrence`` does at every time, by the writers that layers elsewhere have. Constants
 lie in the graph around it, and products are those of integers: what onnxruntime's optimizer puts in the place of
-DequantizeLinear (``TransposeDQWeightsForMatMulNBits`` in 1.31) fails where weights lie outside a body. The time axis and the batch may have any length; backwards in time is a direction of
-``Scan``.
+DequantizeLinear (``TransposeDQWeightsForMatMulNBits`` in 1.31) fails where weights lie outside a body. The time axis
+and the batch may have any length; backwards in time is a direction of ``Scan``.
 """
 
 from __future__ import annotations
