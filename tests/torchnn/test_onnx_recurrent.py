@@ -256,6 +256,25 @@ def test_a_file_of_any_length_and_one_of_fixed_length(tmp_path: Path) -> None:
         onnx_graph(found, (call[0], torch.randn(3, 2, 5), torch.randn(3, 2, 5)))
 
 
+def test_time_first_and_an_input_of_the_batch_alone() -> None:
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn, self.last = nn.GRU(3, 4), nn.Linear(6, 2)
+
+        def forward(self, x: Tensor, speaker: Tensor) -> Tensor:
+            states = self.rnn(x)[0]
+            return self.last(torch.cat([states, speaker.expand(x.shape[0], -1, -1)], -1))
+
+    torch.manual_seed(0)
+    found = quantized(Network().eval(), CONFIGS["w8a8 static"], [(torch.randn(6, 2, 3), torch.randn(2, 2))] * 2)
+    graph = onnx_graph(found, (torch.randn(6, 2, 3), torch.randn(2, 2)))
+    # Time and batch are told apart.
+    assert graph.inputs == {"x": ("batch", "x.1", 3), "speaker": ("speaker.0", 2)}
+    for length, batch in ((6, 2), (15, 4), (2, 7)):
+        assert assert_same(found, graph, torch.randn(length, batch, 3), torch.randn(batch, 2)) > 0
+
+
 def times(x: Tensor, way: str) -> list[Tensor]:
     """x, (N, T, C), time by time, as networks are written."""
     match way:

@@ -129,15 +129,17 @@ class _Builder:
             self.writer.reserve(name)
             sizes = self.known.values[node].shape
             shape = tuple(None if (number, axis) in self.free else size for axis, size in enumerate(sizes))
-            shapes[name] = self._shape(name, shape)
+            # The batch is what is as long as the first axis of the first input.
+            first = "batch" if sizes[:1] == self.call.tensors[0].shape[:1] else f"{name}.0"
+            shapes[name] = self._shape(name, shape, first)
             self.computed.add(node)
             self.values[node] = self._on_its_grid(node, Value(name))
         return shapes
 
     @staticmethod
-    def _shape(name: Name, shape: tuple[int | None, ...]) -> tuple[Dim, ...]:
+    def _shape(name: Name, shape: tuple[int | None, ...], first: str = "batch") -> tuple[Dim, ...]:
         return tuple(
-            size if size is not None else f"{name}.{axis}" if axis else "batch" for axis, size in enumerate(shape)
+            size if size is not None else f"{name}.{axis}" if axis else first for axis, size in enumerate(shape)
         )
 
     def _node(self, node: fx.Node) -> None:
