@@ -133,8 +133,8 @@ def _within(
     if is_of_torch:
         graph = _of_torch(module, calls[0])
     elif isinstance(module, Region):
-        graph, points = module.graph, module.program.points
-        copied, inputs = copied.bound(module.original), [module.program.signature.tensors_of(each) for each in calls]
+        graph, points, signature = module.graph, module.program.points, module.program.signature
+        copied, inputs = copied.bound(signature.arguments), [signature.tensors_of(each) for each in calls]
     else:
         graph = _traced(module, calls) if regions_within(module) else None
     given = _tensors(copied)
