@@ -24,6 +24,7 @@ from kaldi_quant.train.distillation import Distillation
 from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.optimizer import OptimizerOptions
 from kaldi_quant.train.qat.network import TrainableNetwork
+from kaldi_quant.train.qat.trained_weight import DEFAULT_WEIGHTS
 from kaldi_quant.train.qat.training import QatOptions, train_quantized
 from kaldi_quant.train.schedules import Exponential, Schedule
 from kaldi_quant.train.steps import Source
@@ -43,12 +44,13 @@ def qat(
     schedule: Schedule | None = None,
     early_stopping: int = 0,
     learned_scales: bool = True,
+    weights: str = DEFAULT_WEIGHTS,
     folder: str | Path | None = None,
 ) -> Quantized:
     """Trains a quantized network from where quantization after training left it.
 
     Args:
-        quantized: from ``quantize``; all ranges known beforehand.
+        quantized: from ``quantize``.
         data: of a network of ``torch.nn``, minibatches: (inputs, target) pairs, or inputs alone without ``loss``; then
             the float network teaches. Of a Kaldi model, features as its ``data`` takes them; the float model teaches.
         loss: for (inputs, target) pairs: the mean loss of a minibatch from output and target.
@@ -62,14 +64,18 @@ def qat(
         early_stopping: training ends after so many passes without a better held-out loss, and the best one is taken; 0
             for never.
         learned_scales: whether scales and zero points are learned, too (LSQ).
+        weights: what is learned of weights: ``steps``, their places between the integers of their grids; or ``values``,
+            the weights in float. Of a Kaldi model a step then changes all parameters by a norm of 2 at most, as in
+            Kaldi (``max-param-change``).
         folder: of the checkpoint and the record: an interrupted run goes on there; by default nowhere.
 
     Raises:
-        UsageError: ranges are found anew at every call, or the data do not fit the network.
+        UsageError: there is no such kind of weights, or the data do not fit the network.
         DataError: no minibatch has a finite loss.
     """
     quantized.calibrated("qat")
-    network = TrainableNetwork.of(quantized.network, learned=learned_scales)
+    method = QatOptions("lsq" if learned_scales else "fixed", weights=weights)
+    network = TrainableNetwork.of(quantized.network, learned_scales, weights)
     source: Source
     if isinstance(quantized.origin, KaldiNetwork):
         if loss is not None:
@@ -78,10 +84,11 @@ def qat(
         source, digest = _features(quantized, quantized.origin, data, held_out, options)
     elif isinstance(quantized.origin, TorchNetwork):
         source, digest = _batches(quantized, quantized.origin, data, held_out, loss, epochs)
+        # Kaldi's limit is one for Kaldi's networks.
+        optimizer = optimizer or OptimizerOptions(max_param_change=0.0)
     else:
         raise UsageError(f"a {type(quantized.origin).__name__} cannot be trained")
     loop = loop_options(optimizer, schedule, lr_initial, lr_final, early_stopping)
-    method = QatOptions("lsq" if learned_scales else "fixed")
     identity = {"data": digest, "epochs": epochs, "minibatch_size": minibatch_size}
     with folder_or_none(folder) as place:
         trained = train_quantized(network, quantized.network.host, source, method, loop, place, identity)
