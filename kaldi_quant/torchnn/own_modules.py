@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 from kaldi_quant.torchnn.attention import Attention
 from kaldi_quant.torchnn.calls import Call, tensors_in
 from kaldi_quant.torchnn.recurrent import RecurrentCell, RecurrentStack
+from kaldi_quant.torchnn.transformer import own_kind
 from kaldi_quant.torchnn.variants import FAILURES
 
 #: The attribute of a module of torch that says why it stays in float.
@@ -74,7 +75,8 @@ def _own(module: nn.Module) -> Callable[[], nn.Module] | None:
         return lambda: RecurrentCell(module, f"RNN_{module.nonlinearity.upper()}")
     if isinstance(module, nn.MultiheadAttention) and computes is nn.MultiheadAttention.forward:
         return lambda: Attention(module)
-    return None
+    own = own_kind(module)
+    return None if own is None else lambda: own(module)
 
 
 def _reasons(network: nn.Module, call: Call, modules: Mapping[nn.Module, object]) -> dict[nn.Module, str]:

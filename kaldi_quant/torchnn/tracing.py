@@ -24,6 +24,7 @@ from kaldi_quant.errors import DataError
 from kaldi_quant.torchnn.calls import Call
 from kaldi_quant.torchnn.recurrence import Recurrence
 from kaldi_quant.torchnn.variants import FAILURES, variants
+from kaldi_quant.torchnn.written_out import written_out
 
 #: Modules of torch whose computation is followed down to their functions; others of torch are one node each.
 FOLLOWED: tuple[type[nn.Module], ...] = (
@@ -72,6 +73,7 @@ FOLLOWED: tuple[type[nn.Module], ...] = (
     nn.CircularPad1d,
     nn.CircularPad2d,
     nn.CircularPad3d,
+    nn.Transformer,
 )
 
 
@@ -219,6 +221,22 @@ class _Tracer(fx.Tracer):
         if kind not in ("placeholder", "output"):
             node.meta["value"] = self._evaluated(node, lambda argument: argument.meta["value"])
         return node
+
+    def create_proxy(
+        self,
+        kind: str,
+        target: Any,
+        args: tuple,
+        kwargs: dict,
+        name: str | None = None,
+        type_expr: Any = None,
+        proxy_factory_fn: Callable[[fx.Node], fx.Proxy] | None = None,
+    ) -> fx.Proxy:
+        """The stand-in for a result; of functions that hide products for what these are written out as."""
+        other = written_out(target, args, kwargs) if kind == "call_function" else None
+        if other is not None:
+            return other(*args, **kwargs)
+        return super().create_proxy(kind, target, args, kwargs, name, type_expr, proxy_factory_fn)
 
     def to_bool(self, obj: fx.Proxy) -> bool:
         return self.settled(obj, bool)

@@ -13,7 +13,7 @@ from kaldi_quant.quant.host import Data, Source
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.ptq import kinds_of, quantize
 from kaldi_quant.quant.search.widths import FLOAT_BITS, Widths, with_widths
-from kaldi_quant.quant.sensitivity import with_layers
+from kaldi_quant.quant.sensitivity import without
 from kaldi_quant.units import Bits
 
 
@@ -61,7 +61,7 @@ class Candidates:
     def with_weights(self, layer: str, bits: Bits) -> QuantizedNetwork:
         """The base with the weights of one layer in another width, or the layer in float."""
         if bits == FLOAT_BITS:
-            return with_layers(self.base, set(self.base.layers) - {layer})
+            return without(self.base, layer)
         other = self.at(replace(self.base_widths, bits=bits))
         return replace(self.base, layers={**self.base.layers, layer: other.layers[layer]})
 

@@ -177,7 +177,7 @@ class TrainableNetwork:
         """
         host = self.start.host.with_parameters(trained_in_float(self.model, self.start.float_layers))
         activations = {name: _on_cpu(fake.grid()) for name, fake in self.activations.items()}
-        result = QuantizedNetwork(host, {}, activations, self.start.float_layers)
+        result = replace(self.start, host=host, layers={}, activations=activations)
         for name, product in self.products.items():
             inputs = input_grid(host, self.start.graph, name, activations)
             bias = bias_of(self.model.slot(name)).double().cpu()
