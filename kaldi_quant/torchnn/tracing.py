@@ -222,21 +222,12 @@ class _Tracer(fx.Tracer):
             node.meta["value"] = self._evaluated(node, lambda argument: argument.meta["value"])
         return node
 
-    def create_proxy(
-        self,
-        kind: str,
-        target: Any,
-        args: tuple,
-        kwargs: dict,
-        name: str | None = None,
-        type_expr: Any = None,
-        proxy_factory_fn: Callable[[fx.Node], fx.Proxy] | None = None,
-    ) -> fx.Proxy:
-        """The stand-in for a result; of functions that hide products for what these are written out as."""
+    def create_proxy(self, kind: str, target: Any, args: tuple, kwargs: dict, *more: Any, **options: Any) -> fx.Proxy:
+        """A stand-in for a result; of functions that hide products for that of what they are written out as."""
         other = written_out(target, args, kwargs) if kind == "call_function" else None
         if other is not None:
             return other(*args, **kwargs)
-        return super().create_proxy(kind, target, args, kwargs, name, type_expr, proxy_factory_fn)
+        return super().create_proxy(kind, target, args, kwargs, *more, **options)
 
     def to_bool(self, obj: fx.Proxy) -> bool:
         return self.settled(obj, bool)

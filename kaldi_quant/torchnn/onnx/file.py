@@ -28,7 +28,7 @@ from kaldi_quant.torchnn.variants import FAILURES
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """What a file takes and gives: float32, by name.
+    """What a file takes and gives, by name: float32, and masks of booleans as such.
 
     Args:
         path: the file.
