@@ -9,6 +9,7 @@ from torch import Tensor, fx, nn
 
 from kaldi_quant.quant.graph import Node, Op, Read
 from kaldi_quant.torchnn.folding import ChannelOffset
+from kaldi_quant.torchnn.followed import FOLLOWED
 from kaldi_quant.torchnn.forms import Layer
 from kaldi_quant.torchnn.graph_nodes import holds_tensors, inputs_of, is_constant, name_of, shape_of
 from kaldi_quant.torchnn.layer_columns import columns_of_inputs
@@ -22,7 +23,6 @@ from kaldi_quant.torchnn.recurrent_nodes import (
 )
 from kaldi_quant.torchnn.region import Region, joined, regions_within
 from kaldi_quant.torchnn.simplify import added, is_matmul, is_relu
-from kaldi_quant.torchnn.tracing import FOLLOWED
 
 #: For each column of a layer's weight the node and the channel of it that it meets.
 Columns = list[tuple[str, int]]

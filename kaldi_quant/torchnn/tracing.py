@@ -22,59 +22,11 @@ from torch.utils import _pytree as pytree
 
 from kaldi_quant.errors import DataError
 from kaldi_quant.torchnn.calls import Call
+from kaldi_quant.torchnn.followed import FOLLOWED
+from kaldi_quant.torchnn.graph_nodes import is_constant
 from kaldi_quant.torchnn.recurrence import Recurrence
 from kaldi_quant.torchnn.variants import FAILURES, variants
 from kaldi_quant.torchnn.written_out import written_out
-
-#: Modules of torch whose computation is followed down to their functions; others of torch are one node each.
-FOLLOWED: tuple[type[nn.Module], ...] = (
-    nn.Sequential,
-    nn.Linear,
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-    nn.BatchNorm1d,
-    nn.BatchNorm2d,
-    nn.BatchNorm3d,
-    nn.ReLU,
-    nn.MaxPool1d,
-    nn.MaxPool2d,
-    nn.MaxPool3d,
-    nn.AdaptiveMaxPool1d,
-    nn.AdaptiveMaxPool2d,
-    nn.AdaptiveMaxPool3d,
-    nn.Identity,
-    nn.Dropout,
-    nn.Dropout1d,
-    nn.Dropout2d,
-    nn.Dropout3d,
-    nn.AlphaDropout,
-    nn.Flatten,
-    nn.Unflatten,
-    nn.PixelShuffle,
-    nn.PixelUnshuffle,
-    nn.ChannelShuffle,
-    nn.Upsample,
-    nn.ZeroPad1d,
-    nn.ZeroPad2d,
-    nn.ZeroPad3d,
-    nn.ConstantPad1d,
-    nn.ConstantPad2d,
-    nn.ConstantPad3d,
-    nn.ReflectionPad1d,
-    nn.ReflectionPad2d,
-    nn.ReflectionPad3d,
-    nn.ReplicationPad1d,
-    nn.ReplicationPad2d,
-    nn.ReplicationPad3d,
-    nn.CircularPad1d,
-    nn.CircularPad2d,
-    nn.CircularPad3d,
-    nn.Transformer,
-)
 
 
 def same_way(found: Any, expected: Any) -> None:
@@ -163,6 +115,9 @@ class _Attribute(Attribute):
 
 
 class _Tracer(fx.Tracer):
+    # So that networks may cut as much from a table of their own as their input is long.
+    proxy_buffer_attributes = True
+
     def __init__(self, call: Call, network: nn.Module, reasons: Mapping[str, str]) -> None:
         super().__init__()
         self.call, self.network = call.copied(), network
@@ -242,6 +197,8 @@ class _Tracer(fx.Tracer):
             TraceError: it does.
         """
         value = proxy.node.meta["value"]
+        if is_constant(proxy.node):
+            return read(value)
         if isinstance(value, Tensor) and read is not len:
             raise TraceError("what it does depends on the values of tensors")
         found = read(value)
