@@ -49,6 +49,11 @@ class IntegerMatmul:
         """() float32."""
         return self.one.scale * self.other.scale
 
+    @property
+    def longest_inner(self) -> int:
+        """How many products may be added up."""
+        return longest_inner(self.one.spec, self.other.spec)
+
     def accumulate(self, factors: Sequence[Tensor]) -> Tensor:
         """Exact accumulators, float64.
 
@@ -58,7 +63,7 @@ class IntegerMatmul:
         Raises:
             DataError: so many products are added up that 32-bit accumulators could overflow.
         """
-        inner, longest = factors[0].shape[-1], longest_inner(self.one.spec, self.other.spec)
+        inner, longest = factors[0].shape[-1], self.longest_inner
         if inner > longest:
             raise DataError(
                 f"the product {self.name} adds up {inner} products of {self.one.spec.bits}-bit and "

@@ -192,8 +192,10 @@ class _Builder:
     def _matmul(self, node: fx.Node, point: str) -> Value:
         """A product of two values in integers."""
         grids = (self._grid(names[0]) for names in self.network.graph.all_nodes[point].factors)
-        one, other = (self.values[factor] for factor in node.args)  # type: ignore[index]
-        return MatmulWriter(self.writer, IntegerMatmul(point, *grids)).write(one, other, self._output(node, point))
+        factors: Any = node.args
+        one, other = (self.values[factor] for factor in factors)
+        writer, shape = MatmulWriter(self.writer, IntegerMatmul(point, *grids)), self.known.shape(factors[0])
+        return writer.write(one, other, shape, self._output(node, point))
 
     def _output(self, node: fx.Node, name: str) -> Output:
         """Where the accumulators of a layer or a matmul go."""

@@ -7,8 +7,9 @@ QuantizeLinear; else integers are, by MatMulInteger, and their sums are scaled a
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -16,10 +17,34 @@ from kaldi_quant.backends.onnx.wide import bytes_of
 from kaldi_quant.backends.onnx.writer import FLOAT, UINT8, GraphWriter, Name
 from kaldi_quant.errors import ModelError
 from kaldi_quant.quant.integer_matmul import IntegerMatmul
+from kaldi_quant.torchnn.onnx.axes import Shape
 from kaldi_quant.torchnn.onnx.layers import Output
+from kaldi_quant.torchnn.onnx.sizes import Sizes
 from kaldi_quant.torchnn.onnx.values import Grids, Value, is_wide, same_grid, zero_of
 
+if TYPE_CHECKING:
+    import onnx
+
 _BASE = 2**8
+_SUMS = ".sums"
+
+
+def check_matmuls(names: Iterable[str], optimized: onnx.ModelProto) -> None:
+    """Checks that no product of two values that is in integers runs in float.
+
+    Args:
+        names: of these products.
+        optimized: what onnxruntime makes of the graph.
+
+    Raises:
+        ModelError: one does.
+    """
+    made_by = {name: node.op_type for node in optimized.graph.node for name in node.output}
+    for name in names:
+        # Where integers are multiplied this value is between floats that are no more.
+        if f"{name}{_SUMS}" in made_by:
+            kind = made_by[f"{name}{_SUMS}"]
+            raise ModelError(f"onnxruntime would run the product {name} in float, as {kind}")
 
 
 class _Byte(NamedTuple):
@@ -48,12 +73,13 @@ class MatmulWriter:
     writer: GraphWriter
     product: IntegerMatmul
 
-    def write(self, one: Value, other: Value, output: Output) -> Value:
+    def write(self, one: Value, other: Value, shape: Shape, output: Output) -> Value:
         """The product.
 
         Args:
             one: (..., rows, inner), on its grid.
             other: (..., inner, columns), on its grid.
+            shape: of one, as far as it is known.
             output: where the result goes.
 
         Raises:
@@ -62,17 +88,28 @@ class MatmulWriter:
         for value, wanted in ((one, self.product.one), (other, self.product.other)):
             if not value.integers or value.grid is None or not same_grid(value.grid, wanted):
                 raise ModelError(f"the product {self.product.name} reads values that do not lie on one grid")
+        if shape[-1] is None:
+            one = Value(integers=self._no_longer(one.integers, shape), grid=one.grid)
         grids = Grids(self.writer)
         grid = output.grid
         if grid is not None and not any(map(is_wide, (grid, self.product.one, self.product.other))):
             floats = [self._dequantized(value) for value in (one, other)]
-            found = self.writer.op("MatMul", floats, f"{self.product.name}.sums")
+            found = self.writer.op("MatMul", floats, f"{self.product.name}{_SUMS}")
             return grids.on_bytes(found, grid, output.name, output.relu)
         scale = self.product.accumulator_scale.numpy()
         sums = self.writer.op("Cast", [self._sums(one, other)], to=FLOAT)
         factor = self.writer.constant(scale if grid is None else scale / grid.scale.numpy())
         scaled = self.writer.op("Mul", [sums, factor], f"{self.product.name}.scaled")
         return Value(scaled) if grid is None else grids.of_steps(scaled, grid, output.name, output.relu)
+
+    def _no_longer(self, integers: Name, shape: Shape) -> Name:
+        """A factor, refused by an impossible shape where accumulators could overflow."""
+        sizes, longest = Sizes(self.writer), self.product.longest_inner
+        inner = sizes.of(integers, shape)[-1]
+        beyond = sizes.maximum(sizes.subtract(inner, longest), 0)
+        # Zeros are sizes that stay as they are.
+        wanted = sizes.vector([*[0] * (len(shape) - 1), sizes.add(inner, beyond)])
+        return self.writer.op("Reshape", [integers, wanted], f"{self.product.name}.over_at_most_{longest}")
 
     def _dequantized(self, value: Value) -> Name:
         assert value.grid is not None

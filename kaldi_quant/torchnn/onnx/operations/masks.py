@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from kaldi_quant.backends.onnx.writer import BOOL, Name
 from kaldi_quant.torchnn.onnx.operation import Emitter, Operation, adds
+from kaldi_quant.torchnn.onnx.sizes import Number
 
 
 @adds("masked_fill")
@@ -48,6 +51,25 @@ for _function, _kind in {
 }.items():
     adds(_function)(_comparison(_kind))
 adds("ne")(_comparison("Equal", is_not=True))
+
+
+@adds("full", "ones")
+def filled(operation: Operation) -> Name:
+    """One number everywhere."""
+    if not operation.example.is_floating_point():
+        operation.refuse("has an ONNX form of floats alone")
+    sizes = operation.argument(0, "size")
+    given: list[Number] = list(sizes) if isinstance(sizes, list | tuple) else list(operation.args)
+    known = [wanted if size is None else size for wanted, size in zip(given, operation.after, strict=True)]
+    value = 1.0 if operation.name == "ones" else operation.argument(1, "fill_value")
+    return operation.op("Expand", [value, operation.sizes.vector(known)])
+
+
+@adds("triu", "tril")
+def triangle(operation: Operation) -> Name:
+    """Zeros on one side of a diagonal."""
+    diagonal = operation.writer.constant(np.int64(operation.argument(1, "diagonal", 0)))
+    return operation.op("Trilu", [operation.x, diagonal], upper=int(operation.name == "triu"))
 
 
 @adds("without_later_keys")
