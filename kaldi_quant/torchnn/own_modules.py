@@ -124,9 +124,10 @@ def _run(network: nn.Module, call: Call) -> list[torch.Tensor]:
 def _computes_the_same(network: nn.Module, made: Mapping[nn.Module, nn.Module], call: Call) -> bool:
     """Whether the network does with other modules in the place of its own."""
     expected = _run(copy.deepcopy(network), call)
-    other = copy.deepcopy(network, {id(old): copy.deepcopy(new) for old, new in made.items()})
+    # Together, as what takes a module's place may have others within it that are replaced, too.
+    copied, copies = copy.deepcopy((network, dict(made)))
     try:
-        found = _run(other, call)
+        found = _run(_replaced(copied, copies), call)
     except FAILURES:
         return False
     return len(found) == len(expected) and all(

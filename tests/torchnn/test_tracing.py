@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kaldi_quant.errors import DataError, ModelError
-from kaldi_quant.quant.graph import uses
+from kaldi_quant.quant.graph import matmuls, uses
 from kaldi_quant.torchnn.copies import plain_copy
 from kaldi_quant.torchnn.host import TorchHost, TorchSource
 from tests.torchnn.prepared import assert_unchanged, disturbed, ops, output_of, prepared, reads
@@ -359,7 +359,7 @@ def test_functions_with_weights_of_the_network_are_layers() -> None:
     assert len(host.region.layers) == 2
 
 
-def test_products_of_two_values_are_computed_in_float() -> None:
+def test_weights_that_are_computed_from_the_input_are_those_of_no_layer() -> None:
     def compute(net: By, x: Tensor) -> Tensor:
         y = net.first(x)
         weights = torch.softmax(y[0].T @ y[0], dim=-1)
@@ -367,7 +367,35 @@ def test_products_of_two_values_are_computed_in_float() -> None:
 
     host = checked(compute)
     assert host.float_operations()["linear"] == "linear: its weight is computed from the input"
-    assert set(host.float_operations()) == {"matmul", "softmax", "linear"}
+    assert set(host.float_operations()) == {"softmax", "linear"}
+    assert matmuls(host.nodes) == ["matmul"]
+
+
+def test_a_table_of_the_networks_own_is_cut_as_long_as_the_input() -> None:
+    class Positions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 3)
+            self.register_buffer("table", torch.randn(40, 3))
+            self.register_buffer("number", torch.tensor(2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x + self.table[: x.shape[1]]
+            return self.layer(x if self.number > 1 else -x)
+
+    network = Positions()
+    host = prepared(network, torch.randn(2, 4, 3))
+    assert list(host.region.layers) == ["layer"] and "Positions" not in host.nodes
+    assert_unchanged(host, network, torch.randn(2, 30, 3))
+
+
+def test_masks_in_buffers_may_be_minus_infinity() -> None:
+    network = nn.Linear(3, 3)
+    network.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+    prepared(network, torch.randn(2, 3))
+    network.mask[0] = torch.inf
+    with pytest.raises(ModelError, match="mask of the network holds values that are not finite"):
+        prepared(network, torch.randn(2, 3))
 
 
 def test_arguments_may_be_many_and_results_too() -> None:
