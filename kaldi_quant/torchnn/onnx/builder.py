@@ -194,7 +194,7 @@ class _Builder:
         grids = (self._grid(names[0]) for names in self.network.graph.all_nodes[point].factors)
         factors: Any = node.args
         one, other = (self.values[factor] for factor in factors)
-        writer, shape = MatmulWriter(self.writer, IntegerMatmul(point, *grids)), self.known.shape(factors[0])
+        writer, shape = MatmulWriter(self.writer, IntegerMatmul(point, *grids)), self.known.shape(factors[1])
         return writer.write(one, other, shape, self._output(node, point))
 
     def _output(self, node: fx.Node, name: str) -> Output:

@@ -79,7 +79,7 @@ class MatmulWriter:
         Args:
             one: (..., rows, inner), on its grid.
             other: (..., inner, columns), on its grid.
-            shape: of one, as far as it is known.
+            shape: of the other, as far as it is known.
             output: where the result goes.
 
         Raises:
@@ -88,8 +88,8 @@ class MatmulWriter:
         for value, wanted in ((one, self.product.one), (other, self.product.other)):
             if not value.integers or value.grid is None or not same_grid(value.grid, wanted):
                 raise ModelError(f"the product {self.product.name} reads values that do not lie on one grid")
-        if shape[-1] is None:
-            one = Value(integers=self._no_longer(one.integers, shape), grid=one.grid)
+        if shape[-2] is None:
+            other = Value(integers=self._no_longer(other.integers, shape), grid=other.grid)
         grids = Grids(self.writer)
         grid = output.grid
         if grid is not None and not any(map(is_wide, (grid, self.product.one, self.product.other))):
@@ -103,13 +103,13 @@ class MatmulWriter:
         return Value(scaled) if grid is None else grids.of_steps(scaled, grid, output.name, output.relu)
 
     def _no_longer(self, integers: Name, shape: Shape) -> Name:
-        """A factor, refused by an impossible shape where accumulators could overflow."""
+        """The second factor, refused by an impossible shape where accumulators could overflow."""
         sizes, longest = Sizes(self.writer), self.product.longest_inner
-        inner = sizes.of(integers, shape)[-1]
+        inner = sizes.of(integers, shape)[-2]
         beyond = sizes.maximum(sizes.subtract(inner, longest), 0)
-        # Zeros are sizes that stay as they are.
-        wanted = sizes.vector([*[0] * (len(shape) - 1), sizes.add(inner, beyond)])
-        return self.writer.op("Reshape", [integers, wanted], f"{self.product.name}.over_at_most_{longest}")
+        # onnxruntime leaves Reshape out, or takes another shape that it thinks is the same.
+        wanted = sizes.vector([*[1] * (len(shape) - 2), sizes.add(inner, beyond), 1])
+        return self.writer.op("Expand", [integers, wanted], f"{self.product.name}.over_at_most_{longest}")
 
     def _dequantized(self, value: Value) -> Name:
         assert value.grid is not None
