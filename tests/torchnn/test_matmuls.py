@@ -15,6 +15,7 @@ from kaldi_quant.quant.graph import Destination, matmuls
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.sensitivity import with_layers
 from kaldi_quant.torchnn.data import TensorData
+from kaldi_quant.torchnn.einsum import MatrixProduct
 from kaldi_quant.torchnn.host import TorchSource
 from kaldi_quant.torchnn.quantization import calibrate, quantize
 from kaldi_quant.train.qat.network import TrainableNetwork
@@ -209,6 +210,54 @@ def test_heads_of_keys_may_serve_several_heads_of_queries() -> None:
     assert_unchanged(host, network, x)
 
 
+EQUATIONS = ["bhqd,bhkd->bhqk", "bhqk, bhkd -> bhqd", "bqhd,bkhd->bhqk", "bhqk,bkhd->bqhd", "ij,jk->ki"]
+NO_MATRICES = [
+    "ij,jk",
+    "ni,nij->nj",
+    "i,j->ij",
+    "...ij,...jk->...ik",
+    "ii,ij->ij",
+    "ijk,jkl->il",
+    "ij,kl->ik",
+    "ijk,jl->il",
+    "ij,jk->ikz",
+]
+
+
+@pytest.mark.parametrize("equation", EQUATIONS)
+def test_equations_of_matrix_products(equation: str) -> None:
+    sizes = dict(zip("bhqdknij", range(2, 10), strict=True))
+    found = MatrixProduct.of(equation)
+    assert found is not None
+    letters = equation.partition("->")[0].replace(" ", "").split(",")
+    one, other = (torch.randn([sizes[letter] for letter in each]) for each in letters)
+    torch.testing.assert_close(found.compute(one, other), torch.einsum(equation, one, other))
+
+
+@pytest.mark.parametrize("equation", NO_MATRICES)
+def test_equations_of_other_products(equation: str) -> None:
+    assert MatrixProduct.of(equation) is None
+
+
+def test_products_that_other_functions_hide() -> None:
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.other = nn.Linear(6, 6), nn.Linear(6, 6)
+
+        def forward(self, x: Tensor) -> Tensor:
+            one, other = self.one(x), self.other(x)
+            scores = torch.einsum("nti,nsi->nts", one, other)
+            scores = torch.baddbmm(scores, one, other.transpose(1, 2), beta=0.5, alpha=2)
+            found = torch.einsum("nts,nsi->nti", [scores, other])
+            return functional.linear(found, other[0], one[0, 0, :5]) + torch.baddbmm(scores, one, other.mT, beta=0)
+
+    network, x = Network(), torch.randn(2, 5, 6)
+    host = prepared(network, x)
+    assert matmuls(host.nodes) == ["matmul", "matmul:2", "matmul:3", "matmul:4", "matmul:5"]
+    assert_unchanged(host, network, x)
+
+
 def test_what_is_no_plain_product_stays_in_float_with_the_reason() -> None:
     class Network(nn.Module):
         def __init__(self) -> None:
@@ -217,9 +266,8 @@ def test_what_is_no_plain_product_stays_in_float_with_the_reason() -> None:
 
         def forward(self, x: Tensor) -> Tensor:
             one, other = self.one(x), self.other(x)
-            found = torch.einsum("nti,nsi->nts", one, other)
-            kept = functional.scaled_dot_product_attention(one, other, one, dropout_p=0.5)
-            return found @ kept
+            found = torch.einsum("nti,nsj->ntj", one, other)
+            return found + functional.scaled_dot_product_attention(one, other, one, dropout_p=0.5)
 
     reasons = TorchSource(Network(), torch.randn(2, 5, 6)).prepare(fold=True).float_operations()
     assert set(reasons) == {"einsum", "scaled_dot_product_attention"}

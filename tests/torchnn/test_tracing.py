@@ -359,16 +359,23 @@ def test_functions_with_weights_of_the_network_are_layers() -> None:
     assert len(host.region.layers) == 2
 
 
-def test_weights_that_are_computed_from_the_input_are_those_of_no_layer() -> None:
+def test_products_with_a_weight_that_is_computed_are_products_of_two_values() -> None:
     def compute(net: By, x: Tensor) -> Tensor:
         y = net.first(x)
         weights = torch.softmax(y[0].T @ y[0], dim=-1)
         return net.second(functional.linear(y, weights))
 
     host = checked(compute)
-    assert host.float_operations()["linear"] == "linear: its weight is computed from the input"
-    assert set(host.float_operations()) == {"softmax", "linear"}
-    assert matmuls(host.nodes) == ["matmul"]
+    assert set(host.float_operations()) == {"softmax"}
+    assert matmuls(host.nodes) == ["matmul", "matmul:2"]
+
+
+def test_convolutions_with_a_weight_that_is_computed_are_in_float() -> None:
+    def compute(net: By, x: Tensor) -> Tensor:
+        y = net.first(x)
+        return net.second(functional.conv1d(y, y[:1].softmax(-1)[..., :1].expand(y.shape[1], -1, -1)))
+
+    assert checked(compute).float_operations()["conv1d"] == "conv1d: its weight is computed from the input"
 
 
 def test_a_table_of_the_networks_own_is_cut_as_long_as_the_input() -> None:
