@@ -55,8 +55,7 @@ def describe(region: Region) -> Description:
     _Describer(region, found, None).run()
     by_column = {name: True for name, node in found.nodes.items() if node.op == "input"}
     for node in found.nodes.values():
-        at_once = node.op == "product" and not node.is_convolution and node.layer_name not in found.columns
-        if at_once or node.op == "matmul":
+        if node.op == "product" and not node.is_convolution and node.layer_name not in found.columns:
             by_column.update(dict.fromkeys(node.sources, False))
     for name, is_met in by_column.items():
         if found.nodes[name].op == "input":

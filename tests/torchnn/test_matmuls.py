@@ -304,8 +304,8 @@ def test_products_in_float_stay_there_in_training() -> None:
 
 
 def test_random_attention() -> None:
-    losses, products = [], 0
-    for each in random_attention(24):
+    products = 0
+    for each in random_attention(12):
         host = prepared(each.network, each.example)
         assert_unchanged(host, each.network, each.example)
         config = CONFIGS[("rows", "matrix", "wide")[each.seed % 3]]
@@ -318,5 +318,10 @@ def test_random_attention() -> None:
         size = float(expected.abs().max()) or 1.0
         assert float((fake - expected).abs().median()) <= 1e-4 * size, each.seed
         if each.seed % 3 == 0:
-            losses.append(float((expected - exact).norm() / exact.norm().clamp_min(1e-6)))
-    assert products > 40 and sorted(losses)[len(losses) // 2] < 0.1
+            in_float = with_layers(start, set(start.layers))
+            assert in_float.matmuls == []
+            with torch.no_grad():
+                losses = [float((y - exact).norm() / size) for y in (expected, in_float.model()(x))]
+            # Products cost little beside layers.
+            assert losses[0] <= 1.3 * losses[1] + 0.02, each.seed
+    assert products > 20

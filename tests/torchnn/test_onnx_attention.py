@@ -166,7 +166,7 @@ def test_a_product_that_would_run_in_float_is_refused() -> None:
 
 def test_random_attention() -> None:
     compared = 0
-    for each in random_attention(12, first=100):
+    for each in random_attention(9, first=100):
         config: PtqConfig = CONFIGS[("rows", "matrix", "wide")[each.seed % 3]]
         found = quantize(each.network, config, TensorData(each.inputs(3)))
         assert found.float_matmuls == {}
@@ -179,4 +179,4 @@ def test_random_attention() -> None:
         compared += assert_same(found, graph, each.inputs(2)[1])
         if isinstance(next(iter(graph.inputs.values()))[1], str):
             compared += assert_same(found, graph, torch.cat(each.inputs(2), 1))
-    assert compared > 3000
+    assert compared > 2000
