@@ -83,7 +83,8 @@ def models(parity: Path | None) -> Iterator[tuple[Path, str, list[str]]]:
         yield _CHAIN / name / "final.mdl", _FEATURES, ["--max-utterances", "3"]
     if parity is not None:
         for path in sorted(parity.glob("*/final.mdl")):
-            ivectors = ["--ivectors", f"ark:{parity}/ivectors.ark"] if path.parent.name.endswith("_ivec") else []
+            given = ["--online-ivectors", f"ark:{parity}/ivectors.ark", "--online-ivector-period", "10"]
+            ivectors = given if path.parent.name.endswith("_ivec") else []
             yield path, f"ark:{parity}/feats.ark", [*ivectors, "--frame-subsampling-factor", "3"]
 
 
@@ -99,7 +100,7 @@ def quantized(name: str, model: Path, features: str, options: list[str]) -> Iter
 
 def outputs(name: str, out: Path, features: str, options: list[str]) -> Iterator[tuple[str, str]]:
     """What an integer model and its exports give."""
-    ivectors = options[options.index("--ivectors") :][:2] if "--ivectors" in options else []
+    ivectors = options[options.index("--online-ivectors") :][:4] if "--online-ivectors" in options else []
     some = features if features.startswith("ark:") else head(features, out / "some.scp", 4)
     for engine in ("reference", "auto"):
         archive = out / f"{engine}.ark"

@@ -41,6 +41,10 @@ class Registry(Generic[Entry]):
             raise UsageError(f"the {self.what} {name!r} is not one of {', '.join(self._entries)}")
         return self._entries[name]
 
+    def get(self, name: str) -> Entry | None:
+        """The entry of a name; None where there is none."""
+        return self._entries.get(name)
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
 

@@ -20,7 +20,7 @@ ROOMS = {
     "decode": {"kaldi", "metrics"},
     "nnet3": {"kaldi", "quant", "backends", "train"},
     "torchnn": {"quant", "backends", "train"},
-    "formats": {"kaldi", "quant", "backends", "nnet3"},
+    "formats": {"kaldi", "quant", "backends", "nnet3", "torchnn"},
     "api": {"kaldi", "quant", "backends", "train", "nnet3", "torchnn", "formats"},
     "report": {"kaldi", "metrics", "quant", "backends", "train", "decode", "nnet3", "formats"},
     "cli": {"kaldi", "quant", "backends", "train", "decode", "nnet3", "formats", "report"},

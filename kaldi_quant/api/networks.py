@@ -12,7 +12,7 @@ from torch import nn
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.features.pipeline import FeatureSources, make_pipeline
-from kaldi_quant.kaldi.features.settings import settings_of_folder
+from kaldi_quant.kaldi.features.settings import FeatureSettings, settings_of_folder
 from kaldi_quant.kaldi.frame_subsampling import factor_of, folder_of
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.kaldi.tables import read_matrices
@@ -55,11 +55,13 @@ class KaldiNetwork(FloatNetwork):
         model: as ``load`` reads it.
         subsampling: frames between outputs; by default what its folder says.
         ivectors: tells the i-vectors of an utterance, (dim,), where the network has that input.
+        settings: how features are normalised; by default what its folder says.
     """
 
     model: Model
     subsampling: Frames | None = None
     ivectors: Callable[[str], np.ndarray | None] | None = None
+    settings: FeatureSettings | None = None
 
     @property
     def factor(self) -> Frames:
@@ -82,7 +84,7 @@ class KaldiNetwork(FloatNetwork):
         if isinstance(inputs, UtteranceSet):
             return inputs
         if isinstance(inputs, str):
-            settings = settings_of_folder(folder_of(self.model.path))
+            settings = self.settings or settings_of_folder(folder_of(self.model.path))
             pipeline = make_pipeline(settings, inputs, FeatureSources(), lambda: self.model.nnet.node_dim("input"))
             return UtteranceSet(pipeline.apply(read_matrices(inputs)), options, self.ivectors)
         pairs = inputs.items() if isinstance(inputs, Mapping) else _named(inputs)

@@ -14,7 +14,7 @@ from kaldi_quant.api.networks import FloatNetwork, as_network
 from kaldi_quant.errors import UsageError
 from kaldi_quant.quant import ptq
 from kaldi_quant.quant.config import PtqConfig
-from kaldi_quant.quant.divergence import Divergence, divergence
+from kaldi_quant.quant.divergence import Divergence, divergence, output_divergence
 from kaldi_quant.quant.host import Data
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.presets import read_preset
@@ -28,17 +28,19 @@ class Quantized:
 
     Args:
         network: its integers, grids, and what stays in float.
-        origin: the float network that it was made from.
+        origin: the float network that it was made from; of one that was read from a file only how it is run.
         config: how.
-        calibration: the data that it was calibrated on.
+        calibration: the data that it was calibrated on; None of one that was read from a file.
         preset: the name of the configuration, if it has one.
+        record: of one that was read from a file, how it was made.
     """
 
     network: QuantizedNetwork
     origin: FloatNetwork
     config: PtqConfig
-    calibration: Data
+    calibration: Data | None
     preset: str | None = None
+    record: dict[str, Any] | None = None
 
     def outputs(self, inputs: Any) -> Iterator[tuple[str, np.ndarray]]:
         """What the integer reference gives for inputs: their names and (rows, columns) float32.
@@ -46,6 +48,16 @@ class Quantized:
         Inputs that it cannot compute are left out, with a warning.
         """
         return self.origin.data(inputs).outputs(self.network.model())
+
+    def calibrated(self, what: str) -> Data:
+        """The data that it was calibrated on, beside which it has its float weights.
+
+        Raises:
+            UsageError: it was read from a file, which has neither; what: needs them.
+        """
+        if self.calibration is None:
+            raise UsageError(f"{what} needs a network as quantize() gives it: a file has no float weights")
+        return self.calibration
 
     @property
     def float_layers(self) -> dict[str, str]:
@@ -83,17 +95,28 @@ def quantize(network: Any, config: str | PtqConfig = "w8a8", *, calibration: Any
     return Quantized(result, origin, chosen, data, config if isinstance(config, str) else None)
 
 
-def compare(quantized: Quantized, inputs: Any) -> Divergence:
+def compare(quantized: Quantized, inputs: Any, network: Any = None) -> Divergence:
     """How far a quantized network is from the float one, at its output and layer by layer.
 
     Args:
-        quantized: from ``quantize`` or ``qat``.
+        quantized: from ``quantize``, ``qat`` or ``load``.
         inputs: as the network's ``data`` takes them.
+        network: the float network, of a quantized one from ``load``, which has no float weights; then only outputs are
+            compared.
 
     Raises:
+        UsageError: the float network is needed, or not.
         DataError: no input can be used.
     """
-    return divergence(quantized.network, quantized.origin.data(inputs))
+    data = quantized.origin.data(inputs)
+    if quantized.calibration is not None:
+        if network is not None:
+            raise UsageError("compare: the quantized network has its float weights, and needs no float network")
+        return divergence(quantized.network, data)
+    if network is None:
+        raise UsageError("compare: a file has no float weights: give the float network, too, as network=")
+    source = as_network(network).source(data)
+    return output_divergence(source.prepare(fold=False).complete(), quantized.network, data)
 
 
 def sensitivity(quantized: Quantized, inputs: Any, folder: str | Path | None = None) -> list[Measurement]:
@@ -111,10 +134,11 @@ def sensitivity(quantized: Quantized, inputs: Any, folder: str | Path | None = N
     if folder is None:
         with tempfile.TemporaryDirectory() as temporary:
             return sensitivity(quantized, data, temporary)
+    calibration = quantized.calibrated("sensitivity")
     about = {
         "network": quantized.network.host.digest(),
         "configuration": quantized.config.as_dict(),
-        "calibration set": quantized.calibration.digest(),
+        "calibration set": calibration.digest(),
         "held-out set": data.digest(),
     }
     return list(measured_sensitivity(quantized.network, data, Path(folder) / "sensitivity.json", about))

@@ -74,6 +74,7 @@ def qat(
                 learned_scales=learned_scales,
                 folder=temporary,
             )
+    quantized.calibrated("qat")
     network = TrainableNetwork.of(quantized.network, learned=learned_scales)
     source: Source
     if isinstance(quantized.origin, KaldiNetwork):

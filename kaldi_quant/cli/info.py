@@ -6,7 +6,9 @@ from collections.abc import Iterator
 import click
 
 from kaldi_quant.cli.options import KaldiCommand
-from kaldi_quant.errors import ModelError
+from kaldi_quant.errors import ModelError, UsageError
+from kaldi_quant.formats.file_kind import is_artefact
+from kaldi_quant.formats.summary import summary_lines
 from kaldi_quant.kaldi.info import is_simple, model_lines, nnet_lines, size_lines
 from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.kaldi.nnet import Nnet
@@ -21,8 +23,16 @@ from kaldi_quant.kaldi.outputs import OUTPUT, model_with_output, output_names
 def command(output_node: str | None, model: str) -> None:
     """Print the dimensions, context, nodes, components and size of MODEL, as nnet3-am-info and nnet3-info do.
 
+    Of an integer model, its layers with their widths, what stays in float, and its size.
+
     e.g.: kaldi-quant info exp/chain/tdnn1a_sp/final.mdl
     """
+    if is_artefact(model):
+        if output_node is not None:
+            raise UsageError(f"--output-node is for float models; {model} is an integer model")
+        for line in summary_lines(model):
+            click.echo(line)
+        return
     read = read_model(model)
     for line in _lines(model, read if output_node is None else model_with_output(read, output_node)):
         click.echo(line)

@@ -21,8 +21,10 @@ import safetensors.numpy
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import FormatError
 
-#: Written into every file; readers refuse others.
-VERSION = 2
+#: Written into every file.
+VERSION = 3
+#: The oldest one that is read. Version 2 has no networks of torch.
+OLDEST_VERSION = 2
 
 _KEY = "kaldi_quant"
 _CHECKSUM = "checksum"
@@ -164,7 +166,9 @@ def _content(container: Container, text: str) -> dict[str, Any]:
     version = content.pop("version", None) if isinstance(content, dict) else None
     if type(version) is not int or version < 1:
         container.fail(f"its description should be a JSON object with a version, found {text[:40]!r}")
-    if version != VERSION:
+    if not OLDEST_VERSION <= version <= VERSION:
         remedy = "read it with a newer kaldi_quant" if version > VERSION else "write it again with this kaldi_quant"
-        container.fail(f"it has version {version} of the format, and {VERSION} is read here: {remedy}")
+        container.fail(
+            f"it has version {version} of the format, and {OLDEST_VERSION} to {VERSION} are read here: {remedy}"
+        )
     return content

@@ -67,6 +67,8 @@ def layer_tensors(name: str, layer: IntegerLinear | DynamicLinear) -> tuple[Tens
     if not spec.symmetric:
         tensors[f"{name}.zero_point"] = pack(weight.zero_point.numpy() - spec.qmin, spec.bits)
     tensors[f"{name}.bias"] = layer.bias.numpy()
+    if weight.groups != 1:
+        described["groups"] = weight.groups
     if isinstance(layer, DynamicLinear):
         described["dynamic"] = spec_fields(layer.spec)
     return tensors, described
@@ -99,12 +101,15 @@ def _take_weight(container: Container, name: str, described: Fields) -> Quantize
     packed = container.take(f"{name}.weight", "uint8", packed_bytes(count, spec.bits))
     integers = _on_grid(container, name, spec, unpack(packed, spec.bits, count))
     scale = _positive(container, f"the layer {name}", container.take(f"{name}.scale", "float32", rows))
+    groups = described.int_between("groups", 1, rows, 1)
+    if rows % groups:
+        container.fail(f"the layer {name} has {rows} rows in {groups} groups, which differ in size")
     zero_point = np.zeros(rows, np.int32)
     if not spec.symmetric:
         packed = container.take(f"{name}.zero_point", "uint8", packed_bytes(rows, spec.bits))
         zero_point = _on_grid(container, name, spec, unpack(packed, spec.bits, rows))
     scales, zero_points = (torch.from_numpy(values.copy()).unsqueeze(1) for values in (scale, zero_point))
-    return QuantizedWeight(spec, torch.from_numpy(integers.reshape(shape)), scales, zero_points)
+    return QuantizedWeight(spec, torch.from_numpy(integers.reshape(shape)), scales, zero_points, groups)
 
 
 def _on_grid(container: Container, name: str, spec: QSpec, offsets: np.ndarray) -> np.ndarray:

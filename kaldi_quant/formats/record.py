@@ -23,6 +23,7 @@ from kaldi_quant.quant.network import QuantizedNetwork
 _log = logging.getLogger(__name__)
 
 _FORMAT = 1
+_FLOAT_BYTES = 4
 
 # Digits of the longest divergence and ratio in JSON.
 _LONGEST_KL, _LONGEST_RATIO = 24, 8
@@ -48,6 +49,46 @@ def make_record(
         companions: what lies beside the float model, as ``Companions.as_record`` gives it.
         lost: the divergence from the float network on calibration data.
     """
+    return {
+        **_how(config, preset),
+        "calibration": calibration,
+        "calibration_kl": lost.distance,
+        "padding": _padding(lost),
+        "frame_subsampling_factor": subsampling,
+        "companions": companions,
+        "bits_per_weight": bits_per_weight(network),
+        "float_bytes": float_inference_bytes(nnet_of(network.host)),
+        **_layers(network, lost),
+    }
+
+
+def make_torch_record(
+    network: QuantizedNetwork, config: PtqConfig, preset: str | None, lost: Divergence, more: dict[str, Any]
+) -> dict[str, Any]:
+    """The record of the quantization of a torch network; arguments as for ``make_record``, and what else it tells."""
+    return {
+        **_how(config, preset),
+        "calibration_distance": lost.distance,
+        "distance_unit": lost.unit,
+        "bits_per_weight": bits_per_weight(network),
+        "float_bytes": sum(_FLOAT_BYTES * value.numel() for value in network.host.executable().parameters()),
+        **_layers(network, lost),
+        "float_matmuls": network.float_matmuls,
+        **more,
+    }
+
+
+def _how(config: PtqConfig, preset: str | None) -> dict[str, Any]:
+    return {
+        "format": _FORMAT,
+        "preset": preset,
+        "command": sys.argv,
+        "code_version": code_version(),
+        "config": config.as_dict(),
+    }
+
+
+def _layers(network: QuantizedNetwork, lost: Divergence) -> dict[str, Any]:
     ratios = _ratios(lost)
     layers = [
         {
@@ -59,22 +100,7 @@ def make_record(
         }
         for name, layer in network.layers.items()
     ]
-    return {
-        "format": _FORMAT,
-        "preset": preset,
-        "command": sys.argv,
-        "code_version": code_version(),
-        "config": config.as_dict(),
-        "calibration": calibration,
-        "calibration_kl": lost.distance,
-        "padding": _padding(lost),
-        "frame_subsampling_factor": subsampling,
-        "companions": companions,
-        "bits_per_weight": bits_per_weight(network),
-        "float_bytes": float_inference_bytes(nnet_of(network.host)),
-        "layers": layers,
-        "float_layers": network.float_layers,
-    }
+    return {"layers": layers, "float_layers": network.float_layers}
 
 
 def _padding(lost: Divergence) -> str:

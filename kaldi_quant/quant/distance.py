@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from kaldi_quant.errors import DataError
+from kaldi_quant.registry import Registry
 
 
 class Distance(Protocol):
@@ -41,6 +42,11 @@ class Distance(Protocol):
         """
 
 
+#: By name; a file of a network tells which one it is quantized for.
+DISTANCES: Registry[type[Distance]] = Registry("distance of outputs")
+
+
+@DISTANCES.add("divergence")
 @dataclass(frozen=True)
 class KullbackLeibler:
     """Of the distributions over classes that the softmax of outputs gives: KL(reference || output)."""
@@ -63,6 +69,7 @@ class KullbackLeibler:
         return scores.gather(1, classes).sum()
 
 
+@DISTANCES.add("squared error")
 @dataclass(frozen=True)
 class SquaredError:
     """The squared difference of outputs, summed over columns: for signals, masks and features."""

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from kaldi_quant.errors import DataError
 from kaldi_quant.progress import progress
-from kaldi_quant.quant.host import Data, Executable
+from kaldi_quant.quant.distance import mean_distance
+from kaldi_quant.quant.host import Data, Executable, Host
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.taps import SeenTap
 
@@ -28,7 +29,7 @@ class Divergence:
         distance: mean over rows of the network's ``distance``.
         unit: of it.
         sqnr_db: signal-to-quantization-noise ratio of the result of each quantized layer and each product of two values
-            in integers, in decibels.
+            in integers, in decibels; empty where only outputs were compared.
         rows: of outputs that were compared.
     """
 
@@ -78,6 +79,26 @@ def divergence(network: QuantizedNetwork, data: Data) -> Divergence:
         raise DataError(f"none of the {len(data.names)} utterances to compare with the float model could be used")
     ratios = {layer: _decibels(signal[node], noise[node]) for layer, node in nodes.items()}
     return Divergence(total / count, distance.unit, ratios, count)
+
+
+def output_divergence(float_host: Host, network: QuantizedNetwork, data: Data) -> Divergence:
+    """Compares the outputs of a quantized network with those of a float network that was prepared by itself.
+
+    Args:
+        float_host: computes what the float network does.
+        network: in integers.
+        data: that both are run on.
+
+    Raises:
+        DataError: no unit of the data can be used, or the quantized network's output for one is not finite.
+    """
+    reference = dict(data.outputs(float_host.executable().to(data.device)))
+    if not reference:
+        raise DataError(f"none of the {len(data.names)} inputs could be used by the float network")
+    distance = network.host.distance
+    outputs = dict(data.outputs(network.model(data.device)))
+    rows = sum(map(len, reference.values()))
+    return Divergence(mean_distance(distance, reference, outputs), distance.unit, {}, rows)
 
 
 def _result_nodes(network: QuantizedNetwork) -> dict[str, str]:

@@ -62,13 +62,13 @@ class Call:
             [x.detach().clone().to(dtype if dtype and x.is_floating_point() else x.dtype) for x in self.tensors]
         )
 
-    def bound(self, network: nn.Module) -> Call:
+    def bound(self, arguments: inspect.Signature) -> Call:
         """The call with all arguments of a network in their places, whether they were given by place, by name or not.
 
         Raises:
             TypeError: the network has other arguments.
         """
-        found = _arguments_of(network).bind(*self.args, **self.kwargs)
+        found = arguments.bind(*self.args, **self.kwargs)
         found.apply_defaults()
         return Call(found.args, dict(sorted(found.kwargs.items())))
 
@@ -86,17 +86,17 @@ class Signature:
     """How a network was called with an example, which all later calls must be like.
 
     Args:
-        network: in question.
+        arguments: of the network.
         call: the example, ``bound``.
     """
 
-    def __init__(self, network: nn.Module, call: Call) -> None:
-        self._arguments = _arguments_of(network)
+    def __init__(self, arguments: inspect.Signature, call: Call) -> None:
+        self.arguments = arguments
         leaves, self._spec = pytree.tree_flatten((call.args, dict(call.kwargs)))
         self._fixed = [None if isinstance(leaf, Tensor) else (leaf,) for leaf in leaves]
         self._kinds = [(x.dim(), x.dtype) for x in leaves if isinstance(x, Tensor)]
         #: Of the tensors.
-        self.names = list(_names(network, call))
+        self.names = list(_names(arguments, call))
 
     def tensors_of(self, call: Call) -> list[Tensor]:
         """The tensors of a call, floats in the example's types.
@@ -105,9 +105,9 @@ class Signature:
             DataError: the call is another kind than the example.
         """
         try:
-            given = self._arguments.bind(*call.args, **call.kwargs)
+            given = self.arguments.bind(*call.args, **call.kwargs)
         except TypeError as error:
-            raise DataError(f"the network's arguments are {self._arguments}: {error}") from error
+            raise DataError(f"the network's arguments are {self.arguments}: {error}") from error
         given.apply_defaults()
         leaves, spec = pytree.tree_flatten((given.args, dict(sorted(given.kwargs.items()))))
         if spec != self._spec:
@@ -133,7 +133,7 @@ class Signature:
         return value.to(dtype) if dtype.is_floating_point else value
 
 
-def _arguments_of(network: nn.Module) -> inspect.Signature:
+def arguments_of(network: nn.Module) -> inspect.Signature:
     """What a network is called with; anything, if that is not known."""
     try:
         return inspect.signature(network.forward)
@@ -141,16 +141,15 @@ def _arguments_of(network: nn.Module) -> inspect.Signature:
         return inspect.signature(lambda *args, **kwargs: None)
 
 
-def _names(network: nn.Module, call: Call) -> Iterator[str]:
+def _names(arguments: inspect.Signature, call: Call) -> Iterator[str]:
     """The names of the tensors of a call that is ``bound``: that of the argument, and the place within it."""
     positional = [
         name
-        for name, parameter in _arguments_of(network).parameters.items()
+        for name, parameter in arguments.parameters.items()
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
     ]
     unnamed = [f"input{place}" for place in range(len(positional), len(call.args))]
-    arguments = [*zip([*positional, *unnamed], call.args, strict=False), *call.kwargs.items()]
-    for name, value in arguments:
+    for name, value in [*zip([*positional, *unnamed], call.args, strict=False), *call.kwargs.items()]:
         if isinstance(value, Tensor):
             yield name
         else:

@@ -79,6 +79,24 @@ class Program:
             found[max([node, *node.users], key=places.__getitem__)].append(node)
         return found
 
+    def find_shapes(self, root: nn.Module, call: Call) -> None:
+        """Computes an example; of its values shapes alone are kept, and whatever is no tensor of floats.
+
+        Args:
+            root: has the modules and tensors that nodes name.
+            call: the example.
+        """
+        inputs = iter(self.signature.tensors_of(call))
+        values: dict[fx.Node, Any] = {}
+        for node in self.graph.nodes:
+            if node.op != "output":
+                value = next(inputs) if node.op == "placeholder" else compute(node, root, values.__getitem__)
+                values[node] = value
+                node.meta.update(value=value, stack=())
+                for done in self._last_read[node]:
+                    del values[done]
+        self.forget_values()
+
     def forget_values(self) -> None:
         """Forgets the example's values, all but their shapes."""
         for node in self.graph.nodes:

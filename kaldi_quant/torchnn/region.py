@@ -13,7 +13,7 @@ from typing import Any
 from torch import fx, nn
 from torch.fx.proxy import TraceError
 
-from kaldi_quant.torchnn.calls import Call, Signature
+from kaldi_quant.torchnn.calls import Call, Signature, arguments_of
 from kaldi_quant.torchnn.forms import Layer
 from kaldi_quant.torchnn.in_place import without_in_place
 from kaldi_quant.torchnn.program import Arithmetics, Program, Taps, one_call
@@ -26,17 +26,36 @@ class Region(nn.Module):
     """A network, or a part of one, that runs by its graph.
 
     Args:
-        original: the network, in test mode; it becomes a part of this.
-        call: an example of how it is called.
+        original: what the program needs of the network, in test mode; it becomes a part of this.
+        program: computes it.
+        kind: the class of the network.
         path: where it is in the whole network; empty for the whole.
+        reasons: for modules that cannot be traced, by their path within ``original``, why.
     """
 
-    def __init__(self, original: nn.Module, call: Call, path: str = "") -> None:
+    def __init__(
+        self, original: nn.Module, program: Program, kind: str, path: str = "", reasons: dict[str, str] | None = None
+    ) -> None:
         super().__init__()
-        self.path, self.kind = path, type(original).__name__
-        call = call.bound(original)
-        self.original = original
+        self.path, self.kind = path, kind
+        self.original, self.program = original, program
         self.parts = nn.ModuleList()
+        self.reasons = reasons or {}
+        # In lists, which hide them: they are the whole network's.
+        self._taps: list[Taps] = [{}]
+        self._arithmetic: list[Arithmetics] = [{}]
+
+    @classmethod
+    def traced(cls, original: nn.Module, call: Call, path: str = "") -> Region:
+        """A network traced as far as it can be.
+
+        Args:
+            original: the network, in test mode; it becomes a part of the region.
+            call: an example of how it is called.
+            path: where it is in the whole network; empty for the whole.
+        """
+        arguments = arguments_of(original)
+        call = call.bound(arguments)
         try:
             graph, reasons = trace(original, call)
             without_in_place(graph, original)
@@ -46,12 +65,7 @@ class Region(nn.Module):
         for node in graph.nodes:
             if node.op in ("get_attr", "call_module"):
                 node.target = joined("original", str(node.target))
-        self.program = Program(graph, Signature(original, call))
-        #: For modules that cannot be traced, by their path within ``original``, why.
-        self.reasons = reasons
-        # In lists, which hide them: they are the whole network's.
-        self._taps: list[Taps] = [{}]
-        self._arithmetic: list[Arithmetics] = [{}]
+        return cls(original, Program(graph, Signature(arguments, call)), type(original).__name__, path, reasons)
 
     def use(self, taps: Taps, arithmetic: Arithmetics) -> None:
         """Sets what is done at nodes, here and within."""

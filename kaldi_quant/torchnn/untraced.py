@@ -27,7 +27,7 @@ def region_of(network: nn.Module, call: Call) -> Region:
         call: an example of how it is called.
     """
     network = with_own_modules(network, call)
-    region = Region(network, call)
+    region = Region.traced(network, call)
     taken = put_layers(region)
     if region.reasons:
         _Within(_calls_within(network, call)).put(region, taken)
@@ -114,7 +114,7 @@ class _Within:
                 return None
             if taken & {id(x) for x in module.parameters()}:
                 return None
-            region = Region(module, calls.first, path)
+            region = Region.traced(module, calls.first, path)
             if "" in region.reasons:
                 return None
             self.put(region, taken | put_layers(region))

@@ -11,7 +11,6 @@ from torch import nn
 
 import kaldi_quant as kq
 from kaldi_quant.errors import UsageError
-from kaldi_quant.formats.artefact import Artefact
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from tests.references import NNET3, load, model_file, read_archive
 
@@ -58,9 +57,34 @@ def test_a_torch_network_is_quantized_compared_and_trained(tmp_path: Path) -> No
     rows = dict(quantized.outputs(inputs(2)))
     assert [matrix.dtype for matrix in rows.values()] == [np.float32] * 2
     assert kq.export(quantized, tmp_path / "x.onnx").exists()
-    for what, name in ((kq.save, "x.safetensors"), (kq.export, "x.mdl")):
-        with pytest.raises(UsageError, match=r"a network of torch\.nn cannot be written so"):
-            what(quantized, tmp_path / name)
+    with pytest.raises(UsageError, match=r"a network of torch\.nn is no model of Kaldi; export\(\) writes"):
+        kq.export(quantized, tmp_path / "x.mdl")
+
+
+def test_a_torch_network_is_saved_and_loaded(tmp_path: Path) -> None:
+    float_network = kq.TorchNetwork(network(), columns=1)
+    quantized = kq.qat(kq.quantize(float_network, "w4a8", calibration=inputs()), inputs(2), epochs=1)
+    path = tmp_path / "x.safetensors"
+    assert kq.save(quantized, path) == path.stat().st_size
+    read = kq.load(path)
+    assert isinstance(read, kq.Quantized)
+    assert read.preset == "w4a8" and read.config == quantized.config and read.float_layers == {}
+    for (_, rows), (_, expected) in zip(read.outputs(inputs()), quantized.outputs(inputs()), strict=True):
+        assert rows.shape == (80, 4)
+        np.testing.assert_array_equal(rows, expected)
+    for form in ("loaded.onnx", "made.onnx"):
+        kq.export(read if form == "loaded.onnx" else quantized, tmp_path / form)
+    assert (tmp_path / "loaded.onnx").read_bytes() == (tmp_path / "made.onnx").read_bytes()
+    assert kq.save(read, tmp_path / "y.safetensors") and (tmp_path / "y.safetensors").read_bytes() == path.read_bytes()
+    lost, again = kq.compare(quantized, inputs(seed=2)), kq.compare(read, inputs(seed=2), network=network())
+    assert again.distance == pytest.approx(lost.distance, rel=1e-3) and again.rows == lost.rows and not again.sqnr_db
+    for verb in (kq.sensitivity, kq.qat):
+        with pytest.raises(UsageError, match=rf"{verb.__name__} needs a network as quantize\(\) gives it: a file"):
+            verb(read, inputs())
+    with pytest.raises(UsageError, match="give the float network, too, as network="):
+        kq.compare(read, inputs())
+    with pytest.raises(UsageError, match="needs no float network"):
+        kq.compare(quantized, inputs(), network=network())
 
 
 def test_a_torch_network_learns_targets() -> None:
@@ -87,10 +111,15 @@ def test_a_kaldi_model(tmp_path: Path) -> None:
     trained = kq.qat(quantized, feats[:2], epochs=1)
     assert kq.save(trained, tmp_path / "m.safetensors") == (tmp_path / "m.safetensors").stat().st_size
     read = kq.load(tmp_path / "m.safetensors")
-    assert isinstance(read, Artefact)
-    expected = dict(trained.outputs(feats[:1]))
-    again = dict(kaldi.data(feats[:1]).outputs(read.network.model()))
+    assert isinstance(read, kq.Quantized) and isinstance(read.origin, kq.KaldiNetwork)
+    assert read.origin.factor == 3 and read.origin.settings is not None
+    expected, again = dict(trained.outputs(feats[:1])), dict(read.outputs(feats[:1]))
     np.testing.assert_array_equal(again["0"], expected["0"])
+    kq.save(read, tmp_path / "n.safetensors")
+    assert (tmp_path / "n.safetensors").read_bytes() == (tmp_path / "m.safetensors").read_bytes()
+    assert kq.compare(read, feats[:1], network=kaldi).distance == pytest.approx(
+        kq.compare(trained, feats[:1]).distance, rel=1e-3
+    )
     assert kq.export(quantized, tmp_path / "m.onnx").exists() and kq.export(quantized, tmp_path / "m.mdl").exists()
     with pytest.raises(UsageError, match=r"expected a file that ends with \.onnx or \.mdl"):
         kq.export(quantized, tmp_path / "m.bin")

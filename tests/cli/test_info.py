@@ -6,9 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from kaldi_quant.cli.main import run
+from kaldi_quant.formats.artefact import save, save_torch
 from kaldi_quant.kaldi.model import read_model
+from kaldi_quant.quant.config import PtqConfig
+from kaldi_quant.quant.integer_linear import DynamicLinear
+from kaldi_quant.torchnn.data import TensorData
+from kaldi_quant.torchnn.quantization import quantize
+from tests.formats.quantized_examples import quantized
 from tests.references import NNET3
 
 PRIORS = NNET3 / "priors_mdl" / "final.mdl"
@@ -84,3 +92,37 @@ def test_a_truncated_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     (tmp_path / "final.mdl").write_bytes(PRIORS.read_bytes()[:20_000])
     assert run(["info", str(tmp_path / "final.mdl")]) == 1
     assert capsys.readouterr().err.startswith(f"kaldi-quant info: {tmp_path}/final.mdl, byte ")
+
+
+def test_an_integer_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "quantized.safetensors"
+    model, network, _ = quantized("priors_mdl", "mixed")
+    layers = [{"name": name, "act_bits": network.act_bits(name)} for name in network.layers]
+    save(path, network, model, {"preset": "w4a8", "bits_per_weight": 4.5, "layers": layers})
+    command = [sys.executable, "-X", "importtime", "-m", "kaldi_quant", "info", str(path)]
+    result = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert not [line for line in result.stderr.splitlines() if line.split("|")[-1].strip() == "torch"]
+    lines = result.stdout.splitlines()
+    assert lines[:2] == ["integer-model: nnet3", "preset: w4a8"] and f"file-bytes: {path.stat().st_size}" in lines
+    assert "bits-per-weight: 4.5" in lines and f"quantized-layers: {len(network.layers)}" in lines
+    for name, layer in network.layers.items():
+        rows, columns = layer.weight.integers.shape
+        ranges = "dynamic" if isinstance(layer, DynamicLinear) else "static"
+        bits = f"weight-bits={layer.weight.spec.bits}, input-bits=8"
+        assert f"layer: name={name}, {bits}, ranges={ranges}, rows={rows}, columns={columns}" in lines
+    assert [line for line in lines if line.startswith("float-layer")] == [
+        f"float-layer: name={name}, it is the last" for name in network.float_layers
+    ]
+    assert run(["info", "--output-node", "output", str(path)]) == 1
+    assert "--output-node is for float models" in capsys.readouterr().err
+
+
+def test_an_integer_network_of_torch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = quantize(nn.Sequential(nn.Linear(3, 5)), PtqConfig(), TensorData([torch.randn(2, 3)]))
+    save_torch(tmp_path / "q.safetensors", network, {})
+    assert run(["info", str(tmp_path / "q.safetensors")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["integer-model: torch.nn, Sequential", "preset: none"]
+    assert lines[-1] == "layer: name=0, weight-bits=8, input-bits=unknown, ranges=static, rows=5, columns=3"
+    assert run(["forward", str(tmp_path / "q.safetensors"), "ark:x", "ark:-"]) == 1
+    assert "holds a network of torch.nn, and a model of Kaldi is needed here" in capsys.readouterr().err

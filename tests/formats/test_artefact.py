@@ -207,16 +207,26 @@ def test_other_files_are_refused(tmp_path: Path, example: Path) -> None:
         load(path)
 
 
-@pytest.mark.parametrize(("difference", "remedy"), [(1, "read it with a newer"), (-1, "write it again with this")])
-def test_another_format_is_refused(
-    difference: int, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, other = tmp_path / "q.safetensors", container.VERSION + difference
+@pytest.mark.parametrize(("version", "remedy"), [(4, "read it with a newer"), (1, "write it again with this")])
+def test_another_format_is_refused(version: int, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "q.safetensors"
     with monkeypatch.context() as patch:
-        patch.setattr(container, "VERSION", other)
+        patch.setattr(container, "VERSION", version)
         write_container(path, {}, {})
-    with pytest.raises(FormatError, match=f"it has version {other} of the format.*: {remedy}"):
+    with pytest.raises(FormatError, match=f"has version {version} of the format, and 2 to 3 are read here: {remedy}"):
         load(path)
+
+
+def test_version_2_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, network, _ = quantized("priors_mdl", "w8")
+    sizes = []
+    for version in (2, 3):
+        with monkeypatch.context() as patch:
+            patch.setattr(container, "VERSION", version)
+            sizes.append(save(tmp_path / f"{version}.safetensors", network, model, RECORD))
+    old, new = (load(tmp_path / f"{version}.safetensors") for version in (2, 3))
+    assert sizes[0] == sizes[1] and old.record == new.record == RECORD
+    assert all(torch.equal(old.network.layers[name].bias, layer.bias) for name, layer in new.network.layers.items())
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def onnx_graph(
     call = Call.of(example).copied(torch.float32)
     call = call.with_tensors([x.cpu() for x in call.tensors])
     _check_example(host, call)
-    call = call.bound(host.region.original)
+    call = call.bound(host.region.program.signature.arguments)
     if not dynamic_axes:
         return build_graph(network, call, frozenset(), form)
     free = free_axes(host.executable(), call)
