@@ -23,6 +23,7 @@ from kaldi_quant.train.distillation import Distillation
 from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.optimizer import OptimizerOptions
 from kaldi_quant.train.qat.network import TrainableNetwork
+from kaldi_quant.train.qat.trained_weight import DEFAULT_WEIGHTS
 from kaldi_quant.train.qat.training import QatOptions, train_quantized
 from kaldi_quant.train.schedules import Exponential
 from kaldi_quant.train.steps import Source
@@ -39,12 +40,13 @@ def qat(
     lr_initial: float = 1e-4,
     lr_final: float = 1e-5,
     learned_scales: bool = True,
+    weights: str = DEFAULT_WEIGHTS,
     folder: str | Path | None = None,
 ) -> Quantized:
     """Trains a quantized network from where quantization after training left it.
 
     Args:
-        quantized: from ``quantize``; all ranges known beforehand.
+        quantized: from ``quantize``.
         data: of a network of ``torch.nn``, minibatches: (inputs, target) pairs, or inputs alone without ``loss``; then
             the float network teaches. Of a Kaldi model, features as its ``data`` takes them; the float model teaches.
         loss: for (inputs, target) pairs: the mean loss of a minibatch from output and target.
@@ -54,10 +56,13 @@ def qat(
         lr_initial: the learning rate of the first pass, of Adam.
         lr_final: that of the last; between them it falls exponentially.
         learned_scales: whether scales and zero points are learned, too (LSQ).
+        weights: what is learned of weights: ``steps``, their places between the integers of their grids; or ``values``,
+            the weights in float. Of a Kaldi model a step then changes all parameters by a norm of 2 at most, as in
+            Kaldi (``max-param-change``).
         folder: of the checkpoint and the record: an interrupted run goes on there; by default nowhere.
 
     Raises:
-        UsageError: ranges are found anew at every call, or the data do not fit the network.
+        UsageError: there is no such kind of weights, or the data do not fit the network.
         DataError: no minibatch has a finite loss.
     """
     if folder is None:
@@ -72,10 +77,13 @@ def qat(
                 lr_initial=lr_initial,
                 lr_final=lr_final,
                 learned_scales=learned_scales,
+                weights=weights,
                 folder=temporary,
             )
     quantized.calibrated("qat")
-    network = TrainableNetwork.of(quantized.network, learned=learned_scales)
+    method = QatOptions("lsq" if learned_scales else "fixed", weights=weights)
+    network = TrainableNetwork.of(quantized.network, learned_scales, weights)
+    optimizer = OptimizerOptions()
     source: Source
     if isinstance(quantized.origin, KaldiNetwork):
         if loss is not None:
@@ -84,10 +92,11 @@ def qat(
         source, digest = _features(quantized, quantized.origin, data, held_out, options)
     elif isinstance(quantized.origin, TorchNetwork):
         source, digest = _batches(quantized, quantized.origin, data, held_out, loss, epochs)
+        # The limit is Kaldi's.
+        optimizer = replace(optimizer, max_param_change=0.0)
     else:
         raise UsageError(f"a {type(quantized.origin).__name__} cannot be trained")
-    loop = LoopOptions(OptimizerOptions(), schedule=Exponential(lr_initial, lr_final))
-    method = QatOptions("lsq" if learned_scales else "fixed")
+    loop = LoopOptions(optimizer, schedule=Exponential(lr_initial, lr_final))
     identity = {"data": digest, "epochs": epochs, "minibatch_size": minibatch_size}
     trained = train_quantized(network, quantized.network.host, source, method, loop, Path(folder), identity)
     assert trained is not None

@@ -80,12 +80,12 @@ def command(
     """
     from kaldi_quant.formats.results import check_result_folder, write_result
     from kaldi_quant.quant.kept_layers import Keeping
-    from kaldi_quant.train.qat.training import QatOptions, train_quantized
+    from kaldi_quant.train.qat.training import train_quantized
 
     wanted = learned.options()
     preset, config = learned.without_bits(quantization).resolve()
     qat = _with_method(qat, config)
-    options = QatOptions(qat.method, qat.freeze_after)
+    options = qat.options()
     folder = result_folder(out_dir)
     if training.num_jobs != 1:
         raise UsageError(
@@ -95,7 +95,7 @@ def command(
     check_loop(training, qat, learned, egs_dir is not None)
     loop, reading = training.loop(), training.source()
     read = models.read(model)
-    _check_ranges(read, config)
+    _check_ranges(read, config, qat)
     if egs_dir is not None:
         check_examples(Path(egs_dir), read)
         check_features_of_examples(egs_dir, model, inference)
@@ -119,7 +119,7 @@ def command(
     if not place.group.is_main:
         return
     steps = {"optimizer": asdict(loop.optimizer), "schedule": loop.schedule.as_dict()}
-    more = {"training": {"qat": asdict(options), **run.identity, **steps, "early_stopping": loop.early_stopping}}
+    more = {"training": {"qat": options.as_dict(), **run.identity, **steps, "early_stopping": loop.early_stopping}}
     more |= feature_record(model, read.nnet, inference)
     made = write_result(folder, trained, read, companions, config, features, data, preset, more)
     keeping.finish()
@@ -142,13 +142,19 @@ def _check(qat: QatArguments, egs_dir: str | None, place: DeviceContext, minibat
         raise UsageError("--hard-weight needs a whole minibatch in one process: it cannot be used under torchrun")
 
 
-def _check_ranges(model: Model, config: PtqConfig) -> None:
-    """Refuses layers whose ranges are found anew at every call, before anything is computed."""
+def _check_ranges(model: Model, config: PtqConfig, qat: QatArguments) -> None:
+    """Refuses what needs grids that are known beforehand where there are none, before anything is computed."""
     from kaldi_quant.nnet3.quantization import layer_configs
 
-    for name, layer in layer_configs(model.nnet, config).items():
-        if layer.ranges == "dynamic" and not layer.float_reason:
-            raise UsageError(f"the layer {name} has dynamic ranges: only static ranges can be trained")
+    quantized = {name: layer for name, layer in layer_configs(model.nnet, config).items() if not layer.float_reason}
+    dynamic = [name for name, layer in quantized.items() if layer.ranges == "dynamic"]
+    if dynamic and config.backend == "torch":
+        raise UsageError(f"the layer {dynamic[0]} has dynamic ranges: PyTorch trains static ranges only")
+    if qat.feature_weight and len(dynamic) == len(quantized):
+        raise UsageError(
+            f"--feature-weight {qat.feature_weight:g}: hidden layers are compared on static grids, and all layers have "
+            "dynamic ranges"
+        )
 
 
 def _with_method(qat: QatArguments, config: PtqConfig) -> QatArguments:
@@ -175,7 +181,8 @@ def _network(model: Model, config: PtqConfig, data: UtteranceSet, qat: QatArgume
 
     if config.backend == "torch":
         return trainable_by_torch(model.nnet, config, data)
-    return TrainableNetwork.of(quantize(model.nnet, config, data, keeping=keeping), learned=qat.method == "lsq")
+    start = quantize(model.nnet, config, data, keeping=keeping)
+    return TrainableNetwork.of(start, qat.method == "lsq", qat.weights)
 
 
 @dataclass(frozen=True)
@@ -208,7 +215,7 @@ class _Run:
         from kaldi_quant.nnet3.training.finetune import data_digest
 
         return {
-            "teaching": {**asdict(self.qat), "egs_dir": self.egs_dir, "distillation": self.share},
+            "teaching": {**self.qat.as_dict(), "egs_dir": self.egs_dir, "distillation": self.share},
             "chain": asdict(self.training.chain()),
             "source": asdict(self.reading),
             "data": data_digest(self._egs, self._denominator) if self._egs else self._digest_of_utterances(),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,7 @@ from kaldi_quant.errors import UsageError
 
 if TYPE_CHECKING:
     from kaldi_quant.train.qat.learned_widths import WidthOptions
+    from kaldi_quant.train.qat.training import QatOptions
 
 _OPTIONS = (
     click.option(
@@ -53,6 +54,13 @@ _OPTIONS = (
         show_default=True,
         help="Keep scales fixed after this share of the training.",
     ),
+    click.option(
+        "--weights",
+        default="steps",
+        show_default=True,
+        help="steps: learn each weight's place between the integers of its grid; values: learn the weights themselves, "
+        "in float. Not for the presets torch-*.",
+    ),
 )
 
 _WIDTH_OPTIONS = (
@@ -85,6 +93,7 @@ class QatArguments:
     held_out: str | None
     method: str
     freeze_after: float
+    weights: str
 
     def __post_init__(self) -> None:
         """Refuses impossible values before anything is read.
@@ -93,12 +102,27 @@ class QatArguments:
             UsageError: there is one.
         """
         from kaldi_quant.train.distillation import check_weights
-        from kaldi_quant.train.qat.training import QatOptions
 
         check_weights(self.temperature, self.distillation or 0.0, self.hard_weight, self.feature_weight)
-        QatOptions(self.method, self.freeze_after)
+        self.options()
         if self.feature_weight and self.teacher:
             raise UsageError("--feature-weight: hidden layers can be compared with the model's own alone")
+
+    def options(self) -> QatOptions:
+        """What becomes of scales and weights.
+
+        Raises:
+            UsageError: a value is impossible.
+        """
+        from kaldi_quant.train.qat.training import QatOptions
+
+        return QatOptions(self.method, self.freeze_after, self.weights)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All values, for records and for what tells trainings apart; ``weights`` only where it is not the default."""
+        from kaldi_quant.train.qat.training import without_default_weights
+
+        return without_default_weights(asdict(self))
 
 
 #: Decorator: the verb gets these options, and their values as its argument ``qat``.

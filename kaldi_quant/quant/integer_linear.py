@@ -179,11 +179,7 @@ class DynamicLinear:
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, ..., groups * in) float → (N, ..., out) float32; each of the N sequences has a grid of its own."""
-        # Rows that no output depends on may hold anything (see ``rows_that_count``).
-        x = torch.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)
-        flat = x.flatten(1)
-        shape = (len(x),) + (1,) * (x.dim() - 1)
-        grid = Grid.from_range(self.spec, flat.amin(1).view(shape), flat.amax(1).view(shape))
+        x, grid = of_each_sequence(x, self.spec)
         integers = (grid.quantize(x) - grid.zero_point).double()
         return self.weight.sums(integers).float() * (grid.scale * self.weight.scale[:, 0]) + self.bias
 
@@ -194,6 +190,24 @@ class DynamicLinear:
     def dequantized_bias(self) -> Tensor:
         """(out,) float32."""
         return self.bias
+
+
+def of_each_sequence(x: Tensor, spec: QSpec) -> tuple[Tensor, Grid]:
+    """What a layer with dynamic ranges reads, and its grids.
+
+    Args:
+        x: (N, ..., columns) float.
+        spec: of the grids.
+
+    Returns:
+        x with zeros in the place of what is not finite, and for each of the N sequences the grid over its least and its
+        greatest value, scale and zero point (N, 1, ..., 1); it has no gradient.
+    """
+    # Rows that no output depends on may hold anything (see ``rows_that_count``).
+    x = torch.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)
+    flat = x.detach().flatten(1)
+    shape = (len(x),) + (1,) * (x.dim() - 1)
+    return x, Grid.from_range(spec, flat.amin(1).view(shape), flat.amax(1).view(shape))
 
 
 def check_accumulator(weight: QuantizedWeight, largest: int, bias: Tensor) -> None:

@@ -131,10 +131,15 @@ class HiddenFeatures:
         student: the network in training, whose nodes lie on grids.
         teacher: the float one.
         nodes: names, in both.
+
+    Raises:
+        UsageError: there is no node.
     """
 
     def __init__(self, student: Executable, teacher: Executable, nodes: Iterable[str]) -> None:
         self._seen: dict[str, list[Tensor]] = {node: [] for node in nodes}
+        if not self._seen:
+            raise UsageError("--feature-weight: no hidden layer lies on a static grid, so there is nothing to compare")
         for node in self._seen:
             self._watch(student, node)
             self._watch(teacher, node)

@@ -1,5 +1,6 @@
 """The functions of ``import kaldi_quant``, for both kinds of networks."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,10 @@ from torch import nn
 import kaldi_quant as kq
 from kaldi_quant.errors import UsageError
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.integer_linear import DynamicLinear
 from tests.references import NNET3, load, model_file, read_archive
+from tests.torchnn.recurrent_networks import enhancer
+from tests.torchnn.recurrent_networks import inputs as recurrent_inputs
 
 
 def network() -> nn.Module:
@@ -99,6 +103,26 @@ def test_a_torch_network_learns_targets() -> None:
     assert loss(trained) < 0.95 * loss(quantized)
     with pytest.raises(UsageError, match="a pair of inputs and target"):
         kq.qat(quantized, inputs(), loss=nn.functional.mse_loss)
+
+
+def test_an_lstm_with_dynamic_ranges_is_trained(tmp_path: Path) -> None:
+    config = PtqConfig(LayerConfig(bits=3, method="minmax"), {"*.hh": {"ranges": "dynamic"}}, observer="minmax")
+    start = kq.quantize(enhancer("lstm"), config, calibration=recurrent_inputs())
+    data = recurrent_inputs(12)
+
+    def distance(found: kq.Quantized) -> float:
+        float_model, model = start.network.host.executable(), found.network.model()
+        with torch.no_grad():
+            return float(sum((model(x) - float_model(x)).square().mean() for x in data))
+
+    trained = kq.qat(start, data, epochs=4, lr_initial=1e-2, lr_final=1e-3, weights="values", folder=tmp_path)
+    assert distance(trained) < 0.6 * distance(start)
+    kinds = {name: isinstance(layer, DynamicLinear) for name, layer in trained.network.layers.items()}
+    assert {name for name, dynamic in kinds.items() if dynamic} == {"rnn.l0.hh", "rnn.l1.hh"}
+    # The limit on the changes of weights in float is one of Kaldi's recipes.
+    assert json.loads((tmp_path / "progress.json").read_text())["options"]["optimizer"]["max_param_change"] == 0
+    with pytest.raises(UsageError, match="--weights 'places' is not one of steps, values"):
+        kq.qat(start, data, weights="places")
 
 
 def test_a_kaldi_model(tmp_path: Path) -> None:

@@ -99,6 +99,7 @@ _OWN = {
         ("--distillation 2", "--distillation 2: expected a share from 0 to 1"),
         ("--hard-weight -1", "--hard-weight -1: expected 0 or more"),
         ("--method guess", "--method 'guess' is not one of"),
+        ("--weights guess", "--weights 'guess' is not one of steps, values"),
         ("--freeze-after nan", "--freeze-after nan: expected a share from 0 to 1"),
         ("--minibatch-size 64,32", "--minibatch-size 64,32: expected a single number when there is no --egs-dir"),
         ("--learn-widths '1 bits'", "meets the budget of 1 bits: the least width is 2"),

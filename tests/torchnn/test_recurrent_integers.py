@@ -145,6 +145,52 @@ def test_fake_quantization_is_the_reference(kind: str, config: str) -> None:
         assert len(expected.unique()) > 4
 
 
+HH_DYNAMIC = PtqConfig(LayerConfig(bits=4), {"*.hh": {"ranges": "dynamic"}})
+
+
+@pytest.mark.parametrize(
+    ("config", "weights"),
+    [(CONFIGS["w4a8 dynamic"], "values"), (CONFIGS["w8a8 dynamic"], "steps"), (HH_DYNAMIC, "steps")],
+    ids=["w4", "w8", "hh"],
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_fake_quantization_of_dynamic_layers_is_the_reference(kind: str, config: PtqConfig, weights: str) -> None:
+    found = quantized(enhancer(kind, bidirectional=True), config, inputs())
+    assert isinstance(found.layers["rnn.l0.hh"], DynamicLinear)
+    trained = TrainableNetwork.of(found, weights=weights)
+    x = inputs(4)[3]
+    with torch.no_grad():
+        assert_near(trained.model(x), found.model()(x), config)
+        parts = [*trained.components(), *trained.scales()]
+        for parameter in (parameter for part in parts for parameter in part.parameters.values()):
+            parameter += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+        converted = trained.converted()
+        assert [type(layer) for layer in converted.layers.values()] == [type(layer) for layer in found.layers.values()]
+        assert_near(trained.model(x), converted.model()(x), config)
+        assert float((trained.model(x) - found.model()(x)).abs().max()) > 1e-3
+
+
+def assert_near(found: Tensor, expected: Tensor, config: PtqConfig) -> None:
+    if config is not HH_DYNAMIC:
+        # Nothing but integers and the same operations on floats.
+        assert torch.equal(found, expected)
+        return
+    difference = (found - expected).abs()
+    assert float(difference.median()) < 1e-5 and float(difference.mean()) < 0.01 * float(expected.abs().mean())
+
+
+def test_gradients_reach_all_that_is_learned_of_dynamic_layers() -> None:
+    trained = TrainableNetwork.of(quantized(enhancer("lstm"), HH_DYNAMIC, inputs()))
+    parts = [*trained.components(), *trained.scales()]
+    names = {part.name for part in parts}
+    assert {"rnn.l0.hh weight", "rnn.l0.hh scales", "mask scales"} <= names
+    trained.model(inputs()[0]).square().sum().backward()
+    for part in parts:
+        # Zero points learn from clipped values alone, of which there may be none.
+        learned = [value for name, value in part.parameters.items() if name != "shift"]
+        assert all(value.grad is not None and value.grad.any() for value in learned), part.name
+
+
 def test_gradients_reach_all_that_is_learned() -> None:
     trained = TrainableNetwork.of(quantized(enhancer("lstm"), CONFIGS["w4a8 static"], inputs()))
     parts = [*trained.components(), *trained.scales()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -50,6 +51,7 @@ torch.set_num_threads(1)
 CHAIN = ChainOptions(0.1, 0.1, 5e-5, 0.01)
 LOOP = LoopOptions(OptimizerOptions("adam"), average_last=2, schedule=Exponential(1e-4, 5e-5))
 MINMAX = PtqConfig(LayerConfig(bits=4, method="minmax"), observer="minmax")
+DYNAMIC = replace(MINMAX, layers={"*affine": {"ranges": "dynamic"}})
 TORCH = PtqConfig(LayerConfig(method="minmax"), observer="minmax", bias_correction=False, backend="torch")
 
 Utterances = list[tuple[str, np.ndarray]]
@@ -187,22 +189,31 @@ def test_training_of_integers_on_examples_in_bfloat16(
     assert_trains_as_on_the_cpu(train, tmp_path, bf16=True)
 
 
-@pytest.mark.parametrize("made", ["lsq", "moving-average"])
-def test_training_of_integers_on_features(made: str, small: tuple[Model, Utterances], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("made", "weights", "config"),
+    [("lsq", "steps", MINMAX), ("lsq", "values", DYNAMIC), ("moving-average", "steps", MINMAX)],
+    ids=["lsq", "dynamic", "moving-average"],
+)
+def test_training_of_integers_on_features(
+    made: str, weights: str, config: PtqConfig, small: tuple[Model, Utterances], tmp_path: Path
+) -> None:
     model, utterances = small
     data = UtteranceSet(utterances, OPTIONS)
-    start = quantize(model.nnet, MINMAX, data)
+    start = quantize(model.nnet, config, data)
     trained: list[Trainable] = []
 
     def train(folder: Path, place: DeviceContext, stop_after: int | None) -> QuantizedNetwork | None:
         torch_s_own = made == "moving-average"
-        network = trainable_by_torch(model.nnet, TORCH, data) if torch_s_own else TrainableNetwork.of(start)
+        own = TrainableNetwork.of(start, weights=weights)
+        network = trainable_by_torch(model.nnet, TORCH, data) if torch_s_own else own
         teacher = AcousticModel(model.nnet).to(place.device)
         hidden = HiddenFeatures(network.model, teacher, [name for name in network.activations if name != "input"])
         teaching = Distillation(teacher, 2.0, hard_weight=0.5, features=hidden, feature_weight=0.2)
         source = FeatureSource(utterances, teaching, FeatureOptions(2, frames=30), SUBSAMPLING, utterances[:1], place)
         trained.append(network)
-        return train_quantized(network, model, source, QatOptions(made, 0.5), LOOP, folder, {}, stop_after, place)
+        return train_quantized(
+            network, model, source, QatOptions(made, 0.5, weights), LOOP, folder, {}, stop_after, place
+        )
 
     result = assert_trains_as_on_the_cpu(train, tmp_path)
     assert all(map(is_on_gpu, trained[-1].model.parameters()))

@@ -164,7 +164,7 @@ def test_weights_move_through_all_roundings(mixed: MixedNetwork) -> None:
     ratio = product.steps.grad / slope
     assert 0.9 < float(ratio.median()) < 1.001
     with torch.no_grad():
-        product.steps += 3
+        product.steps.add_(3)
     moved = product.weight(shares).detach() - before.detach()
     assert (moved > 0).float().mean() > 0.8
 
@@ -318,9 +318,6 @@ def test_what_cannot_be_learned(small: tuple[Model, Utterances], mixed: MixedNet
         WidthOptions(parse_budget("4 bits"), (4,))
     with pytest.raises(UsageError, match=r"the presets torch-\* have 8 bits only"):
         MixedNetwork.of(Nnet3Source(model.nnet), PtqConfig(backend="torch", observer="minmax"), data, WIDTHS, 3.0)
-    dynamic = PtqConfig(FAST.default, {"tdnn1.affine": {"ranges": "dynamic"}}, observer="minmax")
-    with pytest.raises(UsageError, match=r"the layer tdnn1\.affine has dynamic ranges"):
-        MixedNetwork.of(Nnet3Source(model.nnet), dynamic, data, WIDTHS, 3.0)
     with pytest.raises(UsageError, match="--optimizer sgd: widths can only be learned with adam"):
         learn(mixed, model, teaching(model, utterances[:1], 1), tmp_path, loop=LoopOptions(OptimizerOptions("sgd")))
     with pytest.raises(UsageError, match="--lr-schedule plateau cannot be combined with --learn-widths"):

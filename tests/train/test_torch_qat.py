@@ -139,7 +139,7 @@ def test_frozen_ranges_stay_and_validation_changes_none(
 
 def test_what_cannot_be_trained_is_refused(model: Model, data: UtteranceSet) -> None:
     dynamic = replace(CONFIG, layers={"tdnn3.affine": {"ranges": "dynamic"}})
-    with pytest.raises(UsageError, match=r"tdnn3\.affine has dynamic ranges: only static ranges can be trained"):
+    with pytest.raises(UsageError, match=r"tdnn3\.affine has dynamic ranges: PyTorch trains static ranges only"):
         trainable_by_torch(model.nnet, dynamic, data)
 
 
@@ -194,7 +194,8 @@ def test_the_verb_makes_an_integer_model_for_the_engine(
     assert run(["export", "--formats=mdl", str(artefact), str(tmp_path / "out")]) == 0
     capsys.readouterr()
     for options, message in (
-        (["--preset=torch-dynamic"], "has dynamic ranges: only static ranges can be trained"),
+        (["--preset=torch-dynamic"], "has dynamic ranges: PyTorch trains static ranges only"),
+        (["--weights=values"], "--weights values is not for the presets torch-*"),
         (["--method=fixed"], "--freeze-after 0 keeps their scales as calibrated"),
         (["--preset=w8a8", "--method=moving-average"], "--method moving-average is only for --preset torch-static"),
     ):

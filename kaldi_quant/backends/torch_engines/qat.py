@@ -170,7 +170,7 @@ def fake_quantized(source: Source, config: PtqConfig, data: Data) -> FakeQuantiz
     engine = engine_named(config.engine)
     plan = make_plan(source, config, data)
     if plan.dynamic:
-        raise UsageError(f"the layer {plan.dynamic[0]} has dynamic ranges: only static ranges can be trained")
+        raise UsageError(f"the layer {plan.dynamic[0]} has dynamic ranges: PyTorch trains static ranges only")
     with without_notes(), engine_in_use(engine):
         route = ROUTES[config.route]
         start = route.quantize(plan, data, None)

@@ -92,7 +92,6 @@ class QatRun:
     def check_training(self) -> None:
         """Refuses impossible options of the training."""
         from kaldi_quant.train.parallel.device_context import find_device
-        from kaldi_quant.train.qat.training import QatOptions
 
         self.calibration.check()
         params = parsed(run_tdnn_qat, self.words())
@@ -101,7 +100,6 @@ class QatRun:
         taught = arguments_of(QatArguments, params)
         learned = arguments_of(WidthArguments, params)
         find_device(training.device)
-        QatOptions(taught.method, taught.freeze_after)
         learned.options()
         check_loop(training, taught, learned, has_examples(self.egs))
         if "teacher" in self.training:

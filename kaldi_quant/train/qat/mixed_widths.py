@@ -26,7 +26,9 @@ from kaldi_quant.quant.search.widths import FLOAT_BITS, Widths, with_widths
 from kaldi_quant.quant.slots import set_product
 from kaldi_quant.train.parameters import TrainedComponent
 from kaldi_quant.train.qat.fake_grid import FakeGrid
-from kaldi_quant.train.qat.network import FakeProduct, TrainableNetwork
+from kaldi_quant.train.qat.fake_product import DynamicProduct, FakeProduct, on_own_grids
+from kaldi_quant.train.qat.network import TrainableNetwork
+from kaldi_quant.train.qat.trained_weight import TrainedSteps
 from kaldi_quant.units import Bits
 
 # Bisection for where the shares begin: beyond so many bits from the mean all but one of them are zero.
@@ -100,8 +102,10 @@ class MixedProduct(FakeProduct):
 
     def __init__(self, layer: str, shares: WidthShares, products: Sequence[FakeProduct], biases: Tensor) -> None:
         middle = products[len(products) // 2]
-        super().__init__(middle.steps.detach().clone(), middle.grid, middle.folded, None)
+        super().__init__(TrainedSteps(middle.steps.detach().clone()), middle.grid, middle.folded, None)
         self.layer = layer
+        #: Of an input whose ranges are dynamic; None where it lies on a grid already.
+        self.spec = middle.spec if isinstance(middle, DynamicProduct) else None
         # In a list, which hides it: it belongs to all layers together.
         self._shares = [shares]
         self.grids = nn.ModuleList(product.grid for product in products)
@@ -111,6 +115,7 @@ class MixedProduct(FakeProduct):
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """x: (..., in) → (..., out)."""
+        x = x if self.spec is None else on_own_grids(x, self.spec)
         shares = self._shares[0].of(self.layer)
         offset = shares @ self.biases
         return functional.linear(x, self.weight(shares), offset if bias is None else bias + offset)
@@ -167,8 +172,8 @@ class MixedNetwork:
             keeping: as of ``quantize``.
 
         Raises:
-            UsageError: the configuration is one of PyTorch's, a layer has dynamic ranges, no layer can be quantized,
-                or no choice of widths has this mean.
+            UsageError: the configuration is one of PyTorch's, no layer can be quantized, or no choice of widths has
+                this mean.
             DataError: the calibration set cannot be used.
         """
         if config.backend != "kaldi_quant":

@@ -11,7 +11,7 @@ from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.host import Data, Executable, Source
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.train.parameters import TrainedComponent
-from kaldi_quant.train.qat.network import STEPS_LEARNING_RATE
+from kaldi_quant.train.qat.trained_weight import STEPS_LEARNING_RATE
 
 
 class TorchTrainableNetwork:

@@ -12,10 +12,12 @@ import torch
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.quant.host import Executable
+from kaldi_quant.quant.integer_linear import DynamicLinear
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.train.loop import Loop, LoopOptions
 from kaldi_quant.train.parallel.device_context import DeviceContext
 from kaldi_quant.train.parameters import TrainedComponent
+from kaldi_quant.train.qat.trained_weight import DEFAULT_WEIGHTS, WEIGHTS
 from kaldi_quant.train.steps import Observers, Source
 
 #: lsq: scales and zero points are learned; fixed: they stay as calibration found them; moving-average: they follow
@@ -30,16 +32,38 @@ class QatOptions:
     Args:
         method: what becomes of scales, one of ``METHODS``.
         freeze_after: the share of training after which scales stay as they are.
+        weights: what is learned of weights, one of ``WEIGHTS``: steps, places between the integers of their grids; or
+            values, the weights in float. Not for moving-average, whose weights are in float and learn at the rates of
+            steps.
+
+    Raises:
+        UsageError: a value is impossible.
     """
 
     method: str = "lsq"
     freeze_after: float = 0.8
+    weights: str = DEFAULT_WEIGHTS
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise UsageError(f"--method {self.method!r} is not one of {', '.join(METHODS)}")
         if not 0 <= self.freeze_after <= 1:
             raise UsageError(f"--freeze-after {self.freeze_after:g}: expected a share from 0 to 1")
+        if self.weights not in WEIGHTS:
+            raise UsageError(f"--weights {self.weights!r} is not one of {', '.join(WEIGHTS)}")
+        if self.method == "moving-average" and self.weights != DEFAULT_WEIGHTS:
+            raise UsageError(
+                f"--weights {self.weights} is not for the presets torch-*: PyTorch trains weights in float in any case"
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """All values, for records and for what tells trainings apart; ``weights`` only where it is not the default."""
+        return without_default_weights(asdict(self))
+
+
+def without_default_weights(options: dict[str, Any]) -> dict[str, Any]:
+    """Options without ``weights`` where it is the default: checkpoints and records of these do not have it."""
+    return {name: value for name, value in options.items() if (name, value) != ("weights", DEFAULT_WEIGHTS)}
 
 
 class Digested(Protocol):
@@ -98,7 +122,7 @@ def train_quantized(
         network: is changed.
         model: the float model that it was made from.
         source: the minibatches and the loss.
-        options: what becomes of scales; ``network`` was made for the same method.
+        options: what becomes of scales and weights; ``network`` was made for the same.
         loop: how training goes otherwise.
         folder: of the checkpoint and the record.
         identity: what else the result depends on.
@@ -110,9 +134,11 @@ def train_quantized(
     """
     start = start_digest(network.start)
     place = place or DeviceContext()
-    identity = {"model": model.digest(), "start": start, "qat": asdict(options), **identity, **place.identity}
-    # Kaldi's limit is one for weights in float, not for their places on grids.
-    loop = replace(loop, optimizer=replace(loop.optimizer, max_param_change=0.0), freeze_after=options.freeze_after)
+    identity = {"model": model.digest(), "start": start, "qat": options.as_dict(), **identity, **place.identity}
+    loop = replace(loop, freeze_after=options.freeze_after)
+    if not WEIGHTS[options.weights].is_float:
+        # Kaldi's limit is one for weights in float, not for their places on grids.
+        loop = replace(loop, optimizer=replace(loop.optimizer, max_param_change=0.0))
     network.to(place.device)
     parts, scales = network.components(), network.scales()
     trained = Loop(
@@ -128,6 +154,9 @@ def start_digest(network: QuantizedNetwork) -> str:
     found = hashlib.sha256()
     for name, layer in network.layers.items():
         found.update(name.encode() + layer.weight.integers.numpy().tobytes() + layer.weight.scale.numpy().tobytes())
+        if isinstance(layer, DynamicLinear):
+            # Of static ranges the grids of nodes tell.
+            found.update(repr(layer.spec).encode())
     for name, grid in network.activations.items():
         found.update(name.encode() + grid.scale.numpy().tobytes() + grid.zero_point.numpy().tobytes())
     return found.hexdigest()
