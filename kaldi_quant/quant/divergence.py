@@ -11,7 +11,6 @@ from torch import Tensor
 from kaldi_quant.errors import DataError
 from kaldi_quant.progress import progress
 from kaldi_quant.quant.distance import mean_distance
-from kaldi_quant.quant.graph import readers, recurrent_nodes
 from kaldi_quant.quant.host import Data, Executable, Host
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.taps import SeenTap
@@ -60,11 +59,10 @@ def divergence(network: QuantizedNetwork, data: Data) -> Divergence:
     Raises:
         DataError: no unit of the data can be used.
     """
-    candidates, distance = _result_nodes(network), network.host.distance
-    nodes = {node for of_layer in candidates.values() for node in of_layer}
-    float_run = _Recorder(network.host.executable(), nodes, data)
-    integer_run = _Recorder(network.model(data.device), nodes, data)
-    signal, noise = dict.fromkeys(nodes, 0.0), dict.fromkeys(nodes, 0.0)
+    nodes, distance = _result_nodes(network), network.host.distance
+    float_run = _Recorder(network.host.executable(), set(nodes.values()), data)
+    integer_run = _Recorder(network.model(data.device), set(nodes.values()), data)
+    signal, noise = dict.fromkeys(nodes.values(), 0.0), dict.fromkeys(nodes.values(), 0.0)
     total, count = 0.0, 0
     with progress(len(data.names), "comparing with float", brief=True) as advance:
         for unit in data.one_by_one():
@@ -73,14 +71,13 @@ def divergence(network: QuantizedNetwork, data: Data) -> Divergence:
             if expected is None or found is None:
                 continue
             total, count = total + distance.sum(expected, found), count + len(expected)
-            for name in nodes & float_run.seen.keys():
+            for name in signal:
                 x, y = float_run.seen[name], integer_run.seen[name]
                 signal[name] += float(x.square().sum())
                 noise[name] += float((y - x).square().sum())
     if not count:
         raise DataError(f"none of the {len(data.names)} utterances to compare with the float model could be used")
-    seen = {layer: [node for node in of_layer if node in float_run.seen] for layer, of_layer in candidates.items()}
-    ratios = {layer: _decibels(signal[found[0]], noise[found[0]]) for layer, found in seen.items() if found}
+    ratios = {layer: _decibels(signal[node], noise[node]) for layer, node in nodes.items()}
     return Divergence(total / count, distance.unit, ratios, count)
 
 
@@ -104,19 +101,13 @@ def output_divergence(float_host: Host, network: QuantizedNetwork, data: Data) -
     return Divergence(mean_distance(distance, reference, outputs), distance.unit, {}, rows)
 
 
-def _result_nodes(network: QuantizedNetwork) -> dict[str, list[str]]:
-    """For each quantized layer and product of two values the nodes that hold its result as a float, the nearest first.
-
-    Within a recurrence a product has no value of its own that could be seen, and only what is made of it has.
-    """
-    nodes, graph = network.host.nodes, network.graph
-    recurrent = recurrent_nodes({name: node.sources for name, node in nodes.items()})
-    found = {}
+def _result_nodes(network: QuantizedNetwork) -> dict[str, str]:
+    """For each quantized layer and product of two values the node that holds its result as a float."""
+    nodes, graph = {}, network.graph
     for name in [*network.layers, *graph.matmuls]:
         destination = graph.destination(name) if name in graph.layers or name in graph.matmuls else None
-        behind = [reader.name for reader in readers(nodes, name)] if name in recurrent else []
-        found[name] = [destination.node if destination else name, *behind]
-    return found
+        nodes[name] = destination.node if destination else name
+    return nodes
 
 
 def _decibels(signal: float, noise: float) -> float:

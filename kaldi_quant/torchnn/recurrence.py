@@ -74,17 +74,23 @@ class Recurrence(nn.Module):
             (N, T, size), and (N, size) where cells remember.
         """
         on_grid, sights = _parts(self._taps[0].get(node))
+        _, sights_of_product = _parts(self._taps[0].get(getattr(self.hh, "name", "")))
         zeros = of_input.new_zeros(len(of_input), self.size)
         # Zeros are on every grid.
         first = [] if hidden is None else [on_grid(hidden)]
         state = first[0] if first else zeros
         memory = zeros if self.cell.remembers and memory is None else memory
-        states = []
+        states, products = [], []
         for now in reversed(of_input.unbind(1)) if self.reverse else of_input.unbind(1):
-            state, memory = self.cell.step(now, self.hh(state), state, memory)
+            of_hidden = self.hh(state)
+            state, memory = self.cell.step(now, of_hidden, state, memory)
             state = on_grid(state)
             states.append(state)
+            if sights_of_product:
+                products.append(of_hidden)
         result = torch.stack(states[::-1] if self.reverse else states, 1)
+        for see in sights_of_product:
+            see(torch.stack(products[::-1] if self.reverse else products, 1))
         for see in sights:
             # An initial state that is given is read like the others.
             see(torch.cat([first[0].unsqueeze(1), result], 1) if first else result)

@@ -104,13 +104,16 @@ class RecurrentStack(nn.Module):
         """
         remembers, is_batch = CELLS[self.mode].remembers, input.dim() == 3
         hidden, memory = hx if remembers and hx is not None else (hx, None)
+        directions = 1 + self.bidirectional
+        for state in (hidden, memory):
+            if state is not None and state.shape[0] != self.num_layers * directions:
+                raise ValueError("an initial state has one for each layer and direction")
         x = input if self.batch_first else input.transpose(0, 1)
         if not is_batch:
             x = input.unsqueeze(0)
             hidden, memory = (None if state is None else state.unsqueeze(1) for state in (hidden, memory))
         last: list[Tensor] = []
         last_memory: list[Tensor] = []
-        directions = 1 + self.bidirectional
         for layer in range(self.num_layers):
             numbers = range(layer * directions, (layer + 1) * directions)
             first = [tuple(None if state is None else state[i] for state in (hidden, memory)) for i in numbers]

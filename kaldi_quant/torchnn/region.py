@@ -98,9 +98,7 @@ class Region(nn.Module):
 
     def layer_of(self, node: fx.Node) -> Layer | None:
         """The layer that a node calls."""
-        if node.op != "call_module" or not str(node.target).startswith("parts."):
-            return None
-        part = self.get_submodule(str(node.target))
+        part = self.get_submodule(str(node.target)) if node.op == "call_module" else None
         return part if isinstance(part, Layer) else None
 
     def recurrence_of(self, node: fx.Node) -> Recurrence | None:

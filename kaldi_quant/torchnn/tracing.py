@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -42,12 +42,20 @@ def same_way(found: Any, expected: Any) -> None:
         )
 
 
-def trace(network: nn.Module, call: Call) -> tuple[fx.Graph, dict[str, str]]:
+def trace(
+    network: nn.Module,
+    call: Call,
+    others: Sequence[Call] | None = None,
+    leaves: tuple[type[nn.Module], ...] = (),
+) -> tuple[fx.Graph, dict[str, str]]:
     """Traces a network in test mode.
 
     Args:
         network: constants that its code makes become buffers of it; else it is left as it is.
         call: an example of how it is called.
+        others: calls for which it must decide as for the example; by default of all sizes that it bears. Where there
+            are none, sizes are numbers of the graph.
+        leaves: modules of these kinds are one node each.
 
     Returns:
         The graph, each node's ``meta["value"]`` being what the example gives, and ``meta["stack"]`` the modules that it
@@ -62,7 +70,7 @@ def trace(network: nn.Module, call: Call) -> tuple[fx.Graph, dict[str, str]]:
     reasons: dict[str, str] = {}
     while True:
         followed = copy.deepcopy(network)
-        tracer = _Tracer(call, network, reasons)
+        tracer = _Tracer(call, network, reasons, others, leaves)
         try:
             graph = tracer.trace(followed)
             _refuse_kept(followed)
@@ -89,6 +97,8 @@ class _Value(fx.Proxy):
     tracer: _Tracer
 
     def __getattr__(self, name: str) -> Any:
+        if name == "shape" and self.tracer.has_known_sizes and isinstance(self.node.meta["value"], Tensor):
+            return self.node.meta["value"].shape
         return _Attribute(self, name)
 
     def __len__(self) -> int:
@@ -118,9 +128,17 @@ class _Tracer(fx.Tracer):
     # So that networks may cut as much from a table of their own as their input is long.
     proxy_buffer_attributes = True
 
-    def __init__(self, call: Call, network: nn.Module, reasons: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        call: Call,
+        network: nn.Module,
+        reasons: Mapping[str, str],
+        others: Sequence[Call] | None,
+        leaves: tuple[type[nn.Module], ...],
+    ) -> None:
         super().__init__()
-        self.call, self.network = call.copied(), network
+        self.call, self.network, self.others = call.copied(), network, others
+        self.leaves: tuple[type[nn.Module], ...] = (Recurrence, *leaves)
         #: For modules that cannot be followed why.
         self.reasons = dict(reasons)
         self._evaluating = False
@@ -140,8 +158,26 @@ class _Tracer(fx.Tracer):
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Value(node, self)
 
+    @property
+    def has_known_sizes(self) -> bool:
+        """Whether the graph is for the sizes of the example alone."""
+        return self.others is not None and not self.others
+
+    def create_proxy(self, kind: str, target: Any, args: tuple, kwargs: dict, *more: Any, **options: Any) -> Any:
+        """A stand-in; the number itself for a size that is known.
+
+        Of functions that hide products it is that of what they are written out as.
+        """
+        other = written_out(target, args, kwargs) if kind == "call_function" else None
+        if other is not None:
+            return other(*args, **kwargs)
+        found = super().create_proxy(kind, target, args, kwargs, *more, **options)
+        if self.has_known_sizes and kind == "call_method" and target in ("size", "numel"):
+            return found.node.meta["value"]
+        return found
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if isinstance(m, Recurrence):
+        if isinstance(m, self.leaves):
             return True
         of_torch = type(m).__module__.startswith("torch.nn") and not isinstance(m, fx.GraphModule)
         return of_torch and type(m) not in FOLLOWED
@@ -177,13 +213,6 @@ class _Tracer(fx.Tracer):
             node.meta["value"] = self._evaluated(node, lambda argument: argument.meta["value"])
         return node
 
-    def create_proxy(self, kind: str, target: Any, args: tuple, kwargs: dict, *more: Any, **options: Any) -> fx.Proxy:
-        """A stand-in for a result; of functions that hide products for that of what they are written out as."""
-        other = written_out(target, args, kwargs) if kind == "call_function" else None
-        if other is not None:
-            return other(*args, **kwargs)
-        return super().create_proxy(kind, target, args, kwargs, *more, **options)
-
     def to_bool(self, obj: fx.Proxy) -> bool:
         return self.settled(obj, bool)
 
@@ -213,6 +242,8 @@ class _Tracer(fx.Tracer):
 
     @cached_property
     def _other_sizes(self) -> list[list[Tensor]]:
+        if self.others is not None:
+            return [call.tensors for call in self.others]
         with self._evaluation():
             return [call.tensors for call in variants(copy.deepcopy(self.network), self.call)]
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
 from onnx import ModelProto, TensorProto, helper
 from torch import Tensor
 
-from kaldi_quant.backends.onnx.integer_weights import check_integer
+from kaldi_quant.backends.onnx.integer_weights import check_integer, graphs_of
 from kaldi_quant.backends.onnx.session import open_session, optimized_graph
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.torchnn.onnx.builder import TorchOnnx
+from kaldi_quant.torchnn.region import Region
 
 #: Products in float, and what onnxruntime makes of them.
 FLOAT_PRODUCTS = {"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "ConvTranspose"}
@@ -24,13 +26,16 @@ def with_integers(graph: TorchOnnx) -> ModelProto:
     model = ModelProto()
     model.CopyFrom(graph.model)
     made_by = {name: node for node in model.graph.node for name in node.output}
-    for name in dict.fromkeys(graph.integers.values()):
+    for name in dict.fromkeys(name for names in graph.integers.values() for name in names):
         kind = TensorProto.UINT8
         node = made_by[name]
-        while node.op_type not in ("QuantizeLinear", "Round"):
+        while node.op_type not in ("QuantizeLinear", "Round", "Scan"):
             node = made_by[node.input[0]]
         if node.op_type == "Round":
             kind = TensorProto.FLOAT
+        elif node.op_type == "Scan":
+            (body,) = (each.g for each in node.attribute if each.name == "body")
+            kind = body.output[-1].type.tensor_type.elem_type
         model.graph.output.append(helper.make_tensor_value_info(name, kind, None))
     return model
 
@@ -59,7 +64,8 @@ def assert_same(network: QuantizedNetwork, graph: TorchOnnx, *inputs: Tensor) ->
     """Compares all integers, and the output.
 
     Where a function in float was rounded to a grid, values that lie at the middle of a step may be rounded otherwise:
-    the reference goes on with what onnxruntime has found, so that all else is compared to the last bit.
+    the reference goes on with what onnxruntime has found, so that all else is compared to the last bit. Hidden states
+    are compared so at every time: the reference computes each from the integers that onnxruntime has found before it.
 
     Returns:
         How many integers were compared.
@@ -67,12 +73,18 @@ def assert_same(network: QuantizedNetwork, graph: TorchOnnx, *inputs: Tensor) ->
     found = run(with_integers(graph), *inputs)
     model = network.model()
     compared = []
+    recurrences = _recurrences(network)
 
     def checked(name: str, tap: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        values = (found[each].astype(np.int64) for each in graph.integers[name])
+        parts = (part for value in values for part in (recurrences[name](value) if name in recurrences else [value]))
+
         def check(x: Tensor) -> Tensor:
             grid = network.activations[name]
-            expected = _integers(tap(x), grid)
-            integers = found[graph.integers[name]].astype(np.int64)
+            expected, integers = _integers(tap(x), grid), next(parts)
+            if integers is None:
+                # An initial state, which no value of the graph holds by itself.
+                return tap(x)
             assert integers.shape == expected.shape, f"{name}: {integers.shape}, not {expected.shape}"
             if in_float(network, name):
                 _assert_at_the_middle(network, name, x, integers, expected, grid)
@@ -97,6 +109,27 @@ def assert_same(network: QuantizedNetwork, graph: TorchOnnx, *inputs: Tensor) ->
     return sum(compared)
 
 
+def _recurrences(network: QuantizedNetwork) -> dict[str, Callable[[np.ndarray], Iterator[np.ndarray | None]]]:
+    """By the names of hidden states, what brings those of all times into the order in which they are computed."""
+    found = {}
+    for region in network.host.region.modules():
+        for node in region.graph.nodes if isinstance(region, Region) else ():
+            recurrence = region.recurrence_of(node)
+            if recurrence is not None:
+                given = len(node.args) > 1 and node.args[1] is not None
+                found[str(node.kwargs["node"])] = partial(_in_turn, given=given, reverse=recurrence.reverse)
+    return found
+
+
+def _in_turn(states: np.ndarray, given: bool, reverse: bool) -> Iterator[np.ndarray | None]:
+    """Hidden states, (N, T, size), one time after the other; None for an initial state before them."""
+    if given:
+        yield None
+    times = range(states.shape[1])
+    for time in reversed(times) if reverse else times:
+        yield states[:, time]
+
+
 def _integers(x: Tensor, grid: Grid) -> np.ndarray:
     return (torch.round(x.double() / grid.scale.double()).long() + int(grid.zero_point)).numpy()
 
@@ -117,6 +150,6 @@ def _assert_at_the_middle(
 def assert_integer_products(graph: TorchOnnx) -> None:
     """No product is in float in what onnxruntime executes."""
     optimized = optimized_graph(graph.model)
-    kinds = {node.op_type for node in optimized.graph.node}
+    kinds = {node.op_type for each in graphs_of(optimized) for node in each.node}
     assert not kinds & FLOAT_PRODUCTS, kinds & FLOAT_PRODUCTS
     check_integer(graph.model, optimized)

@@ -67,6 +67,20 @@ class Causal(nn.Conv1d):
         return super().forward(functional.pad(x, (reach, 0)))
 
 
+class Recurrent(nn.Module):
+    """The hidden states of a recurrent module, or the last ones of its last layer; x: (N, T, C)."""
+
+    def __init__(self, rnn: nn.RNNBase, gives_last: bool) -> None:
+        super().__init__()
+        self.rnn, self.gives_last = rnn, gives_last
+
+    def forward(self, x: Tensor) -> Tensor:
+        states, last = self.rnn(x if self.rnn.batch_first else x.transpose(0, 1))
+        if self.gives_last:
+            return (last[0] if isinstance(last, tuple) else last)[-1]
+        return states if self.rnn.batch_first else states.transpose(0, 1)
+
+
 class Network(nn.Module):
     """Steps one after another.
 
@@ -110,24 +124,27 @@ class RandomNetwork:
         return [torch.randn(shape, generator=generator) for _ in range(number)]
 
 
-def random_networks(number: int, first: int = 0, layers: tuple[int, int] = (3, 12)) -> Iterator[RandomNetwork]:
+def random_networks(
+    number: int, first: int = 0, layers: tuple[int, int] = (3, 12), recurrent: bool = False
+) -> Iterator[RandomNetwork]:
     """Networks with seeds from ``first`` on."""
-    return (random_network(seed, layers) for seed in range(first, first + number))
+    return (random_network(seed, layers, recurrent) for seed in range(first, first + number))
 
 
-def random_network(seed: int, layers: tuple[int, int] = (3, 12)) -> RandomNetwork:
+def random_network(seed: int, layers: tuple[int, int] = (3, 12), recurrent: bool = False) -> RandomNetwork:
     """A network that has at least one layer with weights that can be quantized.
 
     Args:
         seed: the same seed makes the same network.
         layers: the least and the greatest number of steps.
+        recurrent: whether it begins with rows, and recurrent modules are among the steps.
     """
-    return _Builder(seed, layers).build()
+    return _Builder(seed, layers, recurrent).build()
 
 
 class _Builder:
-    def __init__(self, seed: int, layers: tuple[int, int]) -> None:
-        self.seed, self.layers = seed, layers
+    def __init__(self, seed: int, layers: tuple[int, int], recurrent: bool) -> None:
+        self.seed, self.layers, self.recurrent = seed, layers, recurrent
         self.random = random.Random(seed)
         self.steps: list[nn.Module] = []
         self.wiring: list[tuple[int, ...]] = []
@@ -136,7 +153,7 @@ class _Builder:
 
     def build(self) -> RandomNetwork:
         torch.manual_seed(self.seed)
-        layout = self.random.choice(LAYOUTS)
+        layout = "rows" if self.recurrent else self.random.choice(LAYOUTS)
         size = self.random.randint
         shape = {
             "flat": (2, size(2, 8)),
@@ -159,6 +176,8 @@ class _Builder:
     def _try(self) -> None:
         layout = self.layouts[-1]
         kinds = [*_EVERYWHERE, *_OF_LAYOUT[layout]]
+        if self.recurrent and layout == "rows":
+            kinds.append((_B.cells, 8))
         kind = self.random.choices(kinds, [weight for _, weight in kinds])[0][0]
         last = len(self.values) - 1
         try:
@@ -189,6 +208,20 @@ class _Builder:
 
     def linear(self, x: Tensor) -> nn.Module:
         return nn.Linear(x.shape[-1], self.random.randint(1, 8), bias=self.random.random() < 0.8)
+
+    def cells(self, x: Tensor) -> nn.Module | tuple:
+        pick = self.random
+        kind = pick.choice([nn.LSTM, nn.GRU, nn.RNN])
+        rnn = kind(
+            x.shape[-1],
+            pick.randint(1, 6),
+            pick.randint(1, 2),
+            batch_first=pick.random() < 0.6,
+            bidirectional=pick.random() < 0.4,
+            bias=pick.random() < 0.8,
+        )
+        last = pick.random() < 0.1
+        return (Recurrent(rnn, last), (len(self.values) - 1,), "flat" if last else "rows")
 
     def convolution(self, x: Tensor) -> nn.Module:
         return self._convolution(x, self.random.randint(1, 8))

@@ -41,6 +41,23 @@ class Enhancer(nn.Module):
         return torch.sigmoid(self.mask(states)).transpose(1, 2) * x
 
 
+class InChunks(nn.Module):
+    """Decides by sizes, and begins without a state."""
+
+    def __init__(self, begins_without: bool) -> None:
+        super().__init__()
+        self.rnn, self.last = nn.LSTM(3, 4, batch_first=True, bidirectional=True), nn.Linear(8, 2)
+        self.begins_without = begins_without
+
+    def forward(self, x: Tensor) -> Tensor:
+        zeros = x.new_zeros(2, len(x), 4)
+        state, outputs = None if self.begins_without else (zeros, zeros), []
+        for chunk in x.split(4, 1):
+            states, state = self.rnn(chunk, state)
+            outputs.append(self.last(states))
+        return torch.cat(outputs, 1)
+
+
 def enhancer(kind: str = "gru", **options: object) -> Enhancer:
     torch.manual_seed(3)
     rnn = KINDS[kind](6, 7, **{"num_layers": 2, "batch_first": True, **options})

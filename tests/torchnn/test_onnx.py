@@ -100,15 +100,6 @@ def test_several_inputs_and_sizes_in_the_code() -> None:
         assert_same(found, graph, torch.randn(batch, 4, length), torch.randn(batch, 2))
 
 
-class Recurrent(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer, self.cell = nn.Linear(4, 4), nn.RNN(4, 3, batch_first=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.cell(self.layer(x))[0]
-
-
 class ByValue(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -121,7 +112,6 @@ class ByValue(nn.Module):
 @pytest.mark.parametrize(
     ("network", "said"),
     [
-        (Recurrent(), "the node cell_l0_rnn_tanh is of the operation Recurrence, which has no ONNX form"),
         (nn.Sequential(nn.Linear(4, 4), ByValue()), "the node 1 is of the operation ByValue, which has no ONNX form"),
         (
             nn.Sequential(nn.Linear(4, 4), Function(lambda x: x.cumsum(1))),

@@ -25,7 +25,6 @@ from kaldi_quant.torchnn.quantization import calibrate, quantize
 from kaldi_quant.train.qat.network import TrainableNetwork
 from tests.torchnn.prepared import disturbed
 from tests.torchnn.random_networks import RandomNetwork, random_networks
-from tests.torchnn.recurrent_networks import enhancer
 
 torch.set_num_threads(1)
 
@@ -338,10 +337,3 @@ def test_networks_with_modules_that_cannot_be_traced() -> None:
         dict(TensorData(data[:2]).outputs(model)) for model in (quantized.host.executable(), quantized.model())
     )
     assert 0 < mean_distance(quantized.host.distance, float_rows, rows) < 0.1
-
-
-def test_the_divergence_of_a_recurrent_network_names_all_layers() -> None:
-    network = quantize(enhancer("lstm"), PtqConfig(LayerConfig(bits=4)), TensorData([torch.randn(2, 5, 12)]))
-    lost = divergence(network, TensorData([torch.randn(1, 5, 20)]))
-    assert set(lost.sqnr_db) == set(network.layers) and "rnn.l1.hh" in lost.sqnr_db
-    assert all(0 < ratio < 60 for ratio in lost.sqnr_db.values())

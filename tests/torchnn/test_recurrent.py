@@ -16,7 +16,7 @@ from kaldi_quant.quant.layer_kinds import layer_kinds
 from kaldi_quant.torchnn.host import TorchHost, TorchSource
 from kaldi_quant.train.qat.network import TrainableNetwork
 from tests.torchnn.prepared import assert_unchanged, disturbed, prepared, reads
-from tests.torchnn.recurrent_networks import CONFIGS, KINDS, WithState, enhancer, inputs, quantized
+from tests.torchnn.recurrent_networks import CONFIGS, KINDS, InChunks, WithState, enhancer, inputs, quantized
 
 torch.set_num_threads(1)
 
@@ -238,23 +238,6 @@ def test_one_module_hands_its_last_states_to_another() -> None:
     found = quantized(network, CONFIGS["w8a8 static"], data)
     assert found.activations["x"].scale.shape == (3,)
     torch.testing.assert_close(found.model()(data[0]), network(data[0]), rtol=0, atol=0.05)
-
-
-class InChunks(nn.Module):
-    """Decides by sizes, and begins without a state."""
-
-    def __init__(self, begins_without: bool) -> None:
-        super().__init__()
-        self.rnn, self.last = nn.LSTM(3, 4, batch_first=True, bidirectional=True), nn.Linear(8, 2)
-        self.begins_without = begins_without
-
-    def forward(self, x: Tensor) -> Tensor:
-        zeros = x.new_zeros(2, len(x), 4)
-        state, outputs = None if self.begins_without else (zeros, zeros), []
-        for chunk in x.split(4, 1):
-            states, state = self.rnn(chunk, state)
-            outputs.append(self.last(states))
-        return torch.cat(outputs, 1)
 
 
 @pytest.mark.parametrize("begins_without", [True, False])

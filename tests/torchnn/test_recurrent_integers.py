@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.divergence import divergence
 from kaldi_quant.quant.host import Executable
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.taps import SeenTap
+from kaldi_quant.torchnn.data import TensorData
 from kaldi_quant.train.qat.network import TrainableNetwork
 from tests.torchnn import by_hand
 from tests.torchnn.recurrent_networks import CONFIGS, KINDS, WithState, enhancer, inputs, quantized
@@ -189,6 +191,21 @@ def test_gradients_reach_all_that_is_learned_of_dynamic_layers() -> None:
         # Zero points learn from clipped values alone, of which there may be none.
         learned = [value for name, value in part.parameters.items() if name != "shift"]
         assert all(value.grad is not None and value.grad.any() for value in learned), part.name
+
+
+def test_what_each_layer_loses_is_told_of_recurrent_products_too() -> None:
+    found = quantized(enhancer("gru", bidirectional=True), CONFIGS["w4a8 static"], inputs())
+    lost = divergence(found, TensorData(inputs(2)))
+    assert lost.sqnr_db.keys() == found.layers.keys()
+    assert all(5 < ratio < 60 for ratio in lost.sqnr_db.values()), lost.sqnr_db
+    seen: dict[str, Tensor] = {}
+    model = found.model()
+    model.taps["rnn.l0.reverse.hh"] = SeenTap(None, lambda x: seen.update(products=x))
+    model.slot("rnn.l0.reverse.hh").product.register_forward_hook(lambda *call: seen.setdefault("last time", call[2]))
+    with torch.no_grad():
+        model(inputs()[0])
+    assert seen["products"].shape == (2, 12, 21)
+    assert torch.equal(seen["products"][:, -1], seen["last time"])
 
 
 def test_gradients_reach_all_that_is_learned() -> None:

@@ -21,6 +21,8 @@ FLOAT, UINT8, BOOL = 1, 2, 9
 
 Dim = int | str
 Name = str
+#: A value at an end of a graph within a graph: its name, its number of a type, and its shape, None for any length.
+End = tuple[Name, int, tuple[int | None, ...]]
 
 
 def require_onnx(feature: str) -> None:
@@ -84,15 +86,36 @@ class GraphWriter:
             hint: the output's name, if it is still free.
             attributes: the operator's.
         """
+        return self.op_of_several(kind, inputs, [hint or kind.lower()], **attributes)[0]
+
+    def op_of_several(self, kind: str, inputs: Sequence[Name], hints: Sequence[Name], **attributes: Any) -> list[Name]:
+        """Adds an operator with an output for each hint; returns the outputs' names."""
         from onnx import helper
 
-        output = self._unique(hint or kind.lower())
-        self._nodes.append(helper.make_node(kind, list(inputs), [output], name=output, **attributes))
-        return output
+        outputs = [self._unique(hint) for hint in hints]
+        self._nodes.append(helper.make_node(kind, list(inputs), outputs, name=outputs[0], **attributes))
+        return outputs
 
     def reserve(self, name: Name) -> None:
         """Keeps a name for an input or output."""
         self._taken.add(name)
+
+    def new_name(self, wanted: Name) -> Name:
+        """A name that nothing else has."""
+        return self._unique(wanted)
+
+    def within(self) -> GraphWriter:
+        """A graph within this one: it reads this one's constants, and shares no other name with it."""
+        inner = GraphWriter()
+        inner._initializers, inner._constants, inner._taken = self._initializers, self._constants, self._taken
+        return inner
+
+    def body(self, name: str, inputs: Sequence[End], outputs: Sequence[End]) -> onnx.GraphProto:
+        """The graph, ``within`` another, as an attribute of an operator there."""
+        from onnx import helper
+
+        given, results = ([helper.make_tensor_value_info(*end) for end in side] for side in (inputs, outputs))
+        return helper.make_graph(self._nodes, name, given, results)
 
     def finish(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, fx, nn
 
 from kaldi_quant.errors import DataError, ModelError
 from kaldi_quant.torchnn.calls import Call
-from kaldi_quant.torchnn.onnx.flattening import computed
+from kaldi_quant.torchnn.tracing import compute
 from kaldi_quant.torchnn.variants import FAILURES, variants
 
 #: Axes of inputs, as (number of the input, axis).
@@ -45,12 +46,19 @@ def free_axes(network: nn.Module, call: Call) -> Axes:
 
 
 def _aligned(network: nn.Module, call: Call) -> Iterator[Call]:
-    """Calls in which the same axis of several inputs is longer, such as that of the batch."""
+    """Calls in which an axis of each of several inputs is longer, as that of the batch is, wherever in each it lies."""
     shapes = [x.shape for x in call.tensors]
-    for axis, size in {(axis, shape[axis]) for shape in shapes for axis in range(len(shape))}:
-        together = frozenset(
-            (number, axis) for number, shape in enumerate(shapes) if len(shape) > axis and shape[axis] == size
-        )
+    groups: set[Axes] = set()
+    for size in {size for shape in shapes for size in shape}:
+        places = [
+            [(number, axis) for axis in range(len(shape)) if shape[axis] == size] for number, shape in enumerate(shapes)
+        ]
+        groups |= {
+            frozenset(place for of_input in places for place in of_input if place[1] == axis)
+            for axis in range(max(map(len, shapes)))
+        }
+        groups |= {frozenset(chosen) for chosen in itertools.product(*filter(None, places))}
+    for together in groups:
         if len(together) > 1:
             yield from _borne(network, _longer(call, together))
 
@@ -74,6 +82,25 @@ def _changed(call: Call, other: Call) -> Axes:
     )
 
 
+def computed(graph: fx.Graph, root: nn.Module, inputs: list[Tensor]) -> dict[fx.Node, Any]:
+    """What every node of a graph is for an input.
+
+    Args:
+        graph: of functions, layers, and modules that cannot be followed.
+        root: has the modules and tensors that nodes name.
+        inputs: one for each placeholder.
+    """
+    values: dict[fx.Node, Any] = {}
+    rest = iter(inputs)
+    with torch.no_grad():
+        for node in graph.nodes:
+            if node.op == "placeholder":
+                values[node] = next(rest)
+            elif node.op != "output":
+                values[node] = compute(node, root, values.__getitem__)
+    return values
+
+
 class KnownSizes:
     """What is known of the sizes of a graph's values.
 
@@ -89,7 +116,7 @@ class KnownSizes:
         #: What each node is for the example.
         self.values = computed(graph, root, call.tensors)
         self._others: list[dict[fx.Node, Any]] = []
-        for longer in _calls(network, call, free):
+        for longer in calls_of_other_sizes(network, call, free):
             found = computed(graph, root, longer.tensors)
             self._others.append({node: _sizes(value) for node, value in found.items()})
 
@@ -111,7 +138,7 @@ class KnownSizes:
         return all(other[node] == found for other in self._others)
 
 
-def _calls(network: nn.Module, call: Call, free: Axes) -> Iterator[Call]:
+def calls_of_other_sizes(network: nn.Module, call: Call, free: Axes) -> Iterator[Call]:
     """Calls in which free axes are longer, one after another and all together."""
     if not free:
         return

@@ -21,13 +21,14 @@ from kaldi_quant.torchnn.calls import Call
 from kaldi_quant.torchnn.executable import TorchExecutable
 from kaldi_quant.torchnn.graph_nodes import name_of
 from kaldi_quant.torchnn.moves import is_move, sources_of
-from kaldi_quant.torchnn.onnx.axes import Axes, FreeAxisError, KnownSizes
+from kaldi_quant.torchnn.onnx.axes import Axes, FreeAxisError, KnownSizes, calls_of_other_sizes
 from kaldi_quant.torchnn.onnx.dynamic import DynamicWriter
 from kaldi_quant.torchnn.onnx.flattening import flattened
 from kaldi_quant.torchnn.onnx.layers import LayerWriter, Output
 from kaldi_quant.torchnn.onnx.matmuls import MatmulWriter
 from kaldi_quant.torchnn.onnx.operation import Operation
 from kaldi_quant.torchnn.onnx.operations import EMITTERS
+from kaldi_quant.torchnn.onnx.recurrence import RecurrenceWriter
 from kaldi_quant.torchnn.onnx.sizes import ARITHMETIC, Number, Sizes
 from kaldi_quant.torchnn.onnx.values import Grids, Value, is_wide, same_grid, zero_of
 from kaldi_quant.torchnn.simplify import added, is_relu
@@ -45,13 +46,13 @@ class TorchOnnx:
         model: the graph.
         inputs: the shape of each input; a str is an axis of any length.
         outputs: likewise.
-        integers: for nodes on grids the name of their integers in the graph.
+        integers: for nodes on grids the names of their integers in the graph, one for each time that they are computed.
     """
 
     model: onnx.ModelProto
     inputs: dict[Name, tuple[Dim, ...]]
     outputs: dict[Name, tuple[Dim, ...]]
-    integers: dict[str, Name]
+    integers: dict[str, list[Name]]
 
 
 def build_graph(network: QuantizedNetwork, call: Call, free: Axes, form: WeightForm = "signed") -> TorchOnnx:
@@ -80,7 +81,7 @@ class _Builder:
     writer: GraphWriter = field(default_factory=GraphWriter)
     #: For each node a Value, a number, or several of these.
     values: dict[fx.Node, Any] = field(default_factory=dict)
-    integers: dict[str, Name] = field(default_factory=dict)
+    integers: dict[str, list[Name]] = field(default_factory=dict)
     #: Nodes whose value depends on the input.
     computed: set[fx.Node] = field(default_factory=set)
     #: Types of inputs that are not of floats.
@@ -92,7 +93,9 @@ class _Builder:
         executable = self.network.dequantized().executable()
         assert isinstance(executable, TorchExecutable)
         self.region = executable.region
-        self.graph, self.points = flattened(self.region, self.call.tensors)
+        # Only modules that decide by sizes are asked whether they decide alike.
+        others = calls_of_other_sizes(executable, self.call, self.free if self.region.reasons else frozenset())
+        self.graph, self.points = flattened(self.region, [each.tensors for each in (self.call, *others)])
         self.known = KnownSizes(self.graph, self.region, executable, self.call, self.free)
         for node in self.graph.nodes:
             if node in self.known.values:
@@ -133,15 +136,17 @@ class _Builder:
             self.writer.reserve(name)
             sizes = self.known.values[node].shape
             shape = tuple(None if (number, axis) in self.free else size for axis, size in enumerate(sizes))
-            shapes[name] = self._shape(name, shape)
+            # The batch is what is as long as the first axis of the first input.
+            first = "batch" if sizes[:1] == self.call.tensors[0].shape[:1] else f"{name}.0"
+            shapes[name] = self._shape(name, shape, first)
             self.computed.add(node)
             self.values[node] = self._on_its_grid(node, Value(name))
         return shapes
 
     @staticmethod
-    def _shape(name: Name, shape: tuple[int | None, ...]) -> tuple[Dim, ...]:
+    def _shape(name: Name, shape: tuple[int | None, ...], first: str = "batch") -> tuple[Dim, ...]:
         return tuple(
-            size if size is not None else f"{name}.{axis}" if axis else "batch" for axis, size in enumerate(shape)
+            size if size is not None else f"{name}.{axis}" if axis else first for axis, size in enumerate(shape)
         )
 
     def _node(self, node: fx.Node) -> None:
@@ -161,6 +166,8 @@ class _Builder:
         layer = self.region.layer_of(node)
         if layer is not None:
             return self._layer(node)
+        if self.region.recurrence_of(node) is not None:
+            return self._recurrence(node)
         if node.target is same_way:
             return None
         if not _holds_tensors(self.known.values[node]):
@@ -205,6 +212,20 @@ class _Builder:
         self.fused.add(destination.node)
         return Output(destination.node, self._grid(destination.node), destination.relu)
 
+    def _recurrence(self, node: fx.Node) -> Any:
+        """The hidden states of a recurrence, and what is remembered beside them where cells do."""
+        recurrence, point = self.region.recurrence_of(node), str(node.kwargs["node"])
+        assert recurrence is not None
+        grid = self._grid(point) if point in self.network.activations else None
+        integers = self.network.layers.get(recurrence.layer.name)
+        writer = RecurrenceWriter(self.writer, self.form, recurrence, integers, grid, point)
+        source, *states = node.args
+        first = ["" if state is None else self.grids.floats(self.values[state]) for state in states]  # type: ignore[index]
+        found = writer.write(self.grids.floats(self.values[source]), self.known.shape(source), *first)  # type: ignore[index,arg-type]
+        if grid is not None:
+            self.integers.setdefault(point, []).append(found[0].integers)
+        return found if recurrence.cell.remembers else found[0]
+
     def _grid(self, point: str) -> Grid:
         grid = self.network.activations[point]
         if grid.spec.signed:
@@ -220,7 +241,7 @@ class _Builder:
         if point not in self.fused and point not in sums:
             value = self.grids.on(self.grids.floats(value), self._grid(point), point)
         if value.integers:
-            self.integers[point] = value.integers
+            self.integers.setdefault(point, []).append(value.integers)
         return value
 
     def _sum(self, node: fx.Node, point: str) -> Value:

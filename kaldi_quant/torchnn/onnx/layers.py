@@ -146,14 +146,13 @@ class LayerWriter:
 
     def _linear(self, parameters: LinearParameters, x: Name, shape: Shape, output: Output) -> Value:
         writer, sizes = self.writer, self._sizes
-        lead = sizes.of(x, shape[:-1])
-        result_sizes = [*lead, len(parameters.weight)]
         on_bytes = output.grid is not None and not is_wide(output.grid)
         # onnxruntime fuses a Gemm and some of what may come directly behind it in float, before it sees the integers.
         alone = on_bytes or output.last or len(shape) != 2
         if parameters.wide or not alone or (output.grid is not None and not on_bytes):
             sums = self._rows_of_sums(parameters, x, output.name)
             return self._scaled(parameters, sums, output, 0)
+        result_sizes = [*sizes.of(x, shape[:-1]), len(parameters.weight)]
         flat = x if len(shape) == 2 else sizes.reshaped(x, [-1, parameters.weight.shape[1]])
         constants = parameters.write(writer, output.name, parameters.weight)
         result = writer.op("Gemm", [parameters.input(writer, flat), *constants], f"{output.name}.rows", transB=1)

@@ -181,3 +181,12 @@ def filled_like(operation: Operation) -> Name:
     """A number of the shape of another tensor."""
     value = operation.writer.constant(np.float32(operation.name == "ones_like"))
     return operation.op("Expand", [value, operation.op("Shape", [operation.x])])
+
+
+@adds("new_zeros", "new_ones")
+def new_filled(operation: Operation) -> Name:
+    """A number of sizes that a network names."""
+    given = operation.argument(1, "size")
+    sizes = given if isinstance(given, list | tuple) else operation.args[1:]
+    value = operation.writer.constant(np.float32(operation.name == "new_ones"))
+    return operation.op("Expand", [value, operation.sizes.vector(list(sizes))])

@@ -1,0 +1,58 @@
+"""What recurrent cells compute of their two products as ONNX operators, by the names of ``recurrent_cells``.
+
+The operations and their order are those of the cells there, so that what is no sigmoid or tanh is the same to the last
+bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from kaldi_quant.backends.onnx.writer import GraphWriter, Name
+from kaldi_quant.registry import Registry
+
+#: The graph, the input product, the recurrent product, each (N, gates * size), the hidden state and what is remembered
+#: beside it, each (N, size): the next two of these; an empty name where nothing is remembered.
+CellWriter = Callable[[GraphWriter, Name, Name, Name, Name], tuple[Name, Name]]
+CELLS: Registry[CellWriter] = Registry("recurrent cell with an ONNX form")
+
+
+def _gates(writer: GraphWriter, products: Name, count: int) -> list[Name]:
+    return writer.op_of_several("Split", [products], ["gate"] * count, axis=-1)
+
+
+@CELLS.add("LSTM")
+def lstm(writer: GraphWriter, of_input: Name, of_hidden: Name, hidden: Name, memory: Name) -> tuple[Name, Name]:
+    """Long short-term memory."""
+    enter, keep, candidate, leave = _gates(writer, writer.op("Add", [of_input, of_hidden]), 4)
+    kept = writer.op("Mul", [writer.op("Sigmoid", [keep]), memory])
+    entered = writer.op("Mul", [writer.op("Sigmoid", [enter]), writer.op("Tanh", [candidate])])
+    memory = writer.op("Add", [kept, entered])
+    return writer.op("Mul", [writer.op("Sigmoid", [leave]), writer.op("Tanh", [memory])]), memory
+
+
+@CELLS.add("GRU")
+def gru(writer: GraphWriter, of_input: Name, of_hidden: Name, hidden: Name, memory: Name) -> tuple[Name, Name]:
+    """Gated recurrent units."""
+    pairs = zip(_gates(writer, of_input, 3), _gates(writer, of_hidden, 3), strict=True)
+    (reset, reset_hidden), (update, update_hidden), (candidate, candidate_hidden) = pairs
+    opened = writer.op("Sigmoid", [writer.op("Add", [reset, reset_hidden])])
+    of_candidate = writer.op("Mul", [opened, candidate_hidden])
+    new = writer.op("Tanh", [writer.op("Add", [candidate, of_candidate])])
+    kept = writer.op("Sigmoid", [writer.op("Add", [update, update_hidden])])
+    left = writer.op("Sub", [writer.constant(np.float32(1)), kept])
+    return writer.op("Add", [writer.op("Mul", [left, new]), writer.op("Mul", [kept, hidden])]), ""
+
+
+def _elman(kind: str) -> CellWriter:
+    """Elman's cell with a function."""
+    return lambda writer, of_input, of_hidden, hidden, memory: (
+        writer.op(kind, [writer.op("Add", [of_input, of_hidden])]),
+        "",
+    )
+
+
+for _mode, _kind in {"RNN_TANH": "Tanh", "RNN_RELU": "Relu"}.items():
+    CELLS.add(_mode)(_elman(_kind))
