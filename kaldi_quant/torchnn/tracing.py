@@ -226,7 +226,7 @@ class _Tracer(fx.Tracer):
             TraceError: it does.
         """
         value = proxy.node.meta["value"]
-        if is_constant(proxy.node):
+        if is_constant(proxy.node) and not _depends_on_parameters(proxy.node):
             return read(value)
         if isinstance(value, Tensor) and read is not len:
             raise TraceError("what it does depends on the values of tensors")
@@ -307,6 +307,13 @@ def constant(node: fx.Node, root: nn.Module) -> Any:
 def attribute(root: nn.Module, path: str) -> Any:
     """What lies at a path within a module."""
     return operator.attrgetter(path)(root)
+
+
+def _depends_on_parameters(constant: fx.Node) -> bool:
+    """Whether a constant is computed from what training may change."""
+    if constant.op == "get_attr":
+        return isinstance(constant.meta["value"], nn.Parameter)
+    return any(map(_depends_on_parameters, constant.all_input_nodes))
 
 
 def _is_of_every_call(node: fx.Node) -> bool:

@@ -396,6 +396,20 @@ def test_a_table_of_the_networks_own_is_cut_as_long_as_the_input() -> None:
     assert_unchanged(host, network, torch.randn(2, 30, 3))
 
 
+def test_what_decides_by_parameters_cannot_be_followed() -> None:
+    class Deciding(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.share = nn.Linear(3, 3), nn.Parameter(torch.ones(1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x if self.share > 0 else -x)
+
+    host = prepared(Deciding(), torch.randn(2, 3))
+    assert list(host.region.layers) == ["layer"]
+    assert "depends on the values of tensors" in host.float_operations()["Deciding"]
+
+
 def test_masks_in_buffers_may_be_minus_infinity() -> None:
     network = nn.Linear(3, 3)
     network.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
