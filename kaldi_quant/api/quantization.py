@@ -64,6 +64,11 @@ class Quantized:
         """The layers that stay in float, each with the reason."""
         return dict(self.network.float_layers)
 
+    @property
+    def float_matmuls(self) -> dict[str, str]:
+        """The products of two values that both depend on the input which stay in float, each with the reason."""
+        return dict(self.network.float_matmuls)
+
 
 def quantize(network: Any, config: str | PtqConfig = "w8a8", *, calibration: Any) -> Quantized:
     """Quantizes a network after training.

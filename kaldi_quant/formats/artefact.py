@@ -1,7 +1,8 @@
 """The integer model as one file: packed integers, their grids, the graph, how it was made.
 
 It is read without any other file, and nothing in it is executed. Its tensors are named in ``layer_tensors``. Its
-description has the keys ``layers``, ``activations``, ``float_layers`` and ``record``, and what the kind of network has:
+description has the keys ``layers``, ``activations``, ``float_layers`` and ``record``, ``float_matmuls`` where there
+are any, and what the kind of network has:
 
 - of Kaldi the tensors ``network``, Kaldi's binary form of the network without the weights that are integers,
   compressed by zlib; ``transition_model``, likewise; ``priors``, (num_pdfs,) float32; and the key ``context``;
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ from kaldi_quant.kaldi.model import AmNnetSimple, Model
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet3.preparation.prepared import PreparedNetwork, nnet_of
 from kaldi_quant.quant.distance import DISTANCES
-from kaldi_quant.quant.graph import QuantGraph, products
+from kaldi_quant.quant.graph import QuantGraph, matmuls, products
 from kaldi_quant.quant.host import Host
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.torchnn.host import TorchHost
@@ -139,6 +140,8 @@ def _quantization(network: QuantizedNetwork) -> tuple[Tensors, dict[str, Any]]:
     """What files of all kinds of networks have: tensors, and their description."""
     tensors, activations = activation_tensors(network.activations)
     content: dict[str, Any] = {"layers": {}, "activations": activations, "float_layers": network.float_layers}
+    if network.float_matmuls:
+        content["float_matmuls"] = network.float_matmuls
     for name, layer in network.layers.items():
         found, content["layers"][name] = layer_tensors(name, layer)
         tensors.update(found)
@@ -208,15 +211,20 @@ def _check_sizes(container: Container, host: TorchHost, name: str, stored: Store
 
 
 def _network(container: Container, fields: Fields, host: Host, stored: dict[str, StoredLayer]) -> QuantizedNetwork:
-    float_layers = fields.take("float_layers", dict)
-    reasons = all(isinstance(reason, str) and reason for reason in float_layers.values())
+    float_layers, float_matmuls = fields.take("float_layers", dict), fields.take("float_matmuls", dict, {})
+    reasons = all(
+        isinstance(reason, str) and reason for found in (float_layers, float_matmuls) for reason in found.values()
+    )
     if not reasons or set(stored) | set(float_layers) != set(products(host.nodes)) or set(stored) & set(float_layers):
         container.fail("its float layers, each with a reason, should be the linear layers that are not quantized")
-    graph = QuantGraph(host.nodes, [name for name, layer in stored.items() if layer.dynamic is None])
+    if not set(float_matmuls) <= set(matmuls(host.nodes)):
+        container.fail("its products of two values in float are not the network's")
+    in_integers = [name for name in matmuls(host.nodes) if name not in float_matmuls]
+    graph = QuantGraph(host.nodes, [name for name, layer in stored.items() if layer.dynamic is None], in_integers)
     grids = take_activations(container, fields.object("activations"), graph)
     layers = {name: complete_layer(container, name, layer, host, graph, grids) for name, layer in stored.items()}
-    network = QuantizedNetwork(host, layers, grids, float_layers)
-    return QuantizedNetwork(network.dequantized(), layers, grids, float_layers)
+    network = QuantizedNetwork(host, layers, grids, float_layers, float_matmuls)
+    return replace(network, host=network.dequantized())
 
 
 def _model(container: Container, fields: Fields, nnet: Nnet) -> Model:

@@ -74,6 +74,7 @@ def make_torch_record(
         "bits_per_weight": bits_per_weight(network),
         "float_bytes": sum(_FLOAT_BYTES * value.numel() for value in network.host.executable().parameters()),
         **_layers(network, lost),
+        "float_matmuls": network.float_matmuls,
         **more,
     }
 

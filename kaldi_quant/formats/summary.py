@@ -39,6 +39,8 @@ def summary_lines(path: str | os.PathLike[str]) -> Iterator[str]:
         yield f"layer: name={name}, {width}, ranges={ranges}, rows={rows}, columns={columns}"
     for name, reason in float_layers.items():
         yield f"float-layer: name={name}, {reason}"
+    for name, reason in fields.take("float_matmuls", dict, {}).items():
+        yield f"float-matmul: name={name}, {reason}"
 
 
 def _kind(content: dict[str, Any]) -> str:

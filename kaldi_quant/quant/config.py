@@ -30,16 +30,17 @@ def _one_of(name: str, value: str, choices: Collection[str]) -> None:
 
 @dataclass(frozen=True)
 class LayerConfig:
-    """How one layer is quantized.
+    """How one layer is quantized, or one product of two values, which has no weights.
 
     Args:
         bits: width of its weights.
-        act_bits: width of its input.
+        act_bits: width of its input, of a product of both its factors.
         method: how weights are rounded: minmax, mse, gptq, descent, which goes on from gptq, or adaround, which goes on
             from descent.
         per_channel: one weight scale for each output channel, else one for the matrix.
         symmetric: weights have zero in the middle of their grid; else the zero point is fitted.
-        ranges: static, known from the calibration set, or dynamic: found anew for each utterance or chunk.
+        ranges: static, known from the calibration set, or dynamic: found anew for each utterance or chunk. With dynamic
+            ones products of two values stay in float.
         float_reason: why the layer stays in float; empty for layers that are quantized.
     """
 

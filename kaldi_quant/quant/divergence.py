@@ -28,8 +28,8 @@ class Divergence:
     Args:
         distance: mean over rows of the network's ``distance``.
         unit: of it.
-        sqnr_db: signal-to-quantization-noise ratio of each quantized layer's result, in decibels; empty where only
-            outputs were compared.
+        sqnr_db: signal-to-quantization-noise ratio of the result of each quantized layer and each product of two values
+            in integers, in decibels; empty where only outputs were compared.
         rows: of outputs that were compared.
     """
 
@@ -102,10 +102,10 @@ def output_divergence(float_host: Host, network: QuantizedNetwork, data: Data) -
 
 
 def _result_nodes(network: QuantizedNetwork) -> dict[str, str]:
-    """For each quantized layer the node that holds its result as a float."""
-    nodes = {}
-    for name in network.layers:
-        destination = network.graph.destination(name) if name in network.graph.layers else None
+    """For each quantized layer and product of two values the node that holds its result as a float."""
+    nodes, graph = {}, network.graph
+    for name in [*network.layers, *graph.matmuls]:
+        destination = graph.destination(name) if name in graph.layers or name in graph.matmuls else None
         nodes[name] = destination.node if destination else name
     return nodes
 

@@ -3,10 +3,11 @@
 There are no tensors here and nothing of a file format. Nodes are values that are computed; what only chooses, moves or
 puts side by side other values (splicing, transposes, slices, concatenation) is no node but part of how a node is read.
 
-A node lies on a grid if a layer with ranges known beforehand reads it, or if a sum that lies on one adds it. Nodes
-that a layer reads side by side share their grid, so that one scale serves its whole input; inputs of the network do
-not, where each column of a weight meets one column of them: they have one scale for each column. What a layer reads at
-its several uses shares a grid, too.
+A node lies on a grid if a layer with ranges known beforehand reads it, if it is a factor of a product of two values in
+integers, or if a sum that lies on one adds it. Nodes that a layer reads side by side share their grid, so that one
+scale serves its whole input, and so do those that a factor is put together from; inputs of the network do not, where
+each column of a weight meets one column of them: they have one scale for each column. What a layer reads at its several
+uses shares a grid, too.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-#: input: of the network. product: of a weight and what it reads, a layer. relu and add: what integers can do on grids.
-#: other: computed in float. output: of the network.
-Op = Literal["input", "product", "relu", "add", "other", "output"]
+#: input: of the network. product: of a weight and what it reads, a layer. matmul: a product of two values that both
+#: depend on the input. relu and add: what integers can do on grids. other: computed in float. output: of the network.
+Op = Literal["input", "product", "matmul", "relu", "add", "other", "output"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Node:
             columns are not those of what it reads.
         layer: of a product that uses a layer once more, that layer.
         by_column: of an input whether layers that are no convolutions meet its columns, the last axis, one by one.
+        factors: of a matmul, for each of its two factors the nodes that it is put together from.
+        inner: of a matmul how many products each of its results adds up; for inputs of other lengths it may be others.
     """
 
     name: str
@@ -58,6 +61,8 @@ class Node:
     is_convolution: bool = False
     layer: str = ""
     by_column: bool = True
+    factors: tuple[tuple[str, ...], ...] = ()
+    inner: int = 0
 
     @property
     def layer_name(self) -> str:
@@ -76,7 +81,7 @@ Nodes = Mapping[str, Node]
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a layer's accumulators go: the grid of a node, with or without a ReLU on the way."""
+    """Where accumulators go: the grid of a node, with or without a ReLU on the way."""
 
     node: str
     relu: bool
@@ -85,6 +90,11 @@ class Destination:
 def products(nodes: Nodes) -> list[str]:
     """The layers, in the order of the graph."""
     return list(dict.fromkeys(node.layer_name for node in nodes.values() if node.op == "product"))
+
+
+def matmuls(nodes: Nodes) -> list[str]:
+    """The products of two values, in the order of the graph."""
+    return [node.name for node in nodes.values() if node.op == "matmul"]
 
 
 def uses(nodes: Nodes, layer: str) -> list[Node]:
@@ -125,16 +135,17 @@ class QuantGraph:
     Args:
         nodes: of the network.
         layers: those that multiply integers with ranges known beforehand.
+        matmuls: the products of two values that multiply integers.
     """
 
-    def __init__(self, nodes: Nodes, layers: Iterable[str]) -> None:
+    def __init__(self, nodes: Nodes, layers: Iterable[str], matmuls: Iterable[str] = ()) -> None:
         self.all_nodes = nodes
-        self.layers = list(layers)
-        #: For each node that layers read, these.
+        self.layers, self.matmuls = list(layers), list(matmuls)
+        #: For each node that layers and matmuls read, these.
         self.readers: dict[str, list[str]] = {}
-        for layer in self.layers:
-            for source in self.inputs_of(layer):
-                self.readers.setdefault(source, []).append(layer)
+        for reader in [*self.layers, *self.matmuls]:
+            for source in self.inputs_of(reader):
+                self.readers.setdefault(source, []).append(reader)
         #: For each sum of integers its terms.
         self.sums: dict[str, tuple[Read, ...]] = {}
         #: Every node on a grid, in the order in which they were found.
@@ -146,26 +157,32 @@ class QuantGraph:
                 self.nodes.extend(term.node for term in terms if term.node not in self.nodes)
 
     def inputs_of(self, layer: str) -> list[str]:
-        """The nodes that a layer reads, each once."""
+        """The nodes that a layer or a matmul reads, each once."""
         return list(dict.fromkeys(source for use in self._uses[layer] for source in use.sources))
 
     def is_per_column(self, name: str) -> bool:
-        """Whether a node has a scale for each column: inputs of the network, but not those that a convolution reads."""
-        convolved = any(self.all_nodes[reader].is_convolution for reader in self.readers.get(name, []))
+        """Whether a node has a scale for each column: inputs of the network that only fully connected layers read."""
+        readers = [self.all_nodes[reader] for reader in self.readers.get(name, [])]
+        at_once = any(reader.is_convolution or reader.op == "matmul" for reader in readers)
         node = self.all_nodes[name]
-        return node.op == "input" and node.by_column and not convolved
+        return node.op == "input" and node.by_column and not at_once
 
     def groups(self) -> list[list[str]]:
         """The nodes on grids, those together that share one."""
         group = {name: [name] for name in self.nodes}
-        for layer in self.layers:
-            side_by_side = [name for name in self.inputs_of(layer) if not self.is_per_column(name)]
+        together = [self.inputs_of(layer) for layer in self.layers]
+        together += [list(factor) for name in self.matmuls for factor in self.all_nodes[name].factors]
+        for names in together:
+            side_by_side = [name for name in names if not self.is_per_column(name)]
             merged = list(dict.fromkeys(member for name in side_by_side for member in group[name]))
             group.update(dict.fromkeys(merged, merged))
         return list({id(members): members for members in group.values()}.values())
 
     def destination(self, layer: str) -> Destination | None:
-        """The node on whose grid a layer's result is rounded; None where it is wanted in float, or at several uses."""
+        """The node on whose grid the result of a layer or a matmul is rounded.
+
+        None where it is wanted in float, and for layers with several uses.
+        """
         if len(self._uses[layer]) > 1:
             return None
         if layer in self.nodes:
@@ -182,7 +199,7 @@ class QuantGraph:
     def _uses(self) -> dict[str, list[Node]]:
         found: dict[str, list[Node]] = {}
         for node in self.all_nodes.values():
-            if node.op == "product":
+            if node.op in ("product", "matmul"):
                 found.setdefault(node.layer_name, []).append(node)
         return found
 

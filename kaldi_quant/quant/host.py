@@ -23,8 +23,9 @@ from kaldi_quant.quant.taps import Taps
 if TYPE_CHECKING:
     from kaldi_quant.quant.channel_groups import ChannelGroup
 
-#: The value of an addition from its terms', each (N, ..., channels), in the order of the node's reads.
-Addition = Callable[[Sequence[Tensor]], Tensor]
+#: The value of an addition from its terms, each (N, ..., channels), in the order of the node's reads; or that of a
+#: product of two values from these, (..., rows, inner) and (..., inner, columns).
+Arithmetic = Callable[[Sequence[Tensor]], Tensor]
 #: For layers the weight, (out, in), and the bias, (out,).
 Parameters = Mapping[str, tuple[Tensor, Tensor]]
 
@@ -124,8 +125,8 @@ class Host(Source, Protocol):
     def with_parameters(self, parameters: Parameters) -> Host:
         """The network with other parameters of some layers."""
 
-    def executable(self, additions: Mapping[str, Addition] | None = None) -> Executable:
-        """The network in float, some additions done in another way."""
+    def executable(self, arithmetic: Mapping[str, Arithmetic] | None = None) -> Executable:
+        """The network in float, some additions and products of two values done in another way."""
 
     def channel_groups(self) -> list[ChannelGroup]:
         """Channels that can be rescaled without any change of the output."""

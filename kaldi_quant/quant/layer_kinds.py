@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from kaldi_quant.quant.graph import Node, Nodes, products, recurrent_nodes, uses
+from kaldi_quant.quant.graph import Node, Nodes, matmuls, products, recurrent_nodes, uses
 from kaldi_quant.registry import Registry
 
 
@@ -75,12 +75,18 @@ def _is_nothing_else(_: _Layer, kinds: set[str]) -> bool:
     return not kinds
 
 
+@KINDS.add("matmul")
+def _has_no_weights(layer: _Layer, _: set[str]) -> bool:
+    return layer.nodes[layer.name].op == "matmul"
+
+
 def layer_kinds(nodes: Nodes) -> dict[str, set[str]]:
-    """The kinds of each layer of a prepared network.
+    """The kinds of each layer of a prepared network, and of each product of two values.
 
     ``input``: reads an input of the network. ``output``: is read by an output. ``convolution``: its weights are used
     again at several places. ``recurrent``: depends on its own output at other times. ``bottleneck``: none of these,
-    with less than half as many channels as a node that it reads. ``hidden``: the others.
+    with less than half as many channels as a node that it reads. ``hidden``: the other layers.
+    ``matmul``: no layer, but a product of two values that both depend on the input; it has no weights.
     """
     recurrent = recurrent_nodes({name: node.sources for name, node in nodes.items()})
     read_by_outputs = {name for node in nodes.values() if node.op == "output" for name in node.sources}
@@ -91,4 +97,4 @@ def layer_kinds(nodes: Nodes) -> dict[str, set[str]]:
             if KINDS[kind](layer, kinds):
                 kinds.add(kind)
         found[name] = kinds
-    return found
+    return {**found, **{name: {"matmul"} for name in matmuls(nodes)}}

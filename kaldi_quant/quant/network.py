@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from kaldi_quant.quant.graph import QuantGraph, Read
+from kaldi_quant.quant.graph import Node, QuantGraph, Read, matmuls
 from kaldi_quant.quant.grid import Grid
-from kaldi_quant.quant.host import Addition, Executable, Host
+from kaldi_quant.quant.host import Arithmetic, Executable, Host
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
+from kaldi_quant.quant.integer_matmul import IntegerMatmul
 from kaldi_quant.quant.integer_sum import integer_sum
 from kaldi_quant.quant.slots import Product, set_product
+from kaldi_quant.quant.taps import Tap
 
 _Described = TypeVar("_Described")
 
@@ -30,18 +32,25 @@ class QuantizedNetwork:
         layers: the integer form of each quantized layer.
         activations: the grid of each node that lies on one; scale () or, for inputs of the network, (channels,).
         float_layers: the layers that stay in float, with the reason.
+        float_matmuls: the products of two values that stay in float, with the reason; all others are in integers.
     """
 
     host: Host
     layers: dict[str, IntegerLinear | DynamicLinear]
     activations: dict[str, Grid]
     float_layers: dict[str, str]
+    float_matmuls: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def matmuls(self) -> list[str]:
+        """The products of two values that are in integers."""
+        return [name for name in matmuls(self.host.nodes) if name not in self.float_matmuls]
 
     @cached_property
     def graph(self) -> QuantGraph:
         """Which nodes are on grids, and what is fused."""
         static = [name for name, layer in self.layers.items() if isinstance(layer, IntegerLinear)]
-        return QuantGraph(self.host.nodes, static)
+        return QuantGraph(self.host.nodes, static, self.matmuls)
 
     def act_bits(self, layer: str) -> int:
         """The width of a layer's input: that of its widest node."""
@@ -69,20 +78,28 @@ class QuantizedNetwork:
             grids = {id(grid): moved(grid, device) for grid in activations.values()}
             activations = {name: grids[id(grid)] for name, grid in activations.items()}
         sums = {name: terms for name, terms in graph.sums.items() if name in activations}
-        additions = {name: _addition(terms, activations, activations[name]) for name, terms in sums.items()}
-        model = self.dequantized().executable(additions)
+        arithmetic = {name: _addition(terms, activations, activations[name]) for name, terms in sums.items()}
+        taps: dict[str, Tap] = {name: grid.fake for name, grid in activations.items()}
+
+        def output_of(name: str) -> Grid | None:
+            """The grid that accumulators go to, in steps, which are rounded there."""
+            destination = graph.destination(name)
+            if destination is None or destination.node not in activations:
+                return None
+            taps[destination.node] = activations[destination.node].round_steps
+            return activations[destination.node]
+
+        for name in graph.matmuls:
+            arithmetic[name] = _matmul(graph.all_nodes[name], activations, output_of(name))
+        model = self.dequantized().executable(arithmetic)
         if device is not None:
             model.to(device)
-        for name, grid in activations.items():
-            model.taps[name] = grid.fake
         for name, layer in layers.items():
-            destination = graph.destination(name) if isinstance(layer, IntegerLinear) else None
             compute: Callable[[Tensor], Tensor] = layer.forward
-            if isinstance(layer, IntegerLinear) and destination and destination.node in activations:
-                output = activations[destination.node]
+            if isinstance(layer, IntegerLinear) and (output := output_of(name)) is not None:
                 compute = _requantizing(layer, output)
-                model.taps[destination.node] = output.round_steps
             set_product(model, name, Product(compute))
+        model.taps.update(taps)
         model.batches_of_one_length = any(isinstance(layer, DynamicLinear) for layer in layers.values())
         return model
 
@@ -90,12 +107,12 @@ class QuantizedNetwork:
 def moved(value: _Described, device: torch.device) -> _Described:
     """A dataclass of tensors with all of them on a device, also those within dataclasses that it holds."""
     changes: dict[str, Any] = {}
-    for field in fields(value):  # type: ignore[arg-type]
-        found = getattr(value, field.name)
+    for each in fields(value):  # type: ignore[arg-type]
+        found = getattr(value, each.name)
         if isinstance(found, Tensor):
-            changes[field.name] = found.to(device)
+            changes[each.name] = found.to(device)
         elif is_dataclass(found):
-            changes[field.name] = moved(found, device)
+            changes[each.name] = moved(found, device)
     return replace(value, **changes)  # type: ignore[type-var]
 
 
@@ -103,7 +120,14 @@ def _requantizing(layer: IntegerLinear, output: Grid) -> Callable[[Tensor], Tens
     return lambda x: layer.steps(x, output)
 
 
-def _addition(terms: Sequence[Read], grids: dict[str, Grid], output: Grid) -> Addition:
+def _matmul(node: Node, grids: dict[str, Grid], output: Grid | None) -> Arithmetic:
+    """Multiplies values on grids; the result is a float, or in steps of the grid that it goes to."""
+    one, other = (grids[names[0]] for names in node.factors)
+    product = IntegerMatmul(node.name, one, other)
+    return product.forward if output is None else lambda factors: product.steps(factors, output)
+
+
+def _addition(terms: Sequence[Read], grids: dict[str, Grid], output: Grid) -> Arithmetic:
     """Adds values on grids; the result is a value on the sum's own grid."""
     of_terms = [grids[term.node] for term in terms]
     coefficients = [term.coefficient for term in terms]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -13,12 +13,13 @@ from kaldi_quant.progress import progress
 from kaldi_quant.quant.calibration import InputStatistics, input_statistics, observe
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
 from kaldi_quant.quant.equalization import equalize
-from kaldi_quant.quant.graph import QuantGraph, is_rectified, products
+from kaldi_quant.quant.graph import QuantGraph, is_rectified, matmuls, products
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.grouped import grouped_linear
 from kaldi_quant.quant.host import Data, Executable, Host, Source
 from kaldi_quant.quant.input_grids import input_grid
 from kaldi_quant.quant.integer_linear import DynamicLinear, InputGrid, IntegerLinear, least_scale
+from kaldi_quant.quant.integer_matmul import longest_inner
 from kaldi_quant.quant.kept_layers import Keeping, KeptLayers
 from kaldi_quant.quant.layer_kinds import layer_kinds
 from kaldi_quant.quant.network import QuantizedNetwork
@@ -60,7 +61,7 @@ def quantize(
 
 
 def layer_configs(source: Source, config: PtqConfig) -> dict[str, LayerConfig]:
-    """How each layer of a network is to be quantized; no data are needed.
+    """How each layer of a network, and each product of two values, is to be quantized; no data are needed.
 
     Raises:
         UsageError: the configuration names layers that do not exist.
@@ -70,7 +71,7 @@ def layer_configs(source: Source, config: PtqConfig) -> dict[str, LayerConfig]:
 
 
 def kinds_of(source: Source, config: PtqConfig) -> dict[str, set[str]]:
-    """The kinds of each layer of a network as it is quantized with a configuration.
+    """The kinds of each layer of a network, and of each product of two values, as a configuration quantizes it.
 
     Raises:
         ModelError: the network cannot be prepared.
@@ -105,10 +106,47 @@ def float_reasons(prepared: Host, configs: Mapping[str, LayerConfig]) -> dict[st
         configs: for each layer how it is to be quantized.
     """
     reasons = {
-        name: layer.float_reason or prepared.float_reason(name, layer.ranges == "static")
-        for name, layer in configs.items()
+        name: configs[name].float_reason or prepared.float_reason(name, configs[name].ranges == "static")
+        for name in products(prepared.nodes)
     }
     return {name: reason for name, reason in reasons.items() if reason}
+
+
+def float_matmuls(prepared: Host, configs: Mapping[str, LayerConfig], layers: Sequence[str]) -> dict[str, str]:
+    """The products of two values that stay in float, each with the reason.
+
+    Args:
+        prepared: the network.
+        configs: for each layer and each product how it is to be quantized.
+        layers: those in integers with static ranges, which have a say in the widths of what they read.
+    """
+    nodes, reasons = prepared.nodes, {}
+    for name in matmuls(nodes):
+        reason = configs[name].float_reason
+        if not reason and configs[name].ranges != "static":
+            reason = "its ranges would be dynamic, and those of both factors must be known beforehand"
+        if reason:
+            reasons[name] = reason
+    graph = QuantGraph(nodes, layers, [name for name in matmuls(nodes) if name not in reasons])
+    spec_of = {name: _group_spec(graph, group, configs, signed=True) for group in graph.groups() for name in group}
+    for name in graph.matmuls:
+        one, other = (spec_of[names[0]] for names in nodes[name].factors)
+        longest = longest_inner(one, other)
+        if nodes[name].inner > longest:
+            reasons[name] = (
+                f"it adds up {nodes[name].inner} products of {one.bits}-bit and {other.bits}-bit integers, and 32-bit "
+                f"accumulators hold {longest}"
+            )
+    return reasons
+
+
+def _group_spec(graph: QuantGraph, group: Sequence[str], configs: Mapping[str, LayerConfig], signed: bool) -> QSpec:
+    """The kind of the grid that nodes share: as wide as the widest of what reads them asks for."""
+    readers = [configs[reader] for name in group for reader in graph.readers.get(name, [])]
+    if any(name not in graph.readers for name in group):
+        readers.append(LayerConfig(act_bits=_LEAST_TERM_BITS))
+    widest = max(readers, key=lambda config: config.act_bits)
+    return widest.activation_spec(signed, graph.is_per_column(group[0]))
 
 
 class _Quantizer:
@@ -119,7 +157,9 @@ class _Quantizer:
         self.float_layers = float_reasons(self.prepared, self.configs)
         self.names = [name for name in products(self.prepared.nodes) if name not in self.float_layers]
         static = [name for name in self.names if self.configs[name].ranges == "static"]
-        self.graph = QuantGraph(self.prepared.nodes, static)
+        self.float_matmuls = float_matmuls(self.prepared, self.configs, static)
+        in_integers = [name for name in matmuls(self.prepared.nodes) if name not in self.float_matmuls]
+        self.graph = QuantGraph(self.prepared.nodes, static, in_integers)
 
     def run(self, ranges: Ranges | None, kept: KeptLayers | None = None) -> QuantizedNetwork:
         """Grids first, then the layers in the order of the graph.
@@ -135,7 +175,7 @@ class _Quantizer:
             grids = self.activation_grids() if ranges is None else self._grids_over(ranges)
             if kept:
                 kept.keep_grids(grids, self.data)
-        result = QuantizedNetwork(complete, {}, grids, self.float_layers)
+        result = QuantizedNetwork(complete, {}, grids, self.float_layers, self.float_matmuls)
         for number, name in enumerate(self.names):
             before = kept.layer(number, self._input_grid(name, grids)) if kept else None
             if before is None:
@@ -193,7 +233,7 @@ class _Quantizer:
         grids: dict[str, Grid] = {}
         for group in self.graph.groups():
             observer = observers[group[0]]
-            grids.update(dict.fromkeys(group, observer.grid(self._activation_spec(group, observer.signed))))
+            grids.update(dict.fromkeys(group, observer.grid(self._spec(group, observer.signed))))
         return grids
 
     def _grids_over(self, ranges: Ranges) -> dict[str, Grid]:
@@ -201,19 +241,13 @@ class _Quantizer:
         for group in self.graph.groups():
             name = group[0]
             low = ranges[name][0] if name in ranges else torch.zeros(1)
-            spec = self._activation_spec(group, bool((low < 0).any()))
+            spec = self._spec(group, bool((low < 0).any()))
             grid = grid_over(name, ranges, spec, self.prepared.nodes[name].channels)
             grids.update(dict.fromkeys(group, grid))
         return grids
 
-    def _activation_spec(self, group: list[str], signed: bool) -> QSpec:
-        return self._widest_reader(group).activation_spec(signed, self.graph.is_per_column(group[0]))
-
-    def _widest_reader(self, group: list[str]) -> LayerConfig:
-        layers = [self.configs[reader] for name in group for reader in self.graph.readers.get(name, [])]
-        if any(name not in self.graph.readers for name in group):
-            layers.append(LayerConfig(act_bits=_LEAST_TERM_BITS))
-        return max(layers, key=lambda layer: layer.act_bits)
+    def _spec(self, group: list[str], signed: bool) -> QSpec:
+        return _group_spec(self.graph, group, self.configs, signed)
 
     def _input_grid(self, name: str, activations: dict[str, Grid]) -> InputGrid | None:
         if self.configs[name].ranges != "static":

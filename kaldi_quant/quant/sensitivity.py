@@ -18,6 +18,8 @@ from kaldi_quant.quant.host import Data, Executable
 from kaldi_quant.quant.measurement_file import MeasurementFile
 from kaldi_quant.quant.network import QuantizedNetwork
 
+_LEFT_OUT = "to measure what others cost"
+
 #: Which layers are quantized: none, all, only the one named, all but the one named.
 MODES = ("float", "all", "alone", "left out")
 
@@ -32,7 +34,7 @@ class Measurement:
 
     Args:
         mode: of MODES.
-        layer: the layer that is named; empty for none and all.
+        layer: the layer, or product of two values, that is named; empty for none and all.
         kl: mean distance of the output from the float network's, of acoustic models the divergence in nats per frame.
         wer: percent; None where it was not measured.
     """
@@ -58,9 +60,10 @@ class Measurement:
 
 
 def with_layers(network: QuantizedNetwork, names: set[str]) -> QuantizedNetwork:
-    """The network with only some of its layers quantized, the others in float."""
+    """The network with only some of its layers and products of two values quantized, the others in float."""
     layers = {name: layer for name, layer in network.layers.items() if name in names}
-    part = replace(network, layers=layers, float_layers={})
+    left = {name: _LEFT_OUT for name in network.matmuls if name not in names}
+    part = replace(network, layers=layers, float_layers={}, float_matmuls={**network.float_matmuls, **left})
     nodes = part.graph.nodes
     return replace(part, activations={name: grid for name, grid in network.activations.items() if name in nodes})
 
@@ -85,7 +88,7 @@ def sensitivity(
         DataError: the file holds measurements of something else, or no utterance can be used.
     """
     store = _Measurements(path, about)
-    choices = [("float", ""), ("all", ""), *((mode, name) for mode in MODES[2:] for name in network.layers)]
+    choices = [("float", ""), ("all", ""), *((mode, name) for mode in MODES[2:] for name in _quantized(network))]
     reference: Outputs | None = None
     for mode, layer in choices:
         known = store.find((mode, layer))
@@ -99,8 +102,19 @@ def sensitivity(
         yield known
 
 
+def without(network: QuantizedNetwork, layer: str) -> QuantizedNetwork:
+    """The network with one layer or product of two values in float."""
+    return with_layers(network, set(_quantized(network)) - {layer})
+
+
+def _quantized(network: QuantizedNetwork) -> list[str]:
+    """The layers and products of two values in integers."""
+    return [*network.layers, *network.matmuls]
+
+
 def _chosen(network: QuantizedNetwork, mode: str, layer: str) -> QuantizedNetwork:
-    names = {"float": set(), "all": set(network.layers), "alone": {layer}, "left out": set(network.layers) - {layer}}
+    every = set(_quantized(network))
+    names = {"float": set(), "all": every, "alone": {layer}, "left out": every - {layer}}
     return with_layers(network, names[mode])
 
 

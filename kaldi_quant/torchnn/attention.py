@@ -1,7 +1,8 @@
-"""``torch.nn.MultiheadAttention``, written so that its four projections can be traced.
+"""``torch.nn.MultiheadAttention``, written so that its products can be traced.
 
-Their weights are the layer's own, so that they are layers for the quantizer. The scores, products of queries and keys,
-and the sums of values weighted by them, are products of two things that depend on the input: they stay in float.
+The weights of its four projections are the layer's own, so that they are layers for the quantizer. The scores, products
+of queries and keys, and the sums of values weighted by them are products of two values. Scores are scaled after they
+are added up, so that queries lie on the grid of what their projection computes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kaldi_quant.torchnn import masks
 from kaldi_quant.torchnn.recurrent import linear_of, options_of
 
 
@@ -74,13 +76,15 @@ class Attention(nn.Module):
             product(x).unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
             for product, x in ((self.q_proj, query), (self.k_proj, key), (self.v_proj, value))
         )
-        scores = torch.matmul(queries * self.head_dim**-0.5, keys.transpose(-2, -1))
+        scores = torch.matmul(queries, keys.transpose(-2, -1)) * self.head_dim**-0.5
         if attn_mask is not None:
             by_head = attn_mask.dim() == 3
-            scores = _masked(scores, attn_mask.unflatten(0, (-1, self.num_heads)) if by_head else attn_mask)
+            scores = masks.masked(scores, attn_mask.unflatten(0, (-1, self.num_heads)) if by_head else attn_mask)
         if key_padding_mask is not None:
-            scores = _masked(scores, key_padding_mask.unsqueeze(1).unsqueeze(1))
-        weights = functional.softmax(scores, dim=-1)
+            scores = masks.masked(scores, key_padding_mask.unsqueeze(1).unsqueeze(1))
+        # Where no key is left, torch's weights are no numbers, but its result without weights is one.
+        is_safe = need_weights or (attn_mask is None and key_padding_mask is None)
+        weights = functional.softmax(scores, dim=-1) if is_safe else masks.masked_softmax(scores)
         result = self.out_proj(torch.matmul(weights, values).transpose(1, 2).flatten(2))
         if not is_batch:
             result = result.squeeze(0)
@@ -90,8 +94,3 @@ class Attention(nn.Module):
             return result, None
         weights = weights.mean(dim=1) if average_attn_weights else weights
         return result, weights if is_batch else weights.squeeze(0)
-
-
-def _masked(scores: Tensor, mask: Tensor) -> Tensor:
-    """Scores without those where a mask is true, or with its numbers added."""
-    return scores + mask if mask.is_floating_point() else scores.masked_fill(mask, -torch.inf)

@@ -19,14 +19,16 @@ def plain_copy(network: nn.Module) -> nn.Module:
     Weight and spectral normalization, pruning and parametrizations are multiplied out.
 
     Raises:
-        ModelError: a value of it is not finite.
+        ModelError: a value of it is not finite; minus infinity, which masks of attention hold, is no parameter.
     """
     copied = own_copy(network).eval()
     with torch.no_grad():
         for module in copied.modules():
             _multiply_out(module)
-    for name, value in [*copied.named_parameters(), *copied.named_buffers()]:
-        if value.is_floating_point() and not torch.isfinite(value).all():
+    parameters = dict(copied.named_parameters())
+    for name, value in [*parameters.items(), *copied.named_buffers()]:
+        usable = torch.isfinite(value) if name in parameters else torch.isfinite(value) | torch.isneginf(value)
+        if value.is_floating_point() and not usable.all():
             raise ModelError(f"{name} of the network holds values that are not finite (NaN or infinity)")
     return copied
 

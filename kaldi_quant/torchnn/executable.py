@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from kaldi_quant.errors import ModelError
-from kaldi_quant.quant.host import Addition, Executable
+from kaldi_quant.quant.host import Arithmetic, Executable
 from kaldi_quant.torchnn.forms import Layer
 from kaldi_quant.torchnn.region import Region
 
@@ -16,14 +16,14 @@ class TorchExecutable(Executable):
 
     Args:
         region: the network; it is this one's own from now on.
-        additions: for some of its additions another way.
+        arithmetic: for some of its additions and products of two values another way.
     """
 
-    def __init__(self, region: Region, additions: Mapping[str, Addition] | None = None) -> None:
+    def __init__(self, region: Region, arithmetic: Mapping[str, Arithmetic] | None = None) -> None:
         super().__init__()
         self.region = region
         self._layers = region.layers
-        region.use(self.taps, dict(additions or {}))
+        region.use(self.taps, dict(arithmetic or {}))
 
     def slot(self, layer: str) -> Layer:
         """The layer of that name.

@@ -16,7 +16,7 @@ from kaldi_quant.quant.channel_groups import ChannelGroup
 from kaldi_quant.quant.distance import Distance, SquaredError
 from kaldi_quant.quant.graph import Node
 from kaldi_quant.quant.grouped import grouped_linear
-from kaldi_quant.quant.host import Addition, Host, Parameters, Source
+from kaldi_quant.quant.host import Arithmetic, Host, Parameters, Source
 from kaldi_quant.torchnn.calls import Call, Inputs
 from kaldi_quant.torchnn.copies import plain_copy
 from kaldi_quant.torchnn.data import TensorData, digest_of
@@ -124,9 +124,9 @@ class TorchHost(Host):
                 layer.bias = nn.Parameter(bias.detach().to(layer.weight.dtype))
         return replace(self, region=region)
 
-    def executable(self, additions: Mapping[str, Addition] | None = None) -> TorchExecutable:
-        """The network in float, some additions done in another way."""
-        return TorchExecutable(copy.deepcopy(self.region), additions)
+    def executable(self, arithmetic: Mapping[str, Arithmetic] | None = None) -> TorchExecutable:
+        """The network in float, some additions and products of two values done in another way."""
+        return TorchExecutable(copy.deepcopy(self.region), arithmetic)
 
     def channel_groups(self) -> list[ChannelGroup]:
         """Channels that can be rescaled without any change of the output."""

@@ -16,7 +16,8 @@ from kaldi_quant.torchnn.recurrent_nodes import of_direction
 from kaldi_quant.torchnn.region import Region, joined
 from kaldi_quant.torchnn.tracing import attribute
 
-_OF_TWO_VALUES = ("matmul", "bmm", "baddbmm", "scaled_dot_product_attention")
+#: Products of two values beside matrix products, which are nodes of their own.
+_OF_TWO_VALUES = ("baddbmm", "addbmm", "einsum", "bilinear", "scaled_dot_product_attention")
 
 
 class _Product(NamedTuple):
@@ -97,8 +98,8 @@ def _key(product: _Product) -> tuple[Any, ...]:
 def _product(node: fx.Node) -> _Product | str | None:
     """The product that a node is; why it cannot be a layer; None for all else."""
     name = name_of(node)
-    if name in _OF_TWO_VALUES and not any(is_constant(factor) for factor in inputs_of(node)):
-        return "both its factors are computed from the input"
+    if name in _OF_TWO_VALUES and sum(not is_constant(factor) for factor in inputs_of(node)) > 1:
+        return "its factors are computed from the input, and it is no plain product of matrices"
     if node.op != "call_function" or name not in FORMS:
         return None
     if node.target not in (getattr(functional, name, None), getattr(torch, name, None)):

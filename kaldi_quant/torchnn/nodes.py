@@ -9,8 +9,9 @@ from torch import Tensor, fx, nn
 
 from kaldi_quant.quant.graph import Node, Op, Read
 from kaldi_quant.torchnn.folding import ChannelOffset
+from kaldi_quant.torchnn.followed import FOLLOWED
 from kaldi_quant.torchnn.forms import Layer
-from kaldi_quant.torchnn.graph_nodes import holds_tensors, inputs_of, is_constant, name_of
+from kaldi_quant.torchnn.graph_nodes import holds_tensors, inputs_of, is_constant, name_of, shape_of
 from kaldi_quant.torchnn.layer_columns import columns_of_inputs
 from kaldi_quant.torchnn.moves import is_move, is_rearrangement, sources_of
 from kaldi_quant.torchnn.own_modules import float_reasons
@@ -21,8 +22,7 @@ from kaldi_quant.torchnn.recurrent_nodes import (
     what_is_recurrent,
 )
 from kaldi_quant.torchnn.region import Region, joined, regions_within
-from kaldi_quant.torchnn.simplify import added, is_relu
-from kaldi_quant.torchnn.tracing import FOLLOWED
+from kaldi_quant.torchnn.simplify import added, is_matmul, is_relu
 
 #: For each column of a layer's weight the node and the channel of it that it meets.
 Columns = list[tuple[str, int]]
@@ -115,6 +115,8 @@ class _Describer:
             self._add_value(node, self._name_of(node), "relu", self._all_reads(node))
         elif node.target is added and (terms := self._terms(node)):
             self._add_value(node, self._name_of(node), "add", terms)
+        elif is_matmul(node) and all(factors := self._factors(node)):
+            self._add_matmul(node, factors)
         else:
             self._add_other(node)
 
@@ -131,6 +133,20 @@ class _Describer:
         channels = len(layer.weight) // layer.rows_per_channel
         first = layer.name if again else ""
         self._put(node, Node(name, "product", self._all_reads(node), channels, layer.is_convolution, first))
+
+    def _add_matmul(self, node: fx.Node, factors: tuple[tuple[str, ...], ...]) -> None:
+        name, reads = self._unique(self._name_of(node)), self._all_reads(node)
+        inner = shape_of(node.args[0])[-1]  # type: ignore[arg-type]
+        self._put(
+            node, Node(name, "matmul", reads, self._channels(node, "matmul", reads), factors=factors, inner=inner)
+        )
+
+    def _factors(self, node: fx.Node) -> tuple[tuple[str, ...], ...]:
+        """For each factor of a matrix product the nodes that it is put together from."""
+        return tuple(
+            tuple(dict.fromkeys(read.node for read in self.reads.get(factor, [])))  # type: ignore[arg-type]
+            for factor in node.args
+        )
 
     def _add_recurrent(self, node: fx.Node, call: fx.Node) -> None:
         """Adds what a node is of the call of a recurrence: the call itself, or one of its results."""

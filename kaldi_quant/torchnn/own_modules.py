@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 from kaldi_quant.torchnn.attention import Attention
 from kaldi_quant.torchnn.calls import Call, tensors_in
 from kaldi_quant.torchnn.recurrent import RecurrentCell, RecurrentStack
+from kaldi_quant.torchnn.transformer import own_kind
 from kaldi_quant.torchnn.variants import FAILURES
 
 #: The attribute of a module of torch that says why it stays in float.
@@ -74,7 +75,8 @@ def _own(module: nn.Module) -> Callable[[], nn.Module] | None:
         return lambda: RecurrentCell(module, f"RNN_{module.nonlinearity.upper()}")
     if isinstance(module, nn.MultiheadAttention) and computes is nn.MultiheadAttention.forward:
         return lambda: Attention(module)
-    return None
+    own = own_kind(module)
+    return None if own is None else lambda: own(module)
 
 
 def _reasons(network: nn.Module, call: Call, modules: Mapping[nn.Module, object]) -> dict[nn.Module, str]:
@@ -122,9 +124,10 @@ def _run(network: nn.Module, call: Call) -> list[torch.Tensor]:
 def _computes_the_same(network: nn.Module, made: Mapping[nn.Module, nn.Module], call: Call) -> bool:
     """Whether the network does with other modules in the place of its own."""
     expected = _run(copy.deepcopy(network), call)
-    other = copy.deepcopy(network, {id(old): copy.deepcopy(new) for old, new in made.items()})
+    # Together, as what takes a module's place may have others within it that are replaced, too.
+    copied, copies = copy.deepcopy((network, dict(made)))
     try:
-        found = _run(other, call)
+        found = _run(_replaced(copied, copies), call)
     except FAILURES:
         return False
     return len(found) == len(expected) and all(

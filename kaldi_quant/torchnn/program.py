@@ -10,14 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from kaldi_quant.quant.host import Addition
+from kaldi_quant.quant.host import Arithmetic
 from kaldi_quant.quant.taps import Tap
 from kaldi_quant.torchnn.calls import Call, Signature
-from kaldi_quant.torchnn.simplify import added
 from kaldi_quant.torchnn.tracing import compute
 
 Taps = Mapping[str, Tap]
-Additions = Mapping[str, Addition]
+Arithmetics = Mapping[str, Arithmetic]
 
 
 class Program:
@@ -42,14 +41,14 @@ class Program:
         graph.output(graph.graph_copy(self.graph, {}))
         return Program(graph, self.signature)
 
-    def run(self, root: nn.Module, call: Call, taps: Taps, additions: Additions) -> Any:
+    def run(self, root: nn.Module, call: Call, taps: Taps, arithmetic: Arithmetics) -> Any:
         """What the network gives.
 
         Args:
             root: has the modules and tensors that nodes name.
             call: the input.
             taps: for some of the quantizer's nodes.
-            additions: for some of its additions another way.
+            arithmetic: for some of its additions and products of two values another way.
 
         Raises:
             DataError: the call is another kind than the example.
@@ -62,8 +61,8 @@ class Program:
                 break
             if node.op == "placeholder":
                 value = next(inputs)
-            elif node.target is added and point in additions:
-                value = additions[point]([values[term] for term in node.args])
+            elif point in arithmetic:
+                value = arithmetic[point]([values[operand] for operand in node.args])
             else:
                 value = compute(node, root, values.__getitem__)
             values[node] = taps[point](value) if point in taps else value

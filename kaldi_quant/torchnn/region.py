@@ -16,7 +16,7 @@ from torch.fx.proxy import TraceError
 from kaldi_quant.torchnn.calls import Call, Signature, arguments_of
 from kaldi_quant.torchnn.forms import Layer
 from kaldi_quant.torchnn.in_place import without_in_place
-from kaldi_quant.torchnn.program import Additions, Program, Taps, one_call
+from kaldi_quant.torchnn.program import Arithmetics, Program, Taps, one_call
 from kaldi_quant.torchnn.recurrence import Recurrence
 from kaldi_quant.torchnn.simplify import simplify
 from kaldi_quant.torchnn.tracing import attribute, trace
@@ -43,7 +43,7 @@ class Region(nn.Module):
         self.reasons = reasons or {}
         # In lists, which hide them: they are the whole network's.
         self._taps: list[Taps] = [{}]
-        self._additions: list[Additions] = [{}]
+        self._arithmetic: list[Arithmetics] = [{}]
 
     @classmethod
     def traced(cls, original: nn.Module, call: Call, path: str = "") -> Region:
@@ -67,17 +67,17 @@ class Region(nn.Module):
                 node.target = joined("original", str(node.target))
         return cls(original, Program(graph, Signature(arguments, call)), type(original).__name__, path, reasons)
 
-    def use(self, taps: Taps, additions: Additions) -> None:
+    def use(self, taps: Taps, arithmetic: Arithmetics) -> None:
         """Sets what is done at nodes, here and within."""
         for module in self.modules():
             if isinstance(module, Region):
-                module._taps, module._additions = [taps], [additions]
+                module._taps, module._arithmetic = [taps], [arithmetic]
             elif isinstance(module, Recurrence):
                 module.use(taps)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """As the original network."""
-        return self.program.run(self, Call(args, kwargs), self._taps[0], self._additions[0])
+        return self.program.run(self, Call(args, kwargs), self._taps[0], self._arithmetic[0])
 
     def __getattr__(self, name: str) -> Any:
         """What the original has: code that calls it may ask for its sizes."""

@@ -1,9 +1,10 @@
-"""One form of ReLUs and of sums in a traced graph, and nothing that does nothing in test mode."""
+"""One form of ReLUs, sums and matrix products in a traced graph, and nothing that does nothing in test mode."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -25,14 +26,21 @@ def is_relu(node: fx.Node) -> bool:
     return node.op == "call_function" and node.target is torch.relu
 
 
+def is_matmul(node: fx.Node) -> bool:
+    """Whether a node is a product of two values that depend on the input, in the one form that ``simplify`` leaves."""
+    return node.op == "call_function" and node.target is torch.matmul and _multiplies_values(node)
+
+
 def simplify(graph: fx.Graph) -> None:
-    """Leaves one form of ReLUs and of sums, and nothing that does nothing in test mode."""
+    """Leaves one form of ReLUs, sums and matrix products, and nothing that does nothing in test mode."""
     for node in list(graph.nodes):
         if _does_nothing(node):
             node.replace_all_uses_with(next(inputs_of(node)))
             graph.erase_node(node)
         elif _rectifies(node):
             node.op, node.target, node.args, node.kwargs = "call_function", torch.relu, (node.args[0],), {}
+        elif name_of(node) in ("matmul", "__matmul__", "bmm", "mm") and _multiplies_values(node):
+            node.op, node.target, node.args, node.kwargs = "call_function", torch.matmul, _factors(node), {}
         elif terms := _terms(node):
             node.op, node.target = "call_function", added
             node.args = tuple(term for term, _ in terms)
@@ -69,6 +77,17 @@ def _rectifies(node: fx.Node) -> bool:
         return True
     least = name in ("clamp", "clip") and argument(node, 1, "min") == 0 and argument(node, 2, "max") is None
     return least or (name == "clamp_min" and argument(node, 1, "min") == 0)
+
+
+def _multiplies_values(node: fx.Node) -> bool:
+    """Whether a node that multiplies matrices has two factors of floats that depend on the input."""
+    factors = _factors(node)
+    values = [factor.meta.get("value") for factor in factors if isinstance(factor, fx.Node) and not is_constant(factor)]
+    return len(values) == 2 and all(isinstance(x, Tensor) and x.is_floating_point() and x.dim() > 1 for x in values)
+
+
+def _factors(node: fx.Node) -> tuple[Any, Any]:
+    return argument(node, 0, "input"), argument(node, 1, "other", node.kwargs.get("mat2"))
 
 
 def _terms(node: fx.Node) -> list[tuple[fx.Node, float]]:

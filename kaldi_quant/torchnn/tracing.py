@@ -22,57 +22,11 @@ from torch.utils import _pytree as pytree
 
 from kaldi_quant.errors import DataError
 from kaldi_quant.torchnn.calls import Call
+from kaldi_quant.torchnn.followed import FOLLOWED
+from kaldi_quant.torchnn.graph_nodes import is_constant
 from kaldi_quant.torchnn.recurrence import Recurrence
 from kaldi_quant.torchnn.variants import FAILURES, variants
-
-#: Modules of torch whose computation is followed down to their functions; others of torch are one node each.
-FOLLOWED: tuple[type[nn.Module], ...] = (
-    nn.Sequential,
-    nn.Linear,
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-    nn.BatchNorm1d,
-    nn.BatchNorm2d,
-    nn.BatchNorm3d,
-    nn.ReLU,
-    nn.MaxPool1d,
-    nn.MaxPool2d,
-    nn.MaxPool3d,
-    nn.AdaptiveMaxPool1d,
-    nn.AdaptiveMaxPool2d,
-    nn.AdaptiveMaxPool3d,
-    nn.Identity,
-    nn.Dropout,
-    nn.Dropout1d,
-    nn.Dropout2d,
-    nn.Dropout3d,
-    nn.AlphaDropout,
-    nn.Flatten,
-    nn.Unflatten,
-    nn.PixelShuffle,
-    nn.PixelUnshuffle,
-    nn.ChannelShuffle,
-    nn.Upsample,
-    nn.ZeroPad1d,
-    nn.ZeroPad2d,
-    nn.ZeroPad3d,
-    nn.ConstantPad1d,
-    nn.ConstantPad2d,
-    nn.ConstantPad3d,
-    nn.ReflectionPad1d,
-    nn.ReflectionPad2d,
-    nn.ReflectionPad3d,
-    nn.ReplicationPad1d,
-    nn.ReplicationPad2d,
-    nn.ReplicationPad3d,
-    nn.CircularPad1d,
-    nn.CircularPad2d,
-    nn.CircularPad3d,
-)
+from kaldi_quant.torchnn.written_out import written_out
 
 
 def same_way(found: Any, expected: Any) -> None:
@@ -171,6 +125,9 @@ class _Attribute(Attribute):
 
 
 class _Tracer(fx.Tracer):
+    # So that networks may cut as much from a table of their own as their input is long.
+    proxy_buffer_attributes = True
+
     def __init__(
         self,
         call: Call,
@@ -206,9 +163,15 @@ class _Tracer(fx.Tracer):
         """Whether the graph is for the sizes of the example alone."""
         return self.others is not None and not self.others
 
-    def create_proxy(self, kind: str, target: Any, *args: Any, **kwargs: Any) -> Any:
-        """A stand-in; the number itself for a size that is known."""
-        found = super().create_proxy(kind, target, *args, **kwargs)
+    def create_proxy(self, kind: str, target: Any, args: tuple, kwargs: dict, *more: Any, **options: Any) -> Any:
+        """A stand-in; the number itself for a size that is known.
+
+        Of functions that hide products it is that of what they are written out as.
+        """
+        other = written_out(target, args, kwargs) if kind == "call_function" else None
+        if other is not None:
+            return other(*args, **kwargs)
+        found = super().create_proxy(kind, target, args, kwargs, *more, **options)
         if self.has_known_sizes and kind == "call_method" and target in ("size", "numel"):
             return found.node.meta["value"]
         return found
@@ -263,6 +226,8 @@ class _Tracer(fx.Tracer):
             TraceError: it does.
         """
         value = proxy.node.meta["value"]
+        if is_constant(proxy.node) and not _depends_on_parameters(proxy.node):
+            return read(value)
         if isinstance(value, Tensor) and read is not len:
             raise TraceError("what it does depends on the values of tensors")
         found = read(value)
@@ -342,6 +307,13 @@ def constant(node: fx.Node, root: nn.Module) -> Any:
 def attribute(root: nn.Module, path: str) -> Any:
     """What lies at a path within a module."""
     return operator.attrgetter(path)(root)
+
+
+def _depends_on_parameters(constant: fx.Node) -> bool:
+    """Whether a constant is computed from what training may change."""
+    if constant.op == "get_attr":
+        return isinstance(constant.meta["value"], nn.Parameter)
+    return any(map(_depends_on_parameters, constant.all_input_nodes))
 
 
 def _is_of_every_call(node: fx.Node) -> bool:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from kaldi_quant.errors import FormatError, ModelError
 from kaldi_quant.formats.artefact import load, load_any, save_torch
 from kaldi_quant.formats.container import read_container, write_container
+from kaldi_quant.formats.summary import summary_lines
 from kaldi_quant.formats.torch_graph.functions import functions, methods
 from kaldi_quant.formats.torch_graph.values import decoded, encoded
 from kaldi_quant.quant.config import LayerConfig, PtqConfig
@@ -27,6 +28,7 @@ from kaldi_quant.torchnn.quantization import quantize
 from kaldi_quant.torchnn.variants import FAILURES
 from tests.formats.faults import fault_in_description, fault_in_tensors
 from tests.fuzzing import answer
+from tests.torchnn.attention_networks import Dot, Matrices
 from tests.torchnn.random_networks import Untraceable, random_networks
 from tests.torchnn.recurrent_networks import enhancer
 
@@ -118,6 +120,45 @@ def test_recurrent_networks(kind: str, tmp_path: Path) -> None:
     read = again(network, tmp_path / "q.safetensors")
     x = torch.randn(1, 5, 20)
     assert torch.equal(read.model()(x), network.model()(x))
+
+
+ATTENTION = {
+    "plain": (Matrices(), [torch.randn(2, 5, 6)]),
+    "causal": (Dot(is_causal=True), [torch.randn(2, 5, 6)]),
+    "masked": (Dot(), [torch.randn(2, 5, 6), torch.rand(5, 5) > 0.3]),
+    "encoder": (nn.TransformerEncoderLayer(6, 2, 8, batch_first=True), [torch.randn(2, 5, 6)]),
+}
+
+
+@pytest.mark.parametrize("name", ATTENTION)
+def test_products_of_two_values(name: str, tmp_path: Path) -> None:
+    code, given = ATTENTION[name]
+    for layers in ({}, {"@matmul": {"float_reason": "to see"}}):
+        network = quantize(code.eval(), PtqConfig(LayerConfig(bits=5), layers), TensorData([tuple(given)]))
+        path = tmp_path / "q.safetensors"
+        read = again(network, path)
+        assert torch.equal(read.model()(*given), network.model()(*given))
+        assert read.matmuls == network.matmuls and read.float_matmuls == network.float_matmuls
+        assert bool(read.float_matmuls) == bool(layers) and read.host.nodes == network.host.nodes
+        told = [line for line in summary_lines(path) if line.startswith("float-matmul")]
+        assert len(told) == len(network.float_matmuls)
+
+
+def test_products_of_two_values_with_other_factors_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "q.safetensors"
+    save_torch(path, quantize(Dot().eval(), CONFIGS[0], TensorData([torch.randn(2, 5, 6)])), {})
+    for factors in ([["all"]], [["all"], ["x"]], [["all"], []], []):
+        found = read_container(path)
+        nodes = found.content["torch_network"]["nodes"]
+        next(node for node in nodes if node["name"] == "matmul:2")["factors"] = factors
+        write_container(tmp_path / "changed", found.tensors, found.content)
+        with pytest.raises(FormatError, match="the node matmul:2 has other factors than what it reads"):
+            load_any(tmp_path / "changed")
+    found = read_container(path)
+    found.content["float_matmuls"] = {"softmax": "no reason"}
+    write_container(tmp_path / "changed", found.tensors, found.content)
+    with pytest.raises(FormatError, match="its products of two values in float are not the network's"):
+        load_any(tmp_path / "changed")
 
 
 def test_arguments_are_as_of_the_network(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Layers computed in integers place by place, from the definitions of convolutions; nothing of the package does it."""
+"""Products computed in integers place by place, from their definitions; nothing of the package does it."""
 
 from __future__ import annotations
 
@@ -27,6 +27,24 @@ def linear(layer: IntegerLinear, x: np.ndarray) -> np.ndarray:
         for row in range(len(weight)):
             sums[(*place, row)] = bias[row] + sum(int(w) * int(v) for w, v in zip(weight[row], x[place], strict=True))
     return sums
+
+
+def matmul(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Accumulators (..., rows, columns) of integers (..., rows, inner) and (..., inner, columns)."""
+    lead = np.broadcast_shapes(one.shape[:-2], other.shape[:-2])
+    one, other = (np.broadcast_to(x, (*lead, *x.shape[-2:])) for x in (one, other))
+    sums = np.zeros((*lead, one.shape[-2], other.shape[-1]), np.int64)
+    for *place, row, column in np.ndindex(*sums.shape):
+        pairs = zip(one[(*place, row)], other[(*place, slice(None), column)], strict=True)
+        sums[(*place, row, column)] = sum(int(a) * int(b) for a, b in pairs)
+    return sums
+
+
+def product_on_grid(sums: np.ndarray, one: Grid, other: Grid, grid: Grid) -> np.ndarray:
+    """Integers, less the zero point, of accumulators of two values that go straight to a grid."""
+    multiplier = np.float32(one.scale.item()) * np.float32(other.scale.item()) / np.float32(grid.scale.item())
+    steps = np.rint(sums.astype(np.float32) * multiplier) + int(grid.zero_point)
+    return np.clip(steps, grid.spec.qmin, grid.spec.qmax).astype(np.int64) - int(grid.zero_point)
 
 
 def convolution(

@@ -51,6 +51,8 @@ def run(model: ModelProto, *inputs: Tensor) -> dict[str, np.ndarray]:
 def in_float(network: QuantizedNetwork, name: str) -> bool:
     """Whether functions in float, which differ in their last bits, have a part in a node since the last grid."""
     node = network.host.nodes[name]
+    if node.op == "matmul":
+        return name in network.float_matmuls
     if node.op in ("input", "product") and node.layer_name not in network.float_layers:
         return False
     if node.op in ("other", "product"):  # of a layer in float

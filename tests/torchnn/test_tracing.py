@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kaldi_quant.errors import DataError, ModelError
-from kaldi_quant.quant.graph import uses
+from kaldi_quant.quant.graph import matmuls, uses
 from kaldi_quant.torchnn.copies import plain_copy
 from kaldi_quant.torchnn.host import TorchHost, TorchSource
 from tests.torchnn.prepared import assert_unchanged, disturbed, ops, output_of, prepared, reads
@@ -359,15 +359,64 @@ def test_functions_with_weights_of_the_network_are_layers() -> None:
     assert len(host.region.layers) == 2
 
 
-def test_products_of_two_values_are_computed_in_float() -> None:
+def test_products_with_a_weight_that_is_computed_are_products_of_two_values() -> None:
     def compute(net: By, x: Tensor) -> Tensor:
         y = net.first(x)
         weights = torch.softmax(y[0].T @ y[0], dim=-1)
         return net.second(functional.linear(y, weights))
 
     host = checked(compute)
-    assert host.float_operations()["linear"] == "linear: its weight is computed from the input"
-    assert set(host.float_operations()) == {"matmul", "softmax", "linear"}
+    assert set(host.float_operations()) == {"softmax"}
+    assert matmuls(host.nodes) == ["matmul", "matmul:2"]
+
+
+def test_convolutions_with_a_weight_that_is_computed_are_in_float() -> None:
+    def compute(net: By, x: Tensor) -> Tensor:
+        y = net.first(x)
+        return net.second(functional.conv1d(y, y[:1].softmax(-1)[..., :1].expand(y.shape[1], -1, -1)))
+
+    assert checked(compute).float_operations()["conv1d"] == "conv1d: its weight is computed from the input"
+
+
+def test_a_table_of_the_networks_own_is_cut_as_long_as_the_input() -> None:
+    class Positions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 3)
+            self.register_buffer("table", torch.randn(40, 3))
+            self.register_buffer("number", torch.tensor(2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x + self.table[: x.shape[1]]
+            return self.layer(x if self.number > 1 else -x)
+
+    network = Positions()
+    host = prepared(network, torch.randn(2, 4, 3))
+    assert list(host.region.layers) == ["layer"] and "Positions" not in host.nodes
+    assert_unchanged(host, network, torch.randn(2, 30, 3))
+
+
+def test_what_decides_by_parameters_cannot_be_followed() -> None:
+    class Deciding(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.share = nn.Linear(3, 3), nn.Parameter(torch.ones(1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x if self.share > 0 else -x)
+
+    host = prepared(Deciding(), torch.randn(2, 3))
+    assert list(host.region.layers) == ["layer"]
+    assert "depends on the values of tensors" in host.float_operations()["Deciding"]
+
+
+def test_masks_in_buffers_may_be_minus_infinity() -> None:
+    network = nn.Linear(3, 3)
+    network.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+    prepared(network, torch.randn(2, 3))
+    network.mask[0] = torch.inf
+    with pytest.raises(ModelError, match="mask of the network holds values that are not finite"):
+        prepared(network, torch.randn(2, 3))
 
 
 def test_arguments_may_be_many_and_results_too() -> None:

@@ -51,8 +51,13 @@ def byte_sums(graph: Operators[Value], integers: Value, product: Callable[[Value
         integers: float32, each an integer from 0 to 2^16 - 1.
         product: of uint8 integers: int32.
     """
+    of_high, of_low = (product(graph.op("Cast", [byte], to=UINT8)) for byte in bytes_of(graph, integers))
+    return graph.op("Add", [graph.op("Mul", [of_high, graph.constant(np.int32(_BASE))]), of_low])
+
+
+def bytes_of(graph: Operators[Value], integers: Value) -> tuple[Value, Value]:
+    """The high and the low byte of integers from 0 to 2^16 - 1, all of them float32."""
     base = graph.constant(np.float32(_BASE))
     high = graph.op("Floor", [graph.op("Div", [integers, base])])
     low = graph.op("Sub", [integers, graph.op("Mul", [high, base])])
-    of_high, of_low = (product(graph.op("Cast", [byte], to=UINT8)) for byte in (high, low))
-    return graph.op("Add", [graph.op("Mul", [of_high, graph.constant(np.int32(_BASE))]), of_low])
+    return high, low

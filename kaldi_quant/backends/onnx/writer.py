@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ OPSET = 17
 _IR_VERSION = 8  # of onnx 1.12, which brought operator set 17
 
 #: onnx.TensorProto's numbers of types.
-FLOAT, UINT8 = 1, 2
+FLOAT, UINT8, BOOL = 1, 2, 9
 
 Dim = int | str
 Name = str
@@ -123,14 +123,16 @@ class GraphWriter:
         inputs: dict[Name, tuple[Dim, ...]],
         outputs: dict[Name, tuple[Name, tuple[Dim, ...]]],
         metadata: dict[str, str],
+        kinds: Mapping[Name, int] | None = None,
     ) -> onnx.ModelProto:
         """The model.
 
         Args:
             name: of the graph.
-            inputs: shapes of the float inputs, by name; a str is an axis of any length.
+            inputs: shapes of the inputs, by name; a str is an axis of any length.
             outputs: for each float output the value and its shape.
             metadata: stored in the file.
+            kinds: types of inputs that are not float32.
         """
         from onnx import TensorProto, helper
 
@@ -140,7 +142,7 @@ class GraphWriter:
         graph = helper.make_graph(
             [*self._nodes, *ends],
             name,
-            [helper.make_tensor_value_info(key, TensorProto.FLOAT, shape) for key, shape in inputs.items()],
+            [helper.make_tensor_value_info(key, (kinds or {}).get(key, FLOAT), shape) for key, shape in inputs.items()],
             [helper.make_tensor_value_info(key, TensorProto.FLOAT, shape) for key, (_, shape) in outputs.items()],
             self._initializers,
         )

@@ -145,7 +145,7 @@ def narrowed(network: QuantizedNetwork, bits: Bits) -> QuantizedNetwork:
             layers[name] = replace(layer, spec=_spec(layer.spec, bits))
         else:
             layers[name] = _with_inputs(name, layer, input_grid(network.host, network.graph, name, activations))
-    return QuantizedNetwork(network.host, layers, activations, network.float_layers)
+    return replace(network, layers=layers, activations=activations)
 
 
 def _spec(spec: QSpec, bits: Bits) -> QSpec:

@@ -25,6 +25,8 @@ def _encoded_node(node: Node) -> dict[str, Any]:
             found[field.name] = value
     if "reads" in found:
         found["reads"] = [[read.node, read.coefficient, read.whole] for read in node.reads]
+    if "factors" in found:
+        found["factors"] = [list(factor) for factor in node.factors]
     return found
 
 
@@ -64,6 +66,11 @@ def decoded_description(fields: Fields, region: Region) -> Description:
         unknown = set(node.sources) - set(found.nodes)
         if unknown or (node.op == "product" and node.layer_name not in layers):
             raise ValueError(f"the node {node.name[:80]} reads or computes what the network does not have")
+        factors = [set(factor) for factor in node.factors]
+        if len(factors) != (2 if node.op == "matmul" else 0) or set().union(*factors) != set(
+            node.sources if factors else ()
+        ):
+            raise ValueError(f"the node {node.name[:80]} has other factors than what it reads")
     if {node.layer_name for node in found.nodes.values() if node.op == "product"} != set(layers):
         raise ValueError("its layers are not those of its nodes")
     for layer, runs in fields.take("columns", dict).items():
@@ -83,6 +90,7 @@ def _decoded_node(described: Any) -> Node:
     usual = Node("", "other")
     values: dict[str, Any] = dict(described)
     reads = tuple(Read(*read) for read in values.pop("reads", []))
+    factors = tuple(tuple(map(str, factor)) for factor in values.pop("factors", []))
     for name, value in values.items():
         if type(value) is not type(getattr(usual, name, None)):
             raise ValueError(f"a node has {name[:40]!r} of {str(value)[:60]!r}")
@@ -91,4 +99,4 @@ def _decoded_node(described: Any) -> Node:
     good = all(type(x.node) is str and type(x.coefficient) is float and type(x.whole) is bool for x in reads)
     if not good:
         raise ValueError(f"the node {values['name'][:80]} reads {str(reads)[:60]}")
-    return Node(**values, reads=reads)
+    return Node(**values, reads=reads, factors=factors)

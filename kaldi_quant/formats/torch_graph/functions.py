@@ -1,4 +1,4 @@
-"""The functions that a graph in a file may name: torch's own on tensors, Python's operators, and this project's two.
+"""The functions that a graph in a file may name: torch's own on tensors, Python's operators, and this project's own.
 
 Which of torch's functions compute with tensors, and do nothing else, is what torch lists as functions that a class like
 ``Tensor`` can override; functions that read files, or set what others do, are not among them.
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.overrides import get_overridable_functions
 
+from kaldi_quant.torchnn.masks import masked_softmax, without_later_keys
 from kaldi_quant.torchnn.simplify import added
 from kaldi_quant.torchnn.tracing import same_way
 
@@ -44,7 +45,9 @@ _MAKERS = frozenset(
         "zeros",
     ]
 )
-_OWN: dict[str, Callable[..., Any]] = {"added": added, "same_way": same_way}
+_OWN: dict[str, Callable[..., Any]] = {
+    function.__name__: function for function in (added, same_way, masked_softmax, without_later_keys)
+}
 _PYTHON: dict[str, Callable[..., Any]] = {
     "len": len,
     "int": int,

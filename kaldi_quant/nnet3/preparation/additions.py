@@ -13,13 +13,13 @@ from kaldi_quant.kaldi.nnet import ComponentNode, Nnet
 from kaldi_quant.nnet3.components.base import FrameComponent
 from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.preparation.nodes import addends
-from kaldi_quant.quant.host import Addition
+from kaldi_quant.quant.host import Arithmetic
 
 
 class _Added(FrameComponent):
     """Adds nodes whose values x holds side by side."""
 
-    def __init__(self, component: Component, terms: int, add: Addition) -> None:
+    def __init__(self, component: Component, terms: int, add: Arithmetic) -> None:
         super().__init__(component)
         self.terms, self.add = terms, add
 
@@ -27,7 +27,7 @@ class _Added(FrameComponent):
         return self.add(x.unflatten(-1, (self.terms, -1)).unbind(-2))
 
 
-def with_additions(nnet: Nnet, additions: Mapping[str, Addition]) -> AcousticModel:
+def with_additions(nnet: Nnet, additions: Mapping[str, Arithmetic]) -> AcousticModel:
     """The network in torch, some of its sums added in another way.
 
     Args:

@@ -32,7 +32,7 @@ from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.channel_groups import ChannelGroup
 from kaldi_quant.quant.distance import KullbackLeibler
 from kaldi_quant.quant.graph import Node
-from kaldi_quant.quant.host import Addition, Host, Parameters, Source
+from kaldi_quant.quant.host import Arithmetic, Host, Parameters, Source
 
 # Frames of the noise that stands for speech: enough for the context of any model that is used, since edges repeat.
 _NOISE_FRAMES = 200
@@ -116,9 +116,9 @@ class PreparedNetwork(Host):
             components[name] = set_parameters(components[name], weight.numpy(), bias.numpy())
         return replace(self, nnet=replace(self.nnet, components=components))
 
-    def executable(self, additions: Mapping[str, Addition] | None = None) -> AcousticModel:
-        """The network in float, some additions done in another way."""
-        return with_additions(self.nnet, additions or {})
+    def executable(self, arithmetic: Mapping[str, Arithmetic] | None = None) -> AcousticModel:
+        """The network in float, some additions done in another way; there are no products of two values."""
+        return with_additions(self.nnet, arithmetic or {})
 
     def channel_groups(self) -> list[ChannelGroup]:
         """Channels that can be rescaled without any change of the output."""

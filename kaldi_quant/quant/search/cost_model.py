@@ -64,14 +64,16 @@ def _hollow_network(base: QuantizedNetwork, layers: Mapping[str, LayerConfig]) -
     """
     reasons = {name: layers[name].float_reason for name in base.layers if layers[name].float_reason}
     kept = {name: layer for name, layer in base.layers.items() if name not in reasons}
-    graph = QuantGraph(base.host.nodes, [name for name, layer in kept.items() if isinstance(layer, IntegerLinear)])
+    static = [name for name, layer in kept.items() if isinstance(layer, IntegerLinear)]
+    graph = QuantGraph(base.host.nodes, static, base.matmuls)
     activations: dict[str, Grid] = {}
     for node in graph.nodes:
         grid = base.activations[node]
-        widest = max((layers[reader].act_bits for reader in graph.readers.get(node, [])), default=grid.spec.bits)
+        readers = [reader for reader in graph.readers.get(node, []) if reader in layers]
+        widest = max((layers[reader].act_bits for reader in readers), default=grid.spec.bits)
         activations[node] = replace(grid, spec=replace(grid.spec, bits=widest))
     hollow = {name: _hollow(layer, layers[name]) for name, layer in kept.items()}
-    return QuantizedNetwork(base.host, hollow, activations, {**base.float_layers, **reasons})
+    return replace(base, layers=hollow, activations=activations, float_layers={**base.float_layers, **reasons})
 
 
 def _hollow(layer: IntegerLinear | DynamicLinear, config: LayerConfig) -> IntegerLinear | DynamicLinear:

@@ -24,7 +24,7 @@ from kaldi_quant.quant.ptq import kinds_of, quantize
 from kaldi_quant.quant.search.measurements import Choice, Measurement, Store
 from kaldi_quant.quant.search.options import FLOAT_BITS, SearchOptions, Widths, with_widths
 from kaldi_quant.quant.search.second_order import SecondOrder
-from kaldi_quant.quant.sensitivity import with_layers
+from kaldi_quant.quant.sensitivity import without
 from kaldi_quant.units import Bits, Nats
 
 # Curvature is averaged over so many utterances.
@@ -77,7 +77,7 @@ class Candidates:
     def with_weights(self, layer: str, bits: Bits) -> QuantizedNetwork:
         """The base with the weights of one layer in another width, or the layer in float."""
         if bits == FLOAT_BITS:
-            return with_layers(self.base, set(self.base.layers) - {layer})
+            return without(self.base, layer)
         other = self.at(replace(self.base_widths, bits=bits))
         return replace(self.base, layers={**self.base.layers, layer: other.layers[layer]})
 

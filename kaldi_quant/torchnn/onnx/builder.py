@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, fx
 
 from kaldi_quant.backends.onnx.parameters import WeightForm
-from kaldi_quant.backends.onnx.writer import Dim, GraphWriter, Name
+from kaldi_quant.backends.onnx.writer import BOOL, Dim, GraphWriter, Name
 from kaldi_quant.errors import ModelError
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.integer_linear import DynamicLinear
+from kaldi_quant.quant.integer_matmul import IntegerMatmul
 from kaldi_quant.quant.integer_sum import term_scale
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.torchnn.calls import Call
@@ -24,6 +25,7 @@ from kaldi_quant.torchnn.onnx.axes import Axes, FreeAxisError, KnownSizes, calls
 from kaldi_quant.torchnn.onnx.dynamic import DynamicWriter
 from kaldi_quant.torchnn.onnx.flattening import flattened
 from kaldi_quant.torchnn.onnx.layers import LayerWriter, Output
+from kaldi_quant.torchnn.onnx.matmuls import MatmulWriter
 from kaldi_quant.torchnn.onnx.operation import Operation
 from kaldi_quant.torchnn.onnx.operations import EMITTERS
 from kaldi_quant.torchnn.onnx.recurrence import RecurrenceWriter
@@ -82,7 +84,9 @@ class _Builder:
     integers: dict[str, list[Name]] = field(default_factory=dict)
     #: Nodes whose value depends on the input.
     computed: set[fx.Node] = field(default_factory=set)
-    #: The quantizer's nodes that layers put on their grids.
+    #: Types of inputs that are not of floats.
+    kinds: dict[Name, int] = field(default_factory=dict)
+    #: The quantizer's nodes that layers and matmuls put on their grids.
     fused: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -116,7 +120,7 @@ class _Builder:
             if not isinstance(value, Value):
                 raise ModelError(f"the output {node.name} is not a tensor")
             outputs[name] = (self.grids.floats(value), self._shape(name, self.known.shape(node)))
-        model = self.writer.finish("network", inputs, outputs, {})
+        model = self.writer.finish("network", inputs, outputs, {}, self.kinds)
         return TorchOnnx(model, inputs, {name: shape for name, (_, shape) in outputs.items()}, self.integers)
 
     def _inputs(self) -> dict[Name, tuple[Dim, ...]]:
@@ -124,8 +128,11 @@ class _Builder:
         names = self.region.program.signature.names
         shapes = {}
         for number, (node, name) in enumerate(zip(nodes, names, strict=True)):
-            if not self.known.values[node].is_floating_point():
-                raise ModelError(f"the input {name} is not of floats, which alone have an ONNX form here")
+            kind = self.known.values[node].dtype
+            if kind == torch.bool:
+                self.kinds[name] = BOOL
+            elif not kind.is_floating_point:
+                raise ModelError(f"the input {name} is neither of floats nor of booleans, which have an ONNX form here")
             self.writer.reserve(name)
             sizes = self.known.values[node].shape
             shape = tuple(None if (number, axis) in self.free else size for axis, size in enumerate(sizes))
@@ -172,10 +179,12 @@ class _Builder:
             return self.values[node.args[0]]  # type: ignore[index]
         if node.target is added:
             return self._sum(node, point)
+        if point in self.network.graph.matmuls:
+            return self._matmul(node, point)
         return self._operation(node, point)
 
     def _layer(self, node: fx.Node) -> Value:
-        layer, point = self.region.layer_of(node), self.points[node]
+        layer = self.region.layer_of(node)
         assert layer is not None
         source: fx.Node = node.args[0]  # type: ignore[assignment]
         x, shape = self.values[source], self.known.shape(source)
@@ -185,12 +194,23 @@ class _Builder:
             return Value(writer.in_float(layer, self.grids.floats(x), shape))
         if isinstance(integers, DynamicLinear):
             return DynamicWriter(self.writer, layer.name, integers).write(layer, self.grids.floats(x), shape, writer)
-        destination = self.network.graph.destination(layer.name)
-        output = Output(point, last=all(user.op == "output" for user in node.users))
-        if destination is not None and destination.node in self.network.activations:
-            output = Output(destination.node, self._grid(destination.node), destination.relu)
-            self.fused.add(destination.node)
-        return writer.integer(layer, integers, x, shape, output)
+        return writer.integer(layer, integers, x, shape, self._output(node, layer.name))
+
+    def _matmul(self, node: fx.Node, point: str) -> Value:
+        """A product of two values in integers."""
+        grids = (self._grid(names[0]) for names in self.network.graph.all_nodes[point].factors)
+        factors: Any = node.args
+        one, other = (self.values[factor] for factor in factors)
+        writer, shape = MatmulWriter(self.writer, IntegerMatmul(point, *grids)), self.known.shape(factors[1])
+        return writer.write(one, other, shape, self._output(node, point))
+
+    def _output(self, node: fx.Node, name: str) -> Output:
+        """Where the accumulators of a layer or a matmul go."""
+        destination = self.network.graph.destination(name)
+        if destination is None or destination.node not in self.network.activations:
+            return Output(self.points[node], last=all(user.op == "output" for user in node.users))
+        self.fused.add(destination.node)
+        return Output(destination.node, self._grid(destination.node), destination.relu)
 
     def _recurrence(self, node: fx.Node) -> Any:
         """The hidden states of a recurrence, and what is remembered beside them where cells do."""

@@ -22,13 +22,14 @@ from kaldi_quant.torchnn.calls import Call, Inputs
 from kaldi_quant.torchnn.host import TorchHost
 from kaldi_quant.torchnn.onnx.axes import Axes, FreeAxisError, free_axes
 from kaldi_quant.torchnn.onnx.builder import TorchOnnx, build_graph
+from kaldi_quant.torchnn.onnx.matmuls import check_matmuls
 from kaldi_quant.torchnn.tracing import first_line
 from kaldi_quant.torchnn.variants import FAILURES
 
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """What a file takes and gives: float32, by name.
+    """What a file takes and gives, by name: float32, and masks of booleans as such.
 
     Args:
         path: the file.
@@ -60,7 +61,7 @@ def write_onnx(
             without VNNI too, where onnxruntime's kernels for signed 8-bit weights saturate.
 
     Raises:
-        ModelError: the network has no such form; says why. Or onnxruntime would run a quantized layer in float.
+        ModelError: the network has no such form; says why. Or onnxruntime would run a quantized product in float.
         DataError: the network cannot be called with the example, or the file cannot be written.
         MissingDependencyError: onnx or onnxruntime is not installed.
 
@@ -70,7 +71,9 @@ def write_onnx(
         {'x': ('batch', 80, 'x.2')}
     """
     graph = onnx_graph(network, example, dynamic_axes, form)
-    check_integer(graph.model, optimized_graph(graph.model))
+    optimized = optimized_graph(graph.model)
+    check_integer(graph.model, optimized)
+    check_matmuls(network.matmuls, optimized)
     with atomic_write(path) as stream:
         stream.write(graph.model.SerializeToString())
     return OnnxFile(Path(path), graph.inputs, graph.outputs)

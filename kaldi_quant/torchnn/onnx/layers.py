@@ -200,13 +200,8 @@ class LayerWriter:
         return Value(product) if grid is None else self._grids.of_steps(product, grid, output.name, output.relu)
 
     def _on_grid(self, floats: Name, output: Output) -> Value:
-        """A product on its grid. Where zero is the grid's lower end, ReLU is what the grid does anyhow."""
-        grid = output.grid
-        assert grid is not None
-        zero = int(grid.zero_point)
-        constants = [self.writer.constant(grid.scale.numpy()), self.writer.constant(np.uint8(zero))]
-        integers = self.writer.op("QuantizeLinear", [floats, *constants], output.name)
-        return Value(integers=self._grids.clipped(integers, grid, zero if output.relu else 0), grid=grid)
+        assert output.grid is not None
+        return self._grids.on_bytes(floats, output.grid, output.name, output.relu)
 
     def batched(self, x: Name, geometry: Geometry, shape: Shape) -> tuple[Name, Shape]:
         """An input with an axis for the batch."""

@@ -93,6 +93,16 @@ class Grids:
         integers = self.writer.op("QuantizeLinear", [floats, *constants], name)
         return Value(integers=self.clipped(integers, grid), grid=grid)
 
+    def on_bytes(self, floats: Name, grid: Grid, name: Name, relu: bool = False) -> Value:
+        """A product between DequantizeLinear and QuantizeLinear on its grid, of 8 bits or less.
+
+        Where zero is the grid's lower end, ReLU is what the grid does anyhow.
+        """
+        zero = int(grid.zero_point)
+        constants = [self.writer.constant(grid.scale.numpy()), self.writer.constant(np.uint8(zero))]
+        integers = self.writer.op("QuantizeLinear", [floats, *constants], name)
+        return Value(integers=self.clipped(integers, grid, zero if relu else 0), grid=grid)
+
     def of_steps(self, steps: Name, grid: Grid, name: Name, relu: bool = False) -> Value:
         """Floats that are in steps of a grid, not yet rounded, on it."""
         zero = int(grid.zero_point)

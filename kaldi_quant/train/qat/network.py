@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -118,7 +118,7 @@ class TrainableNetwork:
         """
         host = self.start.host.with_parameters(trained_in_float(self.model, self.start.float_layers))
         activations = {name: on_cpu(fake.grid()) for name, fake in self.activations.items()}
-        result = QuantizedNetwork(host, {}, activations, self.start.float_layers)
+        result = replace(self.start, host=host, layers={}, activations=activations)
         for name, product in self.products.items():
             bias = bias_of(self.model.slot(name)).double().cpu()
             if isinstance(product, DynamicProduct):

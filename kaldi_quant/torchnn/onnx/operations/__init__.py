@@ -5,6 +5,7 @@ from kaldi_quant.torchnn.onnx.operations import (  # noqa: F401 - add themselves
     activations,
     arithmetic,
     joins,
+    masks,
     maxima,
     normalizations,
     padding,
