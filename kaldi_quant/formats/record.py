@@ -53,7 +53,7 @@ def make_record(
         **_how(config, preset),
         "calibration": calibration,
         "calibration_kl": lost.distance,
-        "padding": _padding(lost),
+        "padding": _padding(network, lost),
         "frame_subsampling_factor": subsampling,
         "companions": companions,
         "bits_per_weight": bits_per_weight(network),
@@ -70,7 +70,7 @@ def make_torch_record(
         **_how(config, preset),
         "calibration_distance": lost.distance,
         "distance_unit": lost.unit,
-        "padding": _padding(lost),
+        "padding": _padding(network, lost),
         "bits_per_weight": bits_per_weight(network),
         "float_bytes": sum(_FLOAT_BYTES * value.numel() for value in network.host.executable().parameters()),
         **_layers(network, lost),
@@ -104,9 +104,11 @@ def _layers(network: QuantizedNetwork, lost: Divergence) -> dict[str, Any]:
     return {"layers": layers, "float_layers": network.float_layers}
 
 
-def _padding(lost: Divergence) -> str:
+def _padding(network: QuantizedNetwork, lost: Divergence) -> str:
     """Spaces that make records of all divergences equally long, so that a file's size is known before they are."""
-    ratios = [_LONGEST_RATIO - len(json.dumps(ratio)) for ratio in _ratios(lost).values()]
+    # Those of products of two values are not told.
+    found = _ratios(lost)
+    ratios = [_LONGEST_RATIO - len(json.dumps(found[name])) for name in network.layers]
     return " " * sum(missing for missing in [_LONGEST_KL - len(json.dumps(lost.distance)), *ratios] if missing > 0)
 
 

@@ -69,6 +69,14 @@ def test_the_bytes_are_those_of_the_file(tmp_path: Path) -> None:
     assert kq.save(found.quantized, tmp_path / "network.safetensors") == found.measured.bytes
 
 
+def test_products_of_two_values_take_no_bytes_of_their_own(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    attention = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+    found = searched("4 bits", network=attention)
+    assert len(found.quantized.network.matmuls) == 2 and found.measured.bits_per_weight <= 4
+    assert kq.save(found.quantized, tmp_path / "network.safetensors") == found.measured.bytes == found.predicted.bytes
+
+
 def test_classes_are_compared_by_their_divergence() -> None:
     classes = kq.TorchNetwork(network(), KullbackLeibler())
     assert searched("0.05 nats", network=classes).predicted.distance <= 0.05
