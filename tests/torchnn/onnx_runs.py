@@ -101,7 +101,7 @@ def assert_same(network: QuantizedNetwork, graph: TorchOnnx, *inputs: Tensor) ->
         result = model(*[x.clone() for x in inputs])
     results = [result] if isinstance(result, Tensor) else list(result)
     for name, one in zip(graph.outputs, results, strict=True):
-        size = float(one.abs().max()) if one.numel() else 1.0
+        size = (float(one.abs().max()) if one.numel() else 0.0) or 1.0
         exact = len(results) == 1 and not in_float(network, "output")
         np.testing.assert_allclose(found[name], one.numpy(), rtol=0, atol=0 if exact else 1e-4 * size)
     expected_names = {name for name, grid in network.activations.items() if not grid.scale.dim()}
