@@ -34,8 +34,9 @@ from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.runnable import Runnable
 from kaldi_quant.nnet3.torch_engines.network import executable
 from kaldi_quant.nnet3.utterances import UtteranceSet
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.distance import KullbackLeibler
+from kaldi_quant.quant.layer_config import LayerConfig
 
 MODELS = ("tdnn1a_sp", "tdnnf1b_sp")
 OPTIONS = InferenceOptions(ChunkOptions(SUBSAMPLING))

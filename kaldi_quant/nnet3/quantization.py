@@ -8,8 +8,9 @@ from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant import ptq
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.kept_layers import Keeping
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.ranges import Ranges
 

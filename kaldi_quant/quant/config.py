@@ -13,58 +13,12 @@ import yaml
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.quant.equalization import EQUALIZATIONS
+from kaldi_quant.quant.layer_config import LayerConfig, one_of
 from kaldi_quant.quant.layer_kinds import KINDS
 from kaldi_quant.quant.quantizers import quantizers, routes
-from kaldi_quant.quant.rounding_methods import ROUNDING_METHODS
-from kaldi_quant.quant.spec import QSpec
 
-RANGES = ("static", "dynamic")
 FOLDS = ("auto", "backwards", "none")
 _MOST_HEADROOM = 4.0
-
-
-def _one_of(name: str, value: str, choices: Collection[str]) -> None:
-    if value not in choices:
-        raise UsageError(f"{name} {value!r} is not one of {', '.join(choices)}")
-
-
-@dataclass(frozen=True)
-class LayerConfig:
-    """How one layer is quantized, or one product of two values, which has no weights.
-
-    Args:
-        bits: width of its weights.
-        act_bits: width of its input, of a product of both its factors.
-        method: how weights are rounded: minmax, mse, gptq, descent, which goes on from gptq, or adaround, which goes on
-            from descent.
-        per_channel: one weight scale for each output channel, else one for the matrix.
-        symmetric: weights have zero in the middle of their grid; else the zero point is fitted.
-        ranges: static, known from the calibration set, or dynamic: found anew for each utterance or chunk. With dynamic
-            ones products of two values stay in float.
-        float_reason: why the layer stays in float; empty for layers that are quantized.
-    """
-
-    bits: int = 8
-    act_bits: int = 8
-    method: str = "mse"
-    per_channel: bool = True
-    symmetric: bool = True
-    ranges: str = "static"
-    float_reason: str = ""
-
-    def __post_init__(self) -> None:
-        _one_of("method", self.method, ROUNDING_METHODS)
-        _one_of("ranges", self.ranges, RANGES)
-        self.weight_spec()
-        self.activation_spec(signed=True)
-
-    def weight_spec(self) -> QSpec:
-        """The grid of the weights."""
-        return QSpec(self.bits, signed=True, symmetric=self.symmetric, per_channel=self.per_channel)
-
-    def activation_spec(self, signed: bool, per_channel: bool = False) -> QSpec:
-        """The grid of the input: integers from zero up, the zero point fitted where negative values were seen."""
-        return QSpec(self.act_bits, signed=False, symmetric=not signed, per_channel=per_channel)
 
 
 @dataclass(frozen=True)
@@ -105,11 +59,11 @@ class PtqConfig:
     engine: str = "auto"
 
     def __post_init__(self) -> None:
-        _one_of("backend", self.backend, quantizers())
-        _one_of("route", self.route, tuple(routes()))
-        _one_of("observer", self.observer, quantizers()[self.backend].observers)
-        _one_of("fold", self.fold, FOLDS)
-        _one_of("equalization", self.equalization, ("none", *EQUALIZATIONS))
+        one_of("backend", self.backend, quantizers())
+        one_of("route", self.route, tuple(routes()))
+        one_of("observer", self.observer, quantizers()[self.backend].observers)
+        one_of("fold", self.fold, FOLDS)
+        one_of("equalization", self.equalization, ("none", *EQUALIZATIONS))
         if not 1.0 <= self.feature_headroom <= _MOST_HEADROOM:
             raise UsageError(f"feature_headroom must be from 1 to {_MOST_HEADROOM:g}, found {self.feature_headroom:g}")
 
@@ -136,7 +90,7 @@ class PtqConfig:
             kind = pattern.removeprefix("@")
             if kind != pattern:
                 matched = [name for name in kinds if kind in kinds[name]]
-                _one_of("layers: the kind", kind, KINDS)
+                one_of("layers: the kind", kind, KINDS)
             elif not (matched := fnmatch.filter(kinds, pattern)):
                 known = ", ".join(f"{name} (@{', @'.join(sorted(kinds[name]))})" for name in kinds)
                 raise UsageError(f"the pattern {pattern!r} matches no layer; the layers are {known}")

@@ -23,7 +23,7 @@ from kaldi_quant.quant.rounding_error import RoundingError
 from kaldi_quant.registry import Registry
 
 if TYPE_CHECKING:
-    from kaldi_quant.quant.config import LayerConfig
+    from kaldi_quant.quant.layer_config import LayerConfig
 
 # Exponents that are tried where none is given: from weights alone to activations alone.
 _ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kaldi_quant.progress import progress
 from kaldi_quant.quant.calibration import InputStatistics, input_statistics, observe
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.equalization import equalize
 from kaldi_quant.quant.graph import QuantGraph, is_rectified, matmuls, products
 from kaldi_quant.quant.grid import Grid
@@ -21,6 +21,7 @@ from kaldi_quant.quant.input_grids import input_grid
 from kaldi_quant.quant.integer_linear import DynamicLinear, InputGrid, IntegerLinear, least_scale
 from kaldi_quant.quant.integer_matmul import longest_inner
 from kaldi_quant.quant.kept_layers import Keeping, KeptLayers
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.layer_kinds import layer_kinds
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.observers import OBSERVERS, ColumnMinMaxObserver, Observer

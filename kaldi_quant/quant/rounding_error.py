@@ -19,7 +19,7 @@ from kaldi_quant.quant.observers import MseObserver
 from kaldi_quant.quant.weight_grids import minmax_grid, mse_grid
 
 if TYPE_CHECKING:
-    from kaldi_quant.quant.config import LayerConfig
+    from kaldi_quant.quant.layer_config import LayerConfig
 
 # So many rows of a weight, evenly chosen, stand for all.
 _ROWS = 64

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from kaldi_quant.quant.adaround import AdaRoundOptions, adaround
-from kaldi_quant.quant.config import LayerConfig
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.grouped import by_group, grouped_linear, groups_of
 from kaldi_quant.quant.integer_linear import InputGrid
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.paired_moments import PairedSample
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
 from kaldi_quant.quant.rounding_methods import ROUNDING_METHODS

@@ -12,8 +12,9 @@ from torch import nn
 
 import kaldi_quant as kq
 from kaldi_quant.errors import UsageError
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.integer_linear import DynamicLinear
+from kaldi_quant.quant.layer_config import LayerConfig
 from tests.references import NNET3, load, model_file, read_archive
 from tests.torchnn.recurrent_networks import enhancer
 from tests.torchnn.recurrent_networks import inputs as recurrent_inputs

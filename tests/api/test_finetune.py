@@ -20,8 +20,9 @@ from kaldi_quant.cli.main import run
 from kaldi_quant.errors import DataError, ModelError, UsageError
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.nnet3.training.finetune import with_nnet
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.distance import KullbackLeibler, mean_distance
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.torchnn.copies import own_copy
 from kaldi_quant.train.loop import Loop
 from kaldi_quant.train.optimizer import OptimizerOptions

@@ -14,8 +14,9 @@ import kaldi_quant as kq
 from kaldi_quant.cli.main import run
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.tables import matrix_writer, read_matrices
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.distance import KullbackLeibler
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.search.measuring import Meter
 
 FAST = PtqConfig(LayerConfig(method="minmax"), observer="minmax")

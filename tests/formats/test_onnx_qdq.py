@@ -21,7 +21,8 @@ from kaldi_quant.nnet3.inference import InferenceOptions
 from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.utterances import UtteranceSet
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.network import QuantizedNetwork
 from tests.references import REFERENCES, load, read_archive
 

@@ -12,9 +12,10 @@ from kaldi_quant.nnet3.chunks import ChunkOptions
 from kaldi_quant.nnet3.inference import InferenceOptions
 from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.utterances import UtteranceSet
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.distance import KullbackLeibler
 from kaldi_quant.quant.divergence import Divergence, warning_of
+from kaldi_quant.quant.layer_config import LayerConfig
 from tests.references import NNET3, load, model_file, read_archive
 
 PLAIN = PtqConfig(LayerConfig(method="minmax"), observer="minmax", bias_correction=False)

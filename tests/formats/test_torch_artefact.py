@@ -19,8 +19,9 @@ from kaldi_quant.formats.container import read_container, write_container
 from kaldi_quant.formats.summary import summary_lines
 from kaldi_quant.formats.torch_graph.functions import functions, methods
 from kaldi_quant.formats.torch_graph.values import decoded, encoded
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.distance import KullbackLeibler
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.torchnn.data import TensorData
 from kaldi_quant.torchnn.host import TorchHost

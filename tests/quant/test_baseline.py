@@ -19,9 +19,10 @@ from kaldi_quant.nnet3.preparation.linear_components import is_linear, weight_of
 from kaldi_quant.nnet3.preparation.prepared import nnet_of
 from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.utterances import UtteranceSet
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.distance import KullbackLeibler
 from kaldi_quant.quant.divergence import divergence
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.presets import read_preset, resolve
 

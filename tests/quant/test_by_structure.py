@@ -14,8 +14,9 @@ from kaldi_quant.nnet3.chunks import ChunkOptions
 from kaldi_quant.nnet3.inference import InferenceOptions
 from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.utterances import UtteranceSet
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.layer_kinds import layer_kinds
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.presets import read_preset

@@ -12,9 +12,10 @@ from kaldi_quant.nnet3.inference import InferenceOptions
 from kaldi_quant.nnet3.linear import float_backend
 from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.utterances import UtteranceSet
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.divergence import divergence
 from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.layer_config import LayerConfig
 from tests.references import NNET3, load, model_file, read_archive
 from tests.train.pretend_gpu import DEVICE, pretend_gpu
 

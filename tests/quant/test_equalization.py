@@ -17,9 +17,9 @@ from kaldi_quant.nnet3.preparation.channel_groups import ChannelGroup
 from kaldi_quant.nnet3.preparation.linear_components import set_parameters, weight_of
 from kaldi_quant.nnet3.preparation.prepared import PreparedNetwork, prepare
 from kaldi_quant.nnet3.utterances import UtteranceSet
-from kaldi_quant.quant.config import LayerConfig
 from kaldi_quant.quant.equalization import EQUALIZATIONS, equalize
 from kaldi_quant.quant.graph import products
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.layer_inputs import LayerInputs, observe_inputs
 from kaldi_quant.quant.observers import MseObserver
 from kaldi_quant.quant.rounding_error import RoundingError

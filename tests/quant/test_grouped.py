@@ -7,9 +7,9 @@ from torch.nn import functional
 
 from kaldi_quant.quant.adaround import AdaRoundOptions
 from kaldi_quant.quant.calibration import InputStatistics
-from kaldi_quant.quant.config import LayerConfig
 from kaldi_quant.quant.grouped import by_group, cross_moments, grouped_linear, quadratic
 from kaldi_quant.quant.integer_linear import DynamicLinear, InputGrid, IntegerLinear
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.layer_reconstruction import reconstruct
 from kaldi_quant.quant.paired_moments import PairedMoments, PairedSample
 from kaldi_quant.quant.quantized_weight import QuantizedWeight

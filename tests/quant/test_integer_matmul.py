@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from kaldi_quant.errors import DataError, UsageError
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.graph import Destination, Node, QuantGraph, Read, matmuls
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.integer_matmul import IntegerMatmul, longest_inner
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.layer_kinds import layer_kinds
 from kaldi_quant.quant.ptq import float_matmuls, float_reasons
 from kaldi_quant.quant.spec import QSpec

@@ -14,8 +14,9 @@ from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
 from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant import kept_layers, ptq
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.kept_layers import FOLDER_NAME, Keeping, key_of
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.network import QuantizedNetwork
 from tests.references import NNET3, load, model_file, read_archive
 

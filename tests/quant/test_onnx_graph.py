@@ -19,7 +19,8 @@ from kaldi_quant.nnet3.onnx_graph.stretches import Stretch, TimePlan
 from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.schedule import Request, Schedule
 from kaldi_quant.nnet3.utterances import UtteranceSet
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.network import QuantizedNetwork
 from tests.references import NNET3, REFERENCES, Reference, load, load_network, model_file, read_archive
 

@@ -28,9 +28,10 @@ from kaldi_quant.nnet3.onnx_graph.stretches import Stretch
 from kaldi_quant.nnet3.onnx_graph.tracks import Layout, Track, Tracks
 from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.utterances import UtteranceSet
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.integer_linear import IntegerLinear, check_accumulator
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.spec import QSpec
 
 GRAPHS, LAYERS_PER_GRAPH = 20, 50

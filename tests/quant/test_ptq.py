@@ -19,8 +19,9 @@ from kaldi_quant.nnet3.preparation.prepared import nnet_of, prepare
 from kaldi_quant.nnet3.quantization import calibrate, quantize
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.adaround import AdaRoundOptions
-from kaldi_quant.quant.config import LayerConfig, PtqConfig, config_from_dict, read_config
+from kaldi_quant.quant.config import PtqConfig, config_from_dict, read_config
 from kaldi_quant.quant.divergence import divergence as measured_divergence
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.presets import preset_names, read_preset, resolve
 from kaldi_quant.quant.ranges import read_ranges, write_ranges
 from tests.references import NNET3, load, model_file, read_archive

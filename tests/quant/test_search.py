@@ -23,7 +23,8 @@ from kaldi_quant.nnet3.inference import Inference
 from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
 from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.utterances import UtteranceSet, utterances_digest
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.search.allocation import (
     Allocation,

@@ -28,10 +28,11 @@ from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.quantization import calibrate, quantize
 from kaldi_quant.nnet3.torch_engines.network import OnGrid, Passed, QuantizedSum, TorchNetwork, executable
 from kaldi_quant.nnet3.utterances import UtteranceSet
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.distance import KullbackLeibler
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.presets import resolve
 from kaldi_quant.quant.spec import QSpec

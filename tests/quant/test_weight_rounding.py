@@ -7,10 +7,10 @@ from torch import Tensor
 from kaldi_quant.errors import UsageError
 from kaldi_quant.nnet3.preparation.prepared import prepare
 from kaldi_quant.quant.adaround import AdaRoundOptions
-from kaldi_quant.quant.config import LayerConfig
 from kaldi_quant.quant.graph import is_rectified, products
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.integer_linear import InputGrid
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.paired_moments import PairedMoments, PairedSample
 from kaldi_quant.quant.rounding_methods import ROUNDING_METHODS, RoundingMethod
 from kaldi_quant.quant.spec import QSpec

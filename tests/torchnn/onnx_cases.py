@@ -6,7 +6,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.torchnn.data import TensorData
 from kaldi_quant.torchnn.onnx.file import onnx_graph

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.torchnn.data import TensorData
 from kaldi_quant.torchnn.quantization import quantize

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.graph import Destination, products
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.torchnn.data import TensorData
 from kaldi_quant.torchnn.host import TorchSource
 from kaldi_quant.torchnn.quantization import quantize

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from kaldi_quant.bad_utterances import BadUtterances
 from kaldi_quant.errors import DataError, UsageError
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.torchnn.data import TensorData
 from kaldi_quant.torchnn.executable import TorchExecutable
 from kaldi_quant.torchnn.host import TorchSource

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kaldi_quant.errors import DataError
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.divergence import divergence
 from kaldi_quant.quant.graph import Destination, matmuls
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.sensitivity import with_layers
 from kaldi_quant.torchnn.data import TensorData

@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from kaldi_quant.backends.onnx.session import optimized_graph
 from kaldi_quant.errors import DataError, ModelError
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.torchnn.data import TensorData
 from kaldi_quant.torchnn.onnx.file import onnx_graph, write_onnx
 from kaldi_quant.torchnn.quantization import quantize

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kaldi_quant.errors import ModelError
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.torchnn.onnx.file import onnx_graph
 from tests.torchnn.onnx_cases import CONFIGS, check, quantized
 from tests.torchnn.onnx_runs import assert_integer_products, assert_same, run

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from kaldi_quant.backends.onnx.integer_weights import check_integer, graphs_of
 from kaldi_quant.backends.onnx.session import optimized_graph
 from kaldi_quant.errors import DataError, ModelError
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.taps import SeenTap
 from kaldi_quant.torchnn.onnx import cells

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.distance import KullbackLeibler, mean_distance
 from kaldi_quant.quant.divergence import divergence
 from kaldi_quant.quant.graph import Destination
 from kaldi_quant.quant.integer_linear import DynamicLinear
 from kaldi_quant.quant.kept_layers import Keeping
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.layer_kinds import layer_kinds
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.presets import read_preset

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.divergence import divergence
 from kaldi_quant.quant.host import Executable
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.taps import SeenTap
 from kaldi_quant.torchnn.data import TensorData

@@ -29,7 +29,8 @@ from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSou
 from kaldi_quant.nnet3.training.finetune import TrainingData, finetune
 from kaldi_quant.nnet3.training.objective import ChainLoss
 from kaldi_quant.nnet3.utterances import UtteranceSet
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.search.options import parse_budget
 from kaldi_quant.train.distillation import Distillation, HiddenFeatures

@@ -25,7 +25,8 @@ from kaldi_quant.nnet3.preparation.prepared import Nnet3Source, nnet_of
 from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
 from kaldi_quant.nnet3.utterances import UtteranceSet
-from kaldi_quant.quant.config import LayerConfig, PtqConfig, read_config
+from kaldi_quant.quant.config import PtqConfig, read_config
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.search.options import parse_budget
 from kaldi_quant.train.distillation import Distillation
 from kaldi_quant.train.loop import LoopOptions

@@ -19,8 +19,9 @@ from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
 from kaldi_quant.nnet3.utterances import UtteranceSet
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.train.distillation import Distillation

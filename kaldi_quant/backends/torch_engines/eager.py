@@ -29,11 +29,11 @@ from kaldi_quant.backends.torch_engines.observers import (
 )
 from kaldi_quant.backends.torch_engines.plan import Plan
 from kaldi_quant.backends.torch_engines.routes import ROUTES, Route
-from kaldi_quant.quant.config import LayerConfig
 from kaldi_quant.quant.graph import QuantGraph
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.host import Data, Executable, Host
 from kaldi_quant.quant.integer_linear import InputGrid, IntegerLinear
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
 from kaldi_quant.quant.ranges import Ranges

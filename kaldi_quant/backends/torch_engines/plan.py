@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.graph import QuantGraph, products
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.host import Data, Host, Source
 from kaldi_quant.quant.input_grids import input_grid
 from kaldi_quant.quant.integer_linear import DynamicLinear, InputGrid, IntegerLinear, least_scale
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.layer_kinds import layer_kinds
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.ptq import float_reasons, prepare

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kaldi_quant.backends.torch_engines.observers import OBSERVERS, Prepared
 from kaldi_quant.quant.quantizers import QUANTIZERS, Quantizer
 from kaldi_quant.registry import Registry
 
 if TYPE_CHECKING:
-    from kaldi_quant.backends.torch_engines.observers import Prepared
     from kaldi_quant.backends.torch_engines.plan import Plan
     from kaldi_quant.quant.host import Data
     from kaldi_quant.quant.network import QuantizedNetwork
@@ -37,12 +37,5 @@ class Route:
 
 ROUTES: Registry[Route] = Registry("route")
 ROUTES.declare("eager", "kaldi_quant.backends.torch_engines.eager")
-
-#: For each name the class for a tensor, and the one that does the same for each column of network inputs.
-OBSERVERS = {
-    "minmax": ("MinMaxObserver", "PerChannelMinMaxObserver"),
-    "moving-average": ("MovingAverageMinMaxObserver", "MovingAveragePerChannelMinMaxObserver"),
-    "histogram": ("HistogramObserver", "PerChannelMinMaxObserver"),
-}
 
 QUANTIZERS.add("torch")(Quantizer(OBSERVERS, ROUTES))

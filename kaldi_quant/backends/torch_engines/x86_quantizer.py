@@ -28,8 +28,8 @@ from kaldi_quant.backends.torch_engines.observers import (
     weight_observer,
 )
 from kaldi_quant.backends.torch_engines.plan import Plan
-from kaldi_quant.quant.config import LayerConfig
 from kaldi_quant.quant.integer_linear import IntegerLinear
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.spec import QSpec
 

@@ -16,11 +16,12 @@ import torch
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.quant.calibration import input_statistics
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.graph import QuantGraph
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.host import Data, Host, Source
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.packing import packed_bytes
 from kaldi_quant.quant.ptq import kinds_of, quantize

@@ -11,7 +11,8 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.quant.config import LayerConfig, PtqConfig
+from kaldi_quant.quant.config import PtqConfig
+from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.presets import preset_for, read_preset
 from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.units import Bits
