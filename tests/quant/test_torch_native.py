@@ -251,7 +251,8 @@ def test_routes_are_known_before_torch_s_quantization_is_imported() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     rooms = [f"kaldi_quant.{name}" for name in ("backends", "nnet3")]
     engines = [f"{room}.torch_engines" for room in rooms]
-    assert sorted(done.stdout.split()) == sorted([*rooms, *engines, f"{engines[0]}.routes"])
+    names = [f"{engines[0]}.{name}" for name in ("observer_names", "routes")]
+    assert sorted(done.stdout.split()) == sorted([*rooms, *engines, *names])
 
 
 def test_ranges_may_be_given(model: Model, data: UtteranceSet, static: QuantizedNetwork) -> None:

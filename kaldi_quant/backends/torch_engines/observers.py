@@ -13,18 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kaldi_quant.backends.torch_engines.observer_names import OBSERVERS
 from kaldi_quant.quant.calibration import rows_that_count
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
 from kaldi_quant.quant.spec import QSpec
-
-#: For each name the class for a tensor, and the one that does the same for each column of network inputs.
-OBSERVERS = {
-    "minmax": ("MinMaxObserver", "PerChannelMinMaxObserver"),
-    "moving-average": ("MovingAverageMinMaxObserver", "MovingAveragePerChannelMinMaxObserver"),
-    "histogram": ("HistogramObserver", "PerChannelMinMaxObserver"),
-}
 
 
 def activation_observer(library: ModuleType, name: str, spec: QSpec) -> Any:

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kaldi_quant.backends.torch_engines.observers import OBSERVERS, Prepared
+from kaldi_quant.backends.torch_engines.observer_names import OBSERVERS
 from kaldi_quant.quant.quantizers import QUANTIZERS, Quantizer
 from kaldi_quant.registry import Registry
 
 if TYPE_CHECKING:
+    from kaldi_quant.backends.torch_engines.observers import Prepared
     from kaldi_quant.backends.torch_engines.plan import Plan
     from kaldi_quant.quant.host import Data
     from kaldi_quant.quant.network import QuantizedNetwork
