@@ -19,10 +19,20 @@ from kaldi_quant.cli.quantization_options import (
 
 _log = logging.getLogger(__name__)
 
+_GIGABYTE = 1 << 30
+
 
 @click.command(cls=KaldiCommand)
 @quantization_options
 @click.option("--ranges", metavar="JSON", help="Activation ranges written by 'calibrate' with the same options.")
+@click.option(
+    "--memory",
+    type=click.FloatRange(min=0),
+    default=2.0,
+    show_default=True,
+    metavar="GB",
+    help="What calibration may keep in memory of hidden layers' values; the rest waits in temporary files.",
+)
 @device_option()
 @inference_options
 @model_options
@@ -32,6 +42,7 @@ _log = logging.getLogger(__name__)
 def command(
     quantization: QuantizationArguments,
     ranges: str | None,
+    memory: float,
     device: str,
     inference: InferenceArguments,
     models: ModelArguments,
@@ -64,7 +75,7 @@ def command(
     check_result_folder(folder, companions)
     hold_folder(folder)
     keeping = Keeping(folder)
-    network = quantize(read.nnet, config, data, given, keeping)
+    network = quantize(read.nnet, config, data, given, keeping, int(memory * _GIGABYTE))
     more = feature_record(model, read.nnet, inference)
     made = write_result(folder, network, read, companions, config, features, data, preset, more)
     keeping.finish()

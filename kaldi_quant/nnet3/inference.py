@@ -17,6 +17,7 @@ from kaldi_quant.errors import DataError, KaldiQuantError, ModelError, UsageErro
 from kaldi_quant.nnet3.chunks import Chunk, ChunkOptions, cut
 from kaldi_quant.nnet3.runnable import Runnable
 from kaldi_quant.nnet3.schedule import Availability, Request, Span
+from kaldi_quant.nnet3.time_access import Times
 from kaldi_quant.units import Seconds
 
 #: Kaldi's frame shift, which turns seconds into frames.
@@ -24,6 +25,9 @@ FRAMES_PER_SECOND = 100
 
 # Utterances are read ahead for sorting until they make up this many batches.
 _BATCHES_AHEAD = 16
+
+#: What a model is called with: features, spans, output times, i-vectors (``AcousticModel.forward``).
+ModelCall = tuple[torch.Tensor, list[Span], Times, torch.Tensor | None]
 
 #: Tells the i-vectors of an utterance: (dim,), or (rows, dim) for online ones; None if there are none.
 IvectorSource = Callable[[str], np.ndarray | None]
@@ -135,6 +139,11 @@ class Inference:
             (name, log-likelihoods), (ceil(frames / subsampling), num_pdfs) float32, in the order of the input.
             Utterances that cannot be used are reported to ``bad`` and left out.
         """
+        for waiting in self._together(utterances):
+            yield from self._flush(waiting)
+
+    def _together(self, utterances: Iterable[tuple[str, np.ndarray]]) -> Iterator[list[_Utterance]]:
+        """Utterances that are sorted and put in batches together."""
         waiting: list[_Utterance] = []
         frames = 0
         for name, feats in utterances:
@@ -146,9 +155,9 @@ class Inference:
             waiting.append(utterance)
             frames += len(feats)
             if frames >= self._batch_frames * _BATCHES_AHEAD:
-                yield from self._flush(waiting)
+                yield waiting
                 waiting, frames = [], 0
-        yield from self._flush(waiting)
+        yield waiting
 
     def _prepare(self, name: str, feats: np.ndarray) -> _Utterance:
         """Checks an utterance and cuts it.
@@ -234,7 +243,25 @@ class Inference:
             yield batch
 
     @torch.inference_mode()
+    def calls(self, utterances: Iterable[tuple[str, np.ndarray]]) -> Iterator[ModelCall]:
+        """What the model is called with, batch after batch, to compute utterances; those not usable are left out."""
+        for waiting in self._together(utterances):
+            for batch in self._batches([piece for utterance in waiting for piece in utterance.pieces]):
+                yield self._call(batch)
+
+    @torch.inference_mode()
     def _run(self, batch: list[_Piece]) -> None:
+        output = self.model(*self._call(batch))
+        for piece, rows in zip(batch, output.float().cpu().numpy(), strict=True):
+            chunk = piece.chunk
+            scores = rows[: chunk.num_outputs]
+            if self._log_priors is not None:
+                scores = scores - self._log_priors
+            if self.options.acoustic_scale != 1.0:
+                scores = scores * np.float32(self.options.acoustic_scale)
+            piece.utterance.rows[chunk.first_output : chunk.first_output + chunk.num_outputs] = scores
+
+    def _call(self, batch: list[_Piece]) -> ModelCall:
         spans = [piece.chunk.span for piece in batch]
         start, end = min(span[0] for span in spans), max(span[1] for span in spans)
         feats = np.empty((len(batch), end - start, self.model.input_dim), np.float32)
@@ -245,12 +272,4 @@ class Inference:
             stacked = np.stack([piece.ivector for piece in batch if piece.ivector is not None])
             ivectors = torch.from_numpy(stacked).to(self.device, self.dtype)
         longest = max(batch, key=lambda piece: piece.chunk.num_outputs).chunk
-        output = self.model(torch.from_numpy(feats).to(self.device, self.dtype), spans, longest.output_times, ivectors)
-        for piece, rows in zip(batch, output.float().cpu().numpy(), strict=True):
-            chunk = piece.chunk
-            scores = rows[: chunk.num_outputs]
-            if self._log_priors is not None:
-                scores = scores - self._log_priors
-            if self.options.acoustic_scale != 1.0:
-                scores = scores * np.float32(self.options.acoustic_scale)
-            piece.utterance.rows[chunk.first_output : chunk.first_output + chunk.num_outputs] = scores
+        return torch.from_numpy(feats).to(self.device, self.dtype), spans, longest.output_times, ivectors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,11 +17,13 @@ from kaldi_quant.nnet3.components import ComponentModule, Registry
 from kaldi_quant.nnet3.components.affine import Affine, Tdnn
 from kaldi_quant.nnet3.components.convolution import TimeHeightConvolution
 from kaldi_quant.nnet3.context import Context, compute_context
+from kaldi_quant.nnet3.expression import Values
 from kaldi_quant.nnet3.graph import Graph, check_inputs, reachable_nodes
 from kaldi_quant.nnet3.program import Program
 from kaldi_quant.nnet3.schedule import Request, Span
 from kaldi_quant.nnet3.time_access import Times
-from kaldi_quant.quant.host import Executable
+from kaldi_quant.quant.host import Executable, StepwiseExecutable
+from kaldi_quant.quant.passage import Passage
 
 #: The components whose products quantization is about.
 LinearModule = Affine | Tdnn | TimeHeightConvolution
@@ -48,7 +51,7 @@ def _modules(nnet: Nnet, nodes: Sequence[str]) -> dict[str, ComponentModule]:
         raise ModelError(f"{nnet.path}: {error}") from error
 
 
-class AcousticModel(Executable):
+class AcousticModel(StepwiseExecutable):
     """One output of an nnet3 network, or several that share what they can, in test mode.
 
     Args:
@@ -111,11 +114,15 @@ class AcousticModel(Executable):
     def replace_component(self, name: str, module: ComponentModule) -> None:
         """Puts a module in the place of a component's; it must read the same times."""
         self.components[self._names.index(name)] = module
-        self.forget_programs()
+        self._programs.clear()
 
     def forget_programs(self) -> None:
-        """Makes programs anew from now on: to be called when a component's product is replaced by another kind."""
-        self._programs.clear()
+        """Makes programs anew from now on: to be called when a component's product is replaced by another kind.
+
+        Only recurrences look at products: they compute some of them for all times at once.
+        """
+        if any(group.recurrent for group in self.graph.groups):
+            self._programs.clear()
 
     def program(self, request: Request) -> Program:
         """The steps for a request, kept for the next time."""
@@ -149,6 +156,33 @@ class AcousticModel(Executable):
         self, feats: Tensor, spans: Sequence[Span], output_times: Times, ivectors: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Computes all outputs of a batch: as ``forward``, and returns output node → (N, len, its dim)."""
+        program, inputs, kinds = self._requested(feats, spans, output_times, ivectors)
+        return program.run(inputs, kinds, self.taps)
+
+    def passage(
+        self, feats: Tensor, spans: Sequence[Span], output_times: Times, ivectors: Tensor | None = None
+    ) -> AcousticPassage:
+        """A batch before the first step; arguments as of ``forward``."""
+        program, inputs, kinds = self._requested(feats, spans, output_times, ivectors)
+        return AcousticPassage(self, program.schedule.request, program.begin(inputs, kinds, self.taps))
+
+    def places(self, layer: str) -> list[int]:
+        """The steps of programs that use a layer."""
+        nodes = self.graph.nnet.nodes
+        return [
+            place
+            for place, group in enumerate(self.graph.groups)
+            if any(isinstance(node := nodes[name], ComponentNode) and node.component == layer for name in group.nodes)
+        ]
+
+    def is_one_call(self, place: int) -> bool:
+        """Whether a step uses one layer once."""
+        return not self.graph.groups[place].recurrent
+
+    def _requested(
+        self, feats: Tensor, spans: Sequence[Span], output_times: Times, ivectors: Tensor | None
+    ) -> tuple[Program, dict[str, Tensor], Tensor]:
+        """The program for a batch, and what it takes: the inputs, and which of its spans each sequence has."""
         kinds = tuple(sorted(set(spans)))
         if not self.graph.has_optional_inputs:
             kinds = ((min(start for start, _ in kinds), max(end for _, end in kinds)),)
@@ -160,7 +194,42 @@ class AcousticModel(Executable):
             if ivectors is None or ivectors.shape != (len(spans), self.ivector_dim):
                 raise ModelError(f"{self.nnet.path}: the network needs i-vectors of dimension {self.ivector_dim}")
             inputs["ivector"] = ivectors.unsqueeze(1)
-        return self.program(Request(kinds, np.asarray(output_times, np.int64))).run(inputs, which, self.taps)
+        return self.program(Request(kinds, np.asarray(output_times, np.int64))), inputs, which
+
+
+class AcousticPassage(Passage):
+    """A batch on its way through an acoustic model.
+
+    Args:
+        model: the network.
+        request: what is wanted of it.
+        state: the values of its nodes so far.
+    """
+
+    def __init__(self, model: AcousticModel, request: Request, state: Values) -> None:
+        super().__init__()
+        self.model, self.request, self.state = model, request, state
+
+    @property
+    def values(self) -> dict[str, Tensor]:
+        """By node."""
+        return self.state.nodes
+
+    @values.setter
+    def values(self, values: dict[str, Tensor]) -> None:
+        self.state = replace(self.state, nodes=values)
+
+    def copy(self) -> AcousticPassage:
+        """The same batch, going on by itself."""
+        other = AcousticPassage(self.model, self.request, replace(self.state, nodes=dict(self.state.nodes)))
+        other.place = self.place
+        return other
+
+    @torch.inference_mode()
+    def step(self) -> None:
+        """Computes the next step."""
+        self.model.program(self.request).step(self.place, self.state)
+        self.place += 1
 
 
 def acoustic_model(model: Executable) -> AcousticModel:

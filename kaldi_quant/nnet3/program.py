@@ -179,6 +179,13 @@ class Program:
         Returns:
             output node → (N, len(output_times), output_dim)
         """
+        values = self.begin(inputs, kinds, taps)
+        for place in range(len(self.steps)):
+            self.step(place, values)
+        return {name: values.nodes[name] for name in self.graph.outputs}
+
+    def begin(self, inputs: dict[str, Tensor], kinds: Tensor, taps: Mapping[str, Tap] | None = None) -> Values:
+        """What there is before the first step; arguments as of ``run``."""
         like = inputs["input"]
         values = Values({}, like.shape[0], kinds, like, taps or {})
         first = min(start for start, _ in self.schedule.request.spans)
@@ -187,8 +194,10 @@ class Program:
             times = self.schedule.times[name]
             rows = Rows(times - start).of(inputs[name]) if len(times) else inputs[name][:, :0]
             values.nodes[name] = values.tapped(name, rows)
-        for step, releases in zip(self.steps, self._releases, strict=True):
-            step.run(values)
-            for name in releases:
-                values.nodes.pop(name, None)
-        return {name: values.nodes[name] for name in self.graph.outputs}
+        return values
+
+    def step(self, place: int, values: Values) -> None:
+        """Computes the step at a place, and forgets what no later one reads."""
+        self.steps[place].run(values)
+        for name in self._releases[place]:
+            values.nodes.pop(name, None)

@@ -13,6 +13,8 @@ from kaldi_quant.quant.kept_layers import Keeping
 from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.ranges import Ranges
+from kaldi_quant.quant.side_by_side import MEMORY
+from kaldi_quant.units import Bytes
 
 
 def quantize(
@@ -21,6 +23,7 @@ def quantize(
     data: UtteranceSet,
     ranges: Ranges | None = None,
     keeping: Keeping | None = None,
+    memory: Bytes = MEMORY,
 ) -> QuantizedNetwork:
     """Quantizes a network after training.
 
@@ -31,6 +34,7 @@ def quantize(
         ranges: of activations, from ``calibrate``; by default they are found here.
         keeping: where what was made is kept, so that a run that was killed goes on; what PyTorch makes is not, which
             takes no long time.
+        memory: what the calibration set's values may take that later layers read; the others wait on disk.
 
     Raises:
         UsageError: the configuration names layers that do not exist, or widths that overflow.
@@ -39,7 +43,7 @@ def quantize(
     """
     if config.backend == "torch":
         return _by_torch().quantize(Nnet3Source(nnet), config, data, ranges)
-    return ptq.quantize(Nnet3Source(nnet), config, data, ranges, keeping)
+    return ptq.quantize(Nnet3Source(nnet), config, data, ranges, keeping, memory)
 
 
 def calibrate(nnet: Nnet, config: PtqConfig, data: UtteranceSet) -> Ranges:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -55,6 +55,11 @@ class UtteranceSet(ListedData[np.ndarray]):
             bad: is told of utterances that cannot be used; by default they are left out.
         """
         return Inference(cast(Runnable, model), None, self.options, self.ivectors, bad).compute(self.utterances)
+
+    def calls(self, model: Executable | Runnable) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
+        """What a network is called with to compute them, batch after batch, on its device."""
+        inference = Inference(cast(Runnable, model), None, self.options, self.ivectors)
+        return ((call, {}) for call in inference.calls(self.utterances))
 
     def amount(self) -> int:
         """Frames of features."""

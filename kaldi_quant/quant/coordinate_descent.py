@@ -3,16 +3,25 @@
 Begun at GPTQ's integers, it takes back what those lost by looking at each column only once.
 
 Source: K. Behdin et al., "QuantEase: Optimization-based Quantization for Language Models", 2023.
+
+Rows do not depend on each other, and in most blocks of columns most rows stand still: those are found at once, and only
+the others are gone through column by column.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.spec import QSpec
 
-_BLOCK = 128
+# What a block of columns changes is handed on to all others in one product, and within it to the columns that follow in
+# products of so many.
+_BLOCK, _PART = 128, 16
 #: Most rounds over all columns; it mostly stands still before.
 PASSES = 10
+
+Array = np.ndarray
 
 
 def descend(weight: Tensor, integers: Tensor, grid: Grid, hessian: Tensor, passes: int = PASSES) -> Tensor:
@@ -32,35 +41,80 @@ def descend(weight: Tensor, integers: Tensor, grid: Grid, hessian: Tensor, passe
     scale, zero_point = grid.scale.double(), grid.zero_point.double()
     q = integers.double()
     pull = (target - (q - zero_point) * scale) @ h
+    scale = scale.expand(*q.shape[:-1], 1)
+    if q.dim() == 2:
+        return _descend(q, pull, scale, h, grid.spec, passes).to(torch.int32)
+    groups = [x.reshape(-1, *x.shape[-2:]) for x in (q, pull, scale, h)]
+    found = [_descend(*parts, grid.spec, passes) for parts in zip(*groups, strict=True)]  # type: ignore[call-arg]
+    return torch.stack(found).reshape(q.shape).to(torch.int32)
+
+
+def _descend(q: Tensor, pull: Tensor, scale: Tensor, h: Tensor, spec: QSpec, passes: int) -> Tensor:
+    """The integers, (out, in). q, pull: (out, in); scale: (out, 1); h: (in, in), all float64."""
     columns = q.shape[-1]
-    for _ in range(passes):
-        changes = 0
-        for begin in range(0, columns, _BLOCK):
-            end = min(begin + _BLOCK, columns)
-            block = slice(begin, end)
-            steps = _descend_block(q[..., block], pull[..., block].clone(), grid, h[..., block, block])
-            moved = int(torch.count_nonzero(steps))
-            if moved:
-                q[..., block] += steps
-                pull -= (steps * scale) @ h[..., block, :]
-                changes += moved
-        if not changes:
-            break
-    return q.to(torch.int32)
-
-
-def _descend_block(q: Tensor, pull: Tensor, grid: Grid, h: Tensor) -> Tensor:
-    """The changes of a block's integers, (..., out, block). pull: the same, half the gradient, which is used up."""
-    scale = grid.scale.double()
-    steps = torch.zeros_like(q)
-    curvatures = h.diagonal(dim1=-2, dim2=-1).unsqueeze(-2)
+    # Column by column, so that each is a stretch of memory.
+    q, pull, scales = q.T.contiguous(), pull.T.contiguous(), scale[:, 0].contiguous()
+    curvatures = h.diagonal()
     # Nothing pulls at columns without input.
     curvatures = torch.where(curvatures > 0, curvatures, torch.inf)
-    for column in range(q.shape[-1]):
-        one = slice(column, column + 1)
-        now = q[..., one]
-        best = (now + pull[..., one] / (curvatures[..., one] * scale)).round().clamp(grid.spec.qmin, grid.spec.qmax)
-        step = best - now
-        steps[..., one] = step
-        pull -= (step * scale) * h[..., one, :]
-    return steps
+    moving = torch.arange(q.shape[1])
+    for _ in range(passes):
+        moved = torch.zeros(len(moving), dtype=torch.bool)
+        for begin in range(0, columns, _BLOCK):
+            block = slice(begin, min(begin + _BLOCK, columns))
+            rows = _restless(q[block][:, moving], pull[block][:, moving], scales[moving], curvatures[block], spec)
+            if not len(rows):
+                continue
+            moved[rows] = True
+            chosen = moving[rows]
+            before, gradient = (x[block][:, chosen].contiguous().numpy() for x in (q, pull))
+            weights = scales[chosen].numpy(), curvatures[block].numpy()
+            steps = _descend_block(before, gradient, *weights, h[block, block], spec)
+            q[block] = q[block].index_add(1, chosen, steps)
+            pull.index_add_(1, chosen, h[:, block] @ (steps * scales[chosen]), alpha=-1)
+        # A row that stood still for a whole round does so for ever.
+        moving = moving[moved]
+        if not len(moving):
+            break
+    return q.T
+
+
+def _restless(q: Tensor, pull: Tensor, scales: Tensor, curvatures: Tensor, spec: QSpec) -> Tensor:
+    """The rows, by number, in which an integer of a block would change. q, pull: (block, rows)."""
+    best = (q + pull / (curvatures.unsqueeze(1) * scales)).round_().clamp_(spec.qmin, spec.qmax)
+    return torch.nonzero((best != q).any(0)).flatten()
+
+
+def _descend_block(q: Array, pull: Array, scales: Array, curvatures: Array, h: Tensor, spec: QSpec) -> Tensor:
+    """The changes of a block's integers, (block, rows).
+
+    Args:
+        q: the integers, (block, rows).
+        pull: likewise, half the gradient, which is used up.
+        scales: (rows,).
+        curvatures: (block,).
+        h: (block, block).
+        spec: the grid.
+    """
+    length = len(q)
+    steps = np.zeros_like(q)
+    deltas = np.zeros_like(q)
+    within = h.numpy()
+    for begin in range(0, length, _PART):
+        end = min(begin + _PART, length)
+        for column in range(begin, end):
+            best = pull[column] / (curvatures[column] * scales)
+            best += q[column]
+            np.rint(best, out=best)
+            np.clip(best, spec.qmin, spec.qmax, out=best)
+            best -= q[column]
+            if not best.any():
+                continue
+            steps[column] = best
+            best *= scales
+            deltas[column] = best
+            if column + 1 < end:
+                pull[column + 1 : end] -= np.multiply.outer(within[column, column + 1 : end], best)
+        if end < length:
+            pull[end:] -= within[end:, begin:end] @ deltas[begin:end]
+    return torch.from_numpy(steps)

@@ -24,23 +24,36 @@ def damped(hessian: Tensor, damping: float = DAMPING) -> Tensor:
     Returns:
         (..., in, in) float64.
     """
+    return damped_factor(hessian, damping)[0]
+
+
+def damped_factor(hessian: Tensor, damping: float = DAMPING) -> tuple[Tensor, Tensor]:
+    """The matrix of ``damped``, and the lower triangular L with L L^T equal to it: (..., in, in) float64 each."""
     if hessian.dim() > 2:
-        return torch.stack([damped(part, damping) for part in hessian])
+        pairs = [damped_factor(part, damping) for part in hessian]
+        return torch.stack([matrix for matrix, _ in pairs]), torch.stack([factor for _, factor in pairs])
     h = hessian.double().clone()
     diagonal = h.diagonal()
     dead = diagonal <= 0
-    h[dead] = 0.0
-    h[:, dead] = 0.0
+    if dead.any():
+        h[dead] = 0.0
+        h[:, dead] = 0.0
     mean = float(diagonal.mean()) or 1.0
     diagonal[dead] = mean
     for trial in range(_TRIALS):
         regularized = h.clone()
         regularized.diagonal().add_(damping * mean * _GROWTH**trial)
-        if not int(torch.linalg.cholesky_ex(regularized).info):
-            return regularized
-    return torch.diag(diagonal + mean)
+        factor, failed = torch.linalg.cholesky_ex(regularized)
+        if not int(failed):
+            return regularized, factor
+    return torch.diag(diagonal + mean), torch.diag((diagonal + mean).sqrt())
 
 
-def inverse_factor(matrix: Tensor) -> Tensor:
-    """The upper triangular U with inverse(matrix) = U^T U. matrix: (..., in, in) positive definite, from ``damped``."""
-    return torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(matrix)), upper=True)
+def inverse_factor(hessian: Tensor, damping: float = DAMPING) -> Tensor:
+    """The upper triangular U with inverse(damped(hessian)) = U^T U: (..., in, in) float64.
+
+    With J, which turns the order of rows around, and J H J = L L^T, it is J inverse(L) J.
+    """
+    _, factor = damped_factor(hessian.flip(-2, -1), damping)
+    one = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
+    return torch.linalg.solve_triangular(factor, one, upper=False).flip(-2, -1)

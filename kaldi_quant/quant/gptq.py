@@ -7,7 +7,7 @@ Pre-trained Transformers", ICLR 2023.
 import torch
 from torch import Tensor
 
-from kaldi_quant.quant.damping import DAMPING, damped, inverse_factor
+from kaldi_quant.quant.damping import DAMPING, inverse_factor
 from kaldi_quant.quant.grid import Grid
 
 # Columns whose errors are handed on to the later ones together, as in the paper.
@@ -31,7 +31,7 @@ def gptq_round(weight: Tensor, grid: Grid, hessian: Tensor, damping: float = DAM
     order = torch.argsort(hessian.diagonal(dim1=-2, dim2=-1), descending=True, stable=True)
     columns, rows = order.unsqueeze(-2), order.unsqueeze(-1)
     ordered = torch.take_along_dim(torch.take_along_dim(hessian, rows, -2), columns, -1)
-    upper = inverse_factor(damped(ordered, damping))
+    upper = inverse_factor(ordered, damping)
     rest = torch.take_along_dim(weight.double(), columns, -1)
     integers = torch.zeros(rest.shape, dtype=torch.int32)
     for begin in range(0, rest.shape[-1], _BLOCK):

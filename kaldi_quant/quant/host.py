@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from kaldi_quant.bad_utterances import BadUtterances
 from kaldi_quant.quant.distance import Distance
 from kaldi_quant.quant.graph import Nodes
+from kaldi_quant.quant.passage import Passage
 from kaldi_quant.quant.taps import Taps
 
 if TYPE_CHECKING:
@@ -69,6 +70,22 @@ class Executable(nn.Module, ABC):
     @abstractmethod
     def forget_programs(self) -> None:
         """Makes ready anew what depends on kinds of products; to be called when one is replaced by another kind."""
+
+
+class StepwiseExecutable(Executable, ABC):
+    """A network that runs and can wait between two steps."""
+
+    @abstractmethod
+    def passage(self, *args: Any, **kwargs: Any) -> Passage:
+        """A batch before the first step; called like the network."""
+
+    @abstractmethod
+    def places(self, layer: str) -> list[int]:
+        """The steps of a passage that use a layer, in order."""
+
+    @abstractmethod
+    def is_one_call(self, place: int) -> bool:
+        """Whether a step that uses a layer calls one product, and that once."""
 
 
 class Source(Protocol):
@@ -125,7 +142,7 @@ class Host(Source, Protocol):
     def with_parameters(self, parameters: Parameters) -> Host:
         """The network with other parameters of some layers."""
 
-    def executable(self, arithmetic: Mapping[str, Arithmetic] | None = None) -> Executable:
+    def executable(self, arithmetic: Mapping[str, Arithmetic] | None = None) -> StepwiseExecutable:
         """The network in float, some additions and products of two values done in another way."""
 
     def channel_groups(self) -> list[ChannelGroup]:
@@ -168,6 +185,12 @@ class Data(Protocol):
 
         Raises:
             DataError: too many units cannot be used.
+        """
+
+    def calls(self, model: Executable) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
+        """The arguments that a network is called with to compute all units, batch after batch, on its device.
+
+        Batches may depend on ``Executable.batches_of_one_length``.
         """
 
     def outputs(self, model: Executable, bad: BadUtterances | None = None) -> Iterator[tuple[str, np.ndarray]]:

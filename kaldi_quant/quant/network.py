@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kaldi_quant.quant.graph import Node, QuantGraph, Read, matmuls
 from kaldi_quant.quant.grid import Grid
-from kaldi_quant.quant.host import Arithmetic, Executable, Host
+from kaldi_quant.quant.host import Arithmetic, Host, StepwiseExecutable
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
 from kaldi_quant.quant.integer_matmul import IntegerMatmul
 from kaldi_quant.quant.integer_sum import integer_sum
@@ -65,7 +65,7 @@ class QuantizedNetwork:
             {name: (layer.dequantized_weight(), layer.dequantized_bias()) for name, layer in self.layers.items()}
         )
 
-    def model(self, device: torch.device | None = None) -> Executable:
+    def model(self, device: torch.device | None = None) -> StepwiseExecutable:
         """The network in torch: activations on their grids, products in exact integers. It defines the result.
 
         Args:
@@ -74,9 +74,7 @@ class QuantizedNetwork:
         graph, layers, activations = self.graph, self.layers, self.activations
         if device is not None:
             layers = {name: moved(layer, device) for name, layer in layers.items()}
-            # Nodes that share a grid go on sharing it.
-            grids = {id(grid): moved(grid, device) for grid in activations.values()}
-            activations = {name: grids[id(grid)] for name, grid in activations.items()}
+            activations = moved_grids(activations, device)
         sums = {name: terms for name, terms in graph.sums.items() if name in activations}
         arithmetic = {name: _addition(terms, activations, activations[name]) for name, terms in sums.items()}
         taps: dict[str, Tap] = {name: grid.fake for name, grid in activations.items()}
@@ -114,6 +112,12 @@ def moved(value: _Described, device: torch.device) -> _Described:
         elif is_dataclass(found):
             changes[each.name] = moved(found, device)
     return replace(value, **changes)  # type: ignore[type-var]
+
+
+def moved_grids(activations: Mapping[str, Grid], device: torch.device) -> dict[str, Grid]:
+    """Grids on a device; nodes that share one go on sharing it."""
+    grids = {id(grid): moved(grid, device) for grid in activations.values()}
+    return {name: grids[id(grid)] for name, grid in activations.items()}
 
 
 def _requantizing(layer: IntegerLinear, output: Grid) -> Callable[[Tensor], Tensor]:

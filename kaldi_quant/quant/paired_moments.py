@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from kaldi_quant.quant.damping import DAMPING, damped
+from kaldi_quant.quant.damping import DAMPING, damped_factor
 from kaldi_quant.quant.grouped import by_group, cross_moments
 from kaldi_quant.quant.host import Data, Executable
-from kaldi_quant.quant.slots import columns_of, groups_of_layer, rows_that_count, watched
+from kaldi_quant.quant.slots import rows_that_count, watched
 
 #: Enough rows for learned rounding to be no worse on others; 200 MB each for 3072 columns.
 SAMPLE_ROWS = 16384
@@ -96,9 +96,9 @@ class PairedMoments:
         Returns:
             (out, in) float64.
         """
-        original = by_group(weight.double(), self.groups)
-        missing = original @ (self.cross_covariance - self.covariance)
-        factor = torch.linalg.cholesky(damped(self.covariance, damping))
+        original, covariance = by_group(weight.double(), self.groups), self.covariance
+        missing = original @ (self.cross_covariance - covariance)
+        _, factor = damped_factor(covariance, damping)
         return (original + torch.cholesky_solve(missing.mT, factor).mT).reshape(weight.shape)
 
 
@@ -153,64 +153,6 @@ def _chosen(before: Tensor | None, more: Tensor, kept: Tensor) -> Tensor:
     return (more if before is None else torch.cat([before, more]))[kept]
 
 
-def paired_moments(
-    float_model: Executable,
-    model: Executable,
-    layer: str,
-    data: Data,
-    sample: PairedSample | None = None,
-) -> PairedMoments:
-    """The moments of a layer's input over a calibration set.
-
-    Args:
-        float_model: the float network.
-        model: the network with the layers before this one quantized.
-        layer: its name, in both.
-        data: the calibration set.
-        sample: sees the rows too, in the same run.
-
-    Raises:
-        DataError: the calibration set cannot be used.
-    """
-    moments = PairedMoments(columns_of(model, layer), groups_of_layer(model, layer))
-
-    def see(inputs: Tensor, float_inputs: Tensor) -> None:
-        moments.add(inputs, float_inputs)
-        if sample is not None:
-            sample.add(inputs, float_inputs)
-
-    see_paired_rows(float_model, model, layer, data, see)
-    return moments
-
-
-def see_paired_rows(float_model: Executable, model: Executable, layer: str, data: Data, see: PairedRows) -> None:
-    """Shows what a layer reads in two networks, batch after batch; arguments as of ``paired_moments``.
-
-    Rows that are not finite in the float network are left out (see ``rows_that_count``): a grid makes numbers of them.
-    """
-    waiting: list[Tensor] = []
-    float_model.to(data.device)
-
-    def keep(x: Tensor) -> None:
-        waiting.append(_rows(x))
-
-    def compare(x: Tensor) -> None:
-        rows, float_rows = _rows(x), waiting.pop(0)
-        counts = torch.isfinite(float_rows).all(1) & torch.isfinite(rows).all(1)
-        see(*((rows, float_rows) if counts.all() else (rows[counts], float_rows[counts])))
-
-    def run_float(_: nn.Module, args: tuple, kwargs: dict) -> None:
-        waiting.clear()
-        float_model(*args, **kwargs)
-
-    with watched(float_model, {layer: keep}), watched(model, {layer: compare}):
-        handle = model.register_forward_pre_hook(run_float, with_kwargs=True)
-        try:
-            data.run(model)
-        finally:
-            handle.remove()
-
-
 def see_rows_on_grid(
     float_model: Executable,
     layer: str,
@@ -237,7 +179,3 @@ def see_rows_on_grid(
 
     with watched(float_model, {layer: compare}):
         data.run(float_model)
-
-
-def _rows(x: Tensor) -> Tensor:
-    return x.detach().reshape(-1, x.shape[-1])

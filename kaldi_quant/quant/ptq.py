@@ -13,22 +13,26 @@ from kaldi_quant.progress import progress
 from kaldi_quant.quant.calibration import InputStatistics, input_statistics, observe
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.equalization import equalize
+from kaldi_quant.quant.fast_products import fast
 from kaldi_quant.quant.graph import QuantGraph, is_rectified, matmuls, products
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.grouped import grouped_linear
-from kaldi_quant.quant.host import Data, Executable, Host, Source
+from kaldi_quant.quant.host import Data, Host, Source, StepwiseExecutable
 from kaldi_quant.quant.input_grids import input_grid
 from kaldi_quant.quant.integer_linear import DynamicLinear, InputGrid, IntegerLinear, least_scale
 from kaldi_quant.quant.integer_matmul import longest_inner
 from kaldi_quant.quant.kept_layers import Keeping, KeptLayers
 from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.layer_kinds import layer_kinds
-from kaldi_quant.quant.network import QuantizedNetwork
+from kaldi_quant.quant.network import QuantizedNetwork, moved
 from kaldi_quant.quant.observers import OBSERVERS, ColumnMinMaxObserver, Observer
-from kaldi_quant.quant.paired_moments import PairedSample, paired_moments, see_rows_on_grid
+from kaldi_quant.quant.paired_moments import PairedSample, see_rows_on_grid
 from kaldi_quant.quant.ranges import Ranges, grid_over, ranges_of
+from kaldi_quant.quant.side_by_side import MEMORY, SideBySide
+from kaldi_quant.quant.slots import Product, set_product
 from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.quant.weight_rounding import Fit, learn_rounding, needs_rows, on_grid, round_weight
+from kaldi_quant.units import Bytes
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +46,7 @@ def quantize(
     data: Data,
     ranges: Ranges | None = None,
     keeping: Keeping | None = None,
+    memory: Bytes = MEMORY,
 ) -> QuantizedNetwork:
     """Quantizes a network after training.
 
@@ -51,6 +56,7 @@ def quantize(
         data: the calibration set; never test data.
         ranges: of activations, from ``calibrate``; by default they are found here.
         keeping: where what was made is kept, so that a run that was killed goes on.
+        memory: what the calibration set's values may take that later layers read; the others wait on disk.
 
     Raises:
         UsageError: the configuration names layers that do not exist, or widths that overflow.
@@ -58,7 +64,7 @@ def quantize(
         ModelError: the network cannot be executed.
     """
     kept = keeping.of(source, config, data, ranges) if keeping is not None else None
-    return _Quantizer(source, config, data).run(ranges, kept)
+    return _Quantizer(source, config, data, memory).run(ranges, kept)
 
 
 def layer_configs(source: Source, config: PtqConfig) -> dict[str, LayerConfig]:
@@ -151,8 +157,8 @@ def _group_spec(graph: QuantGraph, group: Sequence[str], configs: Mapping[str, L
 
 
 class _Quantizer:
-    def __init__(self, source: Source, config: PtqConfig, data: Data) -> None:
-        self.config, self.data = config, data
+    def __init__(self, source: Source, config: PtqConfig, data: Data, memory: Bytes = MEMORY) -> None:
+        self.config, self.data, self.memory = config, data, memory
         self.prepared = prepare(source, config, data)
         self.configs = config.for_layers(layer_kinds(self.prepared.nodes))
         self.float_layers = float_reasons(self.prepared, self.configs)
@@ -188,16 +194,21 @@ class _Quantizer:
         # Without any layer at all, the pass still tells unusable data.
         is_needed = not self.config.sequential and (missing or not self.names)
         statistics = input_statistics(model, missing, self.data, outer=True) if is_needed else {}
+        together = self._together(model, result) if self.config.sequential and missing else None
         with progress(len(missing), "quantizing", "layers", brief=True) as advance:
             for name in missing:
                 advance(0, name)
                 original = self.prepared.weight(name).double()
                 inputs = self._input_grid(name, result.activations)
-                fit = self._fit(name, original, inputs, model, result, statistics)
-                result.layers[name] = self._layer(name, original, inputs, fit)
+                fit = self._fit(name, original, inputs, model, together, statistics)
+                layer = result.layers[name] = self._layer(name, original, inputs, fit)
+                if together:
+                    set_product(together.model, name, Product(fast(moved(layer, self.data.device)).forward))
                 if kept:
-                    kept.keep_layer(len(result.layers) - 1, result.layers[name])
+                    kept.keep_layer(len(result.layers) - 1, layer)
                 advance(1)
+        if together:
+            together.close()
         # Its graph is that of all layers, whatever it was asked for meanwhile.
         return replace(result)
 
@@ -206,21 +217,28 @@ class _Quantizer:
         name: str,
         original: Tensor,
         inputs: InputGrid | None,
-        model: Executable,
-        quantized: QuantizedNetwork,
+        model: StepwiseExecutable,
+        together: SideBySide | None,
         statistics: dict[str, InputStatistics],
     ) -> Fit:
         """What a layer's integers are fitted to, the layers before it being quantized already."""
         sample = PairedSample() if needs_rows(self.configs[name]) else None
-        if self.config.sequential:
-            # What the layer really sees: the layers before it in integers, activations on their grids.
-            moments = paired_moments(model, quantized.model(self.data.device), name, self.data, sample)
+        if together is not None:
+            moments = together.moments(name, sample)
             target = moments.compensated(original)
             return Fit(target, moments.covariance, moments.mean, moments.float_mean, sample)
         seen = statistics[name]
         if sample is not None:
             see_rows_on_grid(model, name, self.data, on_grid(inputs), sample.add)
         return Fit(original, seen.covariance, seen.mean, seen.mean, sample)
+
+    def _together(self, model: StepwiseExecutable, quantized: QuantizedNetwork) -> SideBySide:
+        """The float network beside what layers really see: those before them in integers, activations on grids."""
+        other = replace(quantized, layers={}).model(self.data.device)
+        for name, layer in quantized.layers.items():
+            set_product(other, name, Product(fast(moved(layer, self.data.device)).forward))
+        other.batches_of_one_length = any(self.configs[name].ranges != "static" for name in self.names)
+        return SideBySide(model, other, self.data, self.memory)
 
     def activation_grids(self) -> dict[str, Grid]:
         """The grid of each node that lies on one, from the calibration set."""

@@ -89,6 +89,12 @@ class TensorData(ListedData[Call]):
             raise DataError("its output is not finite (NaN or infinity)")
         return rows
 
+    def calls(self, model: Executable) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
+        """What a network is called with to compute them, input by input."""
+        for _, call in self.units:
+            moved = call.with_tensors([x.to(self.device) for x in call.tensors])
+            yield moved.args, dict(moved.kwargs)
+
     def amount(self) -> int:
         """Numbers in all inputs."""
         return sum(x.numel() for _, call in self.units for x in call.tensors)

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
+import torch
+from torch import fx
+
 from kaldi_quant.errors import ModelError
-from kaldi_quant.quant.host import Arithmetic, Executable
+from kaldi_quant.quant.host import Arithmetic, StepwiseExecutable
+from kaldi_quant.quant.passage import Passage
+from kaldi_quant.torchnn.calls import Call
 from kaldi_quant.torchnn.forms import Layer
 from kaldi_quant.torchnn.region import Region
 
 
-class TorchExecutable(Executable):
+class TorchExecutable(StepwiseExecutable):
     """A prepared network that runs, an ``Executable``; it is in test mode always.
 
     Args:
@@ -35,6 +40,19 @@ class TorchExecutable(Executable):
             raise ModelError(f"the network has no layer {layer!r}; its layers are {', '.join(self._layers)}")
         return self._layers[layer]
 
+    def passage(self, *args: Any, **kwargs: Any) -> TorchPassage:
+        """A batch before the first step; called like the network."""
+        return TorchPassage(self.region, self.region.begin(Call(args, kwargs)))
+
+    def places(self, layer: str) -> list[int]:
+        """The steps of a passage that use a layer, in order."""
+        wanted = self.slot(layer)
+        return [place for place, node in enumerate(self.region.program.steps) if wanted in self.region.modules_of(node)]
+
+    def is_one_call(self, place: int) -> bool:
+        """Whether a step that uses a layer calls one product, and that once."""
+        return self.region.layer_of(self.region.program.steps[place]) is not None
+
     def forget_programs(self) -> None:
         """Does nothing: programs do not depend on products."""
 
@@ -45,3 +63,28 @@ class TorchExecutable(Executable):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """As the network that was traced: same arguments, same results."""
         return self.region(*args, **kwargs)
+
+
+class TorchPassage(Passage):
+    """A batch on its way through a network; what cannot be traced is one step.
+
+    Args:
+        region: the network.
+        values: by node of its graph, those that exist before the first step.
+    """
+
+    def __init__(self, region: Region, values: dict[fx.Node, Any]) -> None:
+        super().__init__()
+        self.region, self.values = region, values
+
+    def copy(self) -> TorchPassage:
+        """The same batch, going on by itself."""
+        other = TorchPassage(self.region, dict(self.values))
+        other.place = self.place
+        return other
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Computes the next step."""
+        self.region.step(self.place, self.values)
+        self.place += 1

@@ -53,22 +53,48 @@ class Program:
         Raises:
             DataError: the call is another kind than the example.
         """
-        inputs = iter(self.signature.tensors_of(call))
-        values: dict[fx.Node, Any] = {}
-        for node in self.graph.nodes:
+        values = self.begin(call, taps)
+        for node in self.steps:
+            self.step(node, root, values, taps, arithmetic)
+        return fx.node.map_arg(self.output.args[0], values.__getitem__)
+
+    def begin(self, call: Call, taps: Taps) -> dict[fx.Node, Any]:
+        """What there is before the first step; arguments and errors as of ``run``."""
+        inputs = self.graph.find_nodes(op="placeholder")
+        values = dict(zip(inputs, self.signature.tensors_of(call), strict=True))
+        for node, value in values.items():
             point = self.points.get(node.name, "")
-            if node.op == "output":
-                break
-            if node.op == "placeholder":
-                value = next(inputs)
-            elif point in arithmetic:
-                value = arithmetic[point]([values[operand] for operand in node.args])
-            else:
-                value = compute(node, root, values.__getitem__)
             values[node] = taps[point](value) if point in taps else value
-            for done in self._last_read[node]:
-                del values[done]
-        return fx.node.map_arg(node.args[0], values.__getitem__)
+        # Inputs that nothing reads.
+        return {node: value for node, value in values.items() if node.users}
+
+    def step(
+        self,
+        node: fx.Node,
+        root: nn.Module,
+        values: dict[fx.Node, Any],
+        taps: Taps,
+        arithmetic: Mapping[str, Arithmetic],
+    ) -> None:
+        """Computes one of ``steps``, and forgets what no later one reads; arguments as of ``run``."""
+        point = self.points.get(node.name, "")
+        if point in arithmetic:
+            value = arithmetic[point]([values[operand] for operand in node.args])  # type: ignore[index]
+        else:
+            value = compute(node, root, values.__getitem__)
+        values[node] = taps[point](value) if point in taps else value
+        for done in self._last_read[node]:
+            del values[done]
+
+    @cached_property
+    def steps(self) -> list[fx.Node]:
+        """The nodes that are computed, in order."""
+        return [node for node in self.graph.nodes if node.op not in ("placeholder", "output")]
+
+    @property
+    def output(self) -> fx.Node:
+        """The last node."""
+        return next(reversed(self.graph.nodes))
 
     @cached_property
     def _last_read(self) -> dict[fx.Node, list[fx.Node]]:

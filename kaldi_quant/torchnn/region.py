@@ -79,6 +79,18 @@ class Region(nn.Module):
         """As the original network."""
         return self.program.run(self, Call(args, kwargs), self._taps[0], self._arithmetic[0])
 
+    def begin(self, call: Call) -> dict[fx.Node, Any]:
+        """The values that there are before the first step."""
+        return self.program.begin(call, self._taps[0])
+
+    def step(self, place: int, values: dict[fx.Node, Any]) -> None:
+        """Computes one of the program's steps, and forgets what no later one reads."""
+        self.program.step(self.program.steps[place], self, values, self._taps[0], self._arithmetic[0])
+
+    def modules_of(self, node: fx.Node) -> set[nn.Module]:
+        """What a node calls, and all within."""
+        return set(self.get_submodule(str(node.target)).modules()) if node.op == "call_module" else set()
+
     def __getattr__(self, name: str) -> Any:
         """What the original has: code that calls it may ask for its sizes."""
         try:

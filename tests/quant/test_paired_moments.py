@@ -17,11 +17,8 @@ from kaldi_quant.quant.calibration import input_statistics
 from kaldi_quant.quant.paired_moments import (
     PairedMoments,
     PairedSample,
-    paired_moments,
-    see_paired_rows,
     see_rows_on_grid,
 )
-from tests.references import NNET3, load, model_file, read_archive
 
 OPTIONS = InferenceOptions(ChunkOptions(3))
 
@@ -138,25 +135,6 @@ def data(example: Path) -> UtteranceSet:
     return UtteranceSet([utterance for utterance, _ in zip(table, range(3), strict=False)], OPTIONS)
 
 
-def test_rows_of_two_networks_are_paired(example: Path, data: UtteranceSet) -> None:
-    nnet = read_model(example / "exp/chain/tdnn1a_sp/final.mdl").nnet
-    model, coarse = AcousticModel(nnet), AcousticModel(nnet)
-    # What the layer reads is rounded, and nothing else.
-    coarse.taps["tdnn2.batchnorm"] = torch.round
-    products = [network.component("tdnn3.affine").product for network in (model, coarse)]
-    sample = PairedSample()
-    moments = paired_moments(model, coarse, "tdnn3.affine", data, sample)
-    assert torch.equal(sample.inputs, sample.float_inputs.round())
-    assert not torch.equal(sample.inputs, sample.float_inputs)
-    known = input_statistics(model, ["tdnn3.affine"], data, outer=True)["tdnn3.affine"]
-    assert moments.count == known.count == len(sample)
-    torch.testing.assert_close(moments.float_mean, known.mean, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(moments.mean, sample.inputs.double().mean(0), rtol=1e-5, atol=1e-5)
-    # Both networks are as they were.
-    assert [network.component("tdnn3.affine").product for network in (model, coarse)] == products
-    assert set(coarse.taps) == {"tdnn2.batchnorm"} and not model.taps
-
-
 def test_rows_on_a_grid_are_paired_with_themselves(example: Path, data: UtteranceSet) -> None:
     model = AcousticModel(read_model(example / "exp/chain/tdnn1a_sp/final.mdl").nnet)
     sample = PairedSample()
@@ -164,18 +142,3 @@ def test_rows_on_a_grid_are_paired_with_themselves(example: Path, data: Utteranc
     assert torch.equal(sample.inputs, sample.float_inputs.round())
     known = input_statistics(model, ["tdnn3.affine"], data, outer=False)["tdnn3.affine"]
     torch.testing.assert_close(sample.float_inputs.double().mean(0), known.mean, rtol=1e-5, atol=1e-5)
-
-
-def test_rows_that_depend_on_nothing_are_left_out() -> None:
-    # A mean over no frames is 0 / 0 before the first and after the last one, and no output depends on it.
-    folder = NNET3 / "stats_mean_count"
-    nnet = load(model_file(folder)).nnet
-    data = UtteranceSet(read_archive(NNET3 / f"feats{nnet.input_dim()}.ark").items(), OPTIONS)
-    model, other = AcousticModel(nnet), AcousticModel(nnet)
-    # As a grid would, make numbers of what is none.
-    other.taps["stats1-pooling-18-9"] = torch.nan_to_num
-    seen: list[Tensor] = []
-    see_paired_rows(model, other, "tdnn2.affine", data, lambda x, y: seen.extend((x, y)))
-    assert seen and all(rows.isfinite().all() for rows in seen)
-    assert torch.equal(torch.cat(seen[::2]), torch.cat(seen[1::2]))
-    assert paired_moments(model, other, "tdnn2.affine", data).covariance.isfinite().all()

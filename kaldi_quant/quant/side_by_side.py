@@ -1,0 +1,116 @@
+"""Two networks that go through a calibration set together, layer by layer: a float one, and itself being quantized.
+
+All batches wait before a layer until it is quantized, and then go on: each layer is computed once in float and once as
+it is quantized, however many layers there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import torch
+from torch import Tensor
+
+from kaldi_quant.quant.host import Data, StepwiseExecutable
+from kaldi_quant.quant.paired_moments import PairedMoments, PairedRows, PairedSample
+from kaldi_quant.quant.passage import Passage
+from kaldi_quant.quant.shelf import Shelf
+from kaldi_quant.quant.slots import columns_of, groups_of_layer, watched
+from kaldi_quant.units import Bytes
+
+#: What waiting batches take of the memory; the others wait on disk.
+MEMORY: Bytes = 2 << 30
+
+
+class _SeenEnough(Exception):
+    """What a product is given was all that was wanted."""
+
+
+class SideBySide:
+    """The two networks, and all batches of a calibration set on their way through them.
+
+    Args:
+        float_model: the float network.
+        model: the network that is quantized, whose layers' products are replaced one after the other, in the order of
+            the graph.
+        data: the calibration set.
+        memory: what waiting batches may take.
+    """
+
+    def __init__(
+        self, float_model: StepwiseExecutable, model: StepwiseExecutable, data: Data, memory: Bytes = MEMORY
+    ) -> None:
+        self.float_model, self.model = float_model.to(data.device), model.to(data.device)
+        self._passages: list[tuple[Passage, Passage]] = []
+        self._shelf = Shelf(memory)
+        for args, kwargs in data.calls(model):
+            pair = float_model.passage(*args, **kwargs), model.passage(*args, **kwargs)
+            self._passages.append(pair)
+            self._put(len(self._passages) - 1)
+
+    def moments(self, layer: str, sample: PairedSample | None = None) -> PairedMoments:
+        """What a layer reads in both networks; all layers before it must be quantized.
+
+        Args:
+            layer: its name.
+            sample: sees the rows, too.
+        """
+        moments = PairedMoments(columns_of(self.model, layer), groups_of_layer(self.model, layer))
+
+        def see(inputs: Tensor, float_inputs: Tensor) -> None:
+            moments.add(inputs, float_inputs)
+            if sample is not None:
+                sample.add(inputs, float_inputs)
+
+        self._show(layer, see)
+        return moments
+
+    def close(self) -> None:
+        """Removes what waits."""
+        self._shelf.close()
+
+    def _show(self, layer: str, see: PairedRows) -> None:
+        places = self.model.places(layer)
+        first, end = places[0], places[-1] + 1
+        once = len(places) == 1 and self.model.is_one_call(first)
+        waiting: list[Tensor] = []
+
+        def keep(x: Tensor) -> None:
+            waiting.append(_rows(x))
+
+        def compare(x: Tensor) -> None:
+            rows, float_rows = _rows(x), waiting.pop(0)
+            counts = torch.isfinite(float_rows).all(1) & torch.isfinite(rows).all(1)
+            see(*((rows, float_rows) if counts.all() else (rows[counts], float_rows[counts])))
+            if once:
+                raise _SeenEnough
+
+        for number in range(len(self._passages)):
+            with self._taken(number) as (float_passage, passage):
+                float_passage.advance(first)
+                passage.advance(first)
+                # Of a layer that is used once the float network goes on with what it has computed here.
+                ahead = float_passage if once else float_passage.copy()
+                with watched(self.float_model, {layer: keep}):
+                    ahead.advance(end)
+                with watched(self.model, {layer: compare}), suppress(_SeenEnough):
+                    passage.copy().advance(end)
+                waiting.clear()
+
+    @contextmanager
+    def _taken(self, number: int) -> Iterator[tuple[Passage, Passage]]:
+        pair = self._passages[number]
+        for passage, values in zip(pair, self._shelf.take(number), strict=True):
+            passage.values = values
+        yield pair
+        self._put(number)
+
+    def _put(self, number: int) -> None:
+        self._shelf.put(number, tuple(passage.values for passage in self._passages[number]))
+        for passage in self._passages[number]:
+            passage.values = {}
+
+
+def _rows(x: Tensor) -> Tensor:
+    return x.detach().reshape(-1, x.shape[-1])
