@@ -18,6 +18,7 @@ import click
 
 from kaldi_quant import __version__
 from kaldi_quant.cli.options import describe_options
+from kaldi_quant.cores import prepare_libraries
 from kaldi_quant.errors import KaldiQuantError, out_of_memory
 from kaldi_quant.job_log import command_line, first_lines, last_lines
 from kaldi_quant.processes import TerminatedError, signals_raise
@@ -88,6 +89,7 @@ def group(arguments: list[str], debug: bool, log: str | None) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command and exits with its status."""
+    prepare_libraries()
     arguments = list(sys.argv[1:] if argv is None else argv)
     # --debug may stand anywhere, also behind the verb.
     debug = "--debug" in arguments

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kaldi_quant.cli.options import grouped_options, kaldi_bool_option
+from kaldi_quant.cores import ONE_THREAD
 from kaldi_quant.errors import UsageError
 from kaldi_quant.train.optimizer_kinds import OPTIMIZERS
 from kaldi_quant.train.schedules import SCHEDULES, defaults_of, schedule_of
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from kaldi_quant.nnet3.training.averaged_jobs import ParallelJobs
     from kaldi_quant.nnet3.training.chain_source import SourceOptions
     from kaldi_quant.train.loop import LoopOptions
-
-# Jobs that run beside each other have a processor each.
-_ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
 def _schedule_option(field: str, kind: type, metavar: str | None, text: str) -> Callable[..., Any]:
@@ -286,7 +284,7 @@ class TrainingArguments:
         from kaldi_quant.nnet3.training.averaged_jobs import JOB, ParallelJobs
 
         def run(number: int, log: Path, command: list[str]) -> dict[int, str]:
-            array = JobArray(JOB, list(range(1, number + 1)), str(log), command, _ONE_THREAD)
+            array = JobArray(JOB, list(range(1, number + 1)), str(log), command, ONE_THREAD)
             failures = run_jobs(array, self.cmd, lambda: None)
             return {failure.job: tail(array.log_of(failure.job)) or failure.reason for failure in failures}
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import kaldi_quant
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.bad_utterances import FewWarnings
+from kaldi_quant.cores import ONE_THREAD
 from kaldi_quant.decode.backend import Backend, DecodeTask, JobReport, ScoreTask
 from kaldi_quant.decode.jobs import JobArray, JobFailure, run_jobs
 from kaldi_quant.decode.options import DecodeOptions
@@ -60,7 +61,8 @@ class EmbeddedBackend(Backend):
         """One process for each job, so that a crash in a library ends that process and not this one."""
         command = [sys.executable, "-m", "kaldi_quant.decode.worker", str(self._specification(task)), JOB]
         root = str(Path(kaldi_quant.__file__).parent.parent)
-        environment = {"PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
+        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+        environment = {**ONE_THREAD, "PYTHONPATH": path}
         return run_jobs(JobArray(JOB, jobs, str(task.log(JOB)), command, environment), task.options.cmd, poll)
 
     def report(self, task: DecodeTask, job: int) -> JobReport | None:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from kaldi_quant.cores import cores
 from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.job_log import OPERATORS, command_line, first_lines, last_lines, status_of
 from kaldi_quant.kaldi.text import encode
@@ -62,8 +63,8 @@ def run_jobs(array: JobArray, cmd: str | None, poll: Callable[[], None]) -> list
 
     Args:
         array: the jobs.
-        cmd: ``run.pl`` and its like with options; None for processes on this machine, as many at a time as it has
-            cores, which is also what becomes of ``run.pl`` where there is none.
+        cmd: ``run.pl`` and its like with options; None for processes on this machine, as many at a time as there are
+            cores for this one, which is also what becomes of ``run.pl`` where there is none.
         poll: called again and again while jobs run.
 
     Returns:
@@ -88,7 +89,7 @@ def _run_here(array: JobArray, poll: Callable[[], None]) -> list[JobFailure]:
     waiting, running, failures = list(array.numbers), dict[int, _Running](), []
     try:
         while waiting or running:
-            while waiting and len(running) < (os.cpu_count() or 1):
+            while waiting and len(running) < cores():
                 number = waiting.pop(0)
                 with signals_wait():
                     running[number] = _start(array, number)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from kaldi_quant.cores import ONE_THREAD
 from kaldi_quant.errors import DataError, MissingDependencyError, UsageError
 from kaldi_quant.kaldi.tables import matrix_writer, read_matrices
 from kaldi_quant.report.comparison import Comparison
@@ -222,9 +223,8 @@ def kaldi_runner(root: Path, model: Path, subsampling: int, speech: Speech) -> R
 
 
 def _time(command: list[str]) -> Seconds:
-    one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     begin = time.perf_counter()
-    done = subprocess.run(command, env={**os.environ, **one}, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env={**os.environ, **ONE_THREAD}, capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - begin
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["it says nothing"]

@@ -4,6 +4,7 @@ import importlib
 import sys
 
 from kaldi_quant.cli.main import run_recipe
+from kaldi_quant.cores import prepare_libraries
 
 # script → the module and the name of its command
 _RECIPES = {
@@ -26,4 +27,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    prepare_libraries()
     sys.exit(main(sys.argv[1:]))
