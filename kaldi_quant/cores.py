@@ -13,16 +13,17 @@ from pathlib import Path
 
 #: For a process that computes beside others: one thread in every library.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-# Threads of OpenMP (GNU's, Intel's and LLVM's) that wait in a loop take cores from other processes, and from threads of
-# their own that have work to do.
-_NO_SPINNING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
+# How long threads of OpenMP (GNU's in turns of a loop, Intel's and LLVM's in milliseconds) wait for work in a loop before
+# they sleep. By default it is so long that beside other jobs most of the processor's time is spent on waiting; none at
+# all makes many small products slow.
+_SHORT_WAITS = {"GOMP_SPINCOUNT": "1500", "KMP_BLOCKTIME": "1"}
 
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def prepare_libraries(environment: MutableMapping[str, str] = os.environ) -> None:
     """Sets how many threads libraries start, and how these wait; to be called before torch or numpy is imported."""
-    for name, value in {**_NO_SPINNING, "OMP_NUM_THREADS": str(cores())}.items():
+    for name, value in {**_SHORT_WAITS, "OMP_NUM_THREADS": str(cores())}.items():
         environment.setdefault(name, value)
 
 
