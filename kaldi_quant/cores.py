@@ -13,9 +13,9 @@ from pathlib import Path
 
 #: For a process that computes beside others: one thread in every library.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-# How long threads of OpenMP wait for work in a loop before they sleep: GNU's in turns of the loop, Intel's and LLVM's in
-# milliseconds. By default it is so long that beside other jobs most of the processor's time goes into waiting; none at
-# all makes many small products slow.
+# How long threads of OpenMP wait for work in a loop before they sleep: GNU's in turns of the loop, Intel's and LLVM's
+# in milliseconds. By default it is so long that beside other jobs most of the processor's time goes into waiting; none
+# at all makes many small products slow.
 _SHORT_WAITS = {"GOMP_SPINCOUNT": "1500", "KMP_BLOCKTIME": "1"}
 
 _CGROUPS = Path("/sys/fs/cgroup")
