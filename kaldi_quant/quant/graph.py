@@ -18,8 +18,9 @@ from functools import cached_property
 from typing import Literal
 
 #: input: of the network. product: of a weight and what it reads, a layer. matmul: a product of two values that both
-#: depend on the input. relu and add: what integers can do on grids. other: computed in float. output: of the network.
-Op = Literal["input", "product", "matmul", "relu", "add", "other", "output"]
+#: depend on the input. relu, add, and mul, which multiplies two values element by element: what integers can do on
+#: grids. other: computed in float. output: of the network.
+Op = Literal["input", "product", "matmul", "relu", "add", "mul", "other", "output"]
 
 
 @dataclass(frozen=True)
@@ -146,15 +147,16 @@ class QuantGraph:
         for reader in [*self.layers, *self.matmuls]:
             for source in self.inputs_of(reader):
                 self.readers.setdefault(source, []).append(reader)
-        #: For each sum of integers its terms.
+        #: For each sum of integers its terms, for each product of two values element by element its factors.
         self.sums: dict[str, tuple[Read, ...]] = {}
+        self.elementwise: dict[str, tuple[Read, ...]] = {}
         #: Every node on a grid, in the order in which they were found.
         self.nodes = list(self.readers)
         for name in self.nodes:  # grows
-            terms = self._terms(name)
-            if terms:
-                self.sums[name] = terms
-                self.nodes.extend(term.node for term in terms if term.node not in self.nodes)
+            operands = self._operands(name)
+            if operands:
+                (self.sums if nodes[name].op == "add" else self.elementwise)[name] = operands
+                self.nodes.extend(dict.fromkeys(read.node for read in operands if read.node not in self.nodes))
 
     def inputs_of(self, layer: str) -> list[str]:
         """The nodes that a layer or a matmul reads, each once."""
@@ -211,9 +213,9 @@ class QuantGraph:
                 found.setdefault(source, []).append(node)
         return found
 
-    def _terms(self, name: str) -> tuple[Read, ...]:
-        """The terms of a sum; none where an input of the network is one, or of anything else."""
+    def _operands(self, name: str) -> tuple[Read, ...]:
+        """What a sum or a product of two values reads; nothing where an input of the network is among it."""
         node = self.all_nodes[name]
-        if node.op != "add" or any(self.all_nodes[read.node].op == "input" for read in node.reads):
+        if node.op not in ("add", "mul") or any(self.all_nodes[read.node].op == "input" for read in node.reads):
             return ()
         return node.reads

@@ -15,6 +15,7 @@ from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.host import Arithmetic, Host, StepwiseExecutable
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
 from kaldi_quant.quant.integer_matmul import IntegerMatmul
+from kaldi_quant.quant.integer_product import integer_product
 from kaldi_quant.quant.integer_sum import integer_sum
 from kaldi_quant.quant.slots import Product, set_product
 from kaldi_quant.quant.taps import Tap
@@ -77,6 +78,11 @@ class QuantizedNetwork:
             activations = moved_grids(activations, device)
         sums = {name: terms for name, terms in graph.sums.items() if name in activations}
         arithmetic = {name: _addition(terms, activations, activations[name]) for name, terms in sums.items()}
+        arithmetic |= {
+            name: _multiplication(factors, activations, activations[name])
+            for name, factors in graph.elementwise.items()
+            if name in activations
+        }
         taps: dict[str, Tap] = {name: grid.fake for name, grid in activations.items()}
 
         def output_of(name: str) -> Grid | None:
@@ -141,3 +147,14 @@ def _addition(terms: Sequence[Read], grids: dict[str, Grid], output: Grid) -> Ar
         return output.dequantize(integer_sum(integers, of_terms, coefficients, output))
 
     return add
+
+
+def _multiplication(factors: Sequence[Read], grids: dict[str, Grid], output: Grid) -> Arithmetic:
+    """Multiplies values on grids element by element; the result is a value on the product's own grid."""
+    of_factors = [grids[factor.node] for factor in factors]
+
+    def multiply(values: Sequence[Tensor]) -> Tensor:
+        integers = [grid.quantize(value) for grid, value in zip(of_factors, values, strict=True)]
+        return output.dequantize(integer_product(integers, of_factors, output))
+
+    return multiply

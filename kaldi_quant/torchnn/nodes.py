@@ -22,7 +22,7 @@ from kaldi_quant.torchnn.recurrent_nodes import (
     what_is_recurrent,
 )
 from kaldi_quant.torchnn.region import Region, joined, regions_within
-from kaldi_quant.torchnn.simplify import added, is_matmul, is_relu
+from kaldi_quant.torchnn.simplify import added, is_elementwise_product, is_matmul, is_relu
 
 #: For each column of a layer's weight the node and the channel of it that it meets.
 Columns = list[tuple[str, int]]
@@ -115,6 +115,8 @@ class _Describer:
             self._add_value(node, self._name_of(node), "relu", self._all_reads(node))
         elif node.target is added and (terms := self._terms(node)):
             self._add_value(node, self._name_of(node), "add", terms)
+        elif is_elementwise_product(node) and (operands := self._operands(node)):
+            self._add_value(node, self._name_of(node), "mul", operands)
         elif is_matmul(node) and all(factors := self._factors(node)):
             self._add_matmul(node, factors)
         else:
@@ -140,6 +142,11 @@ class _Describer:
         self._put(
             node, Node(name, "matmul", reads, self._channels(node, "matmul", reads), factors=factors, inner=inner)
         )
+
+    def _operands(self, node: fx.Node) -> tuple[Read, ...]:
+        """What a product element by element reads, if each factor is of one node; nothing for others."""
+        reads = [self.reads.get(factor, []) for factor in node.args]  # type: ignore[arg-type]
+        return tuple(of_factor[0] for of_factor in reads) if all(len(found) == 1 for found in reads) else ()
 
     def _factors(self, node: fx.Node) -> tuple[tuple[str, ...], ...]:
         """For each factor of a matrix product the nodes that it is put together from."""

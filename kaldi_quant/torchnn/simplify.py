@@ -31,8 +31,13 @@ def is_matmul(node: fx.Node) -> bool:
     return node.op == "call_function" and node.target is torch.matmul and _multiplies_values(node)
 
 
+def is_elementwise_product(node: fx.Node) -> bool:
+    """Whether a node multiplies two values that depend on the input, in the one form that ``simplify`` leaves."""
+    return node.op == "call_function" and node.target is torch.mul and len(node.args) == 2
+
+
 def simplify(graph: fx.Graph) -> None:
-    """Leaves one form of ReLUs, sums and matrix products, and nothing that does nothing in test mode."""
+    """Leaves one form of ReLUs, sums and products of two values, and nothing that does nothing in test mode."""
     for node in list(graph.nodes):
         if _does_nothing(node):
             node.replace_all_uses_with(next(inputs_of(node)))
@@ -41,6 +46,8 @@ def simplify(graph: fx.Graph) -> None:
             node.op, node.target, node.args, node.kwargs = "call_function", torch.relu, (node.args[0],), {}
         elif name_of(node) in ("matmul", "__matmul__", "bmm", "mm") and _multiplies_values(node):
             node.op, node.target, node.args, node.kwargs = "call_function", torch.matmul, _factors(node), {}
+        elif name_of(node) in ("mul", "__mul__", "multiply") and _multiplies_elements(node):
+            node.op, node.target, node.args, node.kwargs = "call_function", torch.mul, _factors(node), {}
         elif terms := _terms(node):
             node.op, node.target = "call_function", added
             node.args = tuple(term for term, _ in terms)
@@ -84,6 +91,13 @@ def _multiplies_values(node: fx.Node) -> bool:
     factors = _factors(node)
     values = [factor.meta.get("value") for factor in factors if isinstance(factor, fx.Node) and not is_constant(factor)]
     return len(values) == 2 and all(isinstance(x, Tensor) and x.is_floating_point() and x.dim() > 1 for x in values)
+
+
+def _multiplies_elements(node: fx.Node) -> bool:
+    """Whether a node multiplies, element by element, two tensors of floats that depend on the input."""
+    factors = [factor for factor in _factors(node) if isinstance(factor, fx.Node) and not is_constant(factor)]
+    values = [factor.meta.get("value") for factor in factors]
+    return len(values) == 2 and all(isinstance(x, Tensor) and x.is_floating_point() for x in values)
 
 
 def _factors(node: fx.Node) -> tuple[Any, Any]:

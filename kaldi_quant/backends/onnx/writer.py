@@ -17,7 +17,7 @@ OPSET = 17
 _IR_VERSION = 8  # of onnx 1.12, which brought operator set 17
 
 #: onnx.TensorProto's numbers of types.
-FLOAT, UINT8, BOOL = 1, 2, 9
+FLOAT, UINT8, INT32, BOOL, DOUBLE = 1, 2, 6, 9, 11
 
 Dim = int | str
 Name = str
