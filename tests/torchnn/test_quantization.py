@@ -131,7 +131,7 @@ def test_ranges_that_are_found_anew(network: nn.Module) -> None:
 
 def test_what_is_on_a_grid_and_what_is_not(network: nn.Module) -> None:
     host = TorchSource(network, signals(1, 1)[0]).prepare(fold=True)
-    assert set(host.float_operations()) == {"sigmoid", "mul"}
+    assert set(host.float_operations()) == {"sigmoid"}
     quantized = quantize(network, PtqConfig(LayerConfig()), TensorData(signals(6, 1)))
     graph = quantized.graph
     assert graph.destination("encoder") == Destination("relu", relu=True)
@@ -139,6 +139,8 @@ def test_what_is_on_a_grid_and_what_is_not(network: nn.Module) -> None:
     # Its result is added to integers.
     assert graph.destination("blocks.0.6") == Destination("blocks.0.6", relu=False)
     assert set(graph.sums) == {name for name, node in host.nodes.items() if node.op == "add"}
+    # The mask and what it multiplies, which the decoder reads.
+    assert set(graph.elementwise) == {"mul"} and {"sigmoid", "relu"} <= set(graph.nodes)
     assert graph.destination("mask") is None
     assert layer_kinds(host.nodes)["blocks.0.0"] == {"convolution"}
 
