@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import nn
 
+from kaldi_quant.api.folders import folder_or_none
 from kaldi_quant.api.networks import KaldiNetwork, TorchNetwork, as_network
-from kaldi_quant.api.training import distilled, folder_or_none, loop_options
+from kaldi_quant.api.training import distilled, loop_options
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.compatibility import check_examples
 from kaldi_quant.kaldi.features.normalisation import CMVN_OPTS

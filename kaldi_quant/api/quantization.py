@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from kaldi_quant.api.folders import folder_or_none
 from kaldi_quant.api.networks import FloatNetwork, as_network
 from kaldi_quant.errors import UsageError
 from kaldi_quant.quant import ptq
@@ -131,9 +131,6 @@ def sensitivity(quantized: Quantized, inputs: Any, folder: str | Path | None = N
         DataError: no input can be used, or the folder holds something else.
     """
     data = quantized.origin.data(inputs)
-    if folder is None:
-        with tempfile.TemporaryDirectory() as temporary:
-            return sensitivity(quantized, data, temporary)
     calibration = quantized.calibrated("sensitivity")
     about = {
         "network": quantized.network.host.digest(),
@@ -141,4 +138,5 @@ def sensitivity(quantized: Quantized, inputs: Any, folder: str | Path | None = N
         "calibration set": calibration.digest(),
         "held-out set": data.digest(),
     }
-    return list(measured_sensitivity(quantized.network, data, Path(folder) / "sensitivity.json", about))
+    with folder_or_none(folder) as place:
+        return list(measured_sensitivity(quantized.network, data, place / "sensitivity.json", about))

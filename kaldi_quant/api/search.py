@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from kaldi_quant.api.folders import folder_or_none
 from kaldi_quant.api.networks import FloatNetwork, KaldiNetwork, TorchNetwork, as_network
 from kaldi_quant.api.quantization import Quantized
 from kaldi_quant.errors import UsageError
@@ -158,8 +157,8 @@ def search(
         "development set": measured_on.digest(),
         "program": program_digest(),
     }
-    with tempfile.TemporaryDirectory() if folder is None else nullcontext(folder) as place:
-        store = Store(Path(place) / "measurements.json", about)
+    with folder_or_none(folder) as place:
+        store = Store(place / "measurements.json", about)
         found = run(Search(source, chosen, data, measured_on, store, options, size), wanted, size, front=front)
     return _found(found, origin, data)
 

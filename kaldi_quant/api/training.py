@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional
 
+from kaldi_quant.api.folders import folder_or_none
 from kaldi_quant.api.networks import KaldiNetwork, TorchNetwork
 from kaldi_quant.api.quantization import Quantized
 from kaldi_quant.errors import UsageError
@@ -106,16 +105,6 @@ def loop_options(
     """How the loop goes; arguments as of ``qat``."""
     rates = Exponential(lr_initial, lr_final) if schedule is None else schedule
     return LoopOptions(optimizer or OptimizerOptions(), schedule=rates, early_stopping=early_stopping)
-
-
-@contextmanager
-def folder_or_none(folder: str | Path | None) -> Iterator[Path]:
-    """A folder, or one that is gone behind the block."""
-    if folder is not None:
-        yield Path(folder)
-        return
-    with tempfile.TemporaryDirectory() as temporary:
-        yield Path(temporary)
 
 
 def _features(

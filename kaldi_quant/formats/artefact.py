@@ -17,11 +17,10 @@ import os
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from kaldi_quant.errors import FormatError, ModelError, UsageError
-from kaldi_quant.formats.container import Container, read_container, write_container
+from kaldi_quant.formats.container import Container, Tensors, read_container, write_container
 from kaldi_quant.formats.fields import Fields
 from kaldi_quant.formats.layer_tensors import (
     StoredLayer,
@@ -53,8 +52,6 @@ _LARGEST_CONTEXT = 1 << 20
 _TORCH, _TORCH_LAYERS = "torch_network", "torch_layers"
 
 _log = logging.getLogger(__name__)
-
-Tensors = dict[str, np.ndarray]
 
 
 @dataclass

@@ -26,6 +26,9 @@ VERSION = 3
 #: The oldest one that is read. Version 2 has no networks of torch.
 OLDEST_VERSION = 2
 
+#: By name.
+Tensors = dict[str, np.ndarray]
+
 _KEY = "kaldi_quant"
 _CHECKSUM = "checksum"
 _CHECKSUM_BYTES = 32

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from kaldi_quant.errors import FormatError, ModelError, UsageError
-from kaldi_quant.formats.container import Container
+from kaldi_quant.formats.container import Container, Tensors
 from kaldi_quant.formats.fields import Fields, spec_fields
 from kaldi_quant.quant.graph import QuantGraph
 from kaldi_quant.quant.grid import Grid
@@ -28,8 +28,6 @@ from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear, check
 from kaldi_quant.quant.packing import pack, packed_bytes, unpack
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
 from kaldi_quant.quant.spec import QSpec
-
-Tensors = dict[str, np.ndarray]
 
 _LARGEST_SIDE = 1 << 24
 

@@ -4,10 +4,10 @@ There are no tensors here and nothing of a file format. Nodes are values that ar
 puts side by side other values (splicing, transposes, slices, concatenation) is no node but part of how a node is read.
 
 A node lies on a grid if a layer with ranges known beforehand reads it, if it is a factor of a product of two values in
-integers, or if a sum that lies on one adds it. Nodes that a layer reads side by side share their grid, so that one
-scale serves its whole input, and so do those that a factor is put together from; inputs of the network do not, where
-each column of a weight meets one column of them: they have one scale for each column. What a layer reads at its several
-uses shares a grid, too.
+integers, or if a sum or a product element by element that lies on one is made of it. Nodes that a layer reads side by
+side share their grid, so that one scale serves its whole input, and so do those that a factor is put together from;
+inputs of the network do not, where each column of a weight meets one column of them: they have one scale for each
+column. What a layer reads at its several uses shares a grid, too.
 """
 
 from __future__ import annotations

@@ -48,8 +48,7 @@ class Grid:
 
     def quantize(self, x: Tensor) -> Tensor:
         """Integers, int32. x: float, any shape that broadcasts with the scale."""
-        steps = (x / self.scale.to(x.dtype)).round() + self.zero_point
-        return steps.clamp(self.spec.qmin, self.spec.qmax).to(torch.int32)
+        return self.integers_of(x / self.scale.to(x.dtype))
 
     def dequantize(self, integers: Tensor) -> Tensor:
         """float32 values of integers."""
@@ -61,8 +60,11 @@ class Grid:
 
     def round_steps(self, steps: Tensor) -> Tensor:
         """Values on the grid, float32, of what is given in steps of the scale, not yet rounded."""
-        integers = (steps.round() + self.zero_point).clamp(self.spec.qmin, self.spec.qmax)
-        return self.dequantize(integers.to(torch.int32))
+        return self.dequantize(self.integers_of(steps))
+
+    def integers_of(self, steps: Tensor) -> Tensor:
+        """Integers, int32, of what is given in steps of the scale from the zero point, not yet rounded."""
+        return (steps.round() + self.zero_point).clamp(self.spec.qmin, self.spec.qmax).to(torch.int32)
 
 
 def _positive(scale: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from kaldi_quant.quant.grid import Grid
@@ -35,6 +34,4 @@ def integer_product(integers: Sequence[Tensor], grids: Sequence[Grid], output: G
         int32, on the grid of the product.
     """
     one, other = ((x - grid.zero_point).double() for x, grid in zip(integers, grids, strict=True))
-    steps = (one * other).float() * product_scale(grids, output)
-    found = (steps.round() + output.zero_point).clamp(output.spec.qmin, output.spec.qmax)
-    return found.to(torch.int32)
+    return output.integers_of((one * other).float() * product_scale(grids, output))

@@ -75,16 +75,17 @@ class Program:
         values: dict[fx.Node, Any],
         taps: Taps,
         arithmetic: Mapping[str, Arithmetic],
-    ) -> None:
+    ) -> Any:
         """Computes one of ``steps``, and forgets what no later one reads; arguments as of ``run``."""
         point = self.points.get(node.name, "")
         if point in arithmetic:
             value = arithmetic[point]([values[operand] for operand in node.args])  # type: ignore[index]
         else:
             value = compute(node, root, values.__getitem__)
-        values[node] = taps[point](value) if point in taps else value
+        values[node] = value = taps[point](value) if point in taps else value
         for done in self._last_read[node]:
             del values[done]
+        return value
 
     @cached_property
     def steps(self) -> list[fx.Node]:
@@ -112,15 +113,12 @@ class Program:
             root: has the modules and tensors that nodes name.
             call: the example.
         """
-        inputs = iter(self.signature.tensors_of(call))
-        values: dict[fx.Node, Any] = {}
-        for node in self.graph.nodes:
-            if node.op != "output":
-                value = next(inputs) if node.op == "placeholder" else compute(node, root, values.__getitem__)
-                values[node] = value
-                node.meta.update(value=value, stack=())
-                for done in self._last_read[node]:
-                    del values[done]
+        inputs = self.graph.find_nodes(op="placeholder")
+        for node, value in zip(inputs, self.signature.tensors_of(call), strict=True):
+            node.meta.update(value=value, stack=())
+        values = self.begin(call, {})
+        for node in self.steps:
+            node.meta.update(value=self.step(node, root, values, {}, {}), stack=())
         self.forget_values()
 
     def forget_values(self) -> None:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from kaldi_quant.errors import FormatError, ModelError
-from kaldi_quant.formats.container import Container
+from kaldi_quant.formats.container import Container, Tensors
 from kaldi_quant.formats.fields import Fields
 from kaldi_quant.formats.torch_graph.description import encoded_nodes
-from kaldi_quant.formats.torch_graph.example import Tensors, decoded_example, encoded_example
+from kaldi_quant.formats.torch_graph.example import decoded_example, encoded_example
 from kaldi_quant.formats.torch_graph.modules import decoded_tensor, encoded_tensor
 from kaldi_quant.quant.distance import DISTANCES
 from kaldi_quant.quant.graph import products

@@ -5,11 +5,10 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from kaldi_quant.formats.container import Container
+from kaldi_quant.formats.container import Container, Tensors
 from kaldi_quant.formats.fields import Fields
 from kaldi_quant.formats.torch_graph.modules import decoded_tensor, encoded_tensor
 from kaldi_quant.formats.torch_graph.values import Placeholder, decoded, encoded
@@ -17,8 +16,6 @@ from kaldi_quant.torchnn.calls import Call
 from kaldi_quant.torchnn.host import noise_like
 
 _PARAMETER_KINDS = {kind.name: kind for kind in inspect._ParameterKind}
-
-Tensors = dict[str, np.ndarray]
 
 
 def encoded_arguments(arguments: inspect.Signature) -> list[list[Any]]:

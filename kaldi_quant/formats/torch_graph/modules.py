@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from kaldi_quant.errors import ModelError
+from kaldi_quant.formats.container import Tensors
 from kaldi_quant.formats.torch_graph.values import decoded, encoded
 from kaldi_quant.torchnn.folding import ChannelOffset
 from kaldi_quant.torchnn.forms import FORMS, Layer
@@ -21,8 +22,6 @@ from kaldi_quant.torchnn.forms.layer import FloatProduct
 from kaldi_quant.torchnn.own_modules import REASON
 from kaldi_quant.torchnn.recurrence import Recurrence
 from kaldi_quant.torchnn.recurrent_cells import CELLS
-
-Tensors = dict[str, np.ndarray]
 
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 #: The modules of this project by name; torch's have no point in theirs.

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
 from kaldi_quant.errors import FormatError, KaldiQuantError, ModelError, UsageError
-from kaldi_quant.formats.container import Container
+from kaldi_quant.formats.container import Container, Tensors
 from kaldi_quant.formats.fields import Fields
 from kaldi_quant.formats.torch_graph.description import decoded_description, encoded_columns, encoded_nodes
 from kaldi_quant.formats.torch_graph.example import (
@@ -29,8 +28,6 @@ from kaldi_quant.torchnn.program import Program
 from kaldi_quant.torchnn.region import Region, regions_within
 from kaldi_quant.torchnn.tracing import attribute, first_line
 from kaldi_quant.torchnn.variants import FAILURES
-
-Tensors = dict[str, np.ndarray]
 
 
 def encoded_network(host: TorchHost, without: Collection[str], tensors: Tensors) -> dict[str, Any]:

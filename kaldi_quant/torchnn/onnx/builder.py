@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, fx
 
 from kaldi_quant.backends.onnx.parameters import WeightForm
-from kaldi_quant.backends.onnx.writer import BOOL, DOUBLE, FLOAT, INT32, Dim, GraphWriter, Name
+from kaldi_quant.backends.onnx.writer import BOOL, Dim, GraphWriter, Name
 from kaldi_quant.errors import ModelError
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.integer_linear import DynamicLinear
 from kaldi_quant.quant.integer_matmul import IntegerMatmul
-from kaldi_quant.quant.integer_product import product_scale
 from kaldi_quant.quant.integer_sum import term_scale
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.torchnn.calls import Call
@@ -24,6 +23,7 @@ from kaldi_quant.torchnn.graph_nodes import name_of
 from kaldi_quant.torchnn.moves import is_move, sources_of
 from kaldi_quant.torchnn.onnx.axes import Axes, FreeAxisError, KnownSizes, calls_of_other_sizes
 from kaldi_quant.torchnn.onnx.dynamic import DynamicWriter
+from kaldi_quant.torchnn.onnx.elementwise import multiplied
 from kaldi_quant.torchnn.onnx.flattening import flattened
 from kaldi_quant.torchnn.onnx.layers import LayerWriter, Output
 from kaldi_quant.torchnn.onnx.matmuls import MatmulWriter
@@ -183,7 +183,7 @@ class _Builder:
         if point in self.network.graph.matmuls:
             return self._matmul(node, point)
         if point in self.network.graph.elementwise and point in self.network.activations:
-            return self._elementwise(node, point)
+            return multiplied(self.writer, [self.values[each] for each in node.args], self._grid(point), point)  # type: ignore[index]
         return self._operation(node, point)
 
     def _layer(self, node: fx.Node) -> Value:
@@ -264,23 +264,6 @@ class _Builder:
         for other in floats[1:]:
             total = self.writer.op("Add", [total, other])
         return self.grids.on(total, grid, point)
-
-    def _elementwise(self, node: fx.Node, point: str) -> Value:
-        """A product of two values element by element, on its grid: exact in integers, wide ones in double."""
-        output = self._grid(point)
-        factors: list[Value] = [self.values[factor] for factor in node.args]  # type: ignore[index]
-        grids = [factor.grid for factor in factors if factor.grid is not None and factor.integers]
-        if len(grids) < len(factors):
-            raise ModelError(f"the product {point} is of values that are not held as integers")
-        exact, of_zero = (DOUBLE, np.float64) if any(map(is_wide, grids)) else (INT32, np.int32)
-        centred = []
-        for factor, grid in zip(factors, grids, strict=True):
-            integers = self.writer.op("Cast", [factor.integers], to=exact)
-            zero = self.writer.constant(of_zero(int(grid.zero_point)))
-            centred.append(self.writer.op("Sub", [integers, zero]))
-        accumulators = self.writer.op("Cast", [self.writer.op("Mul", centred)], to=FLOAT)
-        scale = self.writer.constant(product_scale(grids, output).numpy())
-        return self.grids.of_steps(self.writer.op("Mul", [accumulators, scale]), output, point)
 
     def _float_sum(self, terms: list[Value], coefficients: list[float]) -> Name:
         total = ""

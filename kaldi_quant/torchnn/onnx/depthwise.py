@@ -9,11 +9,10 @@ import itertools
 
 import numpy as np
 
-from kaldi_quant.backends.onnx.writer import GraphWriter, Name
+from kaldi_quant.backends.onnx.writer import INT32, GraphWriter, Name
 from kaldi_quant.torchnn.onnx.geometry import Geometry
 from kaldi_quant.torchnn.onnx.patches import taken
 
-_INT32 = 6
 # Measured on an x86 processor: with 16 places ConvInteger is as fast.
 _MOST_PLACES = 9
 
@@ -40,7 +39,7 @@ def depthwise_sums(
     if geometry.pads:
         amounts = writer.integers(0, 0, *geometry.before, 0, 0, *geometry.after)
         x = writer.op("Pad", [x, amounts, writer.constant(around)])
-    x = writer.op("Cast", [x], to=_INT32)
+    x = writer.op("Cast", [x], to=INT32)
     if zero:
         x = writer.op("Sub", [x, writer.constant(np.int32(zero))])
     by_place = weight.reshape(len(weight), -1).astype(np.int32)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kaldi_quant.backends.onnx.writer import FLOAT, UINT8, GraphWriter, Name
+from kaldi_quant.backends.onnx.writer import DOUBLE, FLOAT, INT32, UINT8, GraphWriter, Name
 from kaldi_quant.errors import ModelError
 from kaldi_quant.quant.grid import SMALLEST_SCALE
 from kaldi_quant.quant.integer_linear import DynamicLinear
@@ -16,8 +16,6 @@ from kaldi_quant.torchnn.onnx.axes import Shape
 from kaldi_quant.torchnn.onnx.layers import LayerWriter, geometry_of
 from kaldi_quant.torchnn.onnx.patches import patches
 from kaldi_quant.torchnn.onnx.values import Value
-
-_INT32, _DOUBLE = 6, 11
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,7 @@ class DynamicWriter:
 
         def end(kind: str, clip: str) -> Name:
             found = writer.op(kind, [rows], axes=axes, keepdims=1)
-            return writer.op(clip, [writer.op("Cast", [found], to=_DOUBLE), zero])
+            return writer.op(clip, [writer.op("Cast", [found], to=DOUBLE), zero])
 
         low, high = end("ReduceMin", "Min"), end("ReduceMax", "Max")
         steps = writer.constant(np.float64(spec.qmax - spec.qmin))
@@ -114,7 +112,7 @@ class DynamicWriter:
         scale = writer.op("Cast", [scale], to=FLOAT)
         if spec.symmetric:
             return _Grid(scale, writer.constant(np.float32(0)))
-        from_zero = writer.op("Div", [low, writer.op("Cast", [scale], to=_DOUBLE)])
+        from_zero = writer.op("Div", [low, writer.op("Cast", [scale], to=DOUBLE)])
         point = writer.op("Round", [writer.op("Sub", [writer.constant(np.float64(spec.qmin)), from_zero])])
         bounds = [writer.constant(np.float64(bound)) for bound in (spec.qmin, spec.qmax)]
         return _Grid(scale, writer.op("Cast", [writer.op("Clip", [point, *bounds])], to=FLOAT))
@@ -139,7 +137,7 @@ class DynamicWriter:
         def beside(values: np.ndarray) -> Name:
             return writer.constant(values.reshape(-1, *[1] * axes))
 
-        zero = writer.op("Cast", [grid.zero], to=_INT32)
+        zero = writer.op("Cast", [grid.zero], to=INT32)
         lacking = writer.op("Mul", [zero, beside(weight.sum(1).astype(np.int32))])
         exact = writer.op("Cast", [writer.op("Sub", [sums, lacking])], to=FLOAT)
         scale = writer.op("Mul", [grid.scale, beside(self.layer.weight.scale[:, 0].numpy())])

@@ -72,8 +72,7 @@ class FakeProduct(nn.Module):
         grid = on_cpu(self.grid.grid())
         wider = replace(grid, scale=torch.maximum(grid.scale, least))
         steps = self.steps.cpu() * (grid.scale / wider.scale)
-        integers = (steps.round() + grid.zero_point).clamp(grid.spec.qmin, grid.spec.qmax)
-        return QuantizedWeight.on_grid(wider, integers.to(torch.int32), self.groups)
+        return QuantizedWeight.on_grid(wider, grid.integers_of(steps), self.groups)
 
 
 class DynamicProduct(FakeProduct):
