@@ -86,13 +86,14 @@ class Planes:
             return None
         if self.count == 1:
             return [found.to(torch.int8)]
-        lower, upper = found.to(torch.int16).contiguous().view(torch.int8).unflatten(-1, (-1, 2)).unbind(-1)
+        both = torch.empty(found.shape, dtype=torch.int16, device=found.device).copy_(found)
+        lower, upper = both.view(torch.int8).unflatten(-1, (-1, 2)).unbind(-1)
         return [upper.contiguous(), lower ^ -128]
 
 
 def summed(planes: list[Tensor]) -> Tensor:
-    """(columns,) float64: of integers, over rows."""
-    sums = [plane.sum(0, dtype=torch.int64).double().cpu() for plane in planes]
+    """(columns,) float64: of integers, over rows; at most ``MOST_ROWS`` of them."""
+    sums = [_product(plane.new_ones(1, len(plane)), plane)[0] for plane in planes]
     return sums[0] if len(sums) == 1 else sums[0] * 256 + sums[1]
 
 
