@@ -14,11 +14,14 @@ from kaldi_quant.units import Frames
 #: Frames of a chunk: those of Kaldi's chain examples.
 CHUNK: Frames = 150
 
+# The fractional parts of its multiples are spread most evenly.
+_GOLDEN_RATIO = (5**0.5 - 1) / 2
+
 
 def drawn(utterances: UtteranceSet, nnet: Nnet, frames: Frames) -> UtteranceSet:
     """Chunks of utterances, or whole ones, with about so many frames.
 
-    All utterances, one behind the other, are cut into chunks, of which every so many-th is taken: few frames still come
+    All utterances, one behind the other, are cut into chunks, of which one in so many is taken: few frames still come
     from many speakers. Chunks are computed with the context that they have in their utterance. A network whose output
     depends on all that was said before gets whole utterances.
 
@@ -43,7 +46,8 @@ def drawn(utterances: UtteranceSet, nnet: Nnet, frames: Frames) -> UtteranceSet:
     wanted = max(1, round(frames * len(places) / total))
     chosen: dict[str, list[int]] = {}
     for place in range(wanted):
-        name, number = places[place * len(places) // wanted]
+        # Anywhere within its share: even steps could meet each utterance at the same place, such as its beginning.
+        name, number = places[int((place + place * _GOLDEN_RATIO % 1) * len(places) / wanted)]
         chosen.setdefault(name, []).append(number)
     return utterances.of_chunks(chunks, chosen)
 
