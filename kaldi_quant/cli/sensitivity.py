@@ -14,11 +14,11 @@ from kaldi_quant.cli.model_options import ModelArguments, model_options
 from kaldi_quant.cli.options import KaldiCommand, hold_folder, result_file, result_folder
 from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options, read_utterances
 from kaldi_quant.made import program_digest
-from kaldi_quant.progress import progress
 
 if TYPE_CHECKING:
+    from kaldi_quant.quant.branches import Outputs
     from kaldi_quant.quant.search.outcome import Scorer
-    from kaldi_quant.quant.sensitivity import Outputs, WordErrorRate
+    from kaldi_quant.quant.sensitivity import WordErrorRate
 
 FILE_NAME = "sensitivity.json"
 
@@ -86,11 +86,7 @@ def command(
     about |= {"held_out": held_out, "max_utterances": quantization.max_utterances, "data_dir": scoring.data_dir}
     about |= {**contents, "program": program_digest()}
     wer = _word_error_rate(scoring.scorer(model, read)) if scored else None
-    found = []
-    with progress(2 + 2 * len(network.layers), "sensitivity", unit="choices of layers") as advance:
-        for measurement in sensitivity(network, data, folder / FILE_NAME, about, wer):
-            found.append(measurement)
-            advance(1)
+    found = list(sensitivity(network, data, folder / FILE_NAME, about, wer))
     keeping.finish()
     text = as_text(found)
     (folder / "sensitivity.txt").write_text(text, "utf-8")
