@@ -131,11 +131,6 @@ class Branches:
         return fast(moved(layer, self.data.device))
 
 
-def outputs_of(network: QuantizedNetwork, data: Data, bad: BadUtterances | None = None) -> Outputs:
-    """The outputs of a network by itself; arguments as of ``Branches``, and of its ``outputs``."""
-    return Branches(network, data).outputs(network, bad)
-
-
 @contextmanager
 def _going_on(model: StepwiseExecutable, batches: Waiting) -> Iterator[None]:
     """Within the block, calls of a model go on with one waiting batch after the other."""

@@ -15,7 +15,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from kaldi_quant.quant.host import StepwiseExecutable
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
+from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
 
 _log = logging.getLogger(__name__)
@@ -73,3 +75,8 @@ def fast(layer: IntegerLinear | DynamicLinear) -> IntegerLinear | DynamicLinear:
     """The layer with the same results, computed faster where that is possible."""
     weight = layer.weight
     return replace(layer, weight=FastWeight(**{field.name: getattr(weight, field.name) for field in fields(weight)}))
+
+
+def fast_model(network: QuantizedNetwork, device: torch.device) -> StepwiseExecutable:
+    """The network in torch on a device: the results of its ``model``, computed faster where that is possible."""
+    return replace(network, layers={name: fast(layer) for name, layer in network.layers.items()}).model(device)

@@ -47,16 +47,17 @@ class Waiting:
         """Shows what a layer's product is given, batch after batch.
 
         Args:
-            layer: none that comes before the place where the batches are.
+            layer: none that is used before the place where the batches are.
             see: is shown it.
         """
         places = self.model.places(layer)
         first, end = places[0], places[-1] + 1
         self.advance(first)
         with watched(self.model, {layer: see}):
-            if len(places) == 1:
+            if len(places) == 1 and self.model.is_one_call(first):
                 self.advance(end)
                 return
+            # Other layers are used on the way.
             for number in range(len(self._passages)):
                 self.look(number, self.model).advance(end)
 

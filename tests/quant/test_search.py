@@ -35,8 +35,9 @@ from kaldi_quant.quant.search.allocation import (
     allocate,
     pareto_front,
 )
+from kaldi_quant.quant.search.candidates import Candidates
 from kaldi_quant.quant.search.measurements import Choice, Measurement, Store
-from kaldi_quant.quant.search.measuring import Candidates, Meter
+from kaldi_quant.quant.search.measuring import Meter
 from kaldi_quant.quant.search.options import (
     FLOAT_BITS,
     Budget,
@@ -274,8 +275,8 @@ def test_channels_that_were_rescaled_stay_so(small: tuple[Model, list[tuple[str,
     config = replace(FAST, equalization="cle")
     data = UtteranceSet(utterances, OPTIONS)
     candidates = Candidates(Nnet3Source(model.nnet), config, data, Widths(8, 8))
-    other = candidates.at(Widths(16, 8))
-    assert list(other.layers) == list(candidates.base.layers)
+    layers = {name: candidates.with_weights(name, 16).layers[name] for name in candidates.base.layers}
+    other = replace(candidates.base, layers=layers)
     for name, layer in other.layers.items():
         wide, narrow = layer.dequantized_weight(), candidates.base.layers[name].dequantized_weight()
         assert float((wide - narrow).norm() / wide.norm()) < 0.02
@@ -320,7 +321,8 @@ def test_a_killed_search_measures_nothing_twice(
     steps.close()  # as if it was killed
     assert len(json.loads((tmp_path / "measurements.json").read_text())["measurements"]) == 4
     found = list(make_search(*small, tmp_path, options).measure())
-    assert found[:4] == first
+    assert {one.choice for one in found[:4]} == {one.choice for one in first}
+    assert set(found) >= set(first)
     assert len(found) == len(measured) == total
     list(make_search(*small, tmp_path, replace(options, widths=(2, 3, 4, 8))).measure())
     assert len(measured) == total + layers
@@ -374,7 +376,7 @@ def test_estimates_are_near_measurements(tmp_path: Path, ranges: str) -> None:
     for estimate in estimates:
         options = SearchOptions((4, 8), (4, 8), estimate=estimate)
         search = make_search(model, utterances, tmp_path, options, config)
-        found = [one for one in search.measure() if one.choice.kind != "base"]
+        found = sorted((one for one in search.measure() if one.choice.kind != "base"), key=lambda one: one.choice)
         costs[estimate] = np.array([one.divergence for one in found])
         kinds = np.array([one.choice.kind for one in found])
     for kind in ("weights", "inputs"):
