@@ -14,6 +14,7 @@ from torch import Tensor
 
 from kaldi_quant.errors import DataError
 from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.slots import all_finite
 from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.registry import Registry
 
@@ -34,7 +35,7 @@ class Observer(ABC):
         """
         if x.numel() == 0:
             return
-        if not torch.isfinite(x).all():
+        if not all_finite(x):
             raise DataError("the calibration data gives activations that are not finite (NaN or infinity)")
         self.count += x.numel()
         self._see(x.detach().float())

@@ -237,7 +237,7 @@ class Quantizer:
         """What a layer's integers are fitted to, the layers before it being quantized already."""
         sample = PairedSample() if needs_rows(self.configs[name]) else None
         if together is not None:
-            moments = together.moments(name, sample)
+            moments = together.moments(name, sample, inputs)
             target = moments.compensated(original)
             return Fit(target, moments.covariance, moments.mean, moments.float_mean, sample)
         seen = statistics[name]

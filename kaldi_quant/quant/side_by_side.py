@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from kaldi_quant.quant.host import Data, StepwiseExecutable
+from kaldi_quant.quant.integer_linear import InputGrid
 from kaldi_quant.quant.paired_moments import PairedMoments, PairedRows, PairedSample
 from kaldi_quant.quant.passage import Passage
 from kaldi_quant.quant.shelf import Shelf
-from kaldi_quant.quant.slots import columns_of, groups_of_layer, watched
+from kaldi_quant.quant.slots import all_finite, columns_of, groups_of_layer, watched
 from kaldi_quant.units import Bytes
 
 #: What waiting batches take of the memory; the others wait on disk.
@@ -49,14 +50,15 @@ class SideBySide:
             self._passages.append(pair)
             self._put(len(self._passages) - 1)
 
-    def moments(self, layer: str, sample: PairedSample | None = None) -> PairedMoments:
+    def moments(self, layer: str, sample: PairedSample | None = None, grid: InputGrid | None = None) -> PairedMoments:
         """What a layer reads in both networks; all layers before it must be quantized.
 
         Args:
             layer: its name.
             sample: sees the rows, too.
+            grid: of the layer's input, if it has one.
         """
-        moments = PairedMoments(columns_of(self.model, layer), groups_of_layer(self.model, layer))
+        moments = PairedMoments(columns_of(self.model, layer), groups_of_layer(self.model, layer), grid)
 
         def see(inputs: Tensor, float_inputs: Tensor) -> None:
             moments.add(inputs, float_inputs)
@@ -81,8 +83,10 @@ class SideBySide:
 
         def compare(x: Tensor) -> None:
             rows, float_rows = _rows(x), waiting.pop(0)
-            counts = torch.isfinite(float_rows).all(1) & torch.isfinite(rows).all(1)
-            see(*((rows, float_rows) if counts.all() else (rows[counts], float_rows[counts])))
+            if not (all_finite(rows) and all_finite(float_rows)):
+                counts = torch.isfinite(float_rows).all(1) & torch.isfinite(rows).all(1)
+                rows, float_rows = rows[counts], float_rows[counts]
+            see(rows, float_rows)
             if once:
                 raise _SeenEnough
 
