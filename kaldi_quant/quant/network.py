@@ -16,7 +16,7 @@ from kaldi_quant.quant.host import Arithmetic, Executable, Host, StepwiseExecuta
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
 from kaldi_quant.quant.integer_matmul import IntegerMatmul
 from kaldi_quant.quant.integer_product import integer_product
-from kaldi_quant.quant.integer_sum import integer_sum
+from kaldi_quant.quant.integer_sum import IntegerSum
 from kaldi_quant.quant.slots import Product, set_product
 
 _Described = TypeVar("_Described")
@@ -187,11 +187,11 @@ def _matmul(node: Node, grids: dict[str, Grid], output: Grid | None) -> Arithmet
 def _addition(terms: Sequence[Read], grids: dict[str, Grid], output: Grid) -> Arithmetic:
     """Adds values on grids; the result is a value on the sum's own grid."""
     of_terms = [grids[term.node] for term in terms]
-    coefficients = [term.coefficient for term in terms]
+    total = IntegerSum(of_terms, [term.coefficient for term in terms], output)
 
     def add(values: Sequence[Tensor]) -> Tensor:
         integers = [grid.quantize(value) for grid, value in zip(of_terms, values, strict=True)]
-        return output.dequantize(integer_sum(integers, of_terms, coefficients, output))
+        return output.dequantize(total(integers))
 
     return add
 
