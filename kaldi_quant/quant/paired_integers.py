@@ -36,7 +36,9 @@ class PairedIntegers:
         self._products: Tensor | None = None
 
     def add(self, inputs: Tensor, float_inputs: Tensor) -> bool:
-        """Adds rows, (rows, in) float32 each; False, and adds none, where a value lies beyond a grid."""
+        """Adds rows, (rows, in) float32 each; False, and adds none, where a value lies beyond a grid or is none."""
+        if not len(inputs):
+            return True
         x, y = self.grids[0].integers(inputs), self.grids[1].integers(float_inputs)
         if x is None or y is None:
             return False
@@ -49,7 +51,8 @@ class PairedIntegers:
         """Sums on grids that reach as far as these and beyond rows, which are the first that are added."""
         pairs = zip(self.grids, (inputs, float_inputs), strict=True)
         found = PairedIntegers(*(grid.over_more(x) if grid.integers(x) is None else grid for grid, x in pairs))
-        assert found.add(inputs, float_inputs)
+        fits = found.add(inputs, float_inputs)
+        assert fits
         return found
 
     def taken(self, origins: Tensor) -> tuple[Tensor, Tensor, Tensor]:

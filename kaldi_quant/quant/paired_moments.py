@@ -54,7 +54,17 @@ class PairedMoments:
     # The sums are changed later outside of any such mode.
     @torch.inference_mode(False)
     def add(self, inputs: Tensor, float_inputs: Tensor) -> None:
-        """Adds rows. inputs, float_inputs: (rows, groups * in) float."""
+        """Adds rows; those with a value that is not finite in either network do not count.
+
+        Args:
+            inputs: (rows, groups * in) float.
+            float_inputs: likewise.
+        """
+        # What lies on both grids is finite.
+        if self._integers is not None and self._integers.add(inputs, float_inputs):
+            self.count += len(inputs)
+            return
+        inputs, float_inputs = _that_count(inputs, float_inputs)
         if not len(inputs):
             return
         if not self.count:
@@ -151,8 +161,8 @@ class PairedSample:
         self._float_inputs: Tensor | None = None
 
     def add(self, inputs: Tensor, float_inputs: Tensor) -> None:
-        """Sees rows. inputs, float_inputs: (rows, groups * in) float."""
-        inputs, float_inputs = inputs.cpu(), float_inputs.cpu()
+        """Sees rows, of which those that are finite in both networks count; (rows, groups * in) float each."""
+        inputs, float_inputs = (x.cpu() for x in _that_count(inputs, float_inputs))
         keys = torch.rand(len(inputs), generator=self._generator)
         if len(self._keys) == self.limit:
             candidates = keys < self._keys.max()
@@ -179,6 +189,14 @@ class PairedSample:
         """(rows, groups * in), of the float network."""
         assert self._float_inputs is not None
         return self._float_inputs
+
+
+def _that_count(inputs: Tensor, float_inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows, (rows, columns) each, that are finite on both sides."""
+    if len(rows_that_count(inputs)) == len(rows_that_count(float_inputs)) == len(inputs):
+        return inputs, float_inputs
+    counts = torch.isfinite(inputs).all(1) & torch.isfinite(float_inputs).all(1)
+    return inputs[counts], float_inputs[counts]
 
 
 def _chosen(before: Tensor | None, more: Tensor, kept: Tensor) -> Tensor:

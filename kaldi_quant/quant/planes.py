@@ -15,7 +15,7 @@ from torch import Tensor
 # Integers of one plane, and the largest of two, so that the upper one stays within 8 bits.
 _PLANE, _BOTH = 127, 127 * 256
 # How much wider than the rows that it is made for a grid is, of values that may be larger later.
-_HEADROOM = 2.0
+_HEADROOM = 4.0
 #: Rows whose products 32-bit sums hold, whatever the integers.
 MOST_ROWS = 1 << 16
 
@@ -47,8 +47,8 @@ class Planes:
         wider = self._between(torch.minimum(low, least), torch.maximum(high, most))
         if self.count == 1:
             return wider
-        # With the margin of a step for rounding.
-        stays = (low > least + self.step) & (high < most - self.step)
+        # Those that are nearly too narrow get wider, too: they would need it soon.
+        stays = torch.maximum(self.offset - low, high - self.offset) < self.step * (limit / 2)
         offset, step = torch.where(stays, self.offset, wider.offset), torch.where(stays, self.step, wider.step)
         return Planes(offset, step, 2)
 
@@ -73,23 +73,21 @@ class Planes:
         return self.offset + self.step * whole
 
     def integers(self, rows: Tensor) -> list[Tensor] | None:
-        """Planes of int8, (rows, columns), the upper one first; None where a value lies beyond the grid."""
-        found = rows - self.offset.to(rows)
-        found /= self.step.to(rows)
-        found.round_()
+        """Planes of int8, (rows, columns), the upper one first; None where a value lies beyond the grid or is none."""
+        factor = self.step.reciprocal()
+        start = -self.offset * factor
+        if self.count == 2:
+            # Half a plane is added, and taken from the lower byte again, so that both bytes have signs of their own.
+            start += _PLANE + 1
+        found = torch.addcmul(start.to(rows), rows, factor.to(rows)).round_()
         low, high = found.aminmax()
-        limit = _PLANE if self.count == 1 else _BOTH
-        if not -limit - 1 <= float(low) <= float(high) <= limit:
+        limit, added = (_PLANE, 0) if self.count == 1 else (_BOTH, _PLANE + 1)
+        if not -limit - 1 <= float(low) - added <= float(high) - added <= limit:
             return None
         if self.count == 1:
             return [found.to(torch.int8)]
-        upper = (found / 256).round_()
-        found -= upper * 256
-        # The lower half of 128 is 128 below the next.
-        beyond = found > _PLANE
-        upper += beyond
-        found -= beyond * 256.0
-        return [upper.to(torch.int8), found.to(torch.int8)]
+        lower, upper = found.to(torch.int16).contiguous().view(torch.int8).unflatten(-1, (-1, 2)).unbind(-1)
+        return [upper.contiguous(), lower ^ -128]
 
 
 def summed(planes: list[Tensor]) -> Tensor:

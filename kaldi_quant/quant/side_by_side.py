@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-import torch
 from torch import Tensor
 
 from kaldi_quant.quant.host import Data, StepwiseExecutable
@@ -17,7 +16,7 @@ from kaldi_quant.quant.integer_linear import InputGrid
 from kaldi_quant.quant.paired_moments import PairedMoments, PairedRows, PairedSample
 from kaldi_quant.quant.passage import Passage
 from kaldi_quant.quant.shelf import Shelf
-from kaldi_quant.quant.slots import all_finite, columns_of, groups_of_layer, watched
+from kaldi_quant.quant.slots import columns_of, groups_of_layer, watched
 from kaldi_quant.units import Bytes
 
 #: What waiting batches take of the memory; the others wait on disk.
@@ -82,11 +81,7 @@ class SideBySide:
             waiting.append(_rows(x))
 
         def compare(x: Tensor) -> None:
-            rows, float_rows = _rows(x), waiting.pop(0)
-            if not (all_finite(rows) and all_finite(float_rows)):
-                counts = torch.isfinite(float_rows).all(1) & torch.isfinite(rows).all(1)
-                rows, float_rows = rows[counts], float_rows[counts]
-            see(rows, float_rows)
+            see(_rows(x), waiting.pop(0))
             if once:
                 raise _SeenEnough
 
