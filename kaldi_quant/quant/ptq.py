@@ -213,8 +213,10 @@ class Quantizer:
                 advance(0, name)
                 original = self.prepared.weight(name).double()
                 inputs = self.inputs_of(name, result.activations)
-                fit = self._fit(name, original, inputs, model, together, statistics)
-                layer = result.layers[name] = self.layer(name, original, inputs, fit)
+                # What a layer is fitted to goes before the next one's is collected.
+                layer = result.layers[name] = self.layer(
+                    name, original, inputs, self._fit(name, original, inputs, model, together, statistics)
+                )
                 if together:
                     set_product(together.model, name, Product(fast(moved(layer, self.data.device)).forward))
                 if kept:
@@ -305,9 +307,11 @@ class Quantizer:
         """
         layer = self.configs[name]
         folded = inputs.folded if inputs else torch.ones(original.shape[1], dtype=torch.float64)
+        is_folded = inputs is not None and inputs.per_column
+        hessian = fit.covariance / torch.outer(folded, folded) if is_folded else fit.covariance
         float_bias = self.prepared.bias(name, original)
         least = least_scale(float_bias, inputs) if inputs else torch.zeros(len(original), 1)
-        weight = round_weight(fit.target * folded, layer, fit.covariance / torch.outer(folded, folded), least)
+        weight = round_weight(fit.target * folded, layer, hessian, least)
         learned = None
         if fit.sample:
             relu = is_rectified(self.prepared.nodes, name)

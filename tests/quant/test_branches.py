@@ -10,6 +10,7 @@ import pytest
 
 from kaldi_quant.nnet3.chunks import ChunkOptions
 from kaldi_quant.nnet3.inference import InferenceOptions
+from kaldi_quant.nnet3.model import AcousticPassage
 from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.branches import Branches
@@ -107,3 +108,29 @@ def test_products_of_two_values_of_torch() -> None:
 def test_recurrent_networks_of_torch() -> None:
     data = inputs(2, length=5)
     assert check(TorchSource(enhancer("lstm", num_layers=1, bidirectional=True), data[0]), TensorData(data)) > 3
+
+
+def test_what_comes_before_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, data = nnet3("tdnnf_small")
+    network = quantize(source, CONFIG, data)
+    trunk = Branches(network, data)
+    # Weights that are others, objects at least.
+    others = [
+        replace(network, layers={**network.layers, name: replace(layer)}) for name, layer in network.layers.items()
+    ]
+    places = [trunk.place(branch) for branch in others]
+    assert places == sorted(places) and len(set(places)) == len(places)
+    steps: list[int] = []
+    step = AcousticPassage.step
+
+    def counted(passage: AcousticPassage) -> None:
+        steps.append(passage.place)
+        step(passage)
+
+    monkeypatch.setattr(AcousticPassage, "step", counted)
+    for branch in others:
+        trunk.outputs(branch)
+    batches, end = len(list(data.calls(trunk.model))), len(trunk.model.graph.groups)
+    assert batches > 1
+    # What differs from the first step on is a run of its own.
+    assert len(steps) == batches * (max(places) + sum(end - place for place in places if place > 0))

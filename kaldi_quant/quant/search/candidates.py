@@ -61,7 +61,8 @@ class Candidates:
         self._quantizers: dict[Widths, Quantizer] = {}
         self._observers: dict[_Groups, Mapping[str, Observer]] = {}
         self._grids: dict[Bits, dict[str, Grid]] = {}
-        # What the layer in question is fitted to; its inputs have a width.
+        # What layers are fitted to, and the latest of them with rows of its inputs, which have a width.
+        self._fits: dict[str, Fit] = {}
         self._latest: tuple[tuple[str, Bits], Fit] | None = None
 
     def with_weights(self, layer: str, bits: Bits) -> QuantizedNetwork:
@@ -103,12 +104,17 @@ class Candidates:
         return quantizer.layer(name, self._prepared.weight(name).double(), inputs, self._latest[1])
 
     def _fit(self, quantizer: Quantizer, name: str, inputs: InputGrid | None) -> Fit:
+        if name not in self._fits:
+            # One matrix makes room for the other.
+            seen = self._statistics.pop(name)
+            self._fits[name] = Fit(self._prepared.weight(name).double(), seen.covariance, seen.mean, seen.mean)
+        fit = self._fits[name]
         sample = PairedSample() if needs_rows(quantizer.configs[name]) else None
         if sample is not None:
             model = self._prepared.complete().executable()
             see_rows_on_grid(model, name, self.calibration, on_grid(inputs), sample.add)
-        seen = self._statistics[name]
-        return Fit(self._prepared.weight(name).double(), seen.covariance, seen.mean, seen.mean, sample)
+        # What is made of the matrix for one width and kept for the next goes with this view of it.
+        return replace(fit, covariance=fit.covariance.view(fit.covariance.shape), sample=sample)
 
     @cached_property
     def _prepared(self) -> Host:
@@ -117,7 +123,7 @@ class Candidates:
 
     @cached_property
     def _statistics(self) -> dict[str, InputStatistics]:
-        """Of what layers read."""
+        """Of what layers read, as long as nothing is fitted to it."""
         return input_statistics(self._prepared.complete().executable(), self.base.layers, self.calibration, outer=True)
 
     def _quantizer(self, widths: Widths) -> Quantizer:

@@ -52,12 +52,13 @@ class SecondOrder:
     def __init__(self, host: Host, layers: Iterable[str], data: Data, seed: int = 0, memory: Bytes = MEMORY) -> None:
         self.host, self.data, self.memory = host, data, memory
         self.fisher = fisher_information(host, layers, data, seed)
-        self._statistics = input_statistics(host.executable(), self.fisher, data, outer=True)
+        statistics = input_statistics(host.executable(), self.fisher, data, outer=True)
+        self._covariances = {name: statistics.pop(name).covariance for name in self.fisher}
 
     def of_weights(self, network: QuantizedNetwork, layer: str) -> Nats:
         """What a layer's weights cost as they are in a quantized network."""
         change = network.layers[layer].dequantized_weight().double() - self._weight(layer)
-        return self._cost(layer, quadratic(change, self._statistics[layer].covariance))
+        return self._cost(layer, quadratic(change, self._covariances[layer]))
 
     def of_inputs(self, networks: Mapping[str, Sequence[QuantizedNetwork]]) -> dict[str, list[Nats]]:
         """What the grids cost that layers read, in one run of the float network.
