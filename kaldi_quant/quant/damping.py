@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 #: Added to the diagonal, as a share of its mean: the default of GPTQ's authors.
 DAMPING = 0.01
@@ -71,10 +73,18 @@ def ordered_factor(hessian: Tensor, damping: float = DAMPING) -> OrderedFactor:
 
     With J, which turns the order of rows around, and J H J = L L^T, it is J L J.
     """
+    if hessian in _KNOWN and _KNOWN[hessian][0] == damping:
+        return _KNOWN[hessian][1]
     order = torch.argsort(hessian.diagonal(dim1=-2, dim2=-1), descending=True, stable=True)
     matrix, factor = damped_factor(_permuted(hessian, order.flip(-1)), damping)
     back = torch.argsort(order.flip(-1))
-    return OrderedFactor(_permuted(matrix, back), order, factor.flip(-2, -1))
+    found = OrderedFactor(_permuted(matrix, back), order, factor.flip(-2, -1))
+    _KNOWN[hessian] = damping, found
+    return found
+
+
+# For matrices as long as they exist the damping and the factor: a weight that is rounded to several widths has one.
+_KNOWN: MutableMapping[Tensor, tuple[float, OrderedFactor]] = WeakTensorKeyDictionary()
 
 
 def _permuted(matrix: Tensor, order: Tensor) -> Tensor:

@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 
 from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.host import StepwiseExecutable
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
+from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
 
 _log = logging.getLogger(__name__)
@@ -108,3 +110,8 @@ def fast(layer: IntegerLinear | DynamicLinear) -> IntegerLinear | DynamicLinear:
     if isinstance(layer, IntegerLinear):
         return FastIntegerLinear(quick, layer.bias, layer.inputs)
     return replace(layer, weight=quick)
+
+
+def fast_model(network: QuantizedNetwork, device: torch.device) -> StepwiseExecutable:
+    """The network in torch on a device: the results of its ``model``, computed faster where that is possible."""
+    return replace(network, layers={name: fast(layer) for name, layer in network.layers.items()}).model(device)
