@@ -17,6 +17,8 @@ from kaldi_quant.errors import DataError
 from kaldi_quant.kaldi.chain_supervision import Supervision
 from kaldi_quant.kaldi.supervision_fst import SupervisionFst
 from kaldi_quant.kaldi.supervision_join import take_apart
+from kaldi_quant.nnet3.chain.log_sum import log_sum
+from kaldi_quant.nnet3.chain.padded_numerator import PaddedArcs, PaddedTensors, padded, rounded_up
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,52 @@ class NumeratorArcs:
             fsts = [part for fst in fsts for part in take_apart(fst, supervision.num_sequences // len(fsts))]
         return (_lay_out_unrolled if supervision.end_to_end else _lay_out_frames)(_Joint.of(fsts), supervision)
 
-    def to(self, device: torch.device) -> NumeratorArcs:
-        """The same on a device."""
-        names = ("source", "target", "element", "log_prob", "initial", "final", "owner")
-        return NumeratorArcs(**{**vars(self), **{name: getattr(self, name).to(device) for name in names}})
+    def to(self, device: torch.device) -> NumeratorArcs | PaddedArcs:
+        """What is computed with on a device."""
+        return self if device.type == "cpu" else self.padded().to(device)
+
+    def padded(self) -> PaddedArcs:
+        """The same arcs, with room for an equal number at every state."""
+        states = rounded_up(max(self.num_states))
+        source, target = self.source.numpy(), self.target.numpy()
+        pairs = [(target, source), (source, target)]
+        shared = (padded(self.num_arcs, states, ends, self.element.numpy(), self.log_prob.numpy()) for ends in pairs)
+        tensors = [torch.from_numpy(array) for arrays in shared for array in arrays]
+
+        def filled(values: Tensor, filling: float) -> Tensor:
+            return torch.cat([values, values.new_full((states - len(values),), filling)])
+
+        ends = (filled(self.initial, -torch.inf), filled(self.final, -torch.inf), filled(self.owner, 0))
+        return PaddedArcs(PaddedTensors._make([*tensors, *ends]), self.num_fsts, self.shape, self.weight)
+
+    def sums(self, output: Tensor, with_derivative: bool) -> tuple[Tensor, Tensor | None]:
+        """Sums over all paths.
+
+        Args:
+            output: (N, T, pdfs), log-likelihoods.
+            with_derivative: whether the derivative is computed too.
+
+        Returns:
+            (FSTs,) float64, the log-probability of each FST, and the derivative of their sum, (N, T, pdfs) float64.
+        """
+        scores = output.reshape(-1).index_select(0, self.element).double() + self.log_prob
+        sources, targets = self.source.split(self.num_arcs), self.target.split(self.num_arcs)
+        by_frame = scores.split(self.num_arcs)
+        alphas = [self.initial]
+        for t, score in enumerate(by_frame):
+            values = alphas[-1].index_select(0, sources[t]) + score
+            alphas.append(log_sum(values, targets[t], self.num_states[t + 1]))
+        log_prob = log_sum(alphas[-1] + self.final, self.owner, self.num_fsts)
+        if not with_derivative:
+            return log_prob, None
+        beta = self.final - log_prob.index_select(0, self.owner)
+        posteriors = [scores.new_zeros(0)] * len(by_frame)
+        for t in reversed(range(len(by_frame))):
+            values = beta.index_select(0, targets[t]) + by_frame[t]
+            posteriors[t] = (alphas[t].index_select(0, sources[t]) + values).exp_()
+            beta = log_sum(values, sources[t], self.num_states[t])
+        occupation = scores.new_zeros(output.numel()).index_add_(0, self.element, torch.cat(posteriors))
+        return log_prob, occupation.view(output.shape)
 
 
 @dataclass(frozen=True)
@@ -165,7 +209,7 @@ class Numerator:
     occupation: Tensor | None
 
 
-def numerator(arcs: NumeratorArcs, output: Tensor, with_derivative: bool) -> Numerator:
+def numerator(arcs: NumeratorArcs | PaddedArcs, output: Tensor, with_derivative: bool) -> Numerator:
     """Sums over all paths that the supervision permits.
 
     Args:
@@ -178,30 +222,5 @@ def numerator(arcs: NumeratorArcs, output: Tensor, with_derivative: bool) -> Num
     """
     if tuple(output.shape) != arcs.shape:
         raise DataError(f"the supervision is for an output of {arcs.shape}, and the network's is {tuple(output.shape)}")
-    output = output.detach()
-    scores = output.reshape(-1).index_select(0, arcs.element).double() + arcs.log_prob
-    sources, targets = arcs.source.split(arcs.num_arcs), arcs.target.split(arcs.num_arcs)
-    by_frame = scores.split(arcs.num_arcs)
-    alphas = [arcs.initial]
-    for t, score in enumerate(by_frame):
-        values = alphas[-1].index_select(0, sources[t]) + score
-        alphas.append(_log_sum(values, targets[t], arcs.num_states[t + 1]))
-    log_prob = _log_sum(alphas[-1] + arcs.final, arcs.owner, arcs.num_fsts)
-    if not with_derivative:
-        return Numerator(log_prob, None)
-    beta = arcs.final - log_prob.index_select(0, arcs.owner)
-    posteriors = [scores.new_zeros(0)] * len(by_frame)
-    for t in reversed(range(len(by_frame))):
-        values = beta.index_select(0, targets[t]) + by_frame[t]
-        posteriors[t] = (alphas[t].index_select(0, sources[t]) + values).exp_()
-        beta = _log_sum(values, sources[t], arcs.num_states[t])
-    occupation = scores.new_zeros(output.numel()).index_add_(0, arcs.element, torch.cat(posteriors))
-    return Numerator(log_prob, occupation.view(output.shape).to(output.dtype))
-
-
-def _log_sum(values: Tensor, place: Tensor, number: int) -> Tensor:
-    """The logarithm of the sum of the exponentials of all values with the same place: (number,)."""
-    largest = values.new_full((number,), -torch.inf).scatter_reduce_(0, place, values, "amax")
-    shift = torch.where(largest.isinf(), 0.0, largest)
-    sums = values.new_zeros(number).index_add_(0, place, (values - shift.index_select(0, place)).exp_())
-    return sums.log_().add_(shift)
+    log_prob, occupation = arcs.sums(output.detach(), with_derivative)
+    return Numerator(log_prob, None if occupation is None else occupation.to(output.dtype))

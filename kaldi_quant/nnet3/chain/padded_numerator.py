@@ -1,0 +1,155 @@
+"""The numerator in few large operations per frame, for devices on which starting one costs more than its work.
+
+Each state has the same number of arcs at every frame, most of them impossible ones, so that sums over a state's arcs
+are sums over an axis, and sizes hardly depend on a minibatch's FSTs. Computed as in ``numerator``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kaldi_quant.nnet3.chain.log_sum import log_sum
+
+
+class PaddedTensors(NamedTuple):
+    """The arcs. ``states`` is the number at any frame, ``entering`` and ``leaving`` that of a state's arcs.
+
+    Args:
+        source: (frames, entering, states) int32: where each arc that enters a state comes from.
+        entering_element: (frames, entering, states) int32: which element of the output, (N, T, pdfs), it reads.
+        entering_log_prob: (frames, entering, states) float64, -inf for no arc.
+        target: (frames, leaving, states) int32: where each arc that leaves a state leads to.
+        leaving_element, leaving_log_prob: as above.
+        initial: (states,) float64, the log-probability of beginning in a state.
+        final: (states,) float64, that of ending there.
+        owner: (states,) int64: the FST to which a last state belongs.
+    """
+
+    source: Tensor
+    entering_element: Tensor
+    entering_log_prob: Tensor
+    target: Tensor
+    leaving_element: Tensor
+    leaving_log_prob: Tensor
+    initial: Tensor
+    final: Tensor
+    owner: Tensor
+
+
+@dataclass(frozen=True)
+class PaddedArcs:
+    """The arcs of all FSTs.
+
+    Args:
+        tensors: what differs from minibatch to minibatch.
+        num_fsts: how many FSTs.
+        shape: N, T and pdfs of the output that they are for.
+        weight: of the sequences.
+    """
+
+    tensors: PaddedTensors
+    num_fsts: int
+    shape: tuple[int, int, int]
+    weight: float
+
+    @property
+    def fixed(self) -> tuple[object, ...]:
+        """What minibatches must share, beside the shapes of tensors, so that the same is computed of them."""
+        return self.num_fsts, self.shape, self.weight
+
+    def to(self, device: torch.device) -> PaddedArcs:
+        """The same on a device."""
+        return replace(self, tensors=PaddedTensors(*(tensor.to(device) for tensor in self.tensors)))
+
+    def sums(self, output: Tensor, with_derivative: bool) -> tuple[Tensor, Tensor | None]:
+        """Sums over all paths.
+
+        Args:
+            output: (N, T, pdfs), log-likelihoods.
+            with_derivative: whether the derivative is computed too.
+
+        Returns:
+            (FSTs,) float64, the log-probability of each FST, and the derivative of their sum, (N, T, pdfs) float64.
+        """
+        arcs, flat = self.tensors, output.reshape(-1)
+        scores = _scores(flat, arcs.entering_element, arcs.entering_log_prob)
+        all_alphas = scores.new_empty(len(scores) + 1, len(arcs.initial))
+        alphas = all_alphas.unbind(0)
+        alphas[0].copy_(arcs.initial)
+        for t, (score, source) in enumerate(zip(scores.unbind(0), arcs.source.unbind(0), strict=True)):
+            _step(alphas[t], source, score, alphas[t + 1])
+        log_prob = log_sum(alphas[-1] + arcs.final, arcs.owner, self.num_fsts)
+        if not with_derivative:
+            return log_prob, None
+        all_betas = torch.empty_like(all_alphas)
+        betas = all_betas.unbind(0)
+        torch.sub(arcs.final, log_prob.index_select(0, arcs.owner), out=betas[-1])
+        backward = _scores(flat, arcs.leaving_element, arcs.leaving_log_prob).unbind(0)
+        targets = arcs.target.unbind(0)
+        for t in reversed(range(len(backward))):
+            _step(betas[t + 1], targets[t], backward[t], betas[t])
+        first = torch.arange(len(scores), device=output.device)[:, None, None] * len(arcs.initial)
+        posterior = all_alphas.view(-1).index_select(0, (arcs.source + first).view(-1)).view_as(scores)
+        posterior = posterior.add_(scores).add_(all_betas[1:, None]).exp_()
+        occupation = scores.new_zeros(len(flat))
+        return log_prob, occupation.index_add_(0, arcs.entering_element.view(-1), posterior.view(-1)).view_as(output)
+
+
+def _scores(output: Tensor, element: Tensor, log_prob: Tensor) -> Tensor:
+    return output.index_select(0, element.view(-1)).double().view_as(log_prob).add_(log_prob)
+
+
+def _step(before: Tensor, place: Tensor, score: Tensor, result: Tensor) -> None:
+    """Writes into (states,) the logarithm of the sum over a state's arcs, whose values at their other end are given."""
+    values = before.index_select(0, place.view(-1)).view_as(score).add_(score)
+    while (half := len(values) // 2) > 1:
+        values = torch.logaddexp(values[:half], values[half:])
+    torch.logaddexp(values[0], values[1], out=result)
+
+
+def padded(
+    num_arcs: list[int],
+    states: int,
+    ends: tuple[np.ndarray, np.ndarray],
+    element: np.ndarray,
+    log_prob: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The arcs of all frames shared out among the states at one of their ends.
+
+    Args:
+        num_arcs: (frames,) of each frame; the arcs of a frame follow those of the frame before it.
+        states: room for so many, at every frame.
+        ends: (arcs,), the state that each belongs to, and the one at its other end.
+        element: (arcs,), what it reads.
+        log_prob: (arcs,), its own.
+
+    Returns:
+        the other end, int32, what is read, int32, and the log-probability, float64, all (frames, arcs, states).
+    """
+    own, other = ends
+    frames = len(num_arcs)
+    place = np.repeat(np.arange(frames), num_arcs) * states + own
+    counts = np.bincount(place, minlength=frames * states)
+    order = np.argsort(place, kind="stable")
+    rank = np.arange(len(place)) - np.repeat(np.cumsum(counts) - counts, counts)
+    most = 1 << max(int(counts.max() - 1).bit_length(), 1)
+    frame, state = np.divmod(place[order], states)
+    chosen = (frame, rank, state)
+    shape = (frames, most, states)
+    others, scores = np.zeros(shape, np.int32), np.full(shape, -np.inf)
+    # Arcs that are none read what others read, lest they bring in a value that is no number, each something else: a GPU
+    # adds to one place one after the other.
+    elements = np.resize(element.astype(np.int32), shape)
+    others[chosen], elements[chosen], scores[chosen] = other[order], element[order], log_prob[order]
+    return others, elements, scores
+
+
+def rounded_up(number: int) -> int:
+    """A number that is at most a quarter larger, so that there are few of them."""
+    step = 1 << max(number.bit_length() - 3, 0)
+    return -(-number // step) * step
