@@ -146,10 +146,13 @@ def test_shapes_and_options_are_recorded_each_by_itself(graph: DenominatorGraph)
     assert results[0] == results[1] == results[5] != results[2] and results[4] == 4 * results[0]
 
 
+def double(inputs: Tensors) -> Tensors:
+    return [2 * inputs[0]]
+
+
 def test_only_the_latest_are_kept() -> None:
     stand_in = StandIn()
     recorder = Recorder(stand_in)
-    double: Function = lambda inputs: [2 * inputs[0]]
     for size in range(1, 18):
         recorder.run("double", double, [torch.ones(size)])
     for size in (17, 1):
@@ -164,7 +167,7 @@ def test_what_cannot_be_recorded_is_computed(caplog: pytest.LogCaptureFixture) -
     recorder = Recorder(refuse)
     with caplog.at_level(logging.WARNING):
         for number in range(4):
-            (found,) = recorder.run("double", lambda inputs: [2 * inputs[0]], [torch.full((2,), float(number))])
+            (found,) = recorder.run("double", double, [torch.full((2,), float(number))])
             assert found.tolist() == [2 * number] * 2
     assert [record.message for record in caplog.records] == [
         "the objective cannot be recorded as a CUDA graph and is computed step by step: operation not permitted when "
@@ -177,9 +180,9 @@ def test_too_little_memory_is_an_error() -> None:
         raise torch.OutOfMemoryError("out of memory")
 
     recorder = Recorder(refuse)
-    recorder.run("double", lambda inputs: [2 * inputs[0]], [torch.ones(1)])
+    recorder.run("double", double, [torch.ones(1)])
     with pytest.raises(torch.OutOfMemoryError):
-        recorder.run("double", lambda inputs: [2 * inputs[0]], [torch.ones(1)])
+        recorder.run("double", double, [torch.ones(1)])
 
 
 def test_nothing_within_waits_for_a_gpu(graph: DenominatorGraph, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,15 +63,15 @@ class ChainBatch:
         (sup,) = example.outputs
         sequences, frames = sup.supervision.num_sequences, sup.supervision.frames_per_sequence
         arcs = NumeratorArcs.of(_part(sup.supervision, share))
-        feats = features.by_sequence()
+        layout = features.layout()
+        feats = features.by_sequence(layout)
         if len(feats) != sequences:
             raise DataError(f"the example has the features of {len(feats)} sequences and the output of {sequences}")
         weights = None
         if np.any(sup.deriv_weights != 1):
             by_sequence = sup.deriv_weights.astype(np.float32).reshape(frames, sequences).T
             weights = torch.from_numpy(by_sequence[share].copy())
-        first = features.layout().first
-        span = (first, first + feats.shape[1])
+        span = (layout.first, layout.first + layout.frames)
         ivectors = _ivectors(example, sequences)
         chosen = torch.from_numpy(np.ascontiguousarray(feats[share]))
         return cls(chosen, None if ivectors is None else ivectors[share], span, sup.times, sup.name, arcs, weights)
