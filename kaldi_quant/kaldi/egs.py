@@ -37,6 +37,8 @@ OnBad = Callable[[str, KaldiQuantError], None]
 # Called with an example and its key; raises DataError where it cannot be used.
 Check = Callable[[str, NnetChainExample], None]
 
+# A key as nearly all are; others are looked at more closely.
+_KEY = re.compile(rb"([!-~]{1,200}) ")
 _SOMETHING = re.compile(rb"\S")
 _ARCHIVE_WINDOW, _ENTRY_WINDOW = 1 << 18, 1 << 14
 _LARGEST_WINDOW = 1 << 30
@@ -83,6 +85,14 @@ class _Window:
                 # A token at the end of a file eats a white space that is not there.
                 self._position = min(reader.position, len(self._data))
                 return value
+
+    def key(self) -> str:
+        """The key that comes next; moves behind it and the space that follows."""
+        found = _KEY.match(self._data, self._position)
+        if found is None:
+            return self.parse(_read_key)
+        self._position = found.end()
+        return found[1].decode()
 
     def find(self, packer: Packer, key: str) -> PackedExample | None:
         """The example that comes next, with the place of its parts, if it has the usual layout; moves behind it."""
@@ -167,7 +177,7 @@ def _read_entries(filename: str, allow_pipes: bool, permissive: bool, packer: Pa
     number = 0
     try:
         while not window.at_end():
-            key = window.parse(_read_key)
+            key = window.key()
             found = None if packer is None else window.find(packer, key)
             yield found or WholeExample(key, _read_example(window, key))
             number += 1

@@ -42,7 +42,10 @@ _IO_END, _SUPERVISION_END, _END = b"</NnetIo> ", b"</Supervision> ", b"</NnetCha
 _LAST = b"</Nnet3ChainEg> "
 _FLOAT, _INT = struct.Struct("<f"), struct.Struct("<i")
 # Examples of an archive have few different times.
-_MOST_INDEXES = 256
+_MOST_INDEXES, _MOST_TEMPLATES = 256, 8
+# Of what stands behind a matrix's token, the bytes in front of its dimensions, and those with its dimensions.
+_OWN_BYTES = {"FM": 0, "CM": 8, "CM2": 8, "CM3": 8}
+_DIMS = {"FM": 10, "CM": 16, "CM2": 16, "CM3": 16}
 
 
 class _OtherLayoutError(Exception):
@@ -58,9 +61,20 @@ class _Input(NamedTuple):
     name: str
     indexes: _Indexes
     shape: tuple[int, int]
-    # Where the matrix begins, and its token.
+    # Where the matrix begins, its token, and the bytes of its values.
     begin: int
     token: str
+    size: int
+
+    @property
+    def dims(self) -> int:
+        """Where what stands behind the token begins."""
+        return self.begin + len(self.token) + 1
+
+    @property
+    def values(self) -> int:
+        """Where its values begin."""
+        return self.dims + _DIMS[self.token]
 
 
 class _Output(NamedTuple):
@@ -74,8 +88,7 @@ class _Output(NamedTuple):
     deriv_weights: tuple[int, int]
 
 
-@dataclass(frozen=True)
-class PackedExample:
+class PackedExample(NamedTuple):
     """An example.
 
     Args:
@@ -132,12 +145,57 @@ class WholeExample:
 AnyExample = PackedExample | WholeExample
 
 
+class _Template:
+    """What examples of one structure share but for what their FSTs, of which each has one, hold.
+
+    Args:
+        example: one of them.
+    """
+
+    def __init__(self, example: PackedExample) -> None:
+        data, (output,) = example.data, example.outputs
+        fst = output.fst
+        self._example, self._output = example, output
+        self._before = []
+        position = 0
+        for part in example.inputs:
+            # The least value and the range are an example's own.
+            for until, skipped in ((part.dims, _OWN_BYTES[part.token]), (part.values, part.size)):
+                self._before.append((data[position:until], skipped))
+                position = until + skipped
+        self._before.append((data[position : fst.begin], 0))
+        begin, number = output.deriv_weights
+        self._weights = (data[fst.end : begin], 4 * number)
+        self._end = data[begin + 4 * number :]
+
+    def find(self, key: str, data: bytes, position: int, path: str, start: int) -> PackedExample | None:
+        """As ``Packer.find``."""
+        begin = position
+        for literal, skipped in self._before:
+            if not data.startswith(literal, position):
+                return None
+            position += len(literal) + skipped
+        fst = PackedFst.find(data, position)
+        literal, skipped = self._weights
+        if fst is None or not data.startswith(literal, fst.end):
+            return None
+        weights = fst.end + len(literal)
+        end = weights + skipped + len(self._end)
+        if data[weights + skipped : end] != self._end:
+            return None
+        output = self._output._replace(
+            fst=fst.moved(-begin), deriv_weights=(weights - begin, self._output.deriv_weights[1])
+        )
+        return self._example._replace(key=key, data=data[begin:end], path=path, start=start + begin, outputs=(output,))
+
+
 class Packer:
     """Finds the parts of examples."""
 
     def __init__(self) -> None:
         self._indexes: dict[bytes, _Indexes] = {}
         self._grids: set[tuple[bytes, int]] = set()
+        self._templates: list[_Template] = []
 
     def find(self, key: str, data: bytes, position: int, path: str, start: int) -> PackedExample | None:
         """Finds an example.
@@ -152,10 +210,16 @@ class Packer:
         Returns:
             the example; None where it has another layout, or is not all there.
         """
+        for template in self._templates:
+            if found := template.find(key, data, position, path, start):
+                return found
         try:
-            return self._find(key, data, position, path, start)
+            example = self._find(key, data, position, path, start)
         except (_OtherLayoutError, struct.error):
             return None
+        if len(example.outputs) == 1 and not example.outputs[0].alignment[1]:
+            self._templates = [_Template(example), *self._templates[: _MOST_TEMPLATES - 1]]
+        return example
 
     def _find(self, key: str, data: bytes, position: int, path: str, start: int) -> PackedExample:
         begin = position
@@ -202,7 +266,7 @@ class Packer:
             size = 4 * shape[0] * shape[1]
         if min(shape) < 1 or shape[0] != len(indexes.values):
             raise _OtherLayoutError
-        return _Input(name, indexes, shape, matrix - begin, token), _behind(_IO_END, data, found.end() + size)
+        return _Input(name, indexes, shape, matrix - begin, token, size), _behind(_IO_END, data, found.end() + size)
 
     def _output(self, data: bytes, position: int, begin: int) -> tuple[_Output, int]:
         match = _matched(_OUTPUT, data, position)
@@ -308,11 +372,7 @@ def _unpacked(example: PackedExample, fsts: list[SupervisionFst | None]) -> Nnet
 
 
 def _matrix(data: bytes, part: _Input) -> GeneralMatrix:
-    begin = part.begin + len(part.token) + 1
     if part.token == "FM":
-        rows, columns = part.shape
-        values = np.frombuffer(data, "<f4", rows * columns, begin + 2 * 5)
-        return FullMatrix(values.reshape(rows, columns).copy())
-    header = CompressedHeader.unpack(part.token, data[begin : begin + HEADER_BYTES])
-    begin += HEADER_BYTES
-    return CompressedMatrix(header, data[begin : begin + header.data_bytes()])
+        return FullMatrix(np.frombuffer(data, "<f4", part.size // 4, part.values).reshape(part.shape).copy())
+    header = CompressedHeader.unpack(part.token, data[part.dims : part.values])
+    return CompressedMatrix(header, data[part.values : part.values + part.size])

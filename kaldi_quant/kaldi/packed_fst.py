@@ -30,6 +30,7 @@ class PackedFst(NamedTuple):
         properties: the bits of its header.
         states: its states.
         arcs: its arcs.
+        begin: where it begins.
         offsets: where the offsets of its states begin.
         elements: where its arcs and final costs begin.
         end: where it ends.
@@ -38,6 +39,7 @@ class PackedFst(NamedTuple):
     properties: int
     states: int
     arcs: int
+    begin: int
     offsets: int
     elements: int
     end: int
@@ -54,11 +56,11 @@ class PackedFst(NamedTuple):
             return None
         (number,) = _OFFSET.unpack_from(data, elements - 4)
         end = elements + COMPACT_ELEMENT.itemsize * number
-        return cls(properties, states, arcs, offsets, elements, end) if end <= len(data) else None
+        return cls(properties, states, arcs, position, offsets, elements, end) if end <= len(data) else None
 
     def moved(self, by: int) -> PackedFst:
         """The same, seen from another position."""
-        places = (self.offsets + by, self.elements + by, self.end + by)
+        places = (self.begin + by, self.offsets + by, self.elements + by, self.end + by)
         return PackedFst(self.properties, self.states, self.arcs, *places)
 
 
