@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from kaldi_quant.nnet3.chain.arc_layout import rounded_up
 from kaldi_quant.nnet3.chain.den_graph import DenominatorGraph
 from kaldi_quant.nnet3.chain.forward_backward import forward_backward
 from kaldi_quant.nnet3.chain.numerator import NumeratorArcs, numerator
 from kaldi_quant.nnet3.chain.objective import chain_objective
 from kaldi_quant.nnet3.chain.options import ChainOptions
-from kaldi_quant.nnet3.chain.padded_numerator import PaddedArcs, PaddedTensors, rounded_up
+from kaldi_quant.nnet3.chain.padded_numerator import PaddedArcs, PaddedTensors
 from kaldi_quant.nnet3.chain.recorder import Function, Recorder, Tensors
 from tests.train.chain_by_hand import random_den_fst, random_output, random_supervision
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from kaldi_quant.nnet3.chain.arc_layout import PaddedLayout
 from kaldi_quant.nnet3.chain.log_sum import log_sum
 
 
@@ -56,6 +56,12 @@ class PaddedArcs:
     num_fsts: int
     shape: tuple[int, int, int]
     weight: float
+
+    @classmethod
+    def of_layout(cls, layout: PaddedLayout) -> PaddedArcs:
+        """Tensors that share the memory of arrays."""
+        tensors = PaddedTensors(*map(torch.from_numpy, layout.arrays))
+        return cls(tensors, layout.num_fsts, layout.shape, layout.weight)
 
     @property
     def fixed(self) -> tuple[object, ...]:
@@ -110,46 +116,3 @@ def _step(before: Tensor, place: Tensor, score: Tensor, result: Tensor) -> None:
     while (half := len(values) // 2) > 1:
         values = torch.logaddexp(values[:half], values[half:])
     torch.logaddexp(values[0], values[1], out=result)
-
-
-def padded(
-    num_arcs: list[int],
-    states: int,
-    ends: tuple[np.ndarray, np.ndarray],
-    element: np.ndarray,
-    log_prob: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The arcs of all frames shared out among the states at one of their ends.
-
-    Args:
-        num_arcs: (frames,) of each frame; the arcs of a frame follow those of the frame before it.
-        states: room for so many, at every frame.
-        ends: (arcs,), the state that each belongs to, and the one at its other end.
-        element: (arcs,), what it reads.
-        log_prob: (arcs,), its own.
-
-    Returns:
-        the other end, int32, what is read, int32, and the log-probability, float64, all (frames, arcs, states).
-    """
-    own, other = ends
-    frames = len(num_arcs)
-    place = np.repeat(np.arange(frames), num_arcs) * states + own
-    counts = np.bincount(place, minlength=frames * states)
-    order = np.argsort(place, kind="stable")
-    rank = np.arange(len(place)) - np.repeat(np.cumsum(counts) - counts, counts)
-    most = 1 << max(int(counts.max() - 1).bit_length(), 1)
-    frame, state = np.divmod(place[order], states)
-    chosen = (frame, rank, state)
-    shape = (frames, most, states)
-    others, scores = np.zeros(shape, np.int32), np.full(shape, -np.inf)
-    # Arcs that are none read what others read, lest they bring in a value that is no number, each something else: a GPU
-    # adds to one place one after the other.
-    elements = np.resize(element.astype(np.int32), shape)
-    others[chosen], elements[chosen], scores[chosen] = other[order], element[order], log_prob[order]
-    return others, elements, scores
-
-
-def rounded_up(number: int) -> int:
-    """A number that is at most a quarter larger, so that there are few of them."""
-    step = 1 << max(number.bit_length() - 3, 0)
-    return -(-number // step) * step
