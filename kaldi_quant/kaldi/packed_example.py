@@ -26,11 +26,11 @@ from kaldi_quant.kaldi.reader import BinaryReader
 from kaldi_quant.kaldi.supervision_fst import SupervisionFst
 
 _HEAD = re.compile(rb"\0B<Nnet3ChainEg> <NumInputs> \x04(.{4})", re.DOTALL)
-_INPUT = re.compile(rb"<NnetIo> ([^ \t\n\r\v\f\0]+) <I1V> \x04(.{4})", re.DOTALL)
+_INPUT = re.compile(rb"<NnetIo> ([!-~]{1,200}) <I1V> \x04(.{4})", re.DOTALL)
 _FULL = re.compile(rb"FM \x04(.{4})\x04(.{4})", re.DOTALL)
 _COMPRESSED = re.compile(rb"(CM[23]?) .{8}(.{4})(.{4})", re.DOTALL)
 _OUTPUTS = re.compile(rb"<NumOutputs> \x04(.{4})", re.DOTALL)
-_OUTPUT = re.compile(rb"<NnetChainSup> ([^ \t\n\r\v\f\0]+) <I1V> \x04(.{4})", re.DOTALL)
+_OUTPUT = re.compile(rb"<NnetChainSup> ([!-~]{1,200}) <I1V> \x04(.{4})", re.DOTALL)
 _SUPERVISION = re.compile(
     rb"<Supervision> <Weight> \x04(.{4})<NumSequences> \x04(.{4})<FramesPerSeq> \x04(.{4})<LabelDim> \x04(.{4})"
     rb"<End2End> F",
