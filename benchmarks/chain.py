@@ -195,7 +195,7 @@ def operations(task: Task) -> None:
     for _, example in minibatches(task.archive, EgsOptions(str(task.sequences), read_ahead=0)):
         batch = ChainBatch.of(example)
         for padded, found in counts.items():
-            arcs = batch.arcs.padded() if padded else batch.arcs
+            arcs = batch.arcs.padded(CPU) if padded else batch.arcs
             output = torch.randn(arcs.shape, requires_grad=True)
             with _Count() as count:
                 chain_objective(task.graph, arcs, output, None, RECIPE).loss.backward()

@@ -18,7 +18,7 @@ import pytest
 from kaldi_quant.cores import helpers
 from kaldi_quant.errors import DataError, FormatError, UsageError
 from kaldi_quant.kaldi.egs import EgsOptions, read_examples
-from kaldi_quant.nnet3.chain.arc_layout import ArcLayout, PaddedLayout
+from kaldi_quant.nnet3.chain.arc_layout import ArcLayout, PaddedLayout, Places
 from kaldi_quant.nnet3.training.example_arrays import ExampleArrays, ExpectedExample, Wanted
 from kaldi_quant.nnet3.training.example_readers import ExampleReaders
 
@@ -72,7 +72,11 @@ def contents(found: Iterator[ExampleArrays | None]) -> list[tuple[object, ...]]:
 
 
 def _arrays(arcs: ArcLayout | PaddedLayout) -> list[np.ndarray]:
-    values = arcs.arrays if isinstance(arcs, PaddedLayout) else vars(arcs).values()
+    values = [
+        part
+        for value in vars(arcs).values()
+        for part in (vars(value).values() if isinstance(value, Places) else [value])
+    ]
     return [np.asarray(value) for value in values]
 
 

@@ -21,6 +21,7 @@ from kaldi_quant.nnet3.chain.padded_numerator import PaddedArcs, PaddedTensors
 from kaldi_quant.nnet3.chain.recorder import Function, Recorder, Tensors
 from tests.train.chain_by_hand import random_den_fst, random_output, random_supervision
 
+CPU = torch.device("cpu")
 N, T, PDFS = 3, 6, 7
 EVERYTHING = ChainOptions(0.1, 0.3, 0.02, 0.05)
 
@@ -71,7 +72,7 @@ def gradients(graph: DenominatorGraph, arcs: Any, output: Tensor, xent: Tensor) 
 def test_padded_arcs_give_the_same_numerator(end_to_end: bool, ends: int) -> None:
     arcs = NumeratorArcs.of(random_supervision(N, T, PDFS, end_to_end=end_to_end, ends=ends))
     output = random_output(N, T, PDFS)
-    padded = arcs.padded()
+    padded = arcs.padded(CPU)
     assert padded.tensors.entering_log_prob.isinf().any()
     expected, found = (numerator(form, output, with_derivative=True) for form in (arcs, padded))
     torch.testing.assert_close(found.log_prob, expected.log_prob, rtol=1e-13, atol=0)
@@ -88,7 +89,7 @@ def test_padding_reads_nothing_else(end_to_end: bool) -> None:
     assert unread.any()
     expected = numerator(arcs, output, with_derivative=True)
     output.view(-1)[unread] = torch.nan
-    found = numerator(arcs.padded(), output, with_derivative=True)
+    found = numerator(arcs.padded(CPU), output, with_derivative=True)
     assert found.log_prob.tolist() == pytest.approx(expected.log_prob.tolist(), rel=1e-13)
     assert found.occupation is not None and found.occupation.isfinite().all()
 
@@ -103,10 +104,10 @@ def test_what_is_recorded_gives_what_is_computed(graph: DenominatorGraph) -> Non
     minibatches = [minibatch(number) for number in range(4)]
     expected = [gradients(graph, *given) for given in minibatches]
     stand_in = StandIn()
-    graph.recorder(torch.device("cpu"))._record = stand_in
+    graph.recorder(CPU)._record = stand_in
     kept = []
     for (arcs, output, xent), wanted in zip(minibatches, expected, strict=True):
-        found = gradients(graph, arcs.padded(), output, xent)
+        found = gradients(graph, arcs.padded(CPU), output, xent)
         kept.append((found, wanted))
     for (loss, *found), (wanted_loss, *wanted) in kept:
         assert loss == pytest.approx(wanted_loss, rel=1e-6)
@@ -117,23 +118,23 @@ def test_what_is_recorded_gives_what_is_computed(graph: DenominatorGraph) -> Non
 
 
 def test_gradients_wait_for_the_backward_pass_unchanged(graph: DenominatorGraph) -> None:
-    graph.recorder(torch.device("cpu"))._record = StandIn()
+    graph.recorder(CPU)._record = StandIn()
     (arcs, output, xent), other = minibatch(0), minibatch(1)
     wanted = gradients(graph, arcs, output, xent)[1]
     for _ in range(2):
-        gradients(graph, arcs.padded(), output, xent)
+        gradients(graph, arcs.padded(CPU), output, xent)
     later = output.clone().requires_grad_()
-    loss = chain_objective(graph, arcs.padded(), later, xent, EVERYTHING).loss
-    gradients(graph, other[0].padded(), *other[1:])
+    loss = chain_objective(graph, arcs.padded(CPU), later, xent, EVERYTHING).loss
+    gradients(graph, other[0].padded(CPU), *other[1:])
     loss.backward()
     torch.testing.assert_close(later.grad, wanted, rtol=1e-5, atol=1e-7)
 
 
 def test_shapes_and_options_are_recorded_each_by_itself(graph: DenominatorGraph) -> None:
     stand_in = StandIn()
-    graph.recorder(torch.device("cpu"))._record = stand_in
+    graph.recorder(CPU)._record = stand_in
     arcs, output, xent = minibatch(0)
-    padded = arcs.padded()
+    padded = arcs.padded(CPU)
     for _ in range(2):
         results = [
             chain_objective(graph, padded, output, options=EVERYTHING).objf,
@@ -193,7 +194,7 @@ def test_nothing_within_waits_for_a_gpu(graph: DenominatorGraph, monkeypatch: py
         raise AssertionError("a tensor is read")
 
     arcs, output, xent = minibatch(0)
-    padded = arcs.padded()
+    padded = arcs.padded(CPU)
     for name in ("item", "tolist", "numpy", "__bool__", "__float__", "__int__", "__index__", "cpu", "nonzero"):
         monkeypatch.setattr(torch.Tensor, name, refuse)
     parts = forward_backward(graph, padded, output, xent, EVERYTHING, torch.ones(N, T), True)
@@ -202,6 +203,6 @@ def test_nothing_within_waits_for_a_gpu(graph: DenominatorGraph, monkeypatch: py
 
 
 def test_padded_arcs_move_whole() -> None:
-    arcs = minibatch(0)[0].padded().to(torch.device("meta"))
+    arcs = minibatch(0)[0].padded(CPU).to(torch.device("meta"))
     assert isinstance(arcs, PaddedArcs) and isinstance(arcs.tensors, PaddedTensors)
     assert all(tensor.is_meta for tensor in arcs.tensors)

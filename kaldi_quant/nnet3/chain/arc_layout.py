@@ -5,6 +5,7 @@ FSTs of frames and end-to-end ones both become arcs from the states at one frame
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,29 +56,62 @@ class ArcLayout:
         return (_lay_out_unrolled if supervision.end_to_end else _lay_out_frames)(_Joint.of(fsts), supervision)
 
     def padded(self) -> PaddedLayout:
-        """The same arcs, with room for an equal number at every state."""
+        """Where the arcs are, with room for an equal number at every state."""
         states = rounded_up(max(self.num_states))
-        pairs = [(self.target, self.source), (self.source, self.target)]
-        shared = (_padded(self.num_arcs, states, ends, self.element, self.log_prob) for ends in pairs)
 
         def filled(values: np.ndarray, filling: float) -> np.ndarray:
             return np.concatenate([values, np.full(states - len(values), filling, values.dtype)])
 
-        ends = (filled(self.initial, -np.inf), filled(self.final, -np.inf), filled(self.owner, 0))
-        arrays = (*(array for arrays in shared for array in arrays), *ends)
-        return PaddedLayout(arrays, self.num_fsts, self.shape, self.weight)
+        return PaddedLayout(
+            _places(self.num_arcs, states, self.target),
+            _places(self.num_arcs, states, self.source),
+            _narrow(self.source, states),
+            _narrow(self.target, states),
+            _narrow(self.element, math.prod(self.shape)),
+            self.log_prob,
+            filled(self.initial, -np.inf),
+            filled(self.final, -np.inf),
+            filled(self.owner, 0),
+            self.num_fsts,
+            self.shape,
+            self.weight,
+        )
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where arcs have their place among those of the states at one of their ends.
+
+    Args:
+        shape: frames, arcs and states.
+        place: (arcs,) int32 or int64, counted through.
+    """
+
+    shape: tuple[int, int, int]
+    place: np.ndarray
 
 
 @dataclass(frozen=True)
 class PaddedLayout:
-    """Arcs as ``PaddedArcs`` has them.
+    """The arcs, and where they are in ``PaddedArcs``, which has several times their size.
 
     Args:
-        arrays: in the order of ``PaddedTensors``.
+        entering: places at the states that they lead to.
+        leaving: places at those that they come from.
+        source, target, element, log_prob: as above, (arcs,); integers are int32 where that is enough.
+        initial, final, owner: as in ``PaddedTensors``.
         num_fsts, shape, weight: as above.
     """
 
-    arrays: tuple[np.ndarray, ...]
+    entering: Places
+    leaving: Places
+    source: np.ndarray
+    target: np.ndarray
+    element: np.ndarray
+    log_prob: np.ndarray
+    initial: np.ndarray
+    final: np.ndarray
+    owner: np.ndarray
     num_fsts: int
     shape: tuple[int, int, int]
     weight: float
@@ -169,41 +203,28 @@ def _lay_out_unrolled(joint: _Joint, supervision: Supervision) -> ArcLayout:
     )
 
 
-def _padded(
-    num_arcs: list[int],
-    states: int,
-    ends: tuple[np.ndarray, np.ndarray],
-    element: np.ndarray,
-    log_prob: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The arcs of all frames shared out among the states at one of their ends.
+def _places(num_arcs: list[int], states: int, own: np.ndarray) -> Places:
+    """Shares out the arcs of all frames among the states at one of their ends.
 
     Args:
         num_arcs: (frames,) of each frame; the arcs of a frame follow those of the frame before it.
         states: room for so many, at every frame.
-        ends: (arcs,), the state that each belongs to, and the one at its other end.
-        element: (arcs,), what it reads.
-        log_prob: (arcs,), its own.
-
-    Returns:
-        the other end, int32, what is read, int32, and the log-probability, float64, all (frames, arcs, states).
+        own: (arcs,), the state that each belongs to.
     """
-    own, other = ends
     frames = len(num_arcs)
-    place = np.repeat(np.arange(frames), num_arcs) * states + own
-    counts = np.bincount(place, minlength=frames * states)
-    order = np.argsort(place, kind="stable")
-    rank = np.arange(len(place)) - np.repeat(np.cumsum(counts) - counts, counts)
+    frame = np.repeat(np.arange(frames), num_arcs)
+    group = frame * states + own
+    counts = np.bincount(group, minlength=frames * states)
+    order = np.argsort(group, kind="stable")
+    rank = np.empty(len(own), np.int64)
+    rank[order] = np.arange(len(own)) - np.repeat(np.cumsum(counts) - counts, counts)
     most = 1 << max(int(counts.max() - 1).bit_length(), 1)
-    frame, state = np.divmod(place[order], states)
-    chosen = (frame, rank, state)
-    shape = (frames, most, states)
-    others, scores = np.zeros(shape, np.int32), np.full(shape, -np.inf)
-    # Arcs that are none read what others read, lest they bring in a value that is no number, each something else: a GPU
-    # adds to one place one after the other.
-    elements = np.resize(element.astype(np.int32), shape)
-    others[chosen], elements[chosen], scores[chosen] = other[order], element[order], log_prob[order]
-    return others, elements, scores
+    return Places((frames, most, states), _narrow((frame * most + rank) * states + own, frames * most * states))
+
+
+def _narrow(values: np.ndarray, limit: int) -> np.ndarray:
+    """Values below a limit in 32 bits, where they fit."""
+    return values.astype(np.int32 if limit <= 2**31 else np.int64)
 
 
 def rounded_up(number: int) -> int:

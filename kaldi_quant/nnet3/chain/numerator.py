@@ -49,14 +49,14 @@ class NumeratorArcs:
 
     def to(self, device: torch.device) -> NumeratorArcs | PaddedArcs:
         """What is computed with on a device."""
-        return self if device.type == "cpu" else self.padded().to(device)
+        return self if device.type == "cpu" else self.padded(device)
 
-    def padded(self) -> PaddedArcs:
-        """The same arcs, with room for an equal number at every state."""
+    def padded(self, device: torch.device) -> PaddedArcs:
+        """The same arcs on a device, with room for an equal number at every state."""
         arrays: dict[str, Any] = {
             name: value.numpy() if isinstance(value, Tensor) else value for name, value in vars(self).items()
         }
-        return PaddedArcs.of_layout(ArcLayout(**arrays).padded())
+        return PaddedArcs.of_layout(ArcLayout(**arrays).padded(), device)
 
     def sums(self, output: Tensor, with_derivative: bool) -> tuple[Tensor, Tensor | None]:
         """Sums over all paths.

@@ -6,13 +6,15 @@ are sums over an axis, and sizes hardly depend on a minibatch's FSTs. Computed a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from kaldi_quant.nnet3.chain.arc_layout import PaddedLayout
+from kaldi_quant.nnet3.chain.arc_layout import PaddedLayout, Places
 from kaldi_quant.nnet3.chain.log_sum import log_sum
 
 
@@ -58,9 +60,18 @@ class PaddedArcs:
     weight: float
 
     @classmethod
-    def of_layout(cls, layout: PaddedLayout) -> PaddedArcs:
-        """Tensors that share the memory of arrays."""
-        tensors = PaddedTensors(*map(torch.from_numpy, layout.arrays))
+    def of_layout(cls, layout: PaddedLayout, device: torch.device) -> PaddedArcs:
+        """Puts arcs in their places, on a device: less has to be brought there than is needed there."""
+
+        def moved(values: np.ndarray) -> Tensor:
+            return torch.from_numpy(values).to(device)
+
+        source, target, element, log_prob = map(moved, (layout.source, layout.target, layout.element, layout.log_prob))
+        tensors = PaddedTensors(
+            *_put(layout.entering, source, element, log_prob),
+            *_put(layout.leaving, target, element, log_prob),
+            *map(moved, (layout.initial, layout.final, layout.owner)),
+        )
         return cls(tensors, layout.num_fsts, layout.shape, layout.weight)
 
     @property
@@ -104,6 +115,32 @@ class PaddedArcs:
         posterior = posterior.add_(scores).add_(all_betas[1:, None]).exp_()
         occupation = scores.new_zeros(len(flat))
         return log_prob, occupation.index_add_(0, arcs.entering_element.view(-1), posterior.view(-1)).view_as(output)
+
+
+def _put(places: Places, other: Tensor, element: Tensor, log_prob: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The other ends of arcs, what they read and their log-probabilities in their places.
+
+    Args:
+        places: of the arcs.
+        other: (arcs,) int32, the state at the other end of each.
+        element: (arcs,) int32.
+        log_prob: (arcs,) float64.
+
+    Returns:
+        three tensors of the places' shape.
+    """
+    size, given = math.prod(places.shape), max(len(element), 1)
+    place = torch.from_numpy(places.place).to(other.device).long()
+    # Arcs that are none read what others read, lest they bring in a value that is no number, each something else: a GPU
+    # adds to one place one after the other.
+    read = torch.cat([element, element.new_zeros(given - len(element))]).repeat(-(-size // given))[:size]
+    put = (
+        other.new_zeros(size).index_copy_(0, place, other),
+        read.index_copy_(0, place, element),
+        log_prob.new_full((size,), -torch.inf).index_copy_(0, place, log_prob),
+    )
+    first, second, third = (values.view(places.shape) for values in put)
+    return first, second, third
 
 
 def _scores(output: Tensor, element: Tensor, log_prob: Tensor) -> Tensor:

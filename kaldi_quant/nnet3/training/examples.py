@@ -37,7 +37,7 @@ class ChainBatch:
         span: the first and one past the last time of the features.
         output_times: (T,) int64.
         output: the output node that is trained.
-        arcs: the numerator.
+        arcs: the numerator; what is for a GPU is laid out there.
         deriv_weights: (N, T) float32, or None where all are 1.
     """
 
@@ -46,7 +46,7 @@ class ChainBatch:
     span: Span
     output_times: Times
     output: str
-    arcs: NumeratorArcs | PaddedArcs
+    arcs: NumeratorArcs | PaddedArcs | PaddedLayout
     deriv_weights: Tensor | None
 
     @classmethod
@@ -71,15 +71,23 @@ class ChainBatch:
             arrays.span,
             arrays.output_times,
             arrays.output,
-            PaddedArcs.of_layout(arcs) if isinstance(arcs, PaddedLayout) else NumeratorArcs.of_layout(arcs),
+            arcs if isinstance(arcs, PaddedLayout) else NumeratorArcs.of_layout(arcs),
             None if arrays.deriv_weights is None else torch.from_numpy(arrays.deriv_weights),
         )
 
     def to(self, device: torch.device) -> ChainBatch:
         """The same on a device."""
-        names = ("feats", "ivectors", "arcs", "deriv_weights")
+        names = ("feats", "ivectors", "deriv_weights")
         moved = {name: value.to(device) for name in names if (value := getattr(self, name)) is not None}
-        return ChainBatch(**{**vars(self), **moved})
+        arcs = self.arcs
+        placed = PaddedArcs.of_layout(arcs, device) if isinstance(arcs, PaddedLayout) else arcs.to(device)
+        return ChainBatch(**{**vars(self), **moved, "arcs": placed})
+
+    @property
+    def numerator(self) -> NumeratorArcs | PaddedArcs:
+        """The arcs, of a minibatch that is where it is computed."""
+        assert not isinstance(self.arcs, PaddedLayout)
+        return self.arcs
 
     @property
     def num_frames(self) -> int:
