@@ -95,8 +95,8 @@ def test_padding_reads_nothing_else(end_to_end: bool) -> None:
 
 
 def test_sizes_are_rounded_up_to_few() -> None:
-    assert [rounded_up(number) for number in (1, 7, 8, 9, 150, 161, 1000)] == [1, 7, 8, 10, 160, 192, 1024]
-    assert len({rounded_up(number) for number in range(512, 1025)}) == 5
+    assert [rounded_up(number) for number in (1, 3, 7, 8, 9, 150, 193, 1000)] == [1, 3, 8, 8, 12, 192, 256, 1024]
+    assert len({rounded_up(number) for number in range(512, 1025)}) == 3
 
 
 def test_what_is_recorded_gives_what_is_computed(graph: DenominatorGraph) -> None:

@@ -218,7 +218,8 @@ def _places(num_arcs: list[int], states: int, own: np.ndarray) -> Places:
     order = np.argsort(group, kind="stable")
     rank = np.empty(len(own), np.int64)
     rank[order] = np.arange(len(own)) - np.repeat(np.cumsum(counts) - counts, counts)
-    most = 1 << max(int(counts.max() - 1).bit_length(), 1)
+    # 4, 16, 64 and so on: work that differs in its sizes is recorded anew.
+    most = 4 ** max(-(-int(counts.max() - 1).bit_length() // 2), 1)
     return Places((frames, most, states), _narrow((frame * most + rank) * states + own, frames * most * states))
 
 
@@ -228,6 +229,6 @@ def _narrow(values: np.ndarray, limit: int) -> np.ndarray:
 
 
 def rounded_up(number: int) -> int:
-    """A number that is at most a quarter larger, so that there are few of them."""
-    step = 1 << max(number.bit_length() - 3, 0)
+    """A number that is at most by half larger, so that there are few of them."""
+    step = 1 << max(number.bit_length() - 2, 0)
     return -(-number // step) * step
