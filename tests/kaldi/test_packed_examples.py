@@ -172,6 +172,40 @@ def _outcome(read: Callable[[Path], list[bytes]], path: Path) -> list[bytes] | s
         return str(error)
 
 
+def path_with(labels: list[int], ends: list[float], targets: list[int]) -> SupervisionFst:
+    """States in a row, each with an arc."""
+    arcs = np.array([(label, label, 0.5, target) for label, target in zip(labels, targets, strict=True)], ARC)
+    offsets = np.minimum(np.arange(len(ends) + 1), len(arcs))
+    return SupervisionFst(0, np.float32(ends), offsets, arcs)
+
+
+INF = np.inf
+
+
+@pytest.mark.parametrize(
+    "fst",
+    [
+        path_with([1, 2, 3], [INF, INF, 0, INF], [1, 2, 3]),
+        path_with([1, 2], [INF, 0, 0], [1, 2]),
+        path_with([1, 2], [INF, INF, INF], [1, 2]),
+        path_with([1, 6], [INF, INF, 0], [1, 2]),
+        path_with([1, 2], [INF, INF, np.nan], [1, 2]),
+        path_with([1, 2], [INF, INF, 0], [2, 1]),
+        path_with([1, 2], [INF, INF, 0], [1, 1]),
+        path_with([1], [INF, 0], [1]),
+        path_with([0, 1, 2], [INF, INF, INF, 0], [1, 2, 3]),
+    ],
+    ids=["dead end", "early end", "no end", "label", "cost", "order", "loop", "short", "epsilon"],
+)
+def test_fsts_that_are_not_as_usual(fst: SupervisionFst, tmp_path: Path) -> None:
+    """Beside one that is; the last one is right all the same."""
+    examples = [make_example(), with_fst(make_example(), fst)]
+    path = tmp_path / "a.ark"
+    path.write_bytes(b"".join(b"k%d " % n + written(example) for n, example in enumerate(examples)))
+    found, expected = _outcome(_by_minibatches, path), _outcome(_one_by_one, path)
+    assert found == expected and isinstance(found, list) == (0 in fst.ilabel)
+
+
 def test_broken_examples_of_no_minibatch_are_found(few: bytes, tmp_path: Path) -> None:
     place = few.rindex(b"compact_acceptor") + 80
     (tmp_path / "a.ark").write_bytes(few[:place] + b"\xff" * 8 + few[place + 8 :])

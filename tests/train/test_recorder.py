@@ -87,6 +87,8 @@ def test_padding_reads_nothing_else(end_to_end: bool) -> None:
     output = random_output(1, T, PDFS)
     unread = torch.ones(output.numel(), dtype=torch.bool).index_fill_(0, arcs.element, False)
     assert unread.any()
+    for name in ("entering_element", "leaving_element"):
+        assert set(getattr(arcs.padded(CPU).tensors, name).view(-1).tolist()) == set(arcs.element.tolist())
     expected = numerator(arcs, output, with_derivative=True)
     output.view(-1)[unread] = torch.nan
     found = numerator(arcs.padded(CPU), output, with_derivative=True)
