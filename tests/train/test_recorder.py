@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -82,8 +83,10 @@ def test_padded_arcs_give_the_same_numerator(end_to_end: bool, ends: int) -> Non
 
 @pytest.mark.parametrize("end_to_end", [False, True])
 def test_padding_reads_nothing_else(end_to_end: bool) -> None:
-    """What no arc reads may be anything."""
-    arcs = NumeratorArcs.of(random_supervision(1, T, PDFS, end_to_end=end_to_end))
+    """What no arc reads may be anything, the first element too."""
+    supervision = random_supervision(1, T, PDFS, end_to_end=end_to_end)
+    supervision.fsts[0].arcs["ilabel"] = np.maximum(supervision.fsts[0].ilabel, 2)
+    arcs = NumeratorArcs.of(supervision)
     output = random_output(1, T, PDFS)
     unread = torch.ones(output.numel(), dtype=torch.bool).index_fill_(0, arcs.element, False)
     assert unread.any()
