@@ -17,8 +17,9 @@ from typing import TypeVar
 from kaldi_quant.bad_utterances import FewWarnings
 from kaldi_quant.errors import DataError, FormatError, KaldiQuantError, UsageError
 from kaldi_quant.kaldi.chain_example import NnetChainExample, shift_times
+from kaldi_quant.kaldi.example_packer import Packer
 from kaldi_quant.kaldi.merge_egs import ExampleGroups, MinibatchSizes, merge_examples
-from kaldi_quant.kaldi.packed_example import AnyExample, PackedExample, Packer, WholeExample, unpack
+from kaldi_quant.kaldi.packed_example import AnyExample, PackedExample, WholeExample, unpack
 from kaldi_quant.kaldi.read_ahead import read_ahead
 from kaldi_quant.kaldi.reader import BinaryReader, Reader, TextReader
 from kaldi_quant.kaldi.script_file import read_script

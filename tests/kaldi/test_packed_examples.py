@@ -12,10 +12,11 @@ import pytest
 from kaldi_quant.errors import DataError, FormatError
 from kaldi_quant.kaldi.chain_example import NnetChainExample, NnetIo, shift_times
 from kaldi_quant.kaldi.egs import EgsOptions, minibatches, read_examples
+from kaldi_quant.kaldi.example_packer import Packer
 from kaldi_quant.kaldi.fst import ARC
 from kaldi_quant.kaldi.general_matrix import CompressedMatrix, FullMatrix
 from kaldi_quant.kaldi.merge_egs import MinibatchSizes, merge_egs, merge_examples
-from kaldi_quant.kaldi.packed_example import PackedExample, Packer, unpack
+from kaldi_quant.kaldi.packed_example import PackedExample, unpack
 from kaldi_quant.kaldi.supervision_fst import VECTOR, SupervisionFst
 from kaldi_quant.kaldi.writer import make_writer
 from tests.kaldi.test_egs import FEATURES, linear_fst, make_example
