@@ -22,8 +22,11 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def prepare_libraries(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Sets how many threads libraries start, and how these wait; to be called before torch or numpy is imported."""
-    for name, value in {**_SHORT_WAITS, "OMP_NUM_THREADS": str(cores())}.items():
+    """Sets how many threads libraries start, and how these wait; to be called before torch or numpy is imported.
+
+    numpy's products are small: OpenBLAS, which would start threads as soon as it is loaded, gets one.
+    """
+    for name, value in {**_SHORT_WAITS, "OMP_NUM_THREADS": str(cores()), "OPENBLAS_NUM_THREADS": "1"}.items():
         environment.setdefault(name, value)
 
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from kaldi_quant.kaldi.features.kinds import FeatureKind
     from kaldi_quant.kaldi.features.pipeline import Pipeline
-    from kaldi_quant.nnet3.inference import InferenceOptions, IvectorSource
+    from kaldi_quant.nnet3.inference import IvectorSource
+    from kaldi_quant.nnet3.inference_options import InferenceOptions
 
 _OPTIONS = (
     click.option("--online-ivectors", metavar="RSPECIFIER", help="i-vectors, a matrix for each utterance."),
@@ -104,7 +105,7 @@ class InferenceArguments:
     def options(self, subsampling: int, acoustic_scale: float = 1.0) -> InferenceOptions:
         """How utterances are computed; ``subsampling`` is the frame-subsampling factor, found or given."""
         from kaldi_quant.nnet3.chunks import ChunkOptions
-        from kaldi_quant.nnet3.inference import InferenceOptions
+        from kaldi_quant.nnet3.inference_options import InferenceOptions
 
         chunks = ChunkOptions(
             subsampling,

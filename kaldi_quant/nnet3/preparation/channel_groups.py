@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.component_dims import WITHOUT_INPUT
@@ -166,6 +164,10 @@ class _Columns:
 
     def classes(self) -> np.ndarray:
         """(elements,): the class of each; elements of one class share their factor."""
+        # Imported here: it takes long, and few that import this module come here.
+        from scipy.sparse import coo_matrix
+        from scipy.sparse.csgraph import connected_components
+
         left, right = (np.concatenate(side) for side in zip(*self._pairs, strict=True))
         graph = coo_matrix((np.ones(len(left)), (left, right)), (self._count, self._count))
         return connected_components(graph, directed=False)[1]
