@@ -67,9 +67,9 @@ def _checked_threads(ctx: click.Context, option: click.Parameter, number: int | 
 
 def set_threads(number: int) -> None:
     """Sets the number of CPU threads that compute, as ``--num-threads`` says: to be called before a model is read."""
-    import torch
-
     if number:
+        import torch
+
         torch.set_num_threads(number)
 
 
