@@ -20,6 +20,10 @@ from kaldi_quant.folder_lock import folder_lock
 from kaldi_quant.forked import run_forked, start_forked, why_not_fork
 from kaldi_quant.processes import TerminatedError, end_groups, signals_raise, signals_wait
 folder = Path(sys.argv[1])
+# Also where the tests were started by nohup or in the background of a script.
+for number in (signal.SIGHUP, signal.SIGTERM):
+    signal.signal(number, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 """
 
 

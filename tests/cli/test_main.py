@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -13,8 +12,6 @@ import torch
 from kaldi_quant import __version__
 from kaldi_quant.cli import main as cli
 from kaldi_quant.cli.options import KaldiCommand, kaldi_bool_option
-from kaldi_quant.cli.recipes.__main__ import RECIPES
-from kaldi_quant.cli.recipes.__main__ import main as run_recipe
 from kaldi_quant.errors import DataError
 from kaldi_quant.processes import TerminatedError
 
@@ -171,19 +168,6 @@ def test_help_needs_neither_torch_nor_numpy() -> None:
 def test_every_verb_has_a_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run([name, "--help"]) == 0
     assert f"kaldi-quant {name}" in capsys.readouterr().out
-
-
-_COMPUTING = ("forward", "calibrate", "quantize", "sensitivity", "search", "report", "train", "qat", "chain-prob")
-
-
-@pytest.mark.parametrize("name", [*_COMPUTING, *RECIPES])
-def test_what_computes_takes_a_number_of_threads(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    run: Callable[[list[str]], int] = run_recipe if name in RECIPES else cli.run
-    assert run([name, "--help"]) == 0
-    text = " ".join(capsys.readouterr().out.split())
-    assert "--num-threads INTEGER CPU threads; 0: as many as there are cores" in text
-    assert run([name, "--num-threads=-1"]) == 1
-    assert capsys.readouterr().err.endswith(": --num-threads must be from 0 to 1024, found -1\n")
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
