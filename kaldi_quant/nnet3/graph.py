@@ -13,7 +13,7 @@ from kaldi_quant.kaldi.component_dims import WITHOUT_INPUT
 from kaldi_quant.kaldi.descriptor import Descriptor, Failover, IfDefined, NodeName, Offset, ReplaceIndex, Round
 from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet, Node
 from kaldi_quant.kaldi.outputs import no_output
-from kaldi_quant.nnet3.strong_components import strong_components
+from kaldi_quant.nnet3.graph_components import strong_components
 from kaldi_quant.nnet3.time_access import SameTime, TimeAccess, TimeOffsets, TimeRange
 
 # Offsets, contexts and moduli beyond this many frames (17 minutes) are taken for corruption.

@@ -31,6 +31,7 @@ from kaldi_quant.kaldi.descriptor import (
     Switch,
 )
 from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet
+from kaldi_quant.nnet3.graph_components import connected_components
 from kaldi_quant.nnet3.preparation.linear_components import HEIGHT_TYPES, bias_of, is_linear, set_parameters, weight_of
 from kaldi_quant.quant.channel_groups import ChannelGroup
 
@@ -164,13 +165,8 @@ class _Columns:
 
     def classes(self) -> np.ndarray:
         """(elements,): the class of each; elements of one class share their factor."""
-        # Imported here: it takes long, and few that import this module come here.
-        from scipy.sparse import coo_matrix
-        from scipy.sparse.csgraph import connected_components
-
         left, right = (np.concatenate(side) for side in zip(*self._pairs, strict=True))
-        graph = coo_matrix((np.ones(len(left)), (left, right)), (self._count, self._count))
-        return connected_components(graph, directed=False)[1]
+        return connected_components(self._count, left, right)
 
     def _join(self, left: np.ndarray, right: np.ndarray) -> None:
         self._pairs.append((left, right))

@@ -1,11 +1,10 @@
-"""Nodes that reach each other, compared with scipy's."""
+"""Parts of graphs that hang together, compared with scipy's."""
 
 import numpy as np
 import pytest
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse import coo_matrix, csgraph
 
-from kaldi_quant.nnet3.strong_components import strong_components
+from kaldi_quant.nnet3.graph_components import connected_components, strong_components
 
 
 def test_a_small_graph() -> None:
@@ -20,12 +19,17 @@ def test_random_graphs(seed: int) -> None:
     nodes = int(rng.integers(1, 40))
     edges = rng.integers(0, nodes, (int(rng.integers(0, 3 * nodes)), 2))
     matrix = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), (nodes, nodes))
-    _, expected = connected_components(matrix, directed=True, connection="strong")
+    _, expected = csgraph.connected_components(matrix, directed=True, connection="strong")
     found = strong_components([edges[edges[:, 0] == node, 1].tolist() for node in range(nodes)])
     numbers: dict[int, int] = {}
     assert found == [numbers.setdefault(label, len(numbers)) for label in expected.tolist()]
+    _, expected = csgraph.connected_components(matrix, directed=False)
+    assert connected_components(nodes, edges[:, 0], edges[:, 1]).tolist() == expected.tolist()
 
 
 def test_a_long_chain() -> None:
     length = 5000
     assert strong_components([[node + 1] for node in range(length)] + [[0]]) == [0] * (length + 1)
+    nodes = np.random.default_rng(0).permutation(length)
+    assert not connected_components(length, nodes[1:], nodes[:-1]).any()
+    assert connected_components(length, nodes[2:], nodes[1:-1])[nodes[0]] in (0, 1)

@@ -1,15 +1,16 @@
-"""Nodes of a directed graph that reach each other.
-
-Source: R. Tarjan, Depth-first search and linear graph algorithms, SIAM Journal on Computing 1 (1972).
-"""
+"""Parts of graphs that hang together. scipy has the same, and takes a sixth of a second to be imported."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 
 def strong_components(successors: Sequence[Sequence[int]]) -> list[int]:
-    """The component of each node, numbered by their first nodes.
+    """The component of each node of a directed graph, numbered by their first nodes.
+
+    Source: R. Tarjan, Depth-first search and linear graph algorithms, SIAM Journal on Computing 1 (1972).
 
     Args:
         successors: for each node, those that an edge leads to.
@@ -51,3 +52,28 @@ def strong_components(successors: Sequence[Sequence[int]]) -> list[int]:
                 lowest[node] = min(lowest[node], place[other])
     numbers: dict[int | None, int] = {}
     return [numbers.setdefault(found, len(numbers)) for found in component]
+
+
+def connected_components(count: int, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """The component of each node of an undirected graph, numbered by their first nodes.
+
+    Args:
+        count: of nodes.
+        left: (edges,) int, the node at one end of each edge.
+        right: (edges,) int, that at the other.
+
+    Returns:
+        (count,) int64.
+    """
+    # The lowest node that each is known to be connected with.
+    lowest = np.arange(count)
+    while True:
+        ends = lowest[left], lowest[right]
+        found = lowest.copy()
+        for end in ends:
+            np.minimum.at(found, end, np.minimum(*ends))
+        while not np.array_equal(shorter := found[found], found):
+            found = shorter
+        if np.array_equal(found, lowest):
+            return np.unique(lowest, return_inverse=True)[1]
+        lowest = found
