@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _log = logging.getLogger(__name__)
+
+_GIGABYTE = 1 << 30
 
 #: Which configuration: shared with the recipes.
 METHOD_OPTIONS = (
@@ -114,7 +116,7 @@ class QuantizationArguments:
 
 
 def calibration_device(name: str, config: PtqConfig) -> torch.device:
-    """Where calibration computes.
+    """Where calibration and what is measured beside it compute.
 
     Raises:
         UsageError: there is no such device, or what PyTorch quantizes was to be there.
@@ -127,9 +129,22 @@ def calibration_device(name: str, config: PtqConfig) -> torch.device:
 
 
 def device_option() -> Callable[[_Function], _Function]:
-    """``--device`` of verbs that calibrate."""
+    """``--device`` of verbs that calibrate and measure."""
     text = "What runs the network; the integers are chosen on the CPU."
     return click.option("--device", default="cpu", show_default=True, metavar="cpu|cuda", help=text)
+
+
+def memory_option(what: str) -> Callable[[_Function], _Function]:
+    """``--memory`` of verbs whose batches wait for layers; what: does the work. The value is in bytes."""
+    return click.option(
+        "--memory",
+        type=click.FloatRange(min=0),
+        default=2.0,
+        show_default=True,
+        metavar="GB",
+        callback=lambda context, parameter, value: int(value * _GIGABYTE),
+        help=f"What {what} may keep in memory of hidden layers' values; the rest waits in temporary files.",
+    )
 
 
 def read_utterances(
@@ -148,6 +163,13 @@ def read_utterances(
     bad.good = len(utterances)
     bad.check()
     return UtteranceSet(utterances, inference.options(factor), ivectors, inference.max_bad_share, device)
+
+
+def way_of_computing(data: UtteranceSet) -> dict[str, Any]:
+    """What measurements on utterances depend on beside these, for the record."""
+    # On the CPU, which needs not be said, they are the same on every one.
+    device = {} if data.device.type == "cpu" else {"device": data.device.type}
+    return {**asdict(data.options), **device}
 
 
 #: Decorator: the verb gets these options, and their values as its argument ``quantization``.

@@ -16,11 +16,18 @@ from kaldi_quant.cli.feature_options import companions_of, feature_record
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
 from kaldi_quant.cli.model_options import ModelArguments, model_options
 from kaldi_quant.cli.options import KaldiCommand, arguments_of, check_number_of_utterances, hold_folder, result_folder
-from kaldi_quant.cli.quantization_options import read_utterances
+from kaldi_quant.cli.quantization_options import (
+    calibration_device,
+    device_option,
+    memory_option,
+    read_utterances,
+    way_of_computing,
+)
 from kaldi_quant.cli.search_options import SearchArguments, search_options
 from kaldi_quant.formats.names import ALLOCATION_NAME
 from kaldi_quant.kaldi.frame_subsampling import factor_of
 from kaldi_quant.made import program_digest
+from kaldi_quant.units import Bytes
 
 if TYPE_CHECKING:
     from kaldi_quant.kaldi.model import Model
@@ -29,7 +36,6 @@ if TYPE_CHECKING:
     from kaldi_quant.quant.network import QuantizedNetwork
     from kaldi_quant.quant.search.options import Budget
     from kaldi_quant.quant.search.result import Result
-    from kaldi_quant.units import Bytes
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +81,8 @@ MEASUREMENTS_NAME, RESULT_NAME = "measurements.json", "search.json"
     help="Also measure N points of the predicted trade-off of size and divergence.",
 )
 @scoring_options
+@memory_option("measuring")
+@device_option()
 @inference_options
 @model_options
 @click.argument("model")
@@ -89,6 +97,8 @@ def command(
     refine: int,
     front: int,
     scoring: ScoringArguments,
+    memory: Bytes,
+    device: str,
     inference: InferenceArguments,
     models: ModelArguments,
     model: str,
@@ -121,6 +131,7 @@ def command(
     check_number_of_utterances("--max-dev-utterances", max_dev_utterances)
     wanted = _checked(searched, budget, refine, front, scoring.given)
     options, config = searched.options(), searched.resolved()
+    place = calibration_device(device, config)
     folder = result_folder(out_dir)
     read = models.read(model)
     source = Nnet3Source(read.nnet)
@@ -131,8 +142,8 @@ def command(
     )
     artefacts.check(folder)
     check_size(wanted, options, config, source, artefacts.size)
-    calibration_set = _some(read_utterances(read, calibration, inference), max_utterances)
-    all_dev = read_utterances(read, dev, inference)
+    calibration_set = _some(read_utterances(read, calibration, inference, place), max_utterances)
+    all_dev = read_utterances(read, dev, inference, place)
     dev_set = _some(all_dev, max_dev_utterances)
     about = _about(read, options.measuring(config), options.base, calibration_set, dev_set)
     if calibration == dev:
@@ -147,7 +158,7 @@ def command(
     )
     hold_folder(folder)
     store = Store(folder / MEASUREMENTS_NAME, about, about_words)
-    search = Search(source, config, calibration_set, dev_set, store, options, artefacts.size)
+    search = Search(source, config, calibration_set, dev_set, store, options, artefacts.size, memory)
 
     def write(network: QuantizedNetwork, found: PtqConfig) -> Bytes:
         return artefacts.write(folder, network, found, calibration_set)
@@ -212,6 +223,6 @@ def _about(
         "base": dataclasses.asdict(base),
         "calibration set": utterances_digest(calibration.utterances, calibration.ivectors),
         "development set": utterances_digest(dev.utterances, dev.ivectors),
-        "way of computing": dataclasses.asdict(calibration.options),
+        "way of computing": way_of_computing(calibration),
         "program": program_digest(),
     }

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-import torch
 from torch import Tensor
 
 from kaldi_quant.quant.host import Data, StepwiseExecutable
+from kaldi_quant.quant.integer_linear import InputGrid
 from kaldi_quant.quant.paired_moments import PairedMoments, PairedRows, PairedSample
 from kaldi_quant.quant.passage import Passage
 from kaldi_quant.quant.shelf import Shelf
@@ -49,14 +49,15 @@ class SideBySide:
             self._passages.append(pair)
             self._put(len(self._passages) - 1)
 
-    def moments(self, layer: str, sample: PairedSample | None = None) -> PairedMoments:
+    def moments(self, layer: str, sample: PairedSample | None = None, grid: InputGrid | None = None) -> PairedMoments:
         """What a layer reads in both networks; all layers before it must be quantized.
 
         Args:
             layer: its name.
             sample: sees the rows, too.
+            grid: of the layer's input, if it has one.
         """
-        moments = PairedMoments(columns_of(self.model, layer), groups_of_layer(self.model, layer))
+        moments = PairedMoments(columns_of(self.model, layer), groups_of_layer(self.model, layer), grid)
 
         def see(inputs: Tensor, float_inputs: Tensor) -> None:
             moments.add(inputs, float_inputs)
@@ -80,9 +81,7 @@ class SideBySide:
             waiting.append(_rows(x))
 
         def compare(x: Tensor) -> None:
-            rows, float_rows = _rows(x), waiting.pop(0)
-            counts = torch.isfinite(float_rows).all(1) & torch.isfinite(rows).all(1)
-            see(*((rows, float_rows) if counts.all() else (rows[counts], float_rows[counts])))
+            see(_rows(x), waiting.pop(0))
             if once:
                 raise _SeenEnough
 
