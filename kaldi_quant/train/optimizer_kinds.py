@@ -50,7 +50,7 @@ class Adam(OptimizerKind):
     def build(groups: list[dict[str, Any]], options: Mapping[str, Any]) -> Optimizer:
         from torch.optim import AdamW
 
-        from kaldi_quant.train.plain_optimizer import plain
+        from kaldi_quant.plain_optimizer import plain
 
         # Where the decay is 0 it computes what torch's Adam does.
         return plain(AdamW)(groups, amsgrad=options["amsgrad"])
@@ -67,6 +67,6 @@ class Sgd(OptimizerKind):
     def build(groups: list[dict[str, Any]], options: Mapping[str, Any]) -> Optimizer:
         from torch.optim import SGD
 
-        from kaldi_quant.train.plain_optimizer import plain
+        from kaldi_quant.plain_optimizer import plain
 
         return plain(SGD)(groups, momentum=options["momentum"])

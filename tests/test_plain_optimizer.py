@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.optim import SGD, AdamW, Optimizer
 
-from kaldi_quant.train.plain_optimizer import plain
+from kaldi_quant.plain_optimizer import plain
 from tests.recipes import ROOT
 
 
