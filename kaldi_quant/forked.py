@@ -7,6 +7,7 @@ does not tell, a new interpreter (``start_group``) is the way.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -159,6 +160,8 @@ def _status(
     os.setsid()
     for end in pipe:
         os.close(end)
+    # What is here already is not looked through for garbage: that takes time, and would copy the memory that is shared.
+    gc.freeze()
     signals_begin_anew()
     os.environ.update(environment)
     if output is not None:
