@@ -11,8 +11,9 @@ import os
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
+_LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 #: For a process that computes beside others: one thread in every library.
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+ONE_THREAD = dict.fromkeys(_LIBRARIES, "1")
 # How long threads of OpenMP wait for work in a loop before they sleep: GNU's in turns of the loop, Intel's and LLVM's
 # in milliseconds. By default it is so long that beside other jobs most of the processor's time goes into waiting; none
 # at all makes many small products slow.
@@ -22,9 +23,24 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def prepare_libraries(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Sets how many threads libraries start, and how these wait; to be called before torch or numpy is imported."""
-    for name, value in {**_SHORT_WAITS, "OMP_NUM_THREADS": str(cores())}.items():
+    """Sets how many threads libraries start, and how these wait; to be called before torch or numpy is imported.
+
+    numpy's products are small: OpenBLAS, which would start threads as soon as it is loaded, gets one.
+    """
+    for name, value in {**_SHORT_WAITS, "OMP_NUM_THREADS": str(cores()), "OPENBLAS_NUM_THREADS": "1"}.items():
         environment.setdefault(name, value)
+
+
+def threads_of_jobs(jobs: int, wanted: int, here: bool) -> dict[str, str]:
+    """The environment variables by which jobs start threads.
+
+    Args:
+        jobs: how many run at a time.
+        wanted: threads of each; 0 for one.
+        here: they share this process's cores, of which they get no more than there are.
+    """
+    most = max(1, cores() // jobs) if here else wanted
+    return dict.fromkeys(_LIBRARIES, str(max(1, min(wanted, most))))
 
 
 def cores(root: Path = _CGROUPS, own: Path = Path("/proc/self/cgroup")) -> int:

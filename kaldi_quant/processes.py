@@ -14,11 +14,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from kaldi_quant.folder_lock import has_ended, held_locks, this_process
 
@@ -37,6 +37,24 @@ class TerminatedError(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.status = 128 + number
+
+
+class Process(Protocol):
+    """A process that was started as the first of a group of its own."""
+
+    @property
+    def pid(self) -> int:
+        """Its number, and its group's."""
+
+    @property
+    def returncode(self) -> int | None:
+        """How it has ended: its status, or a signal's number below 0; None as long as nobody has asked."""
+
+    def poll(self) -> int | None:
+        """Asks how it has ended; None while it runs."""
+
+    def wait(self) -> int:
+        """Waits until it has ended, and tells how."""
 
 
 class _Waiting:
@@ -95,6 +113,19 @@ def signals_wait() -> Iterator[None]:
                 signal.raise_signal(number)
 
 
+def signals_begin_anew() -> None:
+    """In a copy of a process: signals do again what they do in a new one. What is ignored stays so."""
+    _Waiting.depth, _Waiting.came = 0, []
+    for number in _SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+def starter_variable() -> dict[str, str]:
+    """The environment variable by which what this process starts knows it."""
+    return {_STARTER: this_process()}
+
+
 def start_group(
     command: Sequence[str], output: IO[Any] | int | None = None, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
@@ -122,7 +153,7 @@ def start_helper(command: Sequence[str], environment: Mapping[str, str] | None =
 def _start(command: Sequence[str], environment: Mapping[str, str] | None, **streams: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         list(command),
-        env={**os.environ, **(environment or {}), _STARTER: this_process()},
+        env={**os.environ, **(environment or {}), **starter_variable()},
         start_new_session=True,
         pass_fds=held_locks(),
         **streams,
@@ -130,10 +161,18 @@ def _start(command: Sequence[str], environment: Mapping[str, str] | None, **stre
 
 
 def run_group(command: Sequence[str], output: IO[Any] | None = None) -> int:
-    """Runs a command in a group of its own.
+    """Runs a command in a group of its own, as ``wait_for_group`` does. Arguments as above."""
+    return wait_for_group(lambda: start_group(command, output))
+
+
+def wait_for_group(start: Callable[[], Process]) -> int:
+    """Starts a group, and waits for its first process.
 
     Whatever ends the waiting ends the group, and so does a command that fails: what it left behind in the background
-    would otherwise go on writing. Arguments as above.
+    would otherwise go on writing.
+
+    Args:
+        start: starts it.
 
     Returns:
         the status: 0, what the command says, or a signal's number below 0.
@@ -141,7 +180,7 @@ def run_group(command: Sequence[str], output: IO[Any] | None = None) -> int:
     process = None
     try:
         with signals_wait():
-            process = start_group(command, output)
+            process = start()
         return process.wait()
     finally:
         if process is not None and process.returncode != 0:
@@ -156,16 +195,16 @@ def end_with_starter() -> None:
             signal.raise_signal(signal.SIGTERM)
 
 
-def end_group(process: subprocess.Popen[bytes], seconds: float = _GRACE_SECONDS) -> None:
+def end_group(process: Process, seconds: float = _GRACE_SECONDS) -> None:
     """Ends the group of one process, as ``end_groups`` does."""
     end_groups([process], seconds)
 
 
-def end_groups(processes: Sequence[subprocess.Popen[bytes]], seconds: float) -> None:
+def end_groups(processes: Sequence[Process], seconds: float) -> None:
     """Asks the groups of some processes to end by SIGTERM, and ends by SIGKILL what is left of them after some seconds.
 
     Args:
-        processes: as ``start_group`` has started them.
+        processes: as ``start_group`` or ``start_forked`` has started them.
         seconds: how long their members have; whoever ends groups of groups gives the inner ones less.
     """
     end = time.monotonic() + seconds
@@ -182,7 +221,7 @@ def end_groups(processes: Sequence[subprocess.Popen[bytes]], seconds: float) -> 
         process.wait()
 
 
-def _is_alive(process: subprocess.Popen[bytes]) -> bool:
+def _is_alive(process: Process) -> bool:
     """Whether any member of the group is left; the process itself is no more once it was waited for."""
     process.poll()
     if not _signal(process.pid, 0):

@@ -5,3 +5,6 @@ Bytes = int
 Frames = int
 Nats = float
 Seconds = float
+
+#: The width that stands for a layer in float, as in the mean width of a weight.
+FLOAT_BITS: Bits = 32

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kaldi_quant import cores
-from kaldi_quant.cores import prepare_libraries
+from kaldi_quant.cores import ONE_THREAD, prepare_libraries, threads_of_jobs
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +58,15 @@ def test_what_the_user_has_set_stays() -> None:
     assert environment["OMP_NUM_THREADS"] == "7" and environment["GOMP_SPINCOUNT"] == "1500"
     other: dict[str, str] = {}
     prepare_libraries(other)
-    assert other["OMP_NUM_THREADS"] == str(cores.cores())
+    assert other["OMP_NUM_THREADS"] == str(cores.cores()) and other["OPENBLAS_NUM_THREADS"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("jobs", "wanted", "here", "threads"),
+    [(4, 0, True, 1), (4, 0, False, 1), (4, 3, True, 3), (4, 9, True, 4), (32, 9, True, 1), (32, 9, False, 9)],
+)
+def test_jobs_on_this_machine_share_its_cores(jobs: int, wanted: int, here: bool, threads: int) -> None:
+    assert threads_of_jobs(jobs, wanted, here) == dict.fromkeys(ONE_THREAD, str(threads))
 
 
 def test_a_command_has_set_it_before_torch_is_loaded() -> None:

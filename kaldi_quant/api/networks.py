@@ -17,7 +17,7 @@ from kaldi_quant.kaldi.frame_subsampling import factor_of, folder_of
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.nnet3.chunks import ChunkOptions
-from kaldi_quant.nnet3.inference import InferenceOptions
+from kaldi_quant.nnet3.inference_options import InferenceOptions
 from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.distance import Distance

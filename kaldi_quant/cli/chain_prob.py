@@ -3,7 +3,7 @@
 import click
 
 from kaldi_quant.cli.model_options import ModelArguments, model_options
-from kaldi_quant.cli.options import KaldiCommand, allow_pipes_option
+from kaldi_quant.cli.options import KaldiCommand, allow_pipes_option, num_threads_option, set_threads
 from kaldi_quant.errors import ModelError
 
 
@@ -32,6 +32,7 @@ from kaldi_quant.errors import ModelError
     show_default=True,
     help="Penalty on outputs beyond ±30. It changes only derivatives, so it has no effect on what is printed.",
 )
+@num_threads_option()
 @allow_pipes_option()
 @model_options
 @click.argument("model")
@@ -42,6 +43,7 @@ def command(
     xent_regularize: float,
     l2_regularize: float,
     out_of_range_regularize: float,
+    num_threads: int,
     allow_pipes: bool,
     models: ModelArguments,
     model: str,
@@ -60,6 +62,7 @@ def command(
     from kaldi_quant.nnet3.chain.probability import ChainProb
     from kaldi_quant.nnet3.model import AcousticModel
 
+    set_threads(num_threads)
     options = ChainOptions(leaky_hmm_coefficient, xent_regularize, l2_regularize, out_of_range_regularize)
     nnet = models.read(model).nnet
     if xent_regularize and "output-xent" not in nnet.nodes:

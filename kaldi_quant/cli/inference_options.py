@@ -12,10 +12,11 @@ from kaldi_quant.bad_utterances import check_share
 from kaldi_quant.cli.feature_options import FEATURE_OPTIONS, feature_pipeline
 from kaldi_quant.cli.options import (
     allow_pipes_option,
-    check_threads,
     frame_subsampling_option,
     grouped_options,
     max_bad_share_option,
+    num_threads_option,
+    set_threads,
 )
 from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.kaldi.companions import Companions
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
     from kaldi_quant.kaldi.features.kinds import FeatureKind
     from kaldi_quant.kaldi.features.pipeline import Pipeline
-    from kaldi_quant.nnet3.inference import InferenceOptions, IvectorSource
+    from kaldi_quant.nnet3.inference import IvectorSource
+    from kaldi_quant.nnet3.inference_options import InferenceOptions
 
 _OPTIONS = (
     click.option("--online-ivectors", metavar="RSPECIFIER", help="i-vectors, a matrix for each utterance."),
@@ -47,7 +49,7 @@ _OPTIONS = (
     click.option("--extra-left-context-initial", type=int, default=-1, help="The same where an utterance begins."),
     click.option("--extra-right-context-final", type=int, default=-1, help="The same where an utterance ends."),
     click.option("--batch-seconds", type=float, default=60.0, help="Speech computed at once."),
-    click.option("--num-threads", type=int, default=0, help="CPU threads; 0 for torch's own choice."),
+    num_threads_option(),
     *FEATURE_OPTIONS,
     max_bad_share_option(),
     allow_pipes_option(),
@@ -88,7 +90,6 @@ class InferenceArguments:
         """
         self.options(1)
         check_share(self.max_bad_share)
-        check_threads(self.num_threads)
         if self.ivectors is not None and self.online_ivectors is not None:
             raise UsageError("--ivectors and --online-ivectors exclude each other")
         if self.online_ivector_period and self.online_ivectors is None:
@@ -96,15 +97,12 @@ class InferenceArguments:
 
     def set_threads(self) -> None:
         """Sets the number of CPU threads: to be called before a model is read."""
-        import torch
-
-        if self.num_threads > 0:
-            torch.set_num_threads(self.num_threads)
+        set_threads(self.num_threads)
 
     def options(self, subsampling: int, acoustic_scale: float = 1.0) -> InferenceOptions:
         """How utterances are computed; ``subsampling`` is the frame-subsampling factor, found or given."""
         from kaldi_quant.nnet3.chunks import ChunkOptions
-        from kaldi_quant.nnet3.inference import InferenceOptions
+        from kaldi_quant.nnet3.inference_options import InferenceOptions
 
         chunks = ChunkOptions(
             subsampling,

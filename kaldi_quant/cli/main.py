@@ -12,7 +12,9 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,8 +22,9 @@ from kaldi_quant import __version__
 from kaldi_quant.cli.options import describe_options
 from kaldi_quant.cores import prepare_libraries
 from kaldi_quant.errors import KaldiQuantError, out_of_memory
+from kaldi_quant.forked import run_forked, why_not_fork
 from kaldi_quant.job_log import command_line, first_lines, last_lines
-from kaldi_quant.processes import TerminatedError, signals_raise
+from kaldi_quant.processes import TerminatedError, describe_status, signals_raise
 
 # verb → what it does; the module is kaldi_quant.cli.<verb> with _ for -.
 VERBS = {
@@ -47,6 +50,20 @@ VERBS = {
 _log = logging.getLogger(__name__)
 
 _EXIT_FAILED, _EXIT_USAGE, _EXIT_INTERRUPTED = 1, 2, 130
+# Under which name errors are reported, and whether with their traceback.
+_PROGRAM: ContextVar[tuple[str, bool]] = ContextVar("the program", default=("kaldi-quant", False))
+
+
+class _ReportedError(Exception):
+    """A part of the command has failed, and said why."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class _PartError(KaldiQuantError):
+    """A part of the command was ended from outside."""
 
 
 class VerbGroup(click.Group):
@@ -118,22 +135,79 @@ def run_recipe(command: click.Command, program: str, arguments: list[str]) -> in
 
 
 def _run(command: click.Command, arguments: list[str], program: str, debug: bool) -> int:
-    try:
-        name = "kaldi-quant" if isinstance(command, VerbGroup) else program
+    name = "kaldi-quant" if isinstance(command, VerbGroup) else program
+
+    def work() -> Any:
         with signals_raise():
-            status = command.main(arguments, prog_name=name, standalone_mode=False, obj=arguments)
+            return command.main(arguments, prog_name=name, standalone_mode=False, obj=arguments)
+
+    token = _PROGRAM.set((program, debug))
+    try:
+        return _reported(work)
+    except (KeyboardInterrupt, click.Abort):
+        return _report("interrupted", debug, _EXIT_INTERRUPTED)
+    except TerminatedError as error:
+        return _report(f"ended by signal {error}", debug, error.status)
+    finally:
+        _PROGRAM.reset(token)
+
+
+def run_apart(work: Callable[[], object], name: str) -> None:
+    """Does a part of a command in a copy of this process, which stays as it is: it gets no threads, so that the next
+    part can be done in a copy, too.
+
+    Where no copy can be made, or what this process prints goes nowhere else, the work is done here.
+
+    Args:
+        work: what is done. Its errors are reported as those of the command.
+        name: of the part.
+
+    Raises:
+        Exception: the work failed; if that was in the copy, it has been reported.
+    """
+    if why_not_fork() is not None or not _prints_to_files():
+        work()
+        return
+
+    def job() -> int:
+        try:
+            return _reported(work)
+        except TerminatedError as error:
+            # Whoever has sent the signal to this process's starter reads of it from there.
+            return error.status
+
+    status = run_forked(job)
+    if status < 0:
+        raise _PartError(f"{name} {describe_status(status)}")
+    if status:
+        raise _ReportedError(status)
+
+
+def _prints_to_files() -> bool:
+    """Whether what is printed goes to files, as a copy of this process prints, and not into this process's memory."""
+    try:
+        return sys.stdout.fileno() >= 0 and sys.stderr.fileno() >= 0
+    except (OSError, ValueError):
+        return False
+
+
+def _reported(work: Callable[[], Any]) -> int:
+    """The exit status of what is done, errors reported. Signals stay exceptions."""
+    program, debug = _PROGRAM.get()
+    try:
+        status = work()
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
+    except _ReportedError as error:
+        return error.status
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return _EXIT_USAGE
     except click.UsageError as error:
         print(f"{program}: {error.format_message()}{_what_is_allowed(error)}", file=sys.stderr)
         return _EXIT_USAGE
-    except (KeyboardInterrupt, click.Abort):
-        return _report("interrupted", debug, _EXIT_INTERRUPTED)
-    except TerminatedError as error:
-        return _report(f"ended by signal {error}", debug, error.status)
+    except click.Abort:
+        raise
     except BrokenPipeError:
         # Whoever read the output has read enough (head): nothing more can be said to them.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

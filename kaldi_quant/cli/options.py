@@ -52,14 +52,25 @@ def result_file(path: str) -> Path:
     return file
 
 
-def check_threads(number: int) -> None:
-    """Refuses a number of CPU threads that cannot be.
+def num_threads_option() -> Callable[[_Function], _Function]:
+    """``--num-threads`` of everything that computes."""
+    text = "CPU threads; 0: as many as there are cores for this process, or as OMP_NUM_THREADS says."
+    return click.option("--num-threads", type=int, default=0, show_default=True, callback=_checked_threads, help=text)
 
-    Raises:
-        UsageError: it is negative, or more than torch can start.
-    """
-    if not 0 <= number <= _MOST_THREADS:
+
+def _checked_threads(ctx: click.Context, option: click.Parameter, number: int | None) -> int | None:
+    """Refuses a number that is negative, or more than torch can start. It is None where a recipe passes the option."""
+    if number is not None and not 0 <= number <= _MOST_THREADS:
         raise UsageError(f"--num-threads must be from 0 to {_MOST_THREADS}, found {number}")
+    return number
+
+
+def set_threads(number: int) -> None:
+    """Sets the number of CPU threads that compute, as ``--num-threads`` says: to be called before a model is read."""
+    if number:
+        import torch
+
+        torch.set_num_threads(number)
 
 
 def check_number_of_utterances(option: str, number: int) -> None:

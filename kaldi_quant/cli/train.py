@@ -10,7 +10,14 @@ import click
 
 from kaldi_quant.cli.feature_options import check_features_of_examples
 from kaldi_quant.cli.model_options import ModelArguments, model_options
-from kaldi_quant.cli.options import KaldiCommand, check_threads, frame_subsampling_option, hold_folder, result_folder
+from kaldi_quant.cli.options import (
+    KaldiCommand,
+    frame_subsampling_option,
+    hold_folder,
+    num_threads_option,
+    result_folder,
+    set_threads,
+)
 from kaldi_quant.cli.training_options import TrainingArguments, placed, training_options
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.companions import Companions
@@ -27,9 +34,7 @@ _log = logging.getLogger(__name__)
 @training_options
 @model_options
 @frame_subsampling_option()
-@click.option(
-    "--num-threads", type=int, default=0, show_default=True, help="Number of CPU threads; 0: as torch chooses."
-)
+@num_threads_option()
 @click.argument("model")
 @click.argument("egs", metavar="EGS-DIR")
 @click.argument("out_dir", metavar="OUT-DIR")
@@ -51,13 +56,9 @@ def command(
 
     e.g.: kaldi-quant train --lr-initial=1e-5 --lr-final=5e-6 exp/chain/tdnn1a_sp/final.mdl exp/chain/egs exp/tuned
     """
-    import torch
-
     from kaldi_quant.nnet3.training.finetune import TrainingData, finetune, write_model
 
-    check_threads(num_threads)
-    if num_threads > 0:
-        torch.set_num_threads(num_threads)
+    set_threads(num_threads)
     folder = result_folder(out_dir)
     if (folder / "final.mdl").exists() and (folder / "final.mdl").samefile(model):
         raise UsageError(f"{out_dir} is the model's own folder, whose final.mdl would be lost: give another one")
@@ -71,7 +72,7 @@ def command(
         hold_folder(folder)
     data = TrainingData(egs, training.denominator(model, egs), factor)
     objective, source, loop = training.chain(), training.source(), training.loop()
-    trained = finetune(read, data, folder, objective, source, loop, place=place, jobs=training.jobs())
+    trained = finetune(read, data, folder, objective, source, loop, place=place, jobs=training.jobs(num_threads))
     assert trained is not None
     if not place.group.is_main:
         return

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kaldi_quant.cli.options import grouped_options, kaldi_bool_option
-from kaldi_quant.cores import ONE_THREAD
+from kaldi_quant.cores import threads_of_jobs
 from kaldi_quant.errors import UsageError
 from kaldi_quant.train.optimizer_kinds import OPTIMIZERS
 from kaldi_quant.train.schedules import SCHEDULES, defaults_of, schedule_of
@@ -275,8 +275,12 @@ class TrainingArguments:
         )
         return LoopOptions(optimizer, self.average_last, 1.0, schedule, self.early_stopping)
 
-    def jobs(self) -> ParallelJobs | None:
-        """How several archives are trained on at a time; None where they are not."""
+    def jobs(self, threads: int = 0) -> ParallelJobs | None:
+        """How several archives are trained on at a time; None where they are not.
+
+        Args:
+            threads: of each job, no more than its share of the cores where jobs run on this machine; 0 for one.
+        """
         if self.num_jobs == 1:
             return None
         from kaldi_quant.decode.jobs import JobArray, run_jobs
@@ -284,7 +288,8 @@ class TrainingArguments:
         from kaldi_quant.nnet3.training.averaged_jobs import JOB, ParallelJobs
 
         def run(number: int, log: Path, command: list[str]) -> dict[int, str]:
-            array = JobArray(JOB, list(range(1, number + 1)), str(log), command, ONE_THREAD)
+            variables = threads_of_jobs(number, threads, here=(self.cmd or "run.pl").split()[0] == "run.pl")
+            array = JobArray(JOB, list(range(1, number + 1)), str(log), command, variables)
             failures = run_jobs(array, self.cmd, lambda: None)
             return {failure.job: tail(array.log_of(failure.job)) or failure.reason for failure in failures}
 

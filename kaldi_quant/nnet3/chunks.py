@@ -4,14 +4,19 @@ Source: ``DecodableNnetSimple`` in ``src/nnet3/nnet-am-decodable-simple.cc``. A 
 first output frame, so that equal pieces of different utterances are one request.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.nnet3.context import Context
 from kaldi_quant.units import Frames
+
+if TYPE_CHECKING:
+    from kaldi_quant.nnet3.context import Context
 
 # Kaldi tolerates i-vectors that end this many frames before the features.
 _IVECTOR_MARGIN = 50

@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from graphlib import TopologicalSorter
 
-import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-
 from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.component_dims import WITHOUT_INPUT
 from kaldi_quant.kaldi.descriptor import Descriptor, Failover, IfDefined, NodeName, Offset, ReplaceIndex, Round
 from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet, Node
 from kaldi_quant.kaldi.outputs import no_output
+from kaldi_quant.nnet3.graph_components import strong_components
 from kaldi_quant.nnet3.time_access import SameTime, TimeAccess, TimeOffsets, TimeRange
 
 # Offsets, contexts and moduli beyond this many frames (17 minutes) are taken for corruption.
@@ -109,23 +106,19 @@ class Graph:
     def groups(self) -> tuple[Group, ...]:
         """All nodes but the inputs, in an order in which they can be computed."""
         index = {name: i for i, name in enumerate(self.names)}
-        edges = [(index[source], index[name]) for name in self.names for source in sources_of(self.nnet, name)]
-        rows, columns = np.array(edges, np.int64).reshape(-1, 2).T
-        shape = (len(index), len(index))
-        matrix = coo_matrix((np.ones(len(edges)), (rows, columns)), shape)
-        _, labels = connected_components(matrix, directed=True, connection="strong")
+        sources = [[index[source] for source in sources_of(self.nnet, name)] for name in self.names]
+        labels = strong_components(sources)
         members: dict[int, list[str]] = {}
-        for name, label in zip(self.names, labels.tolist(), strict=True):
+        for name, label in zip(self.names, labels, strict=True):
             members.setdefault(label, []).append(name)
         before: dict[int, set[int]] = {label: set() for label in members}
-        loops = {int(labels[row]) for row, column in edges if row == column}
-        for row, column in edges:
-            if labels[row] != labels[column]:
-                before[int(labels[column])].add(int(labels[row]))
+        loops = {labels[node] for node, read in enumerate(sources) if node in read}
+        for label, read in zip(labels, sources, strict=True):
+            before[label].update(labels[source] for source in read if labels[source] != label)
         order = [members[label] for label in TopologicalSorter(before).static_order()]
         groups = []
         for names in order:
-            recurrent = len(names) > 1 or int(labels[index[names[0]]]) in loops
+            recurrent = len(names) > 1 or labels[index[names[0]]] in loops
             if not isinstance(self.node(names[0]), InputNode):
                 groups.append(Group(tuple(self._order_within(names) if recurrent else names), recurrent))
         return tuple(groups)

@@ -5,7 +5,6 @@ Source: ``src/nnet3bin/nnet3-compute.cc``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -14,12 +13,12 @@ import numpy as np
 import torch
 
 from kaldi_quant.bad_utterances import BadUtterances
-from kaldi_quant.errors import DataError, KaldiQuantError, ModelError, UsageError
+from kaldi_quant.errors import DataError, KaldiQuantError, ModelError
 from kaldi_quant.nnet3.chunks import Chunk, ChunkOptions, cut
+from kaldi_quant.nnet3.inference_options import InferenceOptions
 from kaldi_quant.nnet3.runnable import Runnable
 from kaldi_quant.nnet3.schedule import Availability, Request, Span
 from kaldi_quant.nnet3.time_access import Times
-from kaldi_quant.units import Seconds
 
 #: Kaldi's frame shift, which turns seconds into frames.
 FRAMES_PER_SECOND = 100
@@ -32,31 +31,6 @@ ModelCall = tuple[torch.Tensor, list[Span], Times, torch.Tensor | None]
 
 #: Tells the i-vectors of an utterance: (dim,), or (rows, dim) for online ones; None if there are none.
 IvectorSource = Callable[[str], np.ndarray | None]
-
-
-@dataclass(frozen=True)
-class InferenceOptions:
-    """How log-likelihoods are computed.
-
-    Args:
-        chunks: how utterances are cut.
-        online_ivector_period: frames per row of online i-vectors.
-        acoustic_scale: the output is multiplied by it.
-        batch_seconds: speech per batch, padding included.
-    """
-
-    chunks: ChunkOptions = field(default_factory=ChunkOptions)
-    online_ivector_period: int = 0
-    acoustic_scale: float = 1.0
-    batch_seconds: Seconds = 60.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.batch_seconds < math.inf:
-            raise UsageError(f"--batch-seconds must be positive, found {self.batch_seconds:g}")
-        if not math.isfinite(self.acoustic_scale):
-            raise UsageError(f"--acoustic-scale must be a finite number, found {self.acoustic_scale:g}")
-        if self.online_ivector_period < 0:
-            raise UsageError(f"--online-ivector-period cannot be negative, found {self.online_ivector_period}")
 
 
 @dataclass

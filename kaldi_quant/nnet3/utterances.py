@@ -13,7 +13,8 @@ import torch
 from kaldi_quant.bad_utterances import DEFAULT_MAX_BAD_SHARE, BadUtterances
 from kaldi_quant.kaldi.text import encode
 from kaldi_quant.nnet3.chunks import ChunkOptions
-from kaldi_quant.nnet3.inference import Inference, InferenceOptions, IvectorSource
+from kaldi_quant.nnet3.inference import Inference, IvectorSource
+from kaldi_quant.nnet3.inference_options import InferenceOptions
 from kaldi_quant.nnet3.runnable import Runnable
 from kaldi_quant.quant.host import Executable
 from kaldi_quant.quant.listed_data import ListedData

@@ -165,7 +165,8 @@ def model_runner(path: Path, loaded: LoadedModel, speech: Speech) -> Runner:
         DataError: when run: an utterance cannot be computed.
     """
     from kaldi_quant.nnet3.chunks import ChunkOptions
-    from kaldi_quant.nnet3.inference import Inference, InferenceOptions
+    from kaldi_quant.nnet3.inference import Inference
+    from kaldi_quant.nnet3.inference_options import InferenceOptions
 
     options = InferenceOptions(ChunkOptions(loaded.subsampling))
     # The values of i-vectors do not change how fast a network is.

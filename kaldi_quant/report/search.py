@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kaldi_quant.quant.search.options import FLOAT_BITS
+from kaldi_quant.units import FLOAT_BITS
 
 
 def as_text(result: dict[str, Any]) -> str:

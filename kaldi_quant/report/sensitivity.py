@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import MissingDependencyError
-from kaldi_quant.quant.sensitivity import Measurement
 from kaldi_quant.report.pages.plot_style import COLOURS, Paper, require_matplotlib, write_svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from kaldi_quant.quant.sensitivity import Measurement
 
 
 def as_text(measurements: Sequence[Measurement]) -> str:

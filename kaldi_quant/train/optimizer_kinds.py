@@ -50,8 +50,10 @@ class Adam(OptimizerKind):
     def build(groups: list[dict[str, Any]], options: Mapping[str, Any]) -> Optimizer:
         from torch.optim import AdamW
 
+        from kaldi_quant.plain_optimizer import plain
+
         # Where the decay is 0 it computes what torch's Adam does.
-        return AdamW(groups, amsgrad=options["amsgrad"])
+        return plain(AdamW)(groups, amsgrad=options["amsgrad"])
 
 
 @OPTIMIZERS.add("sgd")
@@ -65,4 +67,6 @@ class Sgd(OptimizerKind):
     def build(groups: list[dict[str, Any]], options: Mapping[str, Any]) -> Optimizer:
         from torch.optim import SGD
 
-        return SGD(groups, momentum=options["momentum"])
+        from kaldi_quant.plain_optimizer import plain
+
+        return plain(SGD)(groups, momentum=options["momentum"])

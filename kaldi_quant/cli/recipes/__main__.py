@@ -6,8 +6,8 @@ import sys
 from kaldi_quant.cli.main import run_recipe
 from kaldi_quant.cores import prepare_libraries
 
-# script → the module and the name of its command
-_RECIPES = {
+#: script → the module and the name of its command
+RECIPES = {
     "run_forward_pass.sh": ("forward_pass", "run_forward_pass"),
     "run_forward_pass_quantization.sh": ("quantization", "run_quantization"),
     "run_forward_pass_quantization_w_torch.sh": ("quantization", "run_torch_quantization"),
@@ -21,7 +21,7 @@ _RECIPES = {
 def main(arguments: list[str]) -> int:
     """Runs the recipe that the first argument names."""
     recipe, *words = arguments
-    module, name = _RECIPES[recipe]
+    module, name = RECIPES[recipe]
     command = getattr(importlib.import_module(f"kaldi_quant.cli.recipes.{module}"), name)
     return run_recipe(command, recipe, words)
 

@@ -20,7 +20,7 @@ from kaldi_quant.cli.recipes.ivectors import IVECTOR_OPTIONS, Ivectors
 from kaldi_quant.cli.recipes.model_step import feature_sources
 from kaldi_quant.cli.recipes.passed_options import parsed, passed_options
 from kaldi_quant.cli.recipes.quantization import export
-from kaldi_quant.cli.recipes.training import TRAINING_WITHOUT_EFFECT, factor_words, training_files
+from kaldi_quant.cli.recipes.training import TRAINING_WITHOUT_EFFECT, shared_words, training_files
 from kaldi_quant.cli.recipes.training_options import RecipeArguments, recipe_options
 from kaldi_quant.cli.recipes.training_stages import Recipe, train_unless_done
 from kaldi_quant.cli.recipes.verbs import call_verb, settings_of, words_for, words_of
@@ -33,7 +33,7 @@ from kaldi_quant.made import Made, Sources, make
 _COMPUTING = [
     field.name
     for field in dataclasses.fields(InferenceArguments)
-    if field.name not in (*IVECTOR_OPTIONS, "frame_subsampling_factor")
+    if field.name not in (*IVECTOR_OPTIONS, "frame_subsampling_factor", "num_threads")
 ]
 
 
@@ -105,7 +105,7 @@ def run_tdnn_qat(
     if steps.stages.begins(6):
         features = f"scp:{data}/feats.scp"
         options = [*words_of(quantization), *words_of(training), *words_of(qat), *words_of(learned)]
-        options += [*words_for(computing), *factor_words(recipe), *ivectors.words]
+        options += [*words_for(computing), *shared_words(recipe), *ivectors.words]
         words: list[str | Path] = [
             *options,
             *([] if distil else [f"--egs-dir={steps.egs}"]),

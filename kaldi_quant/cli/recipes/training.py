@@ -37,9 +37,10 @@ def training_files(training: TrainingArguments, steps: Recipe) -> dict[str, list
     }
 
 
-def factor_words(recipe: RecipeArguments) -> list[str]:
-    """The frame-subsampling factor as verbs take it, where it is given."""
-    return words_for({"frame_subsampling_factor": recipe.frame_subsampling_factor})
+def shared_words(recipe: RecipeArguments) -> list[str]:
+    """The options of a recipe that verbs take, too, as these take them."""
+    names = ("frame_subsampling_factor", "num_threads")
+    return words_for({name: getattr(recipe, name) for name in names})
 
 
 @click.command(cls=KaldiCommand)
@@ -60,7 +61,7 @@ def run_tdnn(recipe: RecipeArguments, training: TrainingArguments) -> None:
     if steps.stages.begins(6):
         words: list[str | Path] = [
             *words_of(training),
-            *factor_words(recipe),
+            *shared_words(recipe),
             steps.out / "0.mdl",
             steps.egs,
             steps.out,

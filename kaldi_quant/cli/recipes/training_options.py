@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import click
 
-from kaldi_quant.cli.options import frame_subsampling_option, grouped_options
+from kaldi_quant.cli.options import frame_subsampling_option, grouped_options, num_threads_option
 from kaldi_quant.cli.recipes.stages import STAGES
 
 _COUNT = click.IntRange(min=1)
@@ -38,6 +38,7 @@ _OPTIONS = (
     ),
     click.option("--num-leaves", type=_COUNT, default=7000, show_default=True, help="Of a tree that has to be built."),
     click.option("--nj", type=_COUNT, default=4, show_default=True, help="Jobs of Kaldi's scripts and of decoding."),
+    num_threads_option(),
     click.argument("exp", metavar="[EXP-FOLDER]", required=False),
 )
 
@@ -67,6 +68,7 @@ class RecipeArguments:
     egs_opts: str
     num_leaves: int
     nj: int
+    num_threads: int
     exp: str | None
 
 

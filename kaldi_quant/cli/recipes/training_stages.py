@@ -151,6 +151,7 @@ class Recipe:
             "online_ivector_dir": given.online_ivector_dir,
             "out_dir": out.absolute(),
             "nj": given.nj,
+            "num_threads": given.num_threads,
             "cmd": cmd,
         }
         words = [*words_for(options), str(self.experiment.root)]

@@ -1,15 +1,23 @@
-"""Calls the verbs of this project from a recipe, in its own process."""
+"""Calls the verbs of this project from a recipe, each in a copy of its process.
+
+The recipe's own process computes nothing, so that it has no threads and can be copied. What several verbs need it
+imports once.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from kaldi_quant.cli.main import group, log_file
+from kaldi_quant.cli.main import group, log_file, run_apart
+
+# Verbs that compute with numpy alone, or leave computing to other processes.
+_WITHOUT_TORCH = ("make-mfcc", "compute-cmvn-stats", "decode", "score")
 
 
 def call_verb(verb: str, arguments: Sequence[str | Path], log: Path) -> None:
@@ -26,8 +34,14 @@ def call_verb(verb: str, arguments: Sequence[str | Path], log: Path) -> None:
     words = [str(word) for word in arguments]
     command = group.get_command(click.Context(group), verb)
     assert command is not None, verb
-    with log_file(log, ["kaldi-quant", verb, *words]):
-        command.main(words, prog_name=f"kaldi-quant {verb}", standalone_mode=False)
+    if verb not in _WITHOUT_TORCH:
+        importlib.import_module("torch")
+
+    def work() -> None:
+        with log_file(log, ["kaldi-quant", verb, *words]):
+            command.main(words, prog_name=f"kaldi-quant {verb}", standalone_mode=False)
+
+    run_apart(work, f"kaldi-quant {verb}")
 
 
 def words_of(arguments: Any, without: Iterable[str] = ()) -> list[str]:

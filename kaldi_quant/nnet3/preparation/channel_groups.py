@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.component_dims import WITHOUT_INPUT
@@ -33,6 +31,7 @@ from kaldi_quant.kaldi.descriptor import (
     Switch,
 )
 from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, InputNode, Nnet
+from kaldi_quant.nnet3.graph_components import connected_components
 from kaldi_quant.nnet3.preparation.linear_components import HEIGHT_TYPES, bias_of, is_linear, set_parameters, weight_of
 from kaldi_quant.quant.channel_groups import ChannelGroup
 
@@ -167,8 +166,7 @@ class _Columns:
     def classes(self) -> np.ndarray:
         """(elements,): the class of each; elements of one class share their factor."""
         left, right = (np.concatenate(side) for side in zip(*self._pairs, strict=True))
-        graph = coo_matrix((np.ones(len(left)), (left, right)), (self._count, self._count))
-        return connected_components(graph, directed=False)[1]
+        return connected_components(self._count, left, right)
 
     def _join(self, left: np.ndarray, right: np.ndarray) -> None:
         self._pairs.append((left, right))

@@ -15,7 +15,7 @@ from kaldi_quant.kaldi.descriptor import Append, Const, Descriptor, NodeName
 from kaldi_quant.kaldi.nnet import ComponentNode, Nnet
 from kaldi_quant.kaldi.writer import BinaryWriter
 from kaldi_quant.nnet3.chunks import ChunkOptions
-from kaldi_quant.nnet3.inference import InferenceOptions
+from kaldi_quant.nnet3.inference_options import InferenceOptions
 from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.preparation.additions import with_additions
 from kaldi_quant.nnet3.preparation.channel_groups import channel_groups, rescale

@@ -15,10 +15,7 @@ from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.presets import preset_for, read_preset
 from kaldi_quant.quant.spec import QSpec
-from kaldi_quant.units import Bits
-
-#: The width that stands for a layer in float, as in the mean width of a weight.
-FLOAT_BITS: Bits = 32
+from kaldi_quant.units import FLOAT_BITS, Bits
 
 #: Why a layer that was allocated no integers is in float.
 FLOAT_REASON = "the search left it in float"

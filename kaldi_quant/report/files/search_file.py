@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from kaldi_quant.json_file import JsonObject, read_result
-from kaldi_quant.quant.search.options import FLOAT_BITS
 from kaldi_quant.report.files.record import float_layers
-from kaldi_quant.units import Bits, Nats
+from kaldi_quant.units import FLOAT_BITS, Bits, Nats
 
 FILE_NAME = "search.json"
 FORMAT = 1

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kaldi_quant.json_file import JsonObject, read_result
-from kaldi_quant.quant.sensitivity import MODES, Measurement
+
+if TYPE_CHECKING:
+    from kaldi_quant.quant.sensitivity import Measurement
 
 FILE_NAME = "sensitivity.json"
 FORMAT = 1
@@ -46,6 +48,9 @@ def read_sensitivity(argument: str) -> SensitivityResult:
 
 
 def _measurement(entry: JsonObject) -> Measurement:
+    # Imported here: it needs torch, which pages about other files do without.
+    from kaldi_quant.quant.sensitivity import MODES, Measurement
+
     mode = entry.text("mode")
     if mode not in MODES:
         entry.refuse("mode", f"one of {', '.join(MODES)}")

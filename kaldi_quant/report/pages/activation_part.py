@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from kaldi_quant.report.activations import ModelRanges, NodeRange
 from kaldi_quant.report.cells import EMPTY, Table
 from kaldi_quant.report.pages.html import figure, folded, heading, paragraph, table
 from kaldi_quant.report.pages.plot_style import COLOURS, REFERENCE_COLOUR, Paper, Plot, make_plot
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from kaldi_quant.report.activations import ModelRanges, NodeRange
 
 # Positions on a grid from 0 to 1 are shown within this; what lies further out is marked by an arrow.
 _LEFT, _RIGHT = -0.75, 1.75

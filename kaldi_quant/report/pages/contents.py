@@ -49,9 +49,6 @@ def model_ranges(comparison: Comparison, observe: Observe | None = None) -> tupl
     Raises:
         KaldiQuantError: a model is malformed, or cannot be run.
     """
-    from kaldi_quant.formats.artefact import load
-    from kaldi_quant.report.activations import ranges_of_model
-
     found: list[ModelRanges] = []
     notes = []
     for row in comparison.rows:
@@ -60,6 +57,10 @@ def model_ranges(comparison: Comparison, observe: Observe | None = None) -> tupl
             continue
         note = _why_without_ranges(row, record.model_file)
         if record.model_file and not note:
+            # Imported here: they need torch, which pages about float models do without.
+            from kaldi_quant.formats.artefact import load
+            from kaldi_quant.report.activations import ranges_of_model
+
             artefact = load(record.model_file)
             ranges = ranges_of_model(row.name, artefact.network)
             if ranges.nodes:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from kaldi_quant.quant.search.options import FLOAT_BITS
 from kaldi_quant.report.cells import EMPTY, Table
 from kaldi_quant.report.files.search_file import SearchResult, width_name
 from kaldi_quant.report.numbers import short
 from kaldi_quant.report.pages.heat_map import Cell, HeatMap, heat_map
 from kaldi_quant.report.pages.html import facts, figure, folded, heading, paragraph, table
 from kaldi_quant.report.pages.search_front import UNIT, front_plot
-from kaldi_quant.units import Bits, Nats
+from kaldi_quant.units import FLOAT_BITS, Bits, Nats
 
 
 def search_part(search: SearchResult, prefix: str) -> str:
