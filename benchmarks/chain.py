@@ -26,7 +26,8 @@ import torch
 from scipy.sparse import csr_matrix
 
 from kaldi_quant.kaldi.egs import EgsOptions, minibatches
-from kaldi_quant.kaldi.fst import ARC, Fst, read_fst
+from kaldi_quant.kaldi.fst import ARC, Fst
+from kaldi_quant.kaldi.fst_file import read_fst
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.nnet3.chain.den_graph import DenominatorGraph
 from kaldi_quant.nnet3.chain.denominator import denominator

@@ -19,7 +19,7 @@ from kaldi_quant.bad_utterances import BadUtterances
 from kaldi_quant.decode.checks import check_graph, check_loglikes
 from kaldi_quant.errors import DataError
 from kaldi_quant.kaldi.edits import apply_edits
-from kaldi_quant.kaldi.fst import read_fst
+from kaldi_quant.kaldi.fst_file import FstFile
 from kaldi_quant.kaldi.info import model_lines, nnet_lines
 from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.kaldi.tables import read_matrices
@@ -291,7 +291,7 @@ class _Decoder:
     def check(self) -> None:
         """What the command does before it starts a job."""
         symbols = read_symbol_table(str(self.words))
-        check_graph(read_fst(self.graph), str(self.graph), self.model, self.trans_model, symbols, str(self.words))
+        check_graph(FstFile(self.graph), str(self.graph), self.model, self.trans_model, symbols, str(self.words))
         assert check_loglikes("utt", self.loglikes, self.model.num_pdfs) is None
 
     def decode(self) -> None:
