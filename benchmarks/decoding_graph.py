@@ -1,8 +1,8 @@
 """Decoding graphs of any size, written piece by piece, and log-likelihoods of utterances that go through them.
 
-A graph is that of a bigram language model. Each word has a state in which it is the history; from there lead the chains of
-its successors' HMM states, and an epsilon arc with a cost back to the state without a history, from which all words lead.
-HMMs have the transition-ids of a real model: one to enter a state and one for the loop to itself.
+A graph is that of a bigram language model. Each word has a state in which it is the history; from there lead the chains
+of its successors' HMM states, and an epsilon arc with a cost back to the state without a history, from which all words
+lead. HMMs have the transition-ids of a real model: one to enter a state and one for the loop to itself.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class SyntheticGraph:
         path.write_text("".join(["<eps> 0\n", *lines, f"#0 {self.words + 1}\n"]))
 
     def loglikes(self, frames: int, random: np.random.Generator, noise: float, margin: float) -> np.ndarray:
-        """Log-likelihoods, (frames, pdfs), of a walk through the graph: the pdfs on the way are better by ``margin``."""
+        """Log-likelihoods, (frames, pdfs), of a walk through the graph, whose pdfs are better by ``margin``."""
         walk: list[int] = []
         word = int(random.integers(self.words))
         while len(walk) < frames:

@@ -296,10 +296,11 @@ class _Decoder:
 
     def decode(self) -> None:
         """What a job does, in this process; the command starts one of its own for it."""
+        from kaldi_quant.decode.embedded_decoder import EmbeddedDecoder, load_graph
         from kaldi_quant.decode.options import DecodeOptions
-        from kaldi_quant.decode.worker import EmbeddedDecoder
 
-        decoder = EmbeddedDecoder(str(self.graph), self.model.transition_id_to_pdf, DecodeOptions())
+        graph, folder = load_graph(str(self.graph)), self.graph.parent
+        decoder = EmbeddedDecoder(graph, self.model.transition_id_to_pdf, DecodeOptions(), folder)
         try:
             decoder.decode("utt", self.loglikes)
         except DataError as error:
