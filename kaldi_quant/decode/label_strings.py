@@ -25,15 +25,25 @@ class LabelStrings:
             self._depth.append(self._depth[string] + 1)
         return node
 
+    def extend(self, string: int, labels: tuple[int, ...]) -> int:
+        """The string with some transition-ids more."""
+        nodes = self._nodes
+        for label in labels:
+            node = nodes.get((string, label))
+            string = self.append(string, label) if node is None else node
+        return string
+
     def common_prefix(self, strings: list[int]) -> int:
         """The longest string with which all begin."""
-        prefix = strings[0]
-        for string in strings[1:]:
+        prefix, parent, depth = strings[0], self._parent, self._depth
+        for string in strings:
+            if prefix == NO_STRING:
+                break
             while prefix != string:
-                if self._depth[prefix] >= self._depth[string]:
-                    prefix = self._parent[prefix]
+                if depth[prefix] >= depth[string]:
+                    prefix = parent[prefix]
                 else:
-                    string = self._parent[string]
+                    string = parent[string]
         return prefix
 
     def labels(self, string: int, prefix: int = NO_STRING) -> list[int]:

@@ -1,0 +1,85 @@
+"""A raw lattice as determinization walks through it: states in topological order, arcs with and without words apart."""
+
+from __future__ import annotations
+
+from operator import itemgetter
+
+import numpy as np
+
+from kaldi_quant.kaldi.lattice import CompactLattice
+
+INFINITE = float("inf")
+
+# A way without words: the state that it leads to; its total and its graph cost; its total cost and that of the best way
+# from there to the end; the number of its last arc, in the order of the states that arcs leave; its transition-ids. It
+# has several arcs where it leads through states that only one arc without a word leaves.
+EpsilonWay = tuple[int, float, float, float, int, tuple[int, ...]]
+# An arc with a word: word, target, total and graph cost, total cost from here to the end, transition-id or 0.
+WordArc = tuple[int, int, float, float, float, int]
+
+
+_bound = itemgetter(3)
+
+
+class RawLattice:
+    """A raw lattice, its states numbered in topological order.
+
+    Args:
+        lattice: without cycles, each arc with at most one transition-id.
+
+    Attributes:
+        start: the start state.
+        final: the total and the graph cost of ending in each state; infinite where it is not final.
+        backward: the cost of the best way from each state to the end.
+        epsilons: the ways without words from each state, those first that lead to the end at the least cost.
+        words: the arcs with words from each state, in the order of the lattice.
+        least: the least cost to the end with a word next.
+        has_use: whether each state ends, or a word leaves it; from the others one only goes on.
+
+    Raises:
+        DataError: the lattice has a cycle.
+    """
+
+    def __init__(self, lattice: CompactLattice) -> None:
+        order = np.array(lattice.topological_order(), np.int64)
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order))
+        final = lattice.final[order].astype(np.float64)
+        self.start = int(rank[lattice.start])
+        self.final: list[tuple[float, float]] = list(zip(final.sum(axis=1).tolist(), final[:, 0].tolist(), strict=True))
+        counts = np.diff(lattice.arc_offsets)[order]
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        arcs = np.repeat(lattice.arc_offsets[order] - offsets[:-1], counts) + np.arange(lattice.num_arcs)
+        cost = lattice.cost[arcs].astype(np.float64)
+        labels = [int(lattice.strings[arc][0]) if len(lattice.strings[arc]) else 0 for arc in arcs.tolist()]
+        columns = (lattice.word[arcs], rank[lattice.nextstate[arcs]], cost.sum(axis=1), cost[:, 0])
+        rows = list(zip(*(column.tolist() for column in columns), labels, strict=True))
+        states = len(order)
+        self.backward: list[float] = [total for total, _ in self.final]
+        self.epsilons: list[list[EpsilonWay]] = [[] for _ in range(states)]
+        self.words: list[list[WordArc]] = [[] for _ in range(states)]
+        self.least: list[float] = [INFINITE] * states
+        self.has_use: list[bool] = [total != INFINITE for total, _ in self.final]
+        begins = offsets.tolist()
+        for state in range(states - 1, -1, -1):
+            self._add_arcs(state, begins[state], rows[begins[state] : begins[state + 1]])
+
+    def _add_arcs(self, state: int, first: int, rows: list[tuple[int, int, float, float, int]]) -> None:
+        """Adds the arcs of a state; those of all states behind it are there."""
+        backward, epsilons, words = self.backward, self.epsilons[state], self.words[state]
+        best = backward[state]
+        for number, (word, target, total, graph, label) in enumerate(rows, first):
+            bound = total + backward[target]
+            best = min(best, bound)
+            if word:
+                words.append((word, target, total, graph, bound, label))
+                self.least[state] = min(self.least[state], bound)
+                continue
+            labels: tuple[int, ...] = (label,) if label else ()
+            if len(self.epsilons[target]) == 1 and not self.has_use[target]:
+                [(target, rest, rest_graph, bound, number, others)] = self.epsilons[target]
+                total, graph, bound, labels = total + rest, graph + rest_graph, total + bound, labels + others
+            epsilons.append((target, total, graph, bound, number, labels))
+        epsilons.sort(key=_bound)
+        backward[state] = best
+        self.has_use[state] = self.has_use[state] or bool(words)
