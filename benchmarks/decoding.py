@@ -45,8 +45,8 @@ EXAMPLE = Path(__file__).resolve().parent.parent / "egs" / "alphadigits"
 FOLDER = EXAMPLE / "exp" / "chain" / "tdnn1a_sp"
 MODEL = str(FOLDER / "final.mdl")
 FRAMES, LONG_FRAMES = 170, 2000  # output frames of 5 and of 60 seconds, of which each stands for 3 of 10 ms
-# Chosen so that lattices have the density of real ones, tens of arcs for each frame, and beams are those of recipes.
-NOISE, MARGIN = 1.0, 6.0
+# Chosen so that lattices have the density of real ones, tens of arcs for each frame, with the beams of recipes.
+NOISE, MARGIN = 0.5, 6.0
 Table = dict[str, np.ndarray]
 
 

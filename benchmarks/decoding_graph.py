@@ -20,7 +20,8 @@ _STATE = np.dtype(
     [("final", "<f4"), ("position", "<u4"), ("arcs", "<u4"), ("input_epsilons", "<u4"), ("output_epsilons", "<u4")]
 )
 _SHORTEST, _LONGEST = 3, 9  # HMM states of a word
-_STRIDE = 7919  # a prime number: successors of a history are different words
+_FAMILY, _ALIKE = 16, 8
+_STRIDE = 3  # successors of a history are different words, some of one family
 _MOST_WORDS = 20_000
 _BYTES_PER_WORD = 10_000
 _PAIRS = 1 << 15  # words of a piece that is made at once
@@ -47,10 +48,17 @@ class SyntheticGraph:
         onward[0] = False
         forward = np.zeros(model.num_transition_states + 1, np.int32)
         forward[model.transition_id_to_transition_state[onward]] = np.flatnonzero(onward)
-        self.lengths = random.integers(_SHORTEST, _LONGEST + 1, words)
+        # Words come in families that differ in one HMM state, of a class of states that sound alike.
+        families = random.integers(_SHORTEST, _LONGEST + 1, -(-words // _FAMILY))
+        units = random.integers(0, len(loops), (len(families), _LONGEST))
+        self.lengths = np.repeat(families, _FAMILY)[:words]
         self.offsets = np.concatenate([[0], np.cumsum(self.lengths)])
-        chosen = random.integers(0, len(loops), self.offsets[-1])
-        self.enter, self.loop = forward[states[chosen]], loops[chosen].astype(np.int32)
+        forms = np.repeat(units, _FAMILY, axis=0)[:words]
+        rows, changed = np.arange(words), random.integers(0, self.lengths)
+        forms[rows, changed] = self._alike(forms[rows, changed], len(loops))[rows, random.integers(0, _ALIKE, words)]
+        chosen = forms[np.arange(_LONGEST) < self.lengths[:, None]]
+        self.units, self._enters, self._loops = chosen, forward[states], loops.astype(np.int32)
+        self.enter, self.loop = self._enters[chosen], self._loops[chosen]
         self.first = random.integers(0, words, words)
         sizes = [1 + self.lengths.sum()]
         for begin, end in self._groups():
@@ -69,6 +77,11 @@ class SyntheticGraph:
         state = 20 if form == "const" else 12
         per_pair = mean * (state + 2 * ARC.itemsize) + ARC.itemsize
         return cls(model, words, max(1, round((size - words * per_pair) / (words * per_pair))))
+
+    @staticmethod
+    def _alike(units: np.ndarray, number: int) -> np.ndarray:
+        """(units, _ALIKE): those that sound like each, itself among them."""
+        return (units[:, None] // _ALIKE * _ALIKE + np.arange(_ALIKE)) % number
 
     def _groups(self) -> Iterator[tuple[int, int]]:
         step = max(1, _PAIRS // self.successors)
@@ -147,15 +160,32 @@ class SyntheticGraph:
         path.write_text("".join(["<eps> 0\n", *lines, f"#0 {self.words + 1}\n"]))
 
     def loglikes(self, frames: int, random: np.random.Generator, noise: float, margin: float) -> np.ndarray:
-        """Log-likelihoods, (frames, pdfs), of a walk through the graph, whose pdfs are better by ``margin``."""
+        """Log-likelihoods, (frames, pdfs), of a walk through the graph.
+
+        The pdfs on the way are better by ``margin`` than others, and those that sound alike nearly as good.
+        """
         walk: list[int] = []
+        enters: list[bool] = []
         word = int(random.integers(self.words))
         while len(walk) < frames:
-            for unit in range(self.offsets[word], self.offsets[word + 1]):
-                walk += [self.enter[unit]] + [self.loop[unit]] * int(random.geometric(0.5) - 1)
+            for unit in self.units[self.offsets[word] : self.offsets[word + 1]].tolist():
+                stays = int(random.geometric(0.5)) - 1
+                walk += [unit] * (1 + stays)
+                enters += [True] + [False] * stays
             word = int(self._successors(word, word + 1)[0, random.integers(self.successors)])
+        units = np.array(walk[:frames])
+        alike = self._alike(units, len(self._loops))
+        pdfs = self.model.transition_id_to_pdf[
+            np.where(np.array(enters[:frames])[:, None], self._enters[alike], self._loops[alike])
+        ]
         values = random.normal(0, noise, (frames, self.model.num_pdfs)).astype(np.float32)
-        values[np.arange(frames), self.model.transition_id_to_pdf[walk[:frames]]] += np.float32(margin)
+        rows = np.arange(frames)[:, None]
+        better = margin - np.abs(random.normal(0, 2 * noise, pdfs.shape)) * (alike != units[:, None])
+        np.maximum.at(
+            values,
+            (np.broadcast_to(rows, pdfs.shape), pdfs),
+            (better + random.normal(0, noise, pdfs.shape)).astype(np.float32),
+        )
         return values - values.max()
 
 

@@ -174,11 +174,13 @@ def _const_pieces(source: FstBytes, header: FstHeader) -> Iterator[FstPiece]:
         _align(source)
     first_arc = source.position
     arcs = source.array(ARC, header.num_arcs, "arcs")
-    position = 0
-    for first in range(0, header.num_states, _PIECE_STATES):
-        piece = states[first : first + _PIECE_STATES]
-        offsets = np.zeros(len(piece) + 1, np.int64)
-        np.cumsum(piece["arcs"], out=offsets[1:])
+    first = position = 0
+    while first < len(states):
+        offsets = np.concatenate(
+            [np.zeros(1, np.int64), np.cumsum(states["arcs"][first : first + _PIECE_STATES], dtype=np.int64)]
+        )
+        offsets = offsets[: max(2, int(np.searchsorted(offsets, _PIECE_BYTES // ARC.itemsize, "right")))]
+        piece = states[first : first + len(offsets) - 1]
         end = position + int(offsets[-1])
         if np.any(piece["position"] != position + offsets[:-1]) or end > len(arcs):
             _fail_about_arcs(source, header, begin)
@@ -193,7 +195,7 @@ def _const_pieces(source: FstBytes, header: FstHeader) -> Iterator[FstPiece]:
         yield FstPiece(first, piece["final"].copy(), offsets, here)
         source.forget(begin + first * CONST_STATE.itemsize, begin + (first + len(piece)) * CONST_STATE.itemsize)
         source.forget(first_arc + position * ARC.itemsize, first_arc + end * ARC.itemsize)
-        position = end
+        first, position = first + len(piece), end
     if position != len(arcs):
         _fail_about_arcs(source, header, begin)
 
