@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
 
-from kaldi_quant.decode.label_strings import NO_STRING, LabelStrings
 from kaldi_quant.decode.raw_lattice import INFINITE, RawLattice
 
 # The total cost, the graph cost and the string of a raw state, and the state: the order is that of LatticeWeight.
 # Sums of costs in single precision are exact in double precision: the acoustic cost is what remains of the total.
-Member = tuple[float, float, int, int]
+Member = tuple[float, float, str, int]
 
 
 class Closure:
@@ -17,18 +16,15 @@ class Closure:
 
     Args:
         raw: the lattice.
-        strings: of transition-ids.
         beam: ways that are worse than the set's best by more than this are left out.
     """
 
-    def __init__(self, raw: RawLattice, strings: LabelStrings, beam: float) -> None:
-        self._raw, self._strings, self._beam = raw, strings, beam
+    def __init__(self, raw: RawLattice, beam: float) -> None:
+        self._raw, self._beam = raw, beam
         states = len(raw.backward)
-        # Of each raw state while a set is at work, infinite where it is not in it: the costs; the string of where its
-        # best way comes from, and the labels since then; by which arc that came; by which it was reached first.
-        self._total, self._graph = [INFINITE] * states, [INFINITE] * states
-        self._string = [NO_STRING] * states
-        self._labels: list[tuple[int, ...]] = [()] * states
+        # Of each raw state while a set is at work, infinite where it is not in it: the costs and the string; by which
+        # arc its best way came; by which it was reached first.
+        self._total, self._graph, self._string = [INFINITE] * states, [INFINITE] * states, [""] * states
         self._arc, self._first = [-1] * states, [-1] * states
 
     def of(self, members: list[Member]) -> tuple[list[Member], int]:
@@ -40,38 +36,31 @@ class Closure:
         """
         raw, totals, graphs, strings = self._raw, self._total, self._graph, self._string
         for total, graph, string, state in members:
-            totals[state], graphs[state], strings[state], self._labels[state] = total, graph, string, ()
+            totals[state], graphs[state], strings[state] = total, graph, string
             self._arc[state] = self._first[state] = -1
         added = self._spread(members)
         first, has_use = self._first, raw.has_use
         behind = sorted([(first[state], state) for state in added if has_use[state]])
         states = [state for *_, state in members if has_use[state]] + [state for _, state in behind]
-        closed = [(totals[state], graphs[state], self._string_of(state), state) for state in states]
+        closed = [(totals[state], graphs[state], strings[state], state) for state in states]
         for *_, state in members:
             totals[state] = INFINITE
         for state in added:
             totals[state] = INFINITE
         return closed, len(members) + len(added)
 
-    def _string_of(self, state: int) -> int:
-        labels = self._labels[state]
-        return self._strings.extend(self._string[state], labels) if labels else self._string[state]
-
     def _spread(self, members: list[Member]) -> list[int]:
         """Finds the best way to each state that is reached; returns the states that are new."""
-        backward, epsilons, extend = self._raw.backward, self._raw.epsilons, self._strings.extend
+        backward, epsilons, strings = self._raw.backward, self._raw.epsilons, self._string
         totals, graphs, arcs, first = self._total, self._graph, self._arc, self._first
-        strings, labels = self._string, self._labels
         worst = min([total + backward[state] for total, _, _, state in members]) + self._beam
         added: list[int] = []
         queue = [state for *_, state in members if epsilons[state]]
         heapify(queue)
         while queue:
             state = heappop(queue)
-            total, graph, string, behind = totals[state], graphs[state], strings[state], labels[state]
-            if behind:
-                string = extend(string, behind)
-            for target, way_total, way_graph, bound, number, way_labels in epsilons[state]:
+            total, graph, string = totals[state], graphs[state], strings[state]
+            for target, way_total, way_graph, bound, number, labels in epsilons[state]:
                 if total + bound > worst:
                     break
                 new, known = total + way_total, totals[target]
@@ -83,11 +72,10 @@ class Closure:
                             heappush(queue, target)
                     elif number < first[target]:
                         first[target] = number
-                    totals[target], graphs[target], arcs[target] = new, graph + way_graph, number
-                    strings[target], labels[target] = string, way_labels
+                    totals[target], graphs[target], strings[target] = new, graph + way_graph, string + labels
+                    arcs[target] = number
                 else:
                     first[target] = min(first[target], number)
                     if new == known and (graph + way_graph, number) < (graphs[target], arcs[target]):
-                        graphs[target], arcs[target] = graph + way_graph, number
-                        strings[target], labels[target] = string, way_labels
+                        graphs[target], strings[target], arcs[target] = graph + way_graph, string + labels, number
         return added

@@ -19,7 +19,6 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from kaldi_quant.decode.closure import Closure, Member
-from kaldi_quant.decode.label_strings import NO_STRING, LabelStrings
 from kaldi_quant.decode.raw_lattice import INFINITE, RawLattice
 from kaldi_quant.kaldi.lattice import CompactLattice, assemble
 
@@ -36,8 +35,8 @@ class _SubsetTable(Generic[T]):
     """What belongs to sets of raw states; two are the same when members and strings are, and costs nearly."""
 
     def __init__(self) -> None:
-        self._entries: dict[frozenset[tuple[int, int]], list[tuple[dict[tuple[int, int], float], T]]] = {}
-        self._missed: tuple[frozenset[tuple[int, int]], dict[tuple[int, int], float]]
+        self._entries: dict[frozenset[tuple[int, str]], list[tuple[dict[tuple[int, str], float], T]]] = {}
+        self._missed: tuple[frozenset[tuple[int, str]], dict[tuple[int, str], float]]
 
     def find(self, members: Members) -> T | None:
         """What was added for the same set, or None."""
@@ -60,23 +59,22 @@ class _Determinizer:
 
     def __init__(self, raw: RawLattice, beam: float, most_members: int) -> None:
         self.raw = raw
-        self.strings = LabelStrings()
         self.members_left = most_members
         self.beam = beam
         self.cutoff = raw.backward[raw.start] + beam
         # The states of the result: set, forward cost, arcs (word, destination, total cost, graph cost, string).
         self.subsets: list[Members] = []
         self.forward: list[float] = []
-        self.arcs: list[list[tuple[int, int, float, float, int]]] = []
-        self._closure = Closure(raw, self.strings, beam)
-        self._before: _SubsetTable[tuple[int, float, float, int]] = _SubsetTable()
+        self.arcs: list[list[tuple[int, int, float, float, str]]] = []
+        self._closure = Closure(raw, beam)
+        self._before: _SubsetTable[tuple[int, float, float, str]] = _SubsetTable()
         self._after: _SubsetTable[int] = _SubsetTable()
         self._tasks: list[tuple[float, int, int, int, Members]] = []
         self._numbers = itertools.count()
 
     def run(self) -> None:
         """Makes all states within the beam."""
-        self._add_state(self._close([(0.0, 0.0, NO_STRING, self.raw.start)]), 0.0)
+        self._add_state(self._close([(0.0, 0.0, "", self.raw.start)]), 0.0)
         while self._tasks and self.members_left > 0:
             _, _, state, word, members = heapq.heappop(self._tasks)
             self.arcs[state].append((word, *self._resolve(members, self.forward[state])))
@@ -86,7 +84,7 @@ class _Determinizer:
         self.members_left -= looked_at
         return closed
 
-    def _resolve(self, members: Members, forward: float) -> tuple[int, float, float, int]:
+    def _resolve(self, members: Members, forward: float) -> tuple[int, float, float, str]:
         """The state for a set of raw states, made where it is new, and the weight of the arc that leads to it.
 
         The set is looked up before and after what epsilon leads to is added: the first look-up saves that work.
@@ -102,7 +100,7 @@ class _Determinizer:
             known = (state, more_total, more_graph, more)
             self._before.add(known)
         state, more_total, more_graph, more = known
-        return state, total + more_total, graph + more_graph, self.strings.concatenate(prefix, more)
+        return state, total + more_total, graph + more_graph, prefix + more
 
     def _add_state(self, members: Members, forward: float) -> int:
         state = len(self.subsets)
@@ -112,16 +110,15 @@ class _Determinizer:
         self._add_tasks(state)
         return state
 
-    def _normalize(self, members: Members) -> tuple[Members, float, float, int]:
+    def _normalize(self, members: Members) -> tuple[Members, float, float, str]:
         """Takes the best cost and the common prefix out of a set; returns what is left, and these."""
         best, best_graph, string, state = min(members)
         if len(members) == 1:
-            return [(0.0, 0.0, NO_STRING, state)], best, best_graph, string
+            return [(0.0, 0.0, "", state)], best, best_graph, string
         strings = [string for _, _, string, _ in members]
-        prefix = self.strings.common_prefix(strings)
-        rests = self.strings.without_prefix(strings, prefix)
-        rows = zip(members, rests, strict=True)
-        rest = [(total - best, graph - best_graph, rest, state) for (total, graph, _, state), rest in rows]
+        prefix = _common_prefix(min(strings), max(strings))
+        behind = len(prefix)
+        rest = [(total - best, graph - best_graph, rest[behind:], state) for total, graph, rest, state in members]
         return rest, best, best_graph, prefix
 
     def _add_tasks(self, state: int) -> None:
@@ -142,18 +139,18 @@ class _Determinizer:
             reached = [(*weight, target) for target, weight in targets.items()]
             heapq.heappush(self._tasks, (within[word], next(self._numbers), state, word, reached))
 
-    def _targets(self, members: Members, within: dict[int, float]) -> dict[int, dict[int, tuple[float, float, int]]]:
+    def _targets(self, members: Members, within: dict[int, float]) -> dict[int, dict[int, tuple[float, float, str]]]:
         """For each of some words the raw states that it leads to, with the best weight of each."""
-        words, append = self.raw.words, self.strings.append
-        found: dict[int, dict[int, tuple[float, float, int]]] = {}
+        words = self.raw.words
+        found: dict[int, dict[int, tuple[float, float, str]]] = {}
         for total, graph, string, raw in members:
-            for word, target, arc_total, arc_graph, _, label in words[raw]:
+            for word, target, arc_total, arc_graph, _, labels in words[raw]:
                 if word not in within:
                     continue
                 targets = found.setdefault(word, {})
                 known = targets.get(target)
                 if known is None or (total + arc_total, graph + arc_graph) < known[:2]:
-                    targets[target] = (total + arc_total, graph + arc_graph, append(string, label))
+                    targets[target] = (total + arc_total, graph + arc_graph, string + labels)
         return found
 
     def result(self) -> CompactLattice:
@@ -163,7 +160,7 @@ class _Determinizer:
             total, graph, string = min(self._final(member) for member in members)
             is_final = total != INFINITE
             finals.append((graph, total - graph) if is_final else (INFINITE, INFINITE))
-            final_strings.append(np.array(self.strings.labels(string) if is_final else [], np.int32))
+            final_strings.append(self.raw.transition_ids(string if is_final else ""))
         arcs = [arc for some in self.arcs for arc in some]
         return assemble(
             0,
@@ -173,20 +170,31 @@ class _Determinizer:
             [word for word, *_ in arcs],
             [(graph, total - graph) for _, _, total, graph, _ in arcs],
             [destination for _, destination, *_ in arcs],
-            [np.array(self.strings.labels(string), np.int32) for *_, string in arcs],
+            [self.raw.transition_ids(string) for *_, string in arcs],
         )
 
-    def _final(self, member: Member) -> tuple[float, float, int]:
+    def _final(self, member: Member) -> tuple[float, float, str]:
         total, graph, string, raw = member
         final, final_graph = self.raw.final[raw]
         return (total + final, graph + final_graph, string)
+
+
+def _common_prefix(first: str, last: str) -> str:
+    """That of all strings between two in alphabetical order."""
+    if last.startswith(first):
+        return first
+    begin, end = 0, len(first)
+    while end - begin > 1:
+        middle = (begin + end) // 2
+        begin, end = (middle, end) if last.startswith(first[:middle]) else (begin, middle)
+    return first[:begin]
 
 
 def determinize(raw: CompactLattice, beam: float, most_members: int = _MOST_MEMBERS) -> CompactLattice:
     """Determinizes a raw lattice and prunes it to ``beam``.
 
     Args:
-        raw: a lattice without cycles, each arc with at most one transition-id; its costs as they were decoded with.
+        raw: a lattice without cycles, its costs as they were decoded with.
         beam: word sequences that are worse than the best by more than this are left out.
         most_members: limits the work; the beam is narrower where the limit is met.
 

@@ -9,13 +9,15 @@ import numpy as np
 from kaldi_quant.kaldi.lattice import CompactLattice
 
 INFINITE = float("inf")
+_CODE = "utf-32-le"
+_NONE = np.zeros(0, np.int32)
 
 # A way without words: the state that it leads to; its total and its graph cost; its total cost and that of the best way
 # from there to the end; the number of its last arc, in the order of the states that arcs leave; its transition-ids. It
 # has several arcs where it leads through states that only one arc without a word leaves.
-EpsilonWay = tuple[int, float, float, float, int, tuple[int, ...]]
-# An arc with a word: word, target, total and graph cost, total cost from here to the end, transition-id or 0.
-WordArc = tuple[int, int, float, float, float, int]
+EpsilonWay = tuple[int, float, float, float, int, str]
+# An arc with a word: word, target, total and graph cost, total cost from here to the end, transition-ids.
+WordArc = tuple[int, int, float, float, float, str]
 
 
 _bound = itemgetter(3)
@@ -24,8 +26,11 @@ _bound = itemgetter(3)
 class RawLattice:
     """A raw lattice, its states numbered in topological order.
 
+    Transition-ids are a ``str``, one character for each, as Python adds and compares these fast. A character is the
+    number of a transition-id among those of the lattice.
+
     Args:
-        lattice: without cycles, each arc with at most one transition-id.
+        lattice: without cycles.
 
     Attributes:
         start: the start state.
@@ -51,7 +56,11 @@ class RawLattice:
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
         arcs = np.repeat(lattice.arc_offsets[order] - offsets[:-1], counts) + np.arange(lattice.num_arcs)
         cost = lattice.cost[arcs].astype(np.float64)
-        labels = [int(lattice.strings[arc][0]) if len(lattice.strings[arc]) else 0 for arc in arcs.tolist()]
+        strings = [lattice.strings[arc] for arc in arcs.tolist()]
+        self._labels, numbers = np.unique(np.concatenate([_NONE, *strings]), return_inverse=True)
+        characters = numbers.astype("<u4").tobytes().decode(_CODE, "surrogatepass")
+        ends = np.cumsum([len(string) for string in strings]).tolist()
+        labels = [characters[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
         columns = (lattice.word[arcs], rank[lattice.nextstate[arcs]], cost.sum(axis=1), cost[:, 0])
         rows = list(zip(*(column.tolist() for column in columns), labels, strict=True))
         states = len(order)
@@ -64,18 +73,17 @@ class RawLattice:
         for state in range(states - 1, -1, -1):
             self._add_arcs(state, begins[state], rows[begins[state] : begins[state + 1]])
 
-    def _add_arcs(self, state: int, first: int, rows: list[tuple[int, int, float, float, int]]) -> None:
+    def _add_arcs(self, state: int, first: int, rows: list[tuple[int, int, float, float, str]]) -> None:
         """Adds the arcs of a state; those of all states behind it are there."""
         backward, epsilons, words = self.backward, self.epsilons[state], self.words[state]
         best = backward[state]
-        for number, (word, target, total, graph, label) in enumerate(rows, first):
+        for number, (word, target, total, graph, labels) in enumerate(rows, first):
             bound = total + backward[target]
             best = min(best, bound)
             if word:
-                words.append((word, target, total, graph, bound, label))
+                words.append((word, target, total, graph, bound, labels))
                 self.least[state] = min(self.least[state], bound)
                 continue
-            labels: tuple[int, ...] = (label,) if label else ()
             if len(self.epsilons[target]) == 1 and not self.has_use[target]:
                 [(target, rest, rest_graph, bound, number, others)] = self.epsilons[target]
                 total, graph, bound, labels = total + rest, graph + rest_graph, total + bound, labels + others
@@ -83,3 +91,7 @@ class RawLattice:
         epsilons.sort(key=_bound)
         backward[state] = best
         self.has_use[state] = self.has_use[state] or bool(words)
+
+    def transition_ids(self, string: str) -> np.ndarray:
+        """What a string stands for: (n,) int32."""
+        return self._labels[np.frombuffer(string.encode(_CODE, "surrogatepass"), "<u4")]
