@@ -25,7 +25,7 @@ from kaldi_quant.kaldi.lattice import CompactLattice, assemble
 # Costs closer than this are the same when two sets are compared: kDelta of OpenFST, as Kaldi's `delta`.
 _DELTA = 1.0 / 1024
 # The number of set members after which no further states are made; Kaldi limits memory (max-mem) to the same end.
-_MOST_MEMBERS = 1_000_000
+_MOST_MEMBERS = 2_000_000
 
 Members = list[Member]
 T = TypeVar("T")
@@ -157,10 +157,10 @@ class _Determinizer:
         """The states that were made, as a lattice."""
         finals, final_strings = [], []
         for members in self.subsets:
-            total, graph, string = min(self._final(member) for member in members)
-            is_final = total != INFINITE
-            finals.append((graph, total - graph) if is_final else (INFINITE, INFINITE))
-            final_strings.append(self.raw.transition_ids(string if is_final else ""))
+            ends = [self._final(member) for member in members if self.raw.final[member[3]][0] != INFINITE]
+            total, graph, string = min(ends, default=(INFINITE, INFINITE, ""))
+            finals.append((graph, total - graph) if ends else (INFINITE, INFINITE))
+            final_strings.append(self.raw.transition_ids(string))
         arcs = [arc for some in self.arcs for arc in some]
         return assemble(
             0,
@@ -205,9 +205,13 @@ def determinize(raw: CompactLattice, beam: float, most_members: int = _MOST_MEMB
         DataError: the lattice has a cycle.
     """
     with _no_collections():
-        work = _Determinizer(RawLattice(raw), beam, most_members)
-        work.run()
-        return work.result()
+        return _determinize(raw, beam, most_members)
+
+
+def _determinize(raw: CompactLattice, beam: float, most_members: int) -> CompactLattice:
+    work = _Determinizer(RawLattice(raw), beam, most_members)
+    work.run()
+    return work.result()
 
 
 @contextmanager
