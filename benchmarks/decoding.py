@@ -30,7 +30,8 @@ from watch import watch
 
 from kaldi_quant.decode import embedded_decoder
 from kaldi_quant.decode.checks import check_graph
-from kaldi_quant.decode.embedded_decoder import EmbeddedDecoder, load_graph
+from kaldi_quant.decode.embedded_decoder import EmbeddedDecoder
+from kaldi_quant.decode.graph import load_graph
 from kaldi_quant.decode.options import DecodeOptions, ScoreOptions
 from kaldi_quant.decode.sweep import best_paths
 from kaldi_quant.kaldi.fst import FstBytes
@@ -44,7 +45,8 @@ from kaldi_quant.made import digest_of_file
 EXAMPLE = Path(__file__).resolve().parent.parent / "egs" / "alphadigits"
 FOLDER = EXAMPLE / "exp" / "chain" / "tdnn1a_sp"
 MODEL = str(FOLDER / "final.mdl")
-FRAMES, LONG_FRAMES = 170, 2000  # output frames of 5 and of 60 seconds, of which each stands for 3 of 10 ms
+FRAMES_PER_SECOND = 100 / 3  # of the network's output: each stands for 3 frames of 10 ms
+LONG_FRAMES = 2000  # 60 seconds
 # Chosen so that lattices have the density of real ones, tens of arcs for each frame, with the beams of recipes.
 NOISE, MARGIN = 0.5, 6.0
 Table = dict[str, np.ndarray]
@@ -157,12 +159,20 @@ def print_memory(path: Path, table: Table, jobs: list[int], options: DecodeOptio
 @click.option("--megabytes", default=200.0, show_default=True, help="Size of the graph, in millions of bytes.")
 @click.option("--form", type=click.Choice(["const", "vector"]), default="const", show_default=True)
 @click.option("--nj", default="1,2,4", show_default=True, help="Numbers of jobs.")
-@click.option("--utterances", default=8, show_default=True, help="Ordinary utterances, of 5 seconds.")
+@click.option("--utterances", default=8, show_default=True, help="Number of ordinary utterances.")
+@click.option("--seconds", default=5.0, show_default=True, help="How long these are.")
 @click.option("--long", "long_utterances", default=2, show_default=True, help="Long utterances, of 60 seconds.")
 @click.option("--beam", default=13.0, show_default=True)
 @click.option("--lattice-beam", default=8.0, show_default=True)
 def main(
-    megabytes: float, form: str, nj: str, utterances: int, long_utterances: int, beam: float, lattice_beam: float
+    megabytes: float,
+    form: str,
+    nj: str,
+    utterances: int,
+    seconds: float,
+    long_utterances: int,
+    beam: float,
+    lattice_beam: float,
 ) -> None:
     """Print memory and times of decoding."""
     model, options = read_transition_model(MODEL), DecodeOptions(beam=beam, lattice_beam=lattice_beam)
@@ -174,10 +184,12 @@ def main(
         synthetic.write_words(folder / "words.txt")
         size = path.stat().st_size / 1e6
         print(f"{form} graph: {size:.0f} MB, {synthetic.num_states} states, {synthetic.num_arcs} arcs")
-        ordinary = made_utterances(synthetic, utterances, FRAMES)
+        ordinary = made_utterances(synthetic, utterances, round(seconds * FRAMES_PER_SECOND))
         print_memory(path, ordinary, [int(number) for number in nj.split(",")], options, folder)
         graph = print_graph(path, model)
         print_steps("ordinary utterances", steps(graph, model, ordinary, options))
+        if not long_utterances:
+            return
         long = made_utterances(synthetic, long_utterances, LONG_FRAMES)
         print_steps("long utterances", steps(graph, model, long, options))
     graph = load_graph(str(FOLDER / "graph_alphadigits" / "HCLG.fst"))

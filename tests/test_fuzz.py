@@ -296,7 +296,8 @@ class _Decoder:
 
     def decode(self) -> None:
         """What a job does, in this process; the command starts one of its own for it."""
-        from kaldi_quant.decode.embedded_decoder import EmbeddedDecoder, load_graph
+        from kaldi_quant.decode.embedded_decoder import EmbeddedDecoder
+        from kaldi_quant.decode.graph import load_graph
         from kaldi_quant.decode.options import DecodeOptions
 
         graph, folder = load_graph(str(self.graph)), self.graph.parent

@@ -5,29 +5,22 @@ from pathlib import Path
 from typing import Any
 
 import kaldi_decoder
-import kaldifst
 import numpy as np
 
 from kaldi_quant.decode.backend import DECODED
 from kaldi_quant.decode.determinize import determinize
 from kaldi_quant.decode.options import DecodeOptions
 from kaldi_quant.errors import DataError
-from kaldi_quant.kaldi.fst import FstBytes, open_fst, read_fst_header
+from kaldi_quant.kaldi.fst import FstBytes
 from kaldi_quant.kaldi.lattice import CompactLattice
 from kaldi_quant.kaldi.text import encode
-
-
-def load_graph(path: str) -> Any:
-    """Loads a checked ``HCLG.fst``, as kaldifst has it: in memory that copies of this process share."""
-    kind = kaldifst.StdConstFst if read_fst_header(open_fst(path)).fst_type == "const" else kaldifst.StdVectorFst
-    return kind.read(path)
 
 
 class EmbeddedDecoder:
     """Decodes one utterance after the other with one graph.
 
     Args:
-        graph: as ``load_graph`` gives it.
+        graph: as ``decode.graph.load_graph`` gives it.
         transition_id_to_pdf: (transition-ids + 1,) int32.
         options: how to decode.
         folder: for a temporary file.

@@ -16,7 +16,8 @@ import numpy as np
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.decode.backend import LEFT_OUT
 from kaldi_quant.decode.checks import check_loglikes
-from kaldi_quant.decode.embedded_decoder import EmbeddedDecoder, load_graph, say
+from kaldi_quant.decode.embedded_decoder import EmbeddedDecoder, say
+from kaldi_quant.decode.graph import load_graph
 from kaldi_quant.decode.options import DecodeOptions
 from kaldi_quant.decode.split import JOB
 from kaldi_quant.errors import DataError, KaldiQuantError

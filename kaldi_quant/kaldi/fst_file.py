@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -62,6 +63,15 @@ class FstPiece:
         states = np.arange(self.first, self.first + len(self.final), dtype=np.int32)
         return np.repeat(states, np.diff(self.arc_offsets))
 
+    def count(self, label: str, value: int) -> np.ndarray:
+        """(n,) uint32: how many arcs of each state have a value as ``ilabel`` or ``olabel``."""
+        found = np.zeros(len(self.final), np.uint32)
+        some = np.diff(self.arc_offsets) > 0
+        if len(self.arcs):
+            equal = (self.arcs[label] == value).view(np.uint8)
+            found[some] = np.add.reduceat(equal, self.arc_offsets[:-1][some], dtype=np.uint32)
+        return found
+
 
 class FstFile:
     """A ``vector`` or ``const`` FST of ``standard`` arcs in a file.
@@ -83,8 +93,7 @@ class FstFile:
         Raises:
             FormatError: the file is truncated or inconsistent.
         """
-        source, header = self._source, self.header
-        states = self._num_states()
+        source, header, states = self._source, self.header, self.num_states
         source.position = self._begin
         read = _const_pieces if header.fst_type == "const" else vector_pieces
         for number, piece in enumerate(read(source, header)):
@@ -97,12 +106,21 @@ class FstFile:
         if not states:
             check_start(header.start, states, source)
 
-    def _num_states(self) -> int:
-        """The number of states: they are counted where the writer did not know it."""
+    @cached_property
+    def num_states(self) -> int:
+        """The number of states: they are counted where the header does not tell it."""
         if self.header.num_states >= 0 or self.header.fst_type == "const":
             return self.header.num_states
         self._source.position = self._begin
         return sum(len(piece.final) for piece in vector_pieces(self._source, self.header))
+
+    @cached_property
+    def num_arcs(self) -> int:
+        """The number of arcs: they are counted in a ``vector`` FST, of which the header does not tell it."""
+        if self.header.fst_type == "const":
+            return self.header.num_arcs
+        self._source.position = self._begin
+        return sum(len(piece.arcs) for piece in vector_pieces(self._source, self.header))
 
 
 def read_fst(path: str | os.PathLike[str]) -> Fst:
@@ -184,15 +202,11 @@ def _const_pieces(source: FstBytes, header: FstHeader) -> Iterator[FstPiece]:
         end = position + int(offsets[-1])
         if np.any(piece["position"] != position + offsets[:-1]) or end > len(arcs):
             _fail_about_arcs(source, header, begin)
-        here = arcs[position:end]
-        some = piece["arcs"] > 0
+        found = FstPiece(first, piece["final"].copy(), offsets, arcs[position:end])
         for label, count in (("ilabel", "input_epsilons"), ("olabel", "output_epsilons")):
-            found = np.zeros(len(piece), np.uint32)
-            if len(here):
-                found[some] = np.add.reduceat((here[label] == 0).view(np.uint8), offsets[:-1][some], dtype=np.uint32)
-            if not np.array_equal(piece[count], found):
+            if not np.array_equal(piece[count], found.count(label, 0)):
                 source.fail("a state's number of epsilons is not that of its arcs", begin)
-        yield FstPiece(first, piece["final"].copy(), offsets, here)
+        yield found
         source.forget(begin + first * CONST_STATE.itemsize, begin + (first + len(piece)) * CONST_STATE.itemsize)
         source.forget(first_arc + position * ARC.itemsize, first_arc + end * ARC.itemsize)
         first, position = first + len(piece), end
