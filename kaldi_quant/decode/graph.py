@@ -1,7 +1,7 @@
 """A decoding graph in memory, as kaldifst has it: copies of the process that has loaded it share it.
 
 In kaldifst's memory, a graph of type ``vector`` takes more than twice the size of its file, one of type ``const`` just
-that, and search in it is faster. So the one is read as the other, from a pipe into which a copy of this process writes it.
+that, and search in it is faster. So the one is read as the other, from a pipe that a copy of this process writes to.
 """
 
 import os
