@@ -34,18 +34,17 @@ class Closure:
             Its states that end or that a word leaves, those of the set first, then in the order in which they are
             reached; and how many states were looked at.
         """
-        raw, totals, graphs, strings = self._raw, self._total, self._graph, self._string
+        totals, graphs, strings, has_use = self._total, self._graph, self._string, self._raw.has_use
+        arcs, first = self._arc, self._first
         for total, graph, string, state in members:
             totals[state], graphs[state], strings[state] = total, graph, string
-            self._arc[state] = self._first[state] = -1
+            arcs[state] = first[state] = -1
         added = self._spread(members)
-        first, has_use = self._first, raw.has_use
-        behind = sorted([(first[state], state) for state in added if has_use[state]])
-        states = [state for *_, state in members if has_use[state]] + [state for _, state in behind]
-        closed = [(totals[state], graphs[state], strings[state], state) for state in states]
-        for *_, state in members:
-            totals[state] = INFINITE
-        for state in added:
+        states = [state for *_, state in members]
+        reached = sorted([(first[state], state) for state in added if has_use[state]])
+        useful = [state for state in states if has_use[state]] + [state for _, state in reached]
+        closed = [(totals[state], graphs[state], strings[state], state) for state in useful]
+        for state in states + added:
             totals[state] = INFINITE
         return closed, len(members) + len(added)
 

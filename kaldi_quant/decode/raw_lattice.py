@@ -20,7 +20,7 @@ EpsilonWay = tuple[int, float, float, float, int, str]
 WordArc = tuple[int, int, float, float, float, str]
 
 
-_bound = itemgetter(3)
+_bound, _word_bound = itemgetter(3), itemgetter(4)
 
 
 class RawLattice:
@@ -62,35 +62,36 @@ class RawLattice:
         ends = np.cumsum([len(string) for string in strings]).tolist()
         labels = [characters[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
         columns = (lattice.word[arcs], rank[lattice.nextstate[arcs]], cost.sum(axis=1), cost[:, 0])
-        rows = list(zip(*(column.tolist() for column in columns), labels, strict=True))
         states = len(order)
         self.backward: list[float] = [total for total, _ in self.final]
         self.epsilons: list[list[EpsilonWay]] = [[] for _ in range(states)]
         self.words: list[list[WordArc]] = [[] for _ in range(states)]
         self.least: list[float] = [INFINITE] * states
         self.has_use: list[bool] = [total != INFINITE for total, _ in self.final]
-        begins = offsets.tolist()
-        for state in range(states - 1, -1, -1):
-            self._add_arcs(state, begins[state], rows[begins[state] : begins[state + 1]])
+        self._add_arcs(offsets.tolist(), list(zip(*(column.tolist() for column in columns), labels, strict=True)))
 
-    def _add_arcs(self, state: int, first: int, rows: list[tuple[int, int, float, float, str]]) -> None:
-        """Adds the arcs of a state; those of all states behind it are there."""
-        backward, epsilons, words = self.backward, self.epsilons[state], self.words[state]
-        best = backward[state]
-        for number, (word, target, total, graph, labels) in enumerate(rows, first):
-            bound = total + backward[target]
-            best = min(best, bound)
-            if word:
-                words.append((word, target, total, graph, bound, labels))
-                self.least[state] = min(self.least[state], bound)
-                continue
-            if len(self.epsilons[target]) == 1 and not self.has_use[target]:
-                [(target, rest, rest_graph, bound, number, others)] = self.epsilons[target]
-                total, graph, bound, labels = total + rest, graph + rest_graph, total + bound, labels + others
-            epsilons.append((target, total, graph, bound, number, labels))
-        epsilons.sort(key=_bound)
-        backward[state] = best
-        self.has_use[state] = self.has_use[state] or bool(words)
+    def _add_arcs(self, begins: list[int], rows: list[tuple[int, int, float, float, str]]) -> None:
+        """Adds the arcs of the states, from the last one on: a state's arcs lead to states that have theirs."""
+        backward, all_epsilons, has_use = self.backward, self.epsilons, self.has_use
+        for state in range(len(backward) - 1, -1, -1):
+            epsilons, words, best = all_epsilons[state], self.words[state], backward[state]
+            for number in range(begins[state], begins[state + 1]):
+                word, target, total, graph, labels = rows[number]
+                bound = total + backward[target]
+                best = min(best, bound)
+                if word:
+                    words.append((word, target, total, graph, bound, labels))
+                    continue
+                onward = all_epsilons[target]
+                if len(onward) == 1 and not has_use[target]:
+                    [(target, rest, rest_graph, bound, number, others)] = onward
+                    total, graph, bound, labels = total + rest, graph + rest_graph, total + bound, labels + others
+                epsilons.append((target, total, graph, bound, number, labels))
+            backward[state] = best
+            if words:
+                has_use[state], self.least[state] = True, min(words, key=_word_bound)[4]
+            if len(epsilons) > 1:
+                epsilons.sort(key=_bound)
 
     def transition_ids(self, string: str) -> np.ndarray:
         """What a string stands for: (n,) int32."""
