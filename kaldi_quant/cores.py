@@ -38,6 +38,16 @@ def cores(root: Path = _CGROUPS, own: Path = Path("/proc/self/cgroup")) -> int:
     return max(1, min([bound, *(math.ceil(share) for share in _shares(root, own))]))
 
 
+def helpers(most: int, processes: int = 1) -> int:
+    """How many processes may compute beside one that drives a GPU, at least one.
+
+    Args:
+        most: of which there is use.
+        processes: that share this machine, each with helpers of its own.
+    """
+    return max(1, min(most, cores() // max(processes, 1) - 1))
+
+
 def _shares(root: Path, own: Path) -> Iterator[float]:
     """The processors' time, as a number of cores, that each cgroup above this process grants."""
     for line in _text(own).splitlines():

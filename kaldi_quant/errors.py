@@ -21,8 +21,13 @@ class FormatError(KaldiQuantError):
     def __init__(self, path: str, offset: int | None, message: str) -> None:
         self.path = path
         self.offset = offset
+        self._message = message
         place = path if offset is None else f"{path}, byte {offset}"
         super().__init__(f"{place}: {message}")
+
+    def __reduce__(self) -> tuple[type, tuple[str, int | None, str]]:
+        """Goes from process to process as what it was made of."""
+        return type(self), (self.path, self.offset, self._message)
 
 
 class ModelError(KaldiQuantError):

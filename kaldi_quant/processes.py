@@ -138,13 +138,25 @@ def start_group(
         output: where both of its outputs go; by default to this process's.
         environment: variables beside this process's.
     """
+    return _start(command, environment, stdout=output, stderr=output)
+
+
+def start_helper(command: Sequence[str], environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """As ``start_group``, for a process that is asked by its standard input and answers by its standard output.
+
+    It should end when its input does. That one which calls ``end_with_starter`` also ends with the thread that has
+    started it.
+    """
+    return _start(command, environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def _start(command: Sequence[str], environment: Mapping[str, str] | None, **streams: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         list(command),
-        stdout=output,
-        stderr=output,
         env={**os.environ, **(environment or {}), **starter_variable()},
         start_new_session=True,
         pass_fds=held_locks(),
+        **streams,
     )
 
 

@@ -21,7 +21,7 @@ from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.features.speakers import file_of, read_utt2spk
 from kaldi_quant.kaldi.ivector_folder import check_ivector_table
-from kaldi_quant.kaldi.tables import OnBad, RandomAccessMatrices, read_matrices
+from kaldi_quant.kaldi.tables import OnBad, RandomAccessMatrices, read_matrices, thinned
 
 if TYPE_CHECKING:
     import numpy as np
@@ -121,7 +121,7 @@ class InferenceArguments:
         return feature_pipeline(model, rspecifier, self)
 
     def read_features(
-        self, model: str, rspecifier: str, on_bad: OnBad | None = None
+        self, model: str, rspecifier: str, on_bad: OnBad | None = None, most: int = 0
     ) -> Iterator[tuple[str, np.ndarray]]:
         """Reads a table of features and makes them what a model takes: normalised, for example, as its folder says.
 
@@ -129,6 +129,7 @@ class InferenceArguments:
             model: its file, whose folder, or whose record, says what it takes.
             rspecifier: of the features.
             on_bad: is called for each utterance that cannot be used, which is then left out; None makes it an error.
+            most: how many are read at most, evenly chosen; 0 for all.
 
         Returns:
             (utterance, features) pairs, features: (frames, dim) float32.
@@ -139,7 +140,9 @@ class InferenceArguments:
             DataError: an utterance cannot be used, when its turn comes.
         """
         pipeline = self.features(model, rspecifier)
-        return pipeline.apply(read_matrices(rspecifier, self.allow_pipes, on_bad), on_bad)
+        if most and not pipeline.is_by_utterance:
+            return thinned(pipeline.apply(read_matrices(rspecifier, self.allow_pipes, on_bad), on_bad), most)
+        return pipeline.apply(read_matrices(rspecifier, self.allow_pipes, on_bad, most), on_bad)
 
     def ivector_source(self, model: Companions) -> IvectorSource | None:
         """Tells an utterance's i-vectors, where they are given.

@@ -14,25 +14,18 @@ from kaldi_quant.cli.quantization_options import (
     QuantizationArguments,
     calibration_device,
     device_option,
+    memory_option,
     quantization_options,
 )
+from kaldi_quant.units import Bytes
 
 _log = logging.getLogger(__name__)
-
-_GIGABYTE = 1 << 30
 
 
 @click.command(cls=KaldiCommand)
 @quantization_options
 @click.option("--ranges", metavar="JSON", help="Activation ranges written by 'calibrate' with the same options.")
-@click.option(
-    "--memory",
-    type=click.FloatRange(min=0),
-    default=2.0,
-    show_default=True,
-    metavar="GB",
-    help="What calibration may keep in memory of hidden layers' values; the rest waits in temporary files.",
-)
+@memory_option("calibration")
 @device_option()
 @inference_options
 @model_options
@@ -42,7 +35,7 @@ _GIGABYTE = 1 << 30
 def command(
     quantization: QuantizationArguments,
     ranges: str | None,
-    memory: float,
+    memory: Bytes,
     device: str,
     inference: InferenceArguments,
     models: ModelArguments,
@@ -70,13 +63,13 @@ def command(
     given = read_ranges(ranges) if ranges else None
     read = models.read(model)
     layer_configs(read.nnet, config)
-    data = quantization.calibration_set(read, features, inference, place)
+    data = quantization.amount.of_table(read, features, inference, place)
     companions = companions_of(read, data.options.chunks.frame_subsampling_factor, inference)
     check_result_folder(folder, companions)
     hold_folder(folder)
     keeping = Keeping(folder)
-    network = quantize(read.nnet, config, data, given, keeping, int(memory * _GIGABYTE))
-    more = feature_record(model, read.nnet, inference)
+    network = quantize(read.nnet, config, data, given, keeping, memory)
+    more = {"calibration_frames": data.amount(), **feature_record(model, read.nnet, inference)}
     made = write_result(folder, network, read, companions, config, features, data, preset, more)
     keeping.finish()
     for reason in dict.fromkeys(network.float_layers.values()):

@@ -12,13 +12,22 @@ from kaldi_quant.cli.dev_scoring import ScoringArguments, scoring_options
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
 from kaldi_quant.cli.model_options import ModelArguments, model_options
 from kaldi_quant.cli.options import KaldiCommand, hold_folder, result_file, result_folder
-from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options, read_utterances
+from kaldi_quant.cli.quantization_options import (
+    QuantizationArguments,
+    calibration_device,
+    device_option,
+    memory_option,
+    quantization_options,
+    read_utterances,
+    way_of_computing,
+)
 from kaldi_quant.made import program_digest
-from kaldi_quant.progress import progress
+from kaldi_quant.units import Bytes
 
 if TYPE_CHECKING:
+    from kaldi_quant.quant.branches import Outputs
     from kaldi_quant.quant.search.outcome import Scorer
-    from kaldi_quant.quant.sensitivity import Outputs, WordErrorRate
+    from kaldi_quant.quant.sensitivity import WordErrorRate
 
 FILE_NAME = "sensitivity.json"
 
@@ -31,6 +40,8 @@ FILE_NAME = "sensitivity.json"
     metavar="SVG",
     help="Where to write the plot; by default OUT-DIR/sensitivity.svg, if matplotlib is installed.",
 )
+@memory_option("measuring")
+@device_option()
 @inference_options
 @model_options
 @click.argument("model")
@@ -41,6 +52,8 @@ def command(
     quantization: QuantizationArguments,
     scoring: ScoringArguments,
     plot: str | None,
+    memory: Bytes,
+    device: str,
     inference: InferenceArguments,
     models: ModelArguments,
     model: str,
@@ -57,7 +70,6 @@ def command(
     e.g.: kaldi-quant sensitivity --bits 4 final.mdl scp:data/train_sub/feats.scp scp:data/dev/feats.scp exp/sensitivity
     """
     from kaldi_quant.nnet3.quantization import layer_configs, quantize
-    from kaldi_quant.nnet3.utterances import utterances_digest
     from kaldi_quant.quant.kept_layers import Keeping
     from kaldi_quant.quant.sensitivity import sensitivity
     from kaldi_quant.report.pages.plot_style import require_matplotlib
@@ -65,32 +77,29 @@ def command(
 
     scored = scoring.given
     preset, config = quantization.resolve()
+    place = calibration_device(device, config)
     folder = result_folder(out_dir)
     if plot is not None:
         result_file(plot)
         require_matplotlib()
     read = models.read(model)
     layer_configs(read.nnet, config)
-    calibration_set = quantization.calibration_set(read, calibration, inference)
-    data = read_utterances(read, held_out, inference)
+    calibration_set = quantization.amount.of_table(read, calibration, inference, place)
+    data = read_utterances(read, held_out, inference, place)
     contents: dict[str, Any] = {"model content": read.digest()}
-    contents |= {"calibration set": utterances_digest(calibration_set.utterances, calibration_set.ivectors)}
+    contents |= {"calibration set": calibration_set.content()}
     contents |= {
-        "held-out set": utterances_digest(data.utterances, data.ivectors),
-        "way of computing": asdict(data.options),
+        "held-out set": data.content(),
+        "way of computing": way_of_computing(data),
     }
     hold_folder(folder)
     keeping = Keeping(folder)
-    network = quantize(read.nnet, config, calibration_set, keeping=keeping)
+    network = quantize(read.nnet, config, calibration_set, keeping=keeping, memory=memory)
     about: dict[str, Any] = {"model": model, "preset": preset, "config": config.as_dict(), "calibration": calibration}
-    about |= {"held_out": held_out, "max_utterances": quantization.max_utterances, "data_dir": scoring.data_dir}
+    about |= {"held_out": held_out, **asdict(quantization.amount), "data_dir": scoring.data_dir}
     about |= {**contents, "program": program_digest()}
     wer = _word_error_rate(scoring.scorer(model, read)) if scored else None
-    found = []
-    with progress(2 + 2 * len(network.layers), "sensitivity", unit="choices of layers") as advance:
-        for measurement in sensitivity(network, data, folder / FILE_NAME, about, wer):
-            found.append(measurement)
-            advance(1)
+    found = list(sensitivity(network, data, folder / FILE_NAME, about, wer, memory))
     keeping.finish()
     text = as_text(found)
     (folder / "sensitivity.txt").write_text(text, "utf-8")

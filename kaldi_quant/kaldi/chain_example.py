@@ -69,23 +69,26 @@ class NnetIo:
         Raises:
             DataError: the sequences are not of one length, or leave out frames.
         """
-        order = np.lexsort((self.indexes[:, _T], self.indexes[:, _N]))
-        indexes = self.indexes[order]
-        sequences, first = len(np.unique(indexes[:, _N])), int(indexes[0, _T])
-        frames = len(indexes) // sequences
-        n, t = np.divmod(np.arange(len(indexes)), frames)
-        if not np.array_equal(np.stack([n, first + t, 0 * t], 1), indexes):
+        # As a rule they are in order already.
+        layout = InputLayout.ordered(self.indexes, int(self.indexes[-1, _N]) + 1, None)
+        if layout is None:
+            order = np.lexsort((self.indexes[:, _T], self.indexes[:, _N]))
+            layout = InputLayout.ordered(self.indexes[order], len(np.unique(self.indexes[:, _N])), order)
+        if layout is None:
             raise DataError(f"the input {self.name} does not hold the same successive frames of each sequence")
-        return InputLayout(first, sequences, frames, order)
+        return layout
 
-    def by_sequence(self) -> np.ndarray:
+    def by_sequence(self, layout: InputLayout | None = None) -> np.ndarray:
         """The features of each sequence: (sequences, frames, dim) float32, of which the caller may make what he likes.
+
+        Args:
+            layout: of this input, where it is known.
 
         Raises:
             DataError: as ``layout``.
         """
-        layout = self.layout()
-        values = self.features.dense()[layout.order]
+        layout, values = layout or self.layout(), self.features.dense()
+        values = values.copy() if layout.order is None else values[layout.order]
         return values.reshape(layout.sequences, layout.frames, -1)
 
 
@@ -97,13 +100,34 @@ class InputLayout:
         first: the first time, of all sequences.
         sequences: their number.
         frames: the successive frames that each has.
-        order: (rows,) int64, the rows by sequence and time.
+        order: (rows,) int64, the rows by sequence and time; None where they are in that order.
     """
 
     first: int
     sequences: int
     frames: int
-    order: np.ndarray
+    order: np.ndarray | None
+
+    @classmethod
+    def ordered(cls, indexes: np.ndarray, sequences: int, order: np.ndarray | None) -> InputLayout | None:
+        """The layout of rows by sequence and time; None where they are not so.
+
+        Args:
+            indexes: (rows, 3) int32.
+            sequences: their number.
+            order: in which the input has these rows.
+        """
+        frames, rest = divmod(len(indexes), sequences) if 0 < sequences <= len(indexes) else (0, 1)
+        if rest:
+            return None
+        rows = indexes.reshape(sequences, frames, 3)
+        first = int(indexes[0, _T])
+        fits = (
+            np.array_equal(rows[..., _N], np.broadcast_to(np.arange(sequences)[:, None], rows.shape[:2]))
+            and np.array_equal(rows[..., _T], np.broadcast_to(first + np.arange(frames), rows.shape[:2]))
+            and not rows[..., _X].any()
+        )
+        return cls(first, sequences, frames, order) if fits else None
 
 
 @dataclass
@@ -146,7 +170,7 @@ class NnetChainSupervision:
             reader.fail(f"{len(weights)} weights of derivatives do not fit {len(indexes)} indexes", weights_begin)
         if not np.all((weights >= 0) & (weights < np.inf)):
             reader.fail("a weight of a derivative is negative or not a number", weights_begin)
-        if not _is_grid(indexes, supervision.num_sequences, supervision.frames_per_sequence):
+        if not is_grid(indexes, supervision.num_sequences, supervision.frames_per_sequence):
             expected = f"{supervision.frames_per_sequence} frames of {supervision.num_sequences} sequences"
             reader.fail(f"the indexes of {name} are not those of {expected}", begin)
         return cls(name, indexes, supervision, weights, "" if token == "</NnetChainSup>" else token)
@@ -172,7 +196,7 @@ class NnetChainSupervision:
         return self.indexes[:: self.supervision.num_sequences, _T].astype(np.int64)
 
 
-def _is_grid(indexes: np.ndarray, sequences: int, frames: int) -> bool:
+def is_grid(indexes: np.ndarray, sequences: int, frames: int) -> bool:
     """Whether the indexes are those of ``frames`` equidistant frames of each sequence, of all at a time."""
     if frames < 1 or len(indexes) != sequences * frames:
         return False

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeVar
 
 from kaldi_quant.bad_utterances import FewWarnings
 from kaldi_quant.errors import DataError, FormatError, KaldiQuantError, UsageError
 from kaldi_quant.kaldi.chain_example import NnetChainExample, shift_times
-from kaldi_quant.kaldi.merge_egs import MinibatchSizes, merge_egs
+from kaldi_quant.kaldi.example_packer import Packer
+from kaldi_quant.kaldi.merge_egs import ExampleGroups, MinibatchSizes, merge_examples
+from kaldi_quant.kaldi.packed_example import AnyExample, PackedExample, WholeExample, unpack
 from kaldi_quant.kaldi.read_ahead import read_ahead
 from kaldi_quant.kaldi.reader import BinaryReader, Reader, TextReader
 from kaldi_quant.kaldi.script_file import read_script
@@ -35,6 +38,8 @@ OnBad = Callable[[str, KaldiQuantError], None]
 # Called with an example and its key; raises DataError where it cannot be used.
 Check = Callable[[str, NnetChainExample], None]
 
+# A key as nearly all are; others are looked at more closely.
+_KEY = re.compile(rb"([!-~]{1,200}) ")
 _SOMETHING = re.compile(rb"\S")
 _ARCHIVE_WINDOW, _ENTRY_WINDOW = 1 << 18, 1 << 14
 _LARGEST_WINDOW = 1 << 30
@@ -81,6 +86,23 @@ class _Window:
                 # A token at the end of a file eats a white space that is not there.
                 self._position = min(reader.position, len(self._data))
                 return value
+
+    def key(self) -> str:
+        """The key that comes next; moves behind it and the space that follows."""
+        found = _KEY.match(self._data, self._position)
+        if found is None:
+            return self.parse(_read_key)
+        self._position = found.end()
+        return found[1].decode()
+
+    def find(self, packer: Packer, key: str) -> PackedExample | None:
+        """The example that comes next, with the place of its parts, if it has the usual layout; moves behind it."""
+        while (found := packer.find(key, self._data, self._position, self._stream.name, self._offset)) is None:
+            # Of an example that is not all there more is read.
+            if len(self._data) - self._position >= self._size or not self._grow():
+                return None
+        self._position += len(found.data)
+        return found
 
     def at_end(self) -> bool:
         """Whether nothing but white space is left."""
@@ -144,13 +166,21 @@ def read_examples(
 
 
 def _read_archive(filename: str, allow_pipes: bool, permissive: bool) -> Iterator[tuple[str, NnetChainExample]]:
+    for example in _read_entries(filename, allow_pipes, permissive, None):
+        assert isinstance(example, WholeExample)
+        yield example.key, example.example
+
+
+def _read_entries(filename: str, allow_pipes: bool, permissive: bool, packer: Packer | None) -> Iterator[AnyExample]:
+    """Reads an archive; with a packer only as far as is needed to tell its examples apart."""
     stream = open_stream(filename, allow_pipes)
     window = _Window(stream, _ARCHIVE_WINDOW)
     number = 0
     try:
         while not window.at_end():
-            key = window.parse(_read_key)
-            yield key, _read_example(window, key)
+            key = window.key()
+            found = None if packer is None else window.find(packer, key)
+            yield found or WholeExample(key, _read_example(window, key))
             number += 1
         stream.finish()
         if not number:
@@ -258,7 +288,8 @@ def minibatches(
     Args:
         rspecifier: such as ``ark:exp/chain/tdnn1a_sp/egs/cegs.1.ark``.
         options: shift, order and sizes.
-        check: is given each key and shifted example, and raises DataError where that cannot be used.
+        check: is given the key and the shifted example of one example of each structure (names, dimensions, times and
+            pdfs), and raises DataError where such cannot be used.
 
     Yields:
         (key, merged example)
@@ -266,19 +297,50 @@ def minibatches(
     Raises:
         As ``read_examples``; DataError where examples cannot be merged.
     """
-    return read_ahead(_minibatches(rspecifier, options, check), options.read_ahead)
+    return read_ahead(every_nth_minibatch(rspecifier, options, check), options.read_ahead)
 
 
-def _minibatches(rspecifier: str, options: EgsOptions, check: Check | None) -> Iterator[tuple[str, NnetChainExample]]:
-    def shifted(examples: Iterator[tuple[str, NnetChainExample]]) -> Iterator[NnetChainExample]:
-        for key, example in examples:
-            example = shift_times(example, options.frame_shift)
-            if check is not None:
-                check(key, example)
-            yield example
+def every_nth_minibatch(
+    rspecifier: str, options: EgsOptions, check: Check | None, first: int = 0, step: int = 1
+) -> Iterator[tuple[str, NnetChainExample]]:
+    """Some of the minibatches; of the examples of others hardly more is read than where they are.
 
-    with closing(read_examples(rspecifier, options.allow_pipes)) as examples:  # type: ignore[type-var]
-        ordered = shifted(examples)
+    Args:
+        rspecifier, options, check: as above; nothing is read ahead.
+        first: the number of the first minibatch that is wanted, from 0 on.
+        step: from each to the next.
+
+    Yields, raises:
+        As above.
+    """
+    groups: ExampleGroups[AnyExample] = ExampleGroups(MinibatchSizes.parse(options.minibatch_size))
+    checked: set[tuple[object, ...]] = set()
+
+    def read(examples: list[AnyExample]) -> list[NnetChainExample]:
+        found = unpack(examples)
+        for packed, example in zip(examples, found, strict=True):
+            if check is not None and packed.structure not in checked:
+                check(packed.key, shift_times(example, options.frame_shift))
+                checked.add(packed.structure)
+        return found
+
+    with closing(_packed(rspecifier, options.allow_pipes)) as examples:
+        ordered: Iterator[AnyExample] = examples
         if options.buffer_size >= 0:
-            ordered = shuffle(ordered, options.buffer_size, options.srand)
-        yield from merge_egs(ordered, MinibatchSizes.parse(options.minibatch_size))
+            ordered = shuffle(examples, options.buffer_size, options.srand)
+        full = (group for example in ordered for group in groups.accept(example))
+        for number, (key, group) in enumerate(chain(full, groups.finish())):
+            if number % step == first:
+                yield key, shift_times(merge_examples(read(group)), options.frame_shift)
+    # Those that are left over may be broken, too.
+    read(list(groups.waiting))
+
+
+def _packed(rspecifier: str, allow_pipes: bool) -> Generator[AnyExample, None, None]:
+    parsed = parse_rspecifier(rspecifier)
+    if parsed.script or parsed.permissive:
+        # One at a time: a broken one is left out.
+        for key, example in read_examples(rspecifier, allow_pipes):
+            yield WholeExample(key, example)
+    else:
+        yield from _read_entries(parsed.filename, allow_pipes, False, Packer())

@@ -28,11 +28,9 @@ def read_index_vector(reader: Reader) -> np.ndarray:
     size = reader.count("indexes")
     if isinstance(reader, BinaryReader) and 0 < size < _LOOK_AHEAD:
         # Nearly all vectors are of one sequence of successive frames.
-        steps = np.frombuffer(reader.data, np.int8, size, reader.position)
-        if steps.max() < _LONG_STEP and steps.min() > -_LONG_STEP:
+        plain = short_steps(reader.data[reader.position : reader.position + size])
+        if plain is not None and len(plain) == size:
             reader.position += size
-            plain = np.zeros((size, 3), np.int32)
-            plain[:, 1] = steps.cumsum(dtype=np.int32)
             return plain
     indexes = np.zeros((size, 3), np.int64)
     if isinstance(reader, BinaryReader):
@@ -49,6 +47,16 @@ def read_index_vector(reader: Reader) -> np.ndarray:
     if size and not (indexes.min() >= -(2**31) and indexes.max() < 2**31):
         reader.fail("a time among the indexes is beyond 32 bits", begin)
     return indexes.astype(np.int32)
+
+
+def short_steps(data: bytes) -> np.ndarray | None:
+    """The indexes of one sequence that bytes stand for, (bytes, 3) int32; None where one is no short step."""
+    steps = np.frombuffer(data, np.int8)
+    if not len(steps) or steps.max() >= _LONG_STEP or steps.min() <= -_LONG_STEP:
+        return None
+    indexes = np.zeros((len(steps), 3), np.int32)
+    indexes[:, 1] = steps.cumsum(dtype=np.int32)
+    return indexes
 
 
 def _read_run(reader: BinaryReader, most: int, before: np.ndarray) -> np.ndarray:

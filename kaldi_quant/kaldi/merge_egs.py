@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -130,50 +131,67 @@ def _merge_outputs(parts: list[NnetChainSupervision]) -> NnetChainSupervision:
     )
 
 
-class ExampleMerger:
+class Groupable(Protocol):
+    """What knows the size of an example, and what examples must share to be merged."""
+
+    @property
+    def size(self) -> int:
+        """As that of ``NnetChainExample``."""
+
+    @property
+    def structure(self) -> tuple[object, ...]:
+        """Likewise."""
+
+
+Item = TypeVar("Item", bound=Groupable)
+
+
+class ExampleGroups(Generic[Item]):
     """Collects examples of one structure until they fill a minibatch.
 
     Args:
         sizes: of the minibatches.
-        compress: whether the merged features are compressed.
     """
 
-    def __init__(self, sizes: MinibatchSizes, compress: bool = False) -> None:
+    def __init__(self, sizes: MinibatchSizes) -> None:
         self._sizes = sizes
-        self._compress = compress
-        self._waiting: dict[tuple[object, ...], list[NnetChainExample]] = {}
+        self._waiting: dict[tuple[object, ...], list[Item]] = {}
         self._written: dict[int, Counter[int]] = {}
         self.discarded: Counter[int] = Counter()
         self.num_minibatches = 0
 
-    def accept(self, example: NnetChainExample) -> Iterator[tuple[str, NnetChainExample]]:
-        """Takes an example; yields a minibatch (key, merged example) when one is full."""
+    def accept(self, example: Item) -> Iterator[tuple[str, list[Item]]]:
+        """Takes an example; yields the minibatch's key, which is Kaldi's, and its examples when one is full."""
         key = example.structure
         waiting = self._waiting.setdefault(key, [])
         waiting.append(example)
         if self._sizes.choose(example.size, len(waiting), input_ended=False):
             del self._waiting[key]
-            yield self._merge(waiting)
+            yield self._group(waiting)
 
-    def finish(self) -> Iterator[tuple[str, NnetChainExample]]:
+    def finish(self) -> Iterator[tuple[str, list[Item]]]:
         """Yields what the rules still allow; the rest is discarded and counted."""
         for waiting in self._waiting.values():
             while waiting and (number := self._sizes.choose(waiting[0].size, len(waiting), input_ended=True)):
-                yield self._merge(waiting[:number])
+                yield self._group(waiting[:number])
                 del waiting[:number]
             if waiting:
                 self.discarded[waiting[0].size] += len(waiting)
-        self._waiting.clear()
         # What is lost is told where it is more than what is always left of the last minibatch.
         told = logging.INFO if self._share_lost > _LARGEST_USUAL_LOSS else logging.DEBUG
         for line in self.describe():
             _log.log(told, "%s", line)
 
-    def _merge(self, examples: list[NnetChainExample]) -> tuple[str, NnetChainExample]:
+    @property
+    def waiting(self) -> Iterator[Item]:
+        """Examples that are in no minibatch yet, or after the end of none."""
+        return (example for examples in self._waiting.values() for example in examples)
+
+    def _group(self, examples: list[Item]) -> tuple[str, list[Item]]:
         self._written.setdefault(examples[0].size, Counter())[len(examples)] += 1
         key = f"merged-{self.num_minibatches}-{len(examples)}"
         self.num_minibatches += 1
-        return key, merge_examples(examples, self._compress)
+        return key, examples
 
     @property
     def _num_merged(self) -> int:
@@ -197,6 +215,30 @@ class ExampleMerger:
             f"Processed {merged + self.discarded.total()} egs into {self.num_minibatches} minibatches, discarding "
             f"{100 * self._share_lost:.4g}% of egs. Avg minibatch size was {merged / max(self.num_minibatches, 1):.4g}"
         )
+
+
+class ExampleMerger:
+    """Collects examples of one structure and merges them.
+
+    Args:
+        sizes: of the minibatches.
+        compress: whether the merged features are compressed.
+    """
+
+    def __init__(self, sizes: MinibatchSizes, compress: bool = False) -> None:
+        self.groups: ExampleGroups[NnetChainExample] = ExampleGroups(sizes)
+        self._compress = compress
+
+    def accept(self, example: NnetChainExample) -> Iterator[tuple[str, NnetChainExample]]:
+        """Takes an example; yields a minibatch (key, merged example) when one is full."""
+        return self._merged(self.groups.accept(example))
+
+    def finish(self) -> Iterator[tuple[str, NnetChainExample]]:
+        """Yields what the rules still allow; the rest is discarded and counted."""
+        return self._merged(self.groups.finish())
+
+    def _merged(self, groups: Iterator[tuple[str, list[NnetChainExample]]]) -> Iterator[tuple[str, NnetChainExample]]:
+        return ((key, merge_examples(examples, self._compress)) for key, examples in groups)
 
 
 def merge_egs(

@@ -27,9 +27,9 @@ from kaldi_quant.kaldi.text import split_words, strip, to_integer, to_real
 from kaldi_quant.kaldi.writer import BinaryWriter, Writer
 
 COMPACT, VECTOR = "compact_acceptor", "vector"
-_VERSION = 2
-_COMPACT = np.dtype([("label", "<i4"), ("weight", "<f4"), ("nextstate", "<i4")])
-_NO_LABEL = -1
+VERSION = 2
+COMPACT_ELEMENT = np.dtype([("label", "<i4"), ("weight", "<f4"), ("nextstate", "<i4")])
+NO_LABEL = -1
 _HEADER = struct.Struct("<iiQqqq")
 
 
@@ -70,6 +70,10 @@ class SupervisionFst(Fst):
             self._state_times = compute_state_times(self)
         return self._state_times
 
+    @state_times.setter
+    def state_times(self, times: np.ndarray) -> None:
+        self._state_times = times
+
     @classmethod
     def read(cls, reader: Reader) -> SupervisionFst:
         """Reads an FST in the form of the file.
@@ -92,7 +96,7 @@ class SupervisionFst(Fst):
 
     def _binary(self) -> bytes:
         names = b"".join(struct.pack("<i", len(name)) + name for name in (self.fst_type.encode(), b"standard"))
-        sizes = _HEADER.pack(_VERSION, 0, self.properties, self.start, self.num_states, len(self.arcs))
+        sizes = _HEADER.pack(VERSION, 0, self.properties, self.start, self.num_states, len(self.arcs))
         header = struct.pack("<i", FST_MAGIC) + names + sizes
         return header + (_compact_states(self) if self.fst_type == COMPACT else _vector_states(self))
 
@@ -130,7 +134,7 @@ def _read_binary(reader: Reader) -> SupervisionFst:
         source.fail(
             f"expected a {COMPACT} FST of standard arcs, found {header.fst_type!r} of {header.arc_type!r}", begin
         )
-    if header.version != _VERSION or header.flags or header.num_states < 1:
+    if header.version != VERSION or header.flags or header.num_states < 1:
         found = f"version {header.version}, flags {header.flags:#x} and {header.num_states} states"
         source.fail(f"expected an FST of version 2 without flags and with states, found {found}", begin)
     final, offsets, arcs = (_read_compact if header.fst_type == COMPACT else read_vector_states)(source, header)
@@ -148,10 +152,10 @@ def _read_compact(source: FstBytes, header: FstHeader) -> tuple[np.ndarray, np.n
     offsets = source.array(np.dtype("<u4"), header.num_states + 1, "states").astype(np.int64)
     if not len(offsets) or offsets[0] or np.any(np.diff(offsets) < 0):
         source.fail("the states of the FST do not share out its arcs in order", begin)
-    elements = source.array(_COMPACT, int(offsets[-1]), "arcs")
+    elements = source.array(COMPACT_ELEMENT, int(offsets[-1]), "arcs")
     has_any = np.diff(offsets) > 0
     is_final = np.zeros(header.num_states, bool)
-    is_final[has_any] = elements["label"][offsets[:-1][has_any]] == _NO_LABEL
+    is_final[has_any] = elements["label"][offsets[:-1][has_any]] == NO_LABEL
     final = np.full(header.num_states, np.inf, np.float32)
     places = offsets[:-1][is_final]
     final[is_final] = elements["weight"][places]
@@ -169,11 +173,11 @@ def _read_compact(source: FstBytes, header: FstHeader) -> tuple[np.ndarray, np.n
 def _compact_states(fst: Fst) -> bytes:
     is_final = fst.final != np.inf
     offsets = fst.arc_offsets + np.concatenate([[0], np.cumsum(is_final)])
-    elements = np.empty(int(offsets[-1]), _COMPACT)
+    elements = np.empty(int(offsets[-1]), COMPACT_ELEMENT)
     places = offsets[:-1][is_final]
     is_arc = np.ones(len(elements), bool)
     is_arc[places] = False
-    elements["label"][places] = elements["nextstate"][places] = _NO_LABEL
+    elements["label"][places] = elements["nextstate"][places] = NO_LABEL
     elements["weight"][places] = fst.final[is_final]
     elements["label"][is_arc] = fst.ilabel
     elements["weight"][is_arc] = fst.weight

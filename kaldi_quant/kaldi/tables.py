@@ -35,6 +35,7 @@ __all__ = [
     "read_matrices",
     "read_table",
     "read_vectors",
+    "thinned",
 ]
 
 # Called with an utterance and the reason why it is left out.
@@ -46,7 +47,7 @@ _log = logging.getLogger(__name__)
 
 
 def read_matrices(
-    rspecifier: str, allow_pipes: bool = False, on_bad: OnBad | None = None
+    rspecifier: str, allow_pipes: bool = False, on_bad: OnBad | None = None, most: int = 0
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Reads a table of matrices in its own order, one at a time.
 
@@ -56,6 +57,8 @@ def read_matrices(
         on_bad: is called for each entry of an scp that cannot be read, which is then left out; None makes such an entry
             an error, unless the rspecifier has the option ``p``. Nothing can be read behind a broken entry of an
             archive, which therefore is an error in any case.
+        most: how many entries are read at most, evenly chosen; 0 for all. Of an archive, whose number of entries is not
+            known beforehand, at least half as many, and all of it is gone through.
 
     Yields:
         (utterance, matrix), matrix: (frames, dim) float32, (0, 0) where the file holds an empty one.
@@ -64,7 +67,7 @@ def read_matrices(
         UsageError: the rspecifier is malformed, or names a command and ``allow_pipes`` is False.
         FormatError, DataError: a file is missing, truncated or malformed, or has an utterance twice.
     """
-    return read_table(parse_rspecifier(rspecifier), allow_pipes, _read_matrix, on_bad)
+    return read_table(parse_rspecifier(rspecifier), allow_pipes, _read_matrix, on_bad, most)
 
 
 def read_vectors(
@@ -129,7 +132,7 @@ class RandomAccessMatrices:
 
 
 def read_table(
-    rspecifier: Rspecifier, allow_pipes: bool, read: ReadEntry[Value], on_bad: OnBad | None = None
+    rspecifier: Rspecifier, allow_pipes: bool, read: ReadEntry[Value], on_bad: OnBad | None = None, most: int = 0
 ) -> Iterator[tuple[str, Value]]:
     """Reads a table of anything in its own order, one entry at a time.
 
@@ -139,6 +142,7 @@ def read_table(
         read: reads one entry; it is given the stream at the entry's first byte, the utterance and, where the table is
             an scp, its line.
         on_bad: as in ``read_matrices``.
+        most: likewise.
 
     Yields:
         (utterance, what ``read`` returned).
@@ -147,18 +151,36 @@ def read_table(
         As ``read_matrices``.
     """
     if not rspecifier.script:
-        return _read_archive(rspecifier, allow_pipes, read)
+        entries = _read_archive(rspecifier, allow_pipes, read)
+        return thinned(entries, most) if most else entries
     if rspecifier.permissive and on_bad is None:
-        return _read_warning(rspecifier, allow_pipes, read)
-    return _read_script(rspecifier, allow_pipes, read, on_bad)
+        return _read_warning(rspecifier, allow_pipes, read, most)
+    return _read_script(rspecifier, allow_pipes, read, on_bad, most)
+
+
+def thinned(values: Iterator[Value], most: int) -> Iterator[Value]:
+    """At most so many values, evenly chosen, and at least half as many, where there are; no more are in memory."""
+    kept: list[Value] = []
+    step = 1
+    for number, value in enumerate(values):
+        if number % step:
+            continue
+        if len(kept) == most:
+            kept, step = kept[::2], 2 * step
+            if number % step:
+                continue
+        kept.append(value)
+    yield from kept
 
 
 def _read_script(
-    rspecifier: Rspecifier, allow_pipes: bool, read: ReadEntry[Value], on_bad: OnBad | None
+    rspecifier: Rspecifier, allow_pipes: bool, read: ReadEntry[Value], on_bad: OnBad | None, most: int
 ) -> Iterator[tuple[str, Value]]:
     streams = ScriptStreams(allow_pipes)
     try:
-        for key, entry in read_script(rspecifier.filename, allow_pipes).items():
+        entries = list(read_script(rspecifier.filename, allow_pipes).items())
+        count = min(most, len(entries)) if most else len(entries)
+        for key, entry in (entries[number * len(entries) // count] for number in range(count)):
             try:
                 values = read(streams.open(entry), key, entry)
             except (DataError, FormatError) as error:
@@ -210,12 +232,14 @@ def _read_vector(stream: ByteStream, key: str, entry: ScriptEntry | None) -> np.
     return values if entry is None else entry.cut(values)
 
 
-def _read_warning(rspecifier: Rspecifier, allow_pipes: bool, read: ReadEntry[Value]) -> Iterator[tuple[str, Value]]:
+def _read_warning(
+    rspecifier: Rspecifier, allow_pipes: bool, read: ReadEntry[Value], most: int
+) -> Iterator[tuple[str, Value]]:
     """Warns of entries that cannot be read, and leaves them out."""
     warnings = FewWarnings("entries")
 
     def on_bad(key: str, error: KaldiQuantError) -> None:
         warnings.warn("%s is left out: %s", key, error)
 
-    yield from _read_script(rspecifier, allow_pipes, read, on_bad)
+    yield from _read_script(rspecifier, allow_pipes, read, on_bad, most)
     warnings.finish()

@@ -6,8 +6,9 @@ Source: ``src/nnet3bin/nnet3-compute.cc``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -60,11 +61,12 @@ class InferenceOptions:
 
 @dataclass
 class _Piece:
-    """A chunk of an utterance, waiting to be computed."""
+    """A chunk of an utterance, waiting to be computed; its output goes to the utterance's rows from ``place`` on."""
 
     utterance: _Utterance
     chunk: Chunk
     ivector: np.ndarray | None
+    place: int
 
     @property
     def input_frames(self) -> int:
@@ -88,6 +90,7 @@ class Inference:
         options: how.
         ivectors: tells an utterance's i-vectors, where the model has that input.
         bad: counts the utterances, and is told of those that cannot be used.
+        chosen: of which chunks of an utterance the output is wanted, by number; of others that of all chunks.
     """
 
     def __init__(
@@ -97,11 +100,13 @@ class Inference:
         options: InferenceOptions | None = None,
         ivectors: IvectorSource | None = None,
         bad: BadUtterances | None = None,
+        chosen: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         self.model = model.eval()
         self.options = options or InferenceOptions()
         self.ivectors = ivectors
         self.bad = bad or BadUtterances()
+        self.chosen = chosen or {}
         parameters = next(iter(model.parameters()), torch.zeros(0))
         self.device, self.dtype = parameters.device, parameters.dtype
         self._batch_frames = max(1, int(self.options.batch_seconds * FRAMES_PER_SECOND))
@@ -136,7 +141,8 @@ class Inference:
             utterances: (name, features) pairs, features: (frames, input_dim) float32.
 
         Yields:
-            (name, log-likelihoods), (ceil(frames / subsampling), num_pdfs) float32, in the order of the input.
+            (name, log-likelihoods), (ceil(frames / subsampling), num_pdfs) float32, in the order of the input; of
+            utterances of which only some chunks are wanted the rows of these.
             Utterances that cannot be used are reported to ``bad`` and left out.
         """
         for waiting in self._together(utterances):
@@ -172,13 +178,15 @@ class Inference:
         finite = np.isfinite(feats).all(axis=1)
         if not finite.all():
             raise DataError(f"its features are not finite (NaN or infinity) at frame {int(np.argmin(finite))}")
-        factor = self._chunks.frame_subsampling_factor
-        rows = np.empty((-(-len(feats) // factor), self.model.output_dim), np.float32)
-        utterance = _Utterance(name, feats, rows)
+        chunks = cut(len(feats), self.model.context, self._chunks)
+        if name in self.chosen:
+            chunks = [chunks[number] for number in self.chosen[name]]
+        *places, end = accumulate((chunk.num_outputs for chunk in chunks), initial=0)
+        utterance = _Utterance(name, feats, np.empty((end, self.model.output_dim), np.float32))
         ivectors = self._ivectors_of(name)
-        for chunk in cut(len(feats), self.model.context, self._chunks):
+        for chunk, place in zip(chunks, places, strict=True):
             self._require_input(chunk)
-            utterance.pieces.append(_Piece(utterance, chunk, self._ivector_for(chunk, ivectors)))
+            utterance.pieces.append(_Piece(utterance, chunk, self._ivector_for(chunk, ivectors), place))
         return utterance
 
     def _require_input(self, chunk: Chunk) -> None:
@@ -259,7 +267,7 @@ class Inference:
                 scores = scores - self._log_priors
             if self.options.acoustic_scale != 1.0:
                 scores = scores * np.float32(self.options.acoustic_scale)
-            piece.utterance.rows[chunk.first_output : chunk.first_output + chunk.num_outputs] = scores
+            piece.utterance.rows[piece.place : piece.place + chunk.num_outputs] = scores
 
     def _call(self, batch: list[_Piece]) -> ModelCall:
         spans = [piece.chunk.span for piece in batch]

@@ -175,9 +175,31 @@ class AcousticModel(StepwiseExecutable):
             if any(isinstance(node := nodes[name], ComponentNode) and node.component == layer for name in group.nodes)
         ]
 
+    def place_of(self, node: str) -> int:
+        """The step of programs that computes a node; -1 for inputs.
+
+        Raises:
+            ModelError: the output does not depend on such a node.
+        """
+        if node in self.graph.inputs:
+            return -1
+        for place, group in enumerate(self.graph.groups):
+            if node in group.nodes:
+                return place
+        raise ModelError(f"{self.nnet.path}: {self.graph.output} is not computed from a node {node}")
+
     def is_one_call(self, place: int) -> bool:
         """Whether a step uses one layer once."""
         return not self.graph.groups[place].recurrent
+
+    def resumed(self, passage: Passage) -> AcousticPassage:
+        """A copy of a batch that has come some way through a network of the same nodes, going on here."""
+        assert isinstance(passage, AcousticPassage)
+        assert passage.model.graph.groups == self.graph.groups
+        state = replace(passage.state, nodes=dict(passage.state.nodes), taps=self.taps)
+        other = AcousticPassage(self, passage.request, state)
+        other.place = passage.place
+        return other
 
     def _requested(
         self, feats: Tensor, spans: Sequence[Span], output_times: Times, ivectors: Tensor | None
@@ -221,9 +243,17 @@ class AcousticPassage(Passage):
 
     def copy(self) -> AcousticPassage:
         """The same batch, going on by itself."""
-        other = AcousticPassage(self.model, self.request, replace(self.state, nodes=dict(self.state.nodes)))
-        other.place = self.place
-        return other
+        return self.model.resumed(self)
+
+    @property
+    def end(self) -> int:
+        """The number of steps."""
+        return len(self.model.graph.groups)
+
+    @property
+    def result(self) -> Tensor:
+        """(N, output times, output_dim)."""
+        return self.state.nodes[self.model.graph.output]
 
     @torch.inference_mode()
     def step(self) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -11,10 +12,12 @@ import torch
 
 from kaldi_quant.bad_utterances import DEFAULT_MAX_BAD_SHARE, BadUtterances
 from kaldi_quant.kaldi.text import encode
+from kaldi_quant.nnet3.chunks import ChunkOptions
 from kaldi_quant.nnet3.inference import Inference, InferenceOptions, IvectorSource
 from kaldi_quant.nnet3.runnable import Runnable
 from kaldi_quant.quant.host import Executable
 from kaldi_quant.quant.listed_data import ListedData
+from kaldi_quant.units import Frames
 
 
 class UtteranceSet(ListedData[np.ndarray]):
@@ -26,6 +29,9 @@ class UtteranceSet(ListedData[np.ndarray]):
         ivectors: tells their i-vectors, where the network has that input.
         max_bad_share: how many utterances may be unusable.
         device: where networks compute them.
+
+    Attributes:
+        chosen: of which chunks of an utterance the output is wanted, by number (``drawn``); of others that of all.
     """
 
     def __init__(
@@ -39,6 +45,7 @@ class UtteranceSet(ListedData[np.ndarray]):
         super().__init__(utterances, "utterances", max_bad_share, device)
         self.options = options
         self.ivectors = ivectors
+        self.chosen: dict[str, list[int]] = {}
 
     @property
     def utterances(self) -> list[tuple[str, np.ndarray]]:
@@ -54,21 +61,48 @@ class UtteranceSet(ListedData[np.ndarray]):
             model: the network; it computes where it is.
             bad: is told of utterances that cannot be used; by default they are left out.
         """
-        return Inference(cast(Runnable, model), None, self.options, self.ivectors, bad).compute(self.utterances)
+        return self._inference(model, bad).compute(self.utterances)
 
     def calls(self, model: Executable | Runnable) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
         """What a network is called with to compute them, batch after batch, on its device."""
-        inference = Inference(cast(Runnable, model), None, self.options, self.ivectors)
-        return ((call, {}) for call in inference.calls(self.utterances))
+        return ((call, {}) for call in self._inference(model).calls(self.utterances))
+
+    def _inference(self, model: Executable | Runnable, bad: BadUtterances | None = None) -> Inference:
+        return Inference(cast(Runnable, model), None, self.options, self.ivectors, bad, self.chosen)
+
+    def of_chunks(self, chunks: ChunkOptions, chosen: Mapping[str, list[int]]) -> UtteranceSet:
+        """Some chunks of some of the utterances.
+
+        Args:
+            chunks: how utterances are cut.
+            chosen: for each utterance that is wanted the numbers of its chunks.
+        """
+        new = self._with([(name, feats) for name, feats in self.units if name in chosen])
+        new.options, new.chosen = replace(self.options, chunks=chunks), dict(chosen)
+        return new
 
     def amount(self) -> int:
         """Frames of features."""
-        return sum(len(feats) for _, feats in self.utterances)
+        return sum(self._frames_of(name, len(feats)) for name, feats in self.utterances)
+
+    def _frames_of(self, name: str, frames: Frames) -> Frames:
+        if name not in self.chosen:
+            return frames
+        each = self.options.chunks.frames_per_chunk or frames
+        return sum(min(each, frames - number * each) for number in self.chosen[name])
 
     def digest(self) -> str:
         """What tells names, features and i-vectors from others, wherever they lie, and how they are run."""
         about = f"{self.options} {self.max_bad_share} {self.device.type}"
-        return hashlib.sha256(f"{about} {utterances_digest(self.utterances, self.ivectors)}".encode()).hexdigest()
+        return hashlib.sha256(f"{about} {self.content()}".encode()).hexdigest()
+
+    def content(self) -> str:
+        """What tells names, features and i-vectors from others, and which chunks of them are chosen."""
+        digest = utterances_digest(self.utterances, self.ivectors)
+        if not self.chosen:
+            return digest
+        about = f"{digest} {self.options.chunks} {sorted(self.chosen.items())}"
+        return hashlib.sha256(encode(about)).hexdigest()
 
 
 def utterances_digest(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 #: Added to the diagonal, as a share of its mean: the default of GPTQ's authors.
 DAMPING = 0.01
@@ -49,11 +53,42 @@ def damped_factor(hessian: Tensor, damping: float = DAMPING) -> tuple[Tensor, Te
     return torch.diag(diagonal + mean), torch.diag((diagonal + mean).sqrt())
 
 
-def inverse_factor(hessian: Tensor, damping: float = DAMPING) -> Tensor:
-    """The upper triangular U with inverse(damped(hessian)) = U^T U: (..., in, in) float64.
+@dataclass(frozen=True)
+class OrderedFactor:
+    """A damped matrix of second moments, and what tells how columns that come later make up for errors of earlier ones.
 
-    With J, which turns the order of rows around, and J H J = L L^T, it is J inverse(L) J.
+    Args:
+        matrix: (..., in, in) float64, as of ``damped``.
+        order: (..., in) int64, columns of large input first.
+        factor: (..., in, in) float64, upper triangular U with U U^T equal to the matrix in that order.
     """
-    _, factor = damped_factor(hessian.flip(-2, -1), damping)
-    one = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
-    return torch.linalg.solve_triangular(factor, one, upper=False).flip(-2, -1)
+
+    matrix: Tensor
+    order: Tensor
+    factor: Tensor
+
+
+def ordered_factor(hessian: Tensor, damping: float = DAMPING) -> OrderedFactor:
+    """The factor of a matrix of second moments, (..., in, in), by one decomposition.
+
+    With J, which turns the order of rows around, and J H J = L L^T, it is J L J.
+    """
+    if hessian in _KNOWN and _KNOWN[hessian][0] == damping:
+        return _KNOWN[hessian][1]
+    order = torch.argsort(hessian.diagonal(dim1=-2, dim2=-1), descending=True, stable=True)
+    matrix, factor = damped_factor(_permuted(hessian, order.flip(-1)), damping)
+    back = torch.argsort(order.flip(-1))
+    found = OrderedFactor(_permuted(matrix, back), order, factor.flip(-2, -1))
+    _KNOWN[hessian] = damping, found
+    return found
+
+
+# For matrices as long as they exist the damping and the factor: a weight that is rounded to several widths has one.
+_KNOWN: MutableMapping[Tensor, tuple[float, OrderedFactor]] = WeakTensorKeyDictionary()
+
+
+def _permuted(matrix: Tensor, order: Tensor) -> Tensor:
+    """Rows and columns in an order, (..., in)."""
+    if matrix.dim() > 2:
+        return torch.stack([_permuted(part, each) for part, each in zip(matrix, order, strict=True)])
+    return matrix[order][:, order]

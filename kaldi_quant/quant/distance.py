@@ -65,8 +65,9 @@ class KullbackLeibler:
     def sampled(self, output: Tensor, generator: torch.Generator) -> Tensor:
         """The log-probabilities of classes drawn from the output's own distribution: its Fisher information."""
         scores = torch.log_softmax(output, dim=1)
-        classes = torch.multinomial(scores.detach().exp(), 1, generator=generator)
-        return scores.gather(1, classes).sum()
+        # Drawn in the main memory, where the generator is.
+        classes = torch.multinomial(scores.detach().exp().cpu(), 1, generator=generator)
+        return scores.gather(1, classes.to(scores.device)).sum()
 
 
 @DISTANCES.add("squared error")

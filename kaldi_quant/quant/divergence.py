@@ -11,6 +11,7 @@ from torch import Tensor
 from kaldi_quant.errors import DataError
 from kaldi_quant.progress import progress
 from kaldi_quant.quant.distance import mean_distance
+from kaldi_quant.quant.fast_products import fast_model
 from kaldi_quant.quant.host import Data, Executable, Host
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.taps import SeenTap
@@ -61,7 +62,7 @@ def divergence(network: QuantizedNetwork, data: Data) -> Divergence:
     """
     nodes, distance = _result_nodes(network), network.host.distance
     float_run = _Recorder(network.host.executable(), set(nodes.values()), data)
-    integer_run = _Recorder(network.model(data.device), set(nodes.values()), data)
+    integer_run = _Recorder(fast_model(network, data.device), set(nodes.values()), data)
     signal, noise = dict.fromkeys(nodes.values(), 0.0), dict.fromkeys(nodes.values(), 0.0)
     total, count = 0.0, 0
     with progress(len(data.names), "comparing with float", brief=True) as advance:
@@ -96,7 +97,7 @@ def output_divergence(float_host: Host, network: QuantizedNetwork, data: Data) -
     if not reference:
         raise DataError(f"none of the {len(data.names)} inputs could be used by the float network")
     distance = network.host.distance
-    outputs = dict(data.outputs(network.model(data.device)))
+    outputs = dict(data.outputs(fast_model(network, data.device)))
     rows = sum(map(len, reference.values()))
     return Divergence(mean_distance(distance, reference, outputs), distance.unit, {}, rows)
 

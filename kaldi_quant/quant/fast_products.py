@@ -9,13 +9,16 @@ the reference is used.
 from __future__ import annotations
 
 import logging
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.host import StepwiseExecutable
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
+from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
 
 _log = logging.getLogger(__name__)
@@ -37,20 +40,20 @@ class FastWeight(QuantizedWeight):
         if not float(high) - middle <= _MOST:
             return super().sums(x)
         rows = x.reshape(-1, x.shape[-1])
-        found = self._products(rows, middle)
-        if not self._is_checked:
+        found = self.products((rows - middle).to(torch.int8)).double() + self.row_sums.double() * middle
+        if not self.is_checked:
             expected = super().sums(rows[:_CHECKED_ROWS])
             if not torch.equal(found[:_CHECKED_ROWS], expected):
                 _log.warning("8-bit products of this machine's PyTorch are not exact: the slower reference is used")
                 self.__dict__["_packed"] = None
                 return super().sums(x)
-            self.__dict__["_is_checked"] = True
+            self.__dict__["is_checked"] = True
         return found.reshape(*x.shape[:-1], found.shape[-1])
 
-    def _products(self, rows: Tensor, middle: float) -> Tensor:
-        """(rows, in) integers from ``_LEAST`` to ``_MOST`` about a middle → (rows, out) float64."""
+    def products(self, rows: Tensor) -> Tensor:
+        """(rows, in) int8 → (rows, out) int32: the sums; only of a weight that ``is_checked``."""
         assert self._packed is not None
-        return torch._int_mm((rows - middle).to(torch.int8), self._packed).double() + self._row_sums * middle
+        return torch._int_mm(rows, self._packed)
 
     @cached_property
     def _packed(self) -> Tensor | None:
@@ -60,16 +63,55 @@ class FastWeight(QuantizedWeight):
         return centred.to(torch.int8).T if fits else None
 
     @cached_property
-    def _row_sums(self) -> Tensor:
-        """(out,) float64."""
-        return self.centred.double().sum(1)
+    def row_sums(self) -> Tensor:
+        """(out,) int32."""
+        return self.centred.sum(1, dtype=torch.int32)
 
     @cached_property
-    def _is_checked(self) -> bool:
+    def is_checked(self) -> bool:
+        """Whether sums were those of the reference when they were computed first."""
         return False
+
+
+@dataclass(frozen=True)
+class FastIntegerLinear(IntegerLinear):
+    """A layer with static ranges all of whose arithmetic between floats and floats fits 8 and 32 bits."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (..., groups * in) float on the input's grid → (..., out) float32."""
+        found = self._accumulated(x)
+        return super().forward(x) if found is None else found.mul_(self.accumulator_scale)
+
+    def steps(self, x: Tensor, output: Grid) -> Tensor:
+        """x: (..., groups * in) float on the input's grid → (..., out) float32 in the output's steps, unrounded."""
+        found = self._accumulated(x)
+        return super().steps(x, output) if found is None else found.mul_(self.accumulator_scale / output.scale)
+
+    def _accumulated(self, x: Tensor) -> Tensor | None:
+        """(..., out) float32: the accumulators; None where the reference has to compute them."""
+        weight = self.weight
+        if not isinstance(weight, FastWeight) or not weight.is_checked or x.dtype != torch.float32:
+            return None
+        # Beside an integer of few bits the rounding of a float32 quotient is nothing.
+        found = (x / self.inputs.scale).round_()
+        low, high = (float(bound) for bound in found.aminmax()) if found.numel() else (0.0, 0.0)
+        if not high - low <= _MOST - _LEAST:
+            return None
+        middle = low - _LEAST
+        rows = found.sub_(middle).to(torch.int8).reshape(-1, x.shape[-1])
+        sums = weight.products(rows).add_(weight.row_sums * int(middle) + self.bias)
+        return sums.float().reshape(*x.shape[:-1], sums.shape[-1])
 
 
 def fast(layer: IntegerLinear | DynamicLinear) -> IntegerLinear | DynamicLinear:
     """The layer with the same results, computed faster where that is possible."""
     weight = layer.weight
-    return replace(layer, weight=FastWeight(**{field.name: getattr(weight, field.name) for field in fields(weight)}))
+    quick = FastWeight(**{field.name: getattr(weight, field.name) for field in fields(weight)})
+    if isinstance(layer, IntegerLinear):
+        return FastIntegerLinear(quick, layer.bias, layer.inputs)
+    return replace(layer, weight=quick)
+
+
+def fast_model(network: QuantizedNetwork, device: torch.device) -> StepwiseExecutable:
+    """The network in torch on a device: the results of its ``model``, computed faster where that is possible."""
+    return replace(network, layers={name: fast(layer) for name, layer in network.layers.items()}).model(device)

@@ -1,17 +1,24 @@
 """GPTQ: columns are rounded one after the other, and what each loses is made up for by those that follow.
 
+With H = U U^T, U upper triangular, the error E of the weights costs |E U|^2. A column of E U depends on the columns of
+E up to its own, so that each column is rounded to what brings its own share of the cost nearest to zero. These are the
+integers of the paper, which gets at them by way of the inverse of H.
+
 Source: E. Frantar, S. Ashkboos, T. Hoefler, D. Alistarh, "GPTQ: Accurate Post-Training Quantization for Generative
 Pre-trained Transformers", ICLR 2023.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from kaldi_quant.quant.damping import DAMPING, inverse_factor
+from kaldi_quant.quant.damping import DAMPING, OrderedFactor, ordered_factor
 from kaldi_quant.quant.grid import Grid
 
-# Columns whose errors are handed on to the later ones together, as in the paper.
-_BLOCK = 128
+# Columns whose errors are handed on to later ones together, as in the paper, and within them in products of so many.
+_BLOCK, _PART = 128, 16
+
+Array = np.ndarray
 
 
 def gptq_round(weight: Tensor, grid: Grid, hessian: Tensor, damping: float = DAMPING) -> Tensor:
@@ -27,23 +34,45 @@ def gptq_round(weight: Tensor, grid: Grid, hessian: Tensor, damping: float = DAM
     Returns:
         (..., out, in) int32.
     """
-    # Columns of large input first: their rounding matters most and is made up for by most others.
-    order = torch.argsort(hessian.diagonal(dim1=-2, dim2=-1), descending=True, stable=True)
-    columns, rows = order.unsqueeze(-2), order.unsqueeze(-1)
-    ordered = torch.take_along_dim(torch.take_along_dim(hessian, rows, -2), columns, -1)
-    upper = inverse_factor(ordered, damping)
-    rest = torch.take_along_dim(weight.double(), columns, -1)
-    integers = torch.zeros(rest.shape, dtype=torch.int32)
-    for begin in range(0, rest.shape[-1], _BLOCK):
-        end = min(begin + _BLOCK, rest.shape[-1])
-        errors = torch.zeros(*rest.shape[:-1], end - begin, dtype=torch.float64)
-        for column in range(begin, end):
-            values = rest[..., column : column + 1]
-            factors = upper[..., column : column + 1, :]
-            rounded = grid.quantize(values)
-            integers[..., column] = rounded[..., 0]
-            error = (values - grid.dequantize(rounded).double()) / factors[..., column : column + 1]
-            rest[..., column + 1 : end] -= error * factors[..., column + 1 : end]
-            errors[..., column - begin] = error[..., 0]
-        rest[..., end:] -= errors @ upper[..., begin:end, end:]
-    return torch.take_along_dim(integers, torch.argsort(columns), -1)
+    return round_in_order(weight, grid, ordered_factor(hessian, damping))
+
+
+def round_in_order(weight: Tensor, grid: Grid, moments: OrderedFactor) -> Tensor:
+    """``gptq_round``, the second moments being factorised already."""
+    scale, zero_point = (x.expand(*weight.shape[:-1], 1)[..., 0] for x in (grid.scale, grid.zero_point))
+    if weight.dim() == 2:
+        return _rounded(weight, grid, scale, zero_point, moments.order, moments.factor)
+    parts = zip(weight, scale, zero_point, moments.order, moments.factor, strict=True)
+    return torch.stack([_rounded(part, grid, *others) for part, *others in parts])
+
+
+def _rounded(weight: Tensor, grid: Grid, scale: Tensor, zero_point: Tensor, order: Tensor, factor: Tensor) -> Tensor:
+    """(out, in) int32. weight: (out, in); scale, zero_point: (out,); order: (in,); factor: (in, in)."""
+    # Column by column, so that each is a stretch of memory.
+    target = weight.double().T[order].contiguous().numpy()
+    upper, length = factor.contiguous().numpy(), len(target)
+    scales, zeros = scale.numpy(), zero_point.numpy().astype(np.float64)
+    limits = grid.spec.qmin - zeros, grid.spec.qmax - zeros
+    errors, steps = np.zeros_like(target), np.zeros_like(target)
+    # What the errors of earlier columns cost in each.
+    carried = np.zeros_like(target)
+    for block in range(0, length, _BLOCK):
+        block_end = min(block + _BLOCK, length)
+        for begin in range(block, block_end, _PART):
+            end = min(begin + _PART, block_end)
+            for column in range(begin, end):
+                best = carried[column] / upper[column, column]
+                best += target[column]
+                best /= scales
+                np.rint(best, out=best)
+                np.clip(best, *limits, out=best)
+                steps[column] = best
+                errors[column] = target[column] - best.astype(np.float32) * scales
+                if column + 1 < end:
+                    carried[column + 1 : end] += np.multiply.outer(upper[column, column + 1 : end], errors[column])
+            if end < block_end:
+                carried[end:block_end] += upper[begin:end, end:block_end].T @ errors[begin:end]
+        if block_end < length:
+            carried[block_end:] += upper[block:block_end, block_end:].T @ errors[block:block_end]
+    integers = torch.from_numpy(steps + zeros).to(torch.int32)
+    return integers[torch.argsort(order)].T.contiguous()

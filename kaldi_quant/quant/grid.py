@@ -56,11 +56,14 @@ class Grid:
 
     def fake(self, x: Tensor) -> Tensor:
         """x rounded to the grid, in its own dtype."""
-        return self.dequantize(self.quantize(x)).to(x.dtype)
+        return self.round_steps(x / self.scale.to(x.dtype)).to(x.dtype)
 
     def round_steps(self, steps: Tensor) -> Tensor:
         """Values on the grid, float32, of what is given in steps of the scale, not yet rounded."""
-        return self.dequantize(self.integers_of(steps))
+        # Floats hold all integers of a grid, and what they do not hold is clamped.
+        found = steps.round() + self.zero_point
+        found = found.clamp_(self.spec.qmin, self.spec.qmax).sub_(self.zero_point)
+        return found.float() * self.scale
 
     def integers_of(self, steps: Tensor) -> Tensor:
         """Integers, int32, of what is given in steps of the scale from the zero point, not yet rounded."""

@@ -84,6 +84,14 @@ class StepwiseExecutable(Executable, ABC):
         """The steps of a passage that use a layer, in order."""
 
     @abstractmethod
+    def place_of(self, node: str) -> int:
+        """The step of a passage that computes a node's value; -1 for inputs, which are there before the first."""
+
+    @abstractmethod
+    def resumed(self, passage: Passage) -> Passage:
+        """A copy of a batch that has come some way through this network, or another of the same host, going on here."""
+
+    @abstractmethod
     def is_one_call(self, place: int) -> bool:
         """Whether a step that uses a layer calls one product, and that once."""
 

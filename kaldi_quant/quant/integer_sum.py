@@ -10,12 +10,64 @@ multiply-add), all in float32 and in this order:
 Any other number of terms is added as floats, from left to right, and put on the output's grid.
 """
 
+import math
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from kaldi_quant.quant.grid import Grid
+
+# Sums of two terms of 8 bits, of which there are so many, are computed once and looked up.
+_MOST_PAIRS = 1 << 16
+
+
+class IntegerSum:
+    """Adds, each term multiplied by its coefficient.
+
+    Args:
+        grids: those of the terms, one scale each.
+        coefficients: of the terms.
+        output: the grid of the sum.
+    """
+
+    def __init__(self, grids: Sequence[Grid], coefficients: Sequence[float], output: Grid) -> None:
+        self.grids, self.coefficients, self.output = grids, coefficients, output
+
+    def __call__(self, integers: Sequence[Tensor]) -> Tensor:
+        """The sum.
+
+        Args:
+            integers: of the terms, int32, equal shapes.
+
+        Returns:
+            int32, on the grid of the sum.
+        """
+        if len(integers) == 2 and self._is_in_table(*integers):
+            (first, second), (grid_1, grid_2) = integers, (grid.spec for grid in self.grids)
+            places = (first - grid_1.qmin) * (grid_2.qmax - grid_2.qmin + 1) + (second - grid_2.qmin)
+            return self._table.index_select(0, places.flatten()).view(places.shape)
+        return integer_sum(integers, self.grids, self.coefficients, self.output)
+
+    def _is_in_table(self, first: Tensor, second: Tensor) -> bool:
+        """Whether it is worth while to look sums up, and each is there."""
+        specs = [grid.spec for grid in self.grids]
+        pairs = math.prod(spec.qmax - spec.qmin + 1 for spec in specs)
+        if first.device.type != "cpu" or pairs > min(_MOST_PAIRS, first.numel()):
+            return False
+        # What no output depends on may lie on no grid.
+        ends = [term.aminmax() for term in (first, second)]
+        return all(
+            spec.qmin <= int(low) and int(high) <= spec.qmax for spec, (low, high) in zip(specs, ends, strict=True)
+        )
+
+    @cached_property
+    def _table(self) -> Tensor:
+        """For each pair of integers the sum: all of the second with the least of the first, and so on."""
+        ranges = (torch.arange(grid.spec.qmin, grid.spec.qmax + 1, dtype=torch.int32) for grid in self.grids)
+        pairs = torch.cartesian_prod(*ranges)
+        return integer_sum(list(pairs.unbind(1)), self.grids, self.coefficients, self.output)
 
 
 def integer_sum(

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from kaldi_quant.quant.coordinate_descent import descend
-from kaldi_quant.quant.damping import DAMPING, damped
-from kaldi_quant.quant.gptq import gptq_round
+from kaldi_quant.quant.damping import DAMPING, ordered_factor
+from kaldi_quant.quant.gptq import round_in_order
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.quant.weight_grids import mse_grid, refit_scale
@@ -40,9 +40,10 @@ def reconstruct(
     Returns:
         The grid, and (..., out, in) int32.
     """
-    h = damped(hessian, damping)
+    moments = ordered_factor(hessian, damping)
+    h = moments.matrix
     grid = _not_below(mse_grid(weight.float(), spec, h.diagonal(dim1=-2, dim2=-1).unsqueeze(-2).float()), least_scale)
-    integers = descend(weight, gptq_round(weight, grid, hessian, damping), grid, h)
+    integers = descend(weight, round_in_order(weight, grid, moments), grid, h)
     for _ in range(refits):
         grid = _not_below(refit_scale(weight, integers, grid, h), least_scale)
         integers = descend(weight, integers, grid, h)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
@@ -52,6 +52,8 @@ class MeasurementFile(Generic[Entry]):
 
     def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
         self.path, self.about = path, dict(about)
+        #: The order of some keys' measurements in the file, behind all others; they may be made in another one.
+        self.order: Sequence[Hashable] = ()
         #: By what was measured.
         self.measurements: dict[Hashable, Entry] = {}
         if path.exists():
@@ -86,8 +88,13 @@ class MeasurementFile(Generic[Entry]):
         self.measurements[measurement.key] = measurement
         self._write()
 
+    def in_order(self) -> list[Entry]:
+        """All measurements, as they are in the file."""
+        places = {key: place for place, key in enumerate(self.order)}
+        return sorted(self.measurements.values(), key=lambda entry: places.get(entry.key, -1))
+
     def _write(self) -> None:
-        entries = [entry.as_dict() for entry in self.measurements.values()]
+        entries = [entry.as_dict() for entry in self.in_order()]
         content = {"format": self.version, "about": self.about, "measurements": entries, **self._more()}
         with atomic_write(self.path, "w") as stream:
             stream.write(json.dumps(content, indent=1) + "\n")

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from kaldi_quant.quant.graph import Node, QuantGraph, Read, matmuls
 from kaldi_quant.quant.grid import Grid
-from kaldi_quant.quant.host import Arithmetic, Host, StepwiseExecutable
+from kaldi_quant.quant.host import Arithmetic, Executable, Host, StepwiseExecutable
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
 from kaldi_quant.quant.integer_matmul import IntegerMatmul
 from kaldi_quant.quant.integer_product import integer_product
-from kaldi_quant.quant.integer_sum import integer_sum
+from kaldi_quant.quant.integer_sum import IntegerSum
 from kaldi_quant.quant.slots import Product, set_product
-from kaldi_quant.quant.taps import Tap
 
 _Described = TypeVar("_Described")
 
@@ -72,40 +71,88 @@ class QuantizedNetwork:
         Args:
             device: where it computes; by default the CPU.
         """
-        graph, layers, activations = self.graph, self.layers, self.activations
-        if device is not None:
-            layers = {name: moved(layer, device) for name, layer in layers.items()}
-            activations = moved_grids(activations, device)
-        sums = {name: terms for name, terms in graph.sums.items() if name in activations}
-        arithmetic = {name: _addition(terms, activations, activations[name]) for name, terms in sums.items()}
-        arithmetic |= {
-            name: _multiplication(factors, activations, activations[name])
-            for name, factors in graph.elementwise.items()
-            if name in activations
-        }
-        taps: dict[str, Tap] = {name: grid.fake for name, grid in activations.items()}
-
-        def output_of(name: str) -> Grid | None:
-            """The grid that accumulators go to, in steps, which are rounded there."""
-            destination = graph.destination(name)
-            if destination is None or destination.node not in activations:
-                return None
-            taps[destination.node] = activations[destination.node].round_steps
-            return activations[destination.node]
-
-        for name in graph.matmuls:
-            arithmetic[name] = _matmul(graph.all_nodes[name], activations, output_of(name))
-        model = self.dequantized().executable(arithmetic)
+        placed = self if device is None else self.on(device)
+        model = self.dequantized().executable(placed.arithmetic())
         if device is not None:
             model.to(device)
-        for name, layer in layers.items():
+        placed.install(model)
+        return model
+
+    def on(self, device: torch.device) -> QuantizedNetwork:
+        """The network with its integers and grids on a device."""
+        layers = {name: moved(layer, device) for name, layer in self.layers.items()}
+        return replace(self, layers=layers, activations=moved_grids(self.activations, device))
+
+    def arithmetic(self) -> dict[str, Arithmetic]:
+        """Additions and products of two values as they are computed with integers."""
+        graph, grids = self.graph, self.activations
+        found = {name: _addition(terms, grids, grids[name]) for name, terms in graph.sums.items() if name in grids}
+        found |= {
+            name: _multiplication(factors, grids, grids[name])
+            for name, factors in graph.elementwise.items()
+            if name in grids
+        }
+        return found | {name: _matmul(graph.all_nodes[name], grids, self._output_of(name)) for name in graph.matmuls}
+
+    def install(self, model: Executable) -> None:
+        """Makes a model of the float network, with this one's ``arithmetic``, compute with integers."""
+        for name, layer in self.layers.items():
             compute: Callable[[Tensor], Tensor] = layer.forward
-            if isinstance(layer, IntegerLinear) and (output := output_of(name)) is not None:
+            if isinstance(layer, IntegerLinear) and (output := self._output_of(name)) is not None:
                 compute = _requantizing(layer, output)
             set_product(model, name, Product(compute))
-        model.taps.update(taps)
-        model.batches_of_one_length = any(isinstance(layer, DynamicLinear) for layer in layers.values())
-        return model
+        rounded = set(self._destinations.values())
+        model.taps.update(
+            {name: grid.round_steps if name in rounded else grid.fake for name, grid in self.activations.items()}
+        )
+        model.batches_of_one_length = self.needs_one_length
+
+    @property
+    def needs_one_length(self) -> bool:
+        """Whether a batch must hold sequences of one length."""
+        return any(isinstance(layer, DynamicLinear) for layer in self.layers.values())
+
+    def ways(self) -> dict[Way, tuple[object, ...]]:
+        """What is not computed as in float, with the integers and grids that say how.
+
+        What has the very same objects in another network of this host is computed alike there.
+        """
+        graph, grids, rounded = self.graph, self.activations, set(self._destinations.values())
+        found: dict[Way, tuple[object, ...]] = {}
+        for name, layer in self.layers.items():
+            found[Way("product", name)] = (layer, self._output_of(name))
+        for name, grid in grids.items():
+            found[Way("value", name)] = (grid, name in rounded)
+        for name, reads in {**graph.sums, **graph.elementwise}.items():
+            if name in grids:
+                found[Way("arithmetic", name)] = (*(grids[read.node] for read in reads), grids[name])
+        for name in graph.matmuls:
+            factors = [grids[names[0]] for names in graph.all_nodes[name].factors]
+            found[Way("arithmetic", name)] = (*factors, self._output_of(name))
+        return found
+
+    @cached_property
+    def _destinations(self) -> dict[str, str]:
+        """For layers and products of two values the nodes that their accumulators go to, in steps."""
+        static = [name for name, layer in self.layers.items() if isinstance(layer, IntegerLinear)]
+        found = {name: self.graph.destination(name) for name in [*self.graph.matmuls, *static]}
+        return {name: where.node for name, where in found.items() if where and where.node in self.activations}
+
+    def _output_of(self, name: str) -> Grid | None:
+        """The grid that a layer's or product's accumulators go to, in steps, which are rounded there."""
+        return self.activations[self._destinations[name]] if name in self._destinations else None
+
+
+class Way(NamedTuple):
+    """Something that a network in integers computes in another way than in float.
+
+    Args:
+        what: the product of a layer, what a node's value becomes, or an addition or product of two values.
+        name: of the layer or node.
+    """
+
+    what: Literal["product", "value", "arithmetic"]
+    name: str
 
 
 def moved(value: _Described, device: torch.device) -> _Described:
@@ -140,11 +187,11 @@ def _matmul(node: Node, grids: dict[str, Grid], output: Grid | None) -> Arithmet
 def _addition(terms: Sequence[Read], grids: dict[str, Grid], output: Grid) -> Arithmetic:
     """Adds values on grids; the result is a value on the sum's own grid."""
     of_terms = [grids[term.node] for term in terms]
-    coefficients = [term.coefficient for term in terms]
+    total = IntegerSum(of_terms, [term.coefficient for term in terms], output)
 
     def add(values: Sequence[Tensor]) -> Tensor:
         integers = [grid.quantize(value) for grid, value in zip(of_terms, values, strict=True)]
-        return output.dequantize(integer_sum(integers, of_terms, coefficients, output))
+        return output.dequantize(total(integers))
 
     return add
 

@@ -7,6 +7,7 @@ All observers but the first two collect one histogram whose range grows with the
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -34,10 +35,12 @@ class Observer(ABC):
         """
         if x.numel() == 0:
             return
-        if not torch.isfinite(x).all():
+        x = x.detach().float()
+        low, high = (float(bound) for bound in x.aminmax())
+        if not (math.isfinite(low) and math.isfinite(high)):
             raise DataError("the calibration data gives activations that are not finite (NaN or infinity)")
         self.count += x.numel()
-        self._see(x.detach().float())
+        self._see(x, low, high)
 
     def grid(self, spec: QSpec) -> Grid:
         """The grid for what was seen.
@@ -55,7 +58,8 @@ class Observer(ABC):
         """Whether any value was negative."""
 
     @abstractmethod
-    def _see(self, x: Tensor) -> None: ...
+    def _see(self, x: Tensor, low: float, high: float) -> None:
+        """Sees finite values, float32; low, high: the least and the greatest one."""
 
     @abstractmethod
     def _fit(self, spec: QSpec) -> Grid: ...
@@ -78,8 +82,8 @@ class MinMaxObserver(Observer):
     def signed(self) -> bool:
         return bool((self.low < 0).any())
 
-    def _see(self, x: Tensor) -> None:
-        self.low, self.high = torch.minimum(self.low, x.min()), torch.maximum(self.high, x.max())
+    def _see(self, x: Tensor, low: float, high: float) -> None:
+        self.low, self.high = self.low.clamp_max(low), self.high.clamp_min(high)
 
     def _fit(self, spec: QSpec) -> Grid:
         return Grid.from_range(spec, self.low, self.high)
@@ -96,7 +100,7 @@ class ColumnMinMaxObserver(MinMaxObserver):
         super().__init__()
         self.headroom = headroom
 
-    def _see(self, x: Tensor) -> None:
+    def _see(self, x: Tensor, low: float, high: float) -> None:
         rows = x.reshape(-1, x.shape[-1])
         self.low, self.high = torch.minimum(self.low, rows.amin(0)), torch.maximum(self.high, rows.amax(0))
 
@@ -119,10 +123,10 @@ class MovingAverageObserver(Observer):
     def signed(self) -> bool:
         return self.low is not None and float(self.low) < 0
 
-    def _see(self, x: Tensor) -> None:
-        low, high = x.min(), x.max()
-        self.low = low if self.low is None else self.low + self.momentum * (low - self.low)
-        self.high = high if self.high is None else self.high + self.momentum * (high - self.high)
+    def _see(self, x: Tensor, low: float, high: float) -> None:
+        least, greatest = torch.tensor(low), torch.tensor(high)
+        self.low = least if self.low is None else self.low + self.momentum * (least - self.low)
+        self.high = greatest if self.high is None else self.high + self.momentum * (greatest - self.high)
 
     def _fit(self, spec: QSpec) -> Grid:
         assert self.low is not None and self.high is not None
@@ -142,8 +146,8 @@ class HistogramObserver(Observer):
     def signed(self) -> bool:
         return self.low < 0
 
-    def _see(self, x: Tensor) -> None:
-        self.low, self.high = min(self.low, float(x.min())), max(self.high, float(x.max()))
+    def _see(self, x: Tensor, low: float, high: float) -> None:
+        self.low, self.high = min(self.low, low), max(self.high, high)
         reach = max(-self.low, self.high)
         if self.bound == 0.0:
             self.bound = reach or 1.0

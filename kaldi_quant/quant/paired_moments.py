@@ -18,6 +18,9 @@ from torch import Tensor
 from kaldi_quant.quant.damping import DAMPING, damped_factor
 from kaldi_quant.quant.grouped import by_group, cross_moments
 from kaldi_quant.quant.host import Data, Executable
+from kaldi_quant.quant.integer_linear import InputGrid
+from kaldi_quant.quant.paired_integers import PairedIntegers, planes_of_grid
+from kaldi_quant.quant.planes import Planes
 from kaldi_quant.quant.slots import rows_that_count, watched
 
 #: Enough rows for learned rounding to be no worse on others; 200 MB each for 3072 columns.
@@ -28,60 +31,99 @@ PairedRows = Callable[[Tensor, Tensor], None]
 
 
 class PairedMoments:
-    """First and second moments of paired inputs, about their means. Sums are taken about the first rows' mean, so that
-    inputs that hardly vary lose no digits.
+    """First and second moments of paired inputs, about their means.
+
+    Sums of float32 are taken of integers on fine grids (``planes``). Within groups they are taken in floats about the
+    first rows' mean, so that inputs that hardly vary lose no digits.
 
     Args:
         columns: of the layer's weight.
         groups: of the input's columns (``grouped``).
+        grid: that the quantized network's inputs lie on, if it is known.
     """
 
-    def __init__(self, columns: int, groups: int = 1) -> None:
-        self.count, self.groups = 0, groups
-        self._shifts = torch.zeros(2, groups * columns, dtype=torch.float64)
+    def __init__(self, columns: int, groups: int = 1, grid: InputGrid | None = None) -> None:
+        self.count, self.groups, self._grid = 0, groups, grid
+        #: What is subtracted from both inputs before they are summed up.
+        self._origins = torch.zeros(2, groups * columns, dtype=torch.float64)
         self._sums = torch.zeros(2, groups * columns, dtype=torch.float64)
         self._squares = cross_moments(self._sums[0], self._sums[0], groups)
         self._products = cross_moments(self._sums[0], self._sums[0], groups)
+        self._integers: PairedIntegers | None = None
 
+    # The sums are changed later outside of any such mode.
+    @torch.inference_mode(False)
     def add(self, inputs: Tensor, float_inputs: Tensor) -> None:
-        """Adds rows. inputs, float_inputs: (rows, groups * in) float."""
+        """Adds rows; those with a value that is not finite in either network do not count.
+
+        Args:
+            inputs: (rows, groups * in) float.
+            float_inputs: likewise.
+        """
+        # What lies on both grids is finite.
+        if self._integers is not None and self._integers.add(inputs, float_inputs):
+            self.count += len(inputs)
+            return
+        inputs, float_inputs = _that_count(inputs, float_inputs)
         if not len(inputs):
             return
         if not self.count:
-            self._shifts = torch.stack([inputs.double().mean(0), float_inputs.double().mean(0)])
-        shifts = self._shifts.to(inputs)
+            self._begin(inputs, float_inputs)
+        self.count += len(inputs)
+        if self._integers is not None:
+            if not self._integers.add(inputs, float_inputs):
+                self._settle()
+                self._integers = self._integers.wider(inputs, float_inputs)
+            return
+        origins = self._origins.to(inputs)
         # In float32, whose rounding a few thousand rows average out, products take half the time.
-        x, y = inputs - shifts[0], float_inputs - shifts[1]
-        self._shifts = shifts.double().cpu()
-        self.count += len(x)
+        x, y = inputs - origins[0], float_inputs - origins[1]
         self._sums += torch.stack([x.double().sum(0), y.double().sum(0)]).cpu()
         self._squares += cross_moments(x, x, self.groups).double().cpu()
         self._products += cross_moments(y, x, self.groups).double().cpu()
 
+    def _begin(self, inputs: Tensor, float_inputs: Tensor) -> None:
+        means = torch.stack([inputs.double().mean(0), float_inputs.double().mean(0)])
+        self._origins = means.to(inputs.dtype).double().cpu()
+        if self.groups == 1 and inputs.dtype == torch.float32:
+            on_grid = planes_of_grid(self._grid, inputs) if self._grid is not None else None
+            self._integers = PairedIntegers(on_grid or Planes.over(inputs), Planes.over(float_inputs))
+
+    def _settle(self) -> None:
+        """Adds what the sums of integers stand for."""
+        if self._integers is None:
+            return
+        sums, squares, products = self._integers.taken(self._origins)
+        self._sums += sums
+        self._squares += squares
+        self._products += products
+
     @property
-    def _about_shifts(self) -> Tensor:
+    def _about_origins(self) -> Tensor:
+        """(2, groups * in) float64: the means of both inputs, less the origins."""
+        self._settle()
         return self._sums / max(1, self.count)
 
     @property
     def mean(self) -> Tensor:
         """(groups * in,) float64, of the quantized network's inputs."""
-        return (self._shifts + self._about_shifts)[0]
+        return (self._origins + self._about_origins)[0]
 
     @property
     def float_mean(self) -> Tensor:
         """(groups * in,) float64, of the float network's inputs."""
-        return (self._shifts + self._about_shifts)[1]
+        return (self._origins + self._about_origins)[1]
 
     @property
     def covariance(self) -> Tensor:
         """(in, in), or (groups, in, in) float64, of the quantized network's inputs."""
-        mean = self._about_shifts[0]
+        mean = self._about_origins[0]
         return self._squares / max(1, self.count) - cross_moments(mean, mean, self.groups)
 
     @property
     def cross_covariance(self) -> Tensor:
         """Of the same shape: rows are the float network's inputs, columns the quantized one's."""
-        mean, float_mean = self._about_shifts
+        mean, float_mean = self._about_origins
         return self._products / max(1, self.count) - cross_moments(float_mean, mean, self.groups)
 
     def compensated(self, weight: Tensor, damping: float = DAMPING) -> Tensor:
@@ -119,8 +161,8 @@ class PairedSample:
         self._float_inputs: Tensor | None = None
 
     def add(self, inputs: Tensor, float_inputs: Tensor) -> None:
-        """Sees rows. inputs, float_inputs: (rows, groups * in) float."""
-        inputs, float_inputs = inputs.cpu(), float_inputs.cpu()
+        """Sees rows, of which those that are finite in both networks count; (rows, groups * in) float each."""
+        inputs, float_inputs = (x.cpu() for x in _that_count(inputs, float_inputs))
         keys = torch.rand(len(inputs), generator=self._generator)
         if len(self._keys) == self.limit:
             candidates = keys < self._keys.max()
@@ -147,6 +189,14 @@ class PairedSample:
         """(rows, groups * in), of the float network."""
         assert self._float_inputs is not None
         return self._float_inputs
+
+
+def _that_count(inputs: Tensor, float_inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows, (rows, columns) each, that are finite on both sides."""
+    if len(rows_that_count(inputs)) == len(rows_that_count(float_inputs)) == len(inputs):
+        return inputs, float_inputs
+    counts = torch.isfinite(inputs).all(1) & torch.isfinite(float_inputs).all(1)
+    return inputs[counts], float_inputs[counts]
 
 
 def _chosen(before: Tensor | None, more: Tensor, kept: Tensor) -> Tensor:

@@ -27,6 +27,16 @@ class Passage(ABC):
     def copy(self) -> Self:
         """The same batch, going on by itself."""
 
+    @property
+    @abstractmethod
+    def end(self) -> int:
+        """The place behind the last step."""
+
+    @property
+    @abstractmethod
+    def result(self) -> Any:
+        """What the network gives, once all steps are computed."""
+
     def advance(self, place: int) -> None:
         """Computes all steps before a place."""
         while self.place < place:

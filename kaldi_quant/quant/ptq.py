@@ -30,6 +30,7 @@ from kaldi_quant.quant.paired_moments import PairedSample, see_rows_on_grid
 from kaldi_quant.quant.ranges import Ranges, grid_over, ranges_of
 from kaldi_quant.quant.side_by_side import MEMORY, SideBySide
 from kaldi_quant.quant.slots import Product, set_product
+from kaldi_quant.quant.so_far import SoFar
 from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.quant.weight_rounding import Fit, learn_rounding, needs_rows, on_grid, round_weight
 from kaldi_quant.units import Bytes
@@ -64,7 +65,7 @@ def quantize(
         ModelError: the network cannot be executed.
     """
     kept = keeping.of(source, config, data, ranges) if keeping is not None else None
-    return _Quantizer(source, config, data, memory).run(ranges, kept)
+    return Quantizer(prepare(source, config, data), config, data, memory).run(ranges, kept)
 
 
 def layer_configs(source: Source, config: PtqConfig) -> dict[str, LayerConfig]:
@@ -88,7 +89,8 @@ def kinds_of(source: Source, config: PtqConfig) -> dict[str, set[str]]:
 
 def calibrate(source: Source, config: PtqConfig, data: Data) -> Ranges:
     """The activation ranges that ``quantize`` finds with the same arguments."""
-    return ranges_of(_Quantizer(source, config, data).activation_grids())
+    quantizer = Quantizer(prepare(source, config, data), config, data)
+    return ranges_of(quantizer.grids_of(quantizer.observers()))
 
 
 def prepare(source: Source, config: PtqConfig, data: Data) -> Host:
@@ -156,10 +158,22 @@ def _group_spec(graph: QuantGraph, group: Sequence[str], configs: Mapping[str, L
     return widest.activation_spec(signed, graph.is_per_column(group[0]))
 
 
-class _Quantizer:
-    def __init__(self, source: Source, config: PtqConfig, data: Data, memory: Bytes = MEMORY) -> None:
+class Quantizer:
+    """Quantizes a network, or one layer of it.
+
+    Args:
+        prepared: the network, from ``prepare``.
+        config: widths and methods.
+        data: the calibration set.
+        memory: as of ``quantize``.
+
+    Raises:
+        UsageError: the configuration names layers that do not exist.
+    """
+
+    def __init__(self, prepared: Host, config: PtqConfig, data: Data, memory: Bytes = MEMORY) -> None:
         self.config, self.data, self.memory = config, data, memory
-        self.prepared = prepare(source, config, data)
+        self.prepared = prepared
         self.configs = config.for_layers(layer_kinds(self.prepared.nodes))
         self.float_layers = float_reasons(self.prepared, self.configs)
         self.names = [name for name in products(self.prepared.nodes) if name not in self.float_layers]
@@ -179,12 +193,12 @@ class _Quantizer:
         model = complete.executable()
         grids = kept.grids(self.data) if kept else None
         if grids is None:
-            grids = self.activation_grids() if ranges is None else self._grids_over(ranges)
+            grids = self.grids_of(self.observers()) if ranges is None else self._grids_over(ranges)
             if kept:
                 kept.keep_grids(grids, self.data)
         result = QuantizedNetwork(complete, {}, grids, self.float_layers, self.float_matmuls)
         for number, name in enumerate(self.names):
-            before = kept.layer(number, self._input_grid(name, grids)) if kept else None
+            before = kept.layer(number, self.inputs_of(name, grids)) if kept else None
             if before is None:
                 break
             result.layers[name] = before
@@ -195,13 +209,16 @@ class _Quantizer:
         is_needed = not self.config.sequential and (missing or not self.names)
         statistics = input_statistics(model, missing, self.data, outer=True) if is_needed else {}
         together = self._together(model, result) if self.config.sequential and missing else None
+        so_far = SoFar(together, self.prepared.distance) if together else ""
         with progress(len(missing), "quantizing", "layers", brief=True) as advance:
             for name in missing:
-                advance(0, name)
+                advance(0, f"{name}{so_far}")
                 original = self.prepared.weight(name).double()
-                inputs = self._input_grid(name, result.activations)
-                fit = self._fit(name, original, inputs, model, together, statistics)
-                layer = result.layers[name] = self._layer(name, original, inputs, fit)
+                inputs = self.inputs_of(name, result.activations)
+                # What a layer is fitted to goes before the next one's is collected.
+                layer = result.layers[name] = self.layer(
+                    name, original, inputs, self._fit(name, original, inputs, model, together, statistics)
+                )
                 if together:
                     set_product(together.model, name, Product(fast(moved(layer, self.data.device)).forward))
                 if kept:
@@ -224,7 +241,7 @@ class _Quantizer:
         """What a layer's integers are fitted to, the layers before it being quantized already."""
         sample = PairedSample() if needs_rows(self.configs[name]) else None
         if together is not None:
-            moments = together.moments(name, sample)
+            moments = together.moments(name, sample, inputs)
             target = moments.compensated(original)
             return Fit(target, moments.covariance, moments.mean, moments.float_mean, sample)
         seen = statistics[name]
@@ -240,8 +257,8 @@ class _Quantizer:
         other.batches_of_one_length = any(self.configs[name].ranges != "static" for name in self.names)
         return SideBySide(model, other, self.data, self.memory)
 
-    def activation_grids(self) -> dict[str, Grid]:
-        """The grid of each node that lies on one, from the calibration set."""
+    def observers(self) -> dict[str, Observer]:
+        """What has seen the calibration set's values of each node that lies on a grid; nodes of one grid share it."""
         observers: dict[str, Observer] = {}
         for group in self.graph.groups():
             per_column = self.graph.is_per_column(group[0])
@@ -249,6 +266,10 @@ class _Quantizer:
             shared = ColumnMinMaxObserver(config.feature_headroom) if per_column else OBSERVERS[config.observer]()
             observers.update(dict.fromkeys(group, shared))
         observe(self.prepared.complete().executable(), observers, self.data)
+        return observers
+
+    def grids_of(self, observers: Mapping[str, Observer]) -> dict[str, Grid]:
+        """The grid of each node that lies on one, from what has seen its values."""
         grids: dict[str, Grid] = {}
         for group in self.graph.groups():
             observer = observers[group[0]]
@@ -268,17 +289,31 @@ class _Quantizer:
     def _spec(self, group: list[str], signed: bool) -> QSpec:
         return _group_spec(self.graph, group, self.configs, signed)
 
-    def _input_grid(self, name: str, activations: dict[str, Grid]) -> InputGrid | None:
+    def inputs_of(self, name: str, activations: Mapping[str, Grid]) -> InputGrid | None:
+        """The grids that a layer's columns lie on; None where its ranges are dynamic."""
         if self.configs[name].ranges != "static":
             return None
         return input_grid(self.prepared, self.graph, name, activations)
 
-    def _layer(self, name: str, original: Tensor, inputs: InputGrid | None, fit: Fit) -> IntegerLinear | DynamicLinear:
+    def layer(self, name: str, original: Tensor, inputs: InputGrid | None, fit: Fit) -> IntegerLinear | DynamicLinear:
+        """A layer's integers.
+
+        Args:
+            name: of the layer.
+            original: its weight, (out, in) float64.
+            inputs: from ``inputs_of``.
+            fit: what they are fitted to.
+
+        Raises:
+            UsageError: the widths would overflow 32-bit accumulators.
+        """
         layer = self.configs[name]
         folded = inputs.folded if inputs else torch.ones(original.shape[1], dtype=torch.float64)
+        is_folded = inputs is not None and inputs.per_column
+        hessian = fit.covariance / torch.outer(folded, folded) if is_folded else fit.covariance
         float_bias = self.prepared.bias(name, original)
         least = least_scale(float_bias, inputs) if inputs else torch.zeros(len(original), 1)
-        weight = round_weight(fit.target * folded, layer, fit.covariance / torch.outer(folded, folded), least)
+        weight = round_weight(fit.target * folded, layer, hessian, least)
         learned = None
         if fit.sample:
             relu = is_rectified(self.prepared.nodes, name)

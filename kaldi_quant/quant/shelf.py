@@ -61,7 +61,13 @@ class Shelf:
 
     def take(self, number: int) -> Any:
         """A container; it stays counted until it is put back."""
-        value = self._kept.pop(number)
+        value = self.look(number)
+        del self._kept[number]
+        return value
+
+    def look(self, number: int) -> Any:
+        """A container, which stays where it is and is not to be changed."""
+        value = self._kept[number]
         if number not in self._files:
             return value
         return pytree.tree_map(lambda leaf: _read(leaf, self._files[number]), value)

@@ -6,13 +6,15 @@ it is quantized, however many layers there are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-import torch
 from torch import Tensor
 
+from kaldi_quant.quant.distance import Distance
 from kaldi_quant.quant.host import Data, StepwiseExecutable
+from kaldi_quant.quant.integer_linear import InputGrid
 from kaldi_quant.quant.paired_moments import PairedMoments, PairedRows, PairedSample
 from kaldi_quant.quant.passage import Passage
 from kaldi_quant.quant.shelf import Shelf
@@ -49,14 +51,15 @@ class SideBySide:
             self._passages.append(pair)
             self._put(len(self._passages) - 1)
 
-    def moments(self, layer: str, sample: PairedSample | None = None) -> PairedMoments:
+    def moments(self, layer: str, sample: PairedSample | None = None, grid: InputGrid | None = None) -> PairedMoments:
         """What a layer reads in both networks; all layers before it must be quantized.
 
         Args:
             layer: its name.
             sample: sees the rows, too.
+            grid: of the layer's input, if it has one.
         """
-        moments = PairedMoments(columns_of(self.model, layer), groups_of_layer(self.model, layer))
+        moments = PairedMoments(columns_of(self.model, layer), groups_of_layer(self.model, layer), grid)
 
         def see(inputs: Tensor, float_inputs: Tensor) -> None:
             moments.add(inputs, float_inputs)
@@ -65,6 +68,22 @@ class SideBySide:
 
         self._show(layer, see)
         return moments
+
+    def distance(self, distance: Distance) -> float:
+        """Of the outputs for the first batch, the layers that are not quantized yet being in float.
+
+        It is for the eye: rows that a batch is padded with count, too. NaN where outputs are no tensors.
+        """
+        outputs = []
+        with self._taken(0) as pair:
+            for passage in pair:
+                ahead = passage.copy()
+                ahead.advance(ahead.end)
+                outputs.append(ahead.result)
+        if not all(isinstance(output, Tensor) for output in outputs):
+            return math.nan
+        reference, found = (_rows(output).float().cpu().numpy() for output in outputs)
+        return distance.sum(reference, found) / max(1, len(reference))
 
     def close(self) -> None:
         """Removes what waits."""
@@ -80,9 +99,7 @@ class SideBySide:
             waiting.append(_rows(x))
 
         def compare(x: Tensor) -> None:
-            rows, float_rows = _rows(x), waiting.pop(0)
-            counts = torch.isfinite(float_rows).all(1) & torch.isfinite(rows).all(1)
-            see(*((rows, float_rows) if counts.all() else (rows[counts], float_rows[counts])))
+            see(_rows(x), waiting.pop(0))
             if once:
                 raise _SeenEnough
 

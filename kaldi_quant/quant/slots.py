@@ -87,5 +87,7 @@ def rows_that_count(x: Tensor) -> Tensor:
     finite, and its unit left out.
     """
     rows = x.reshape(-1, x.shape[-1])
-    finite = torch.isfinite(rows).all(dim=1)
-    return rows if finite.all() else rows[finite]
+    # The extremes are found faster than each value is looked at, and one that is not finite is among them.
+    if not rows.numel() or all(torch.isfinite(bound) for bound in rows.aminmax()):
+        return rows
+    return rows[torch.isfinite(rows).all(dim=1)]

@@ -15,6 +15,8 @@ from kaldi_quant.quant.spec import QSpec
 # divided once more around the best.
 _COARSE_SHARES = torch.linspace(0.05, 1.0, 39).tolist()
 _FINE_STEPS = (-0.02, -0.015, -0.01, -0.005, 0.005, 0.01, 0.015, 0.02)
+# Of rows that do not depend on each other so many values are searched together as the processor's caches hold.
+_VALUES_AT_ONCE = 1 << 16
 # Grids of at most so many bits try every zero point, wider ones the min-max grid's and so many on either side.
 _ALL_ZERO_POINTS_BITS, _ZERO_POINTS_BESIDE = 3, 2
 
@@ -33,6 +35,11 @@ def mse_grid(weight: Tensor, spec: QSpec, importance: Tensor | None = None) -> G
         spec: width and kind; zero points are searched where it is not symmetric.
         importance: (..., 1, in) not negative: the weight of each column's error, such as the mean square of its input.
     """
+    rows = max(1, _VALUES_AT_ONCE // max(1, weight.shape[-1]))
+    if spec.per_channel and weight.dim() == 2 and len(weight) > rows:
+        found = [mse_grid(part, spec, importance) for part in weight.split(rows)]
+        scales, zero_points = torch.cat([grid.scale for grid in found]), torch.cat([grid.zero_point for grid in found])
+        return Grid(spec, scales, zero_points)
     search = _Search(weight, spec, importance)
     low, high = _extremes(weight, spec)
     for zero_point in _zero_points(spec, search.best.zero_point):

@@ -127,11 +127,11 @@ class _Values(HistogramObserver):
         middle = edges[places.clamp_max(len(edges) - 1)].clamp(self.low, self.high)
         return (self.low, *middle.tolist(), self.high)
 
-    def _see(self, x: Tensor) -> None:
+    def _see(self, x: Tensor, low: float, high: float) -> None:
         if self.count == x.numel():
             # The first values are the range so far: zero need not be in it.
-            self.low, self.high = float(x.min()), float(x.max())
-        super()._see(x)
+            self.low, self.high = low, high
+        super()._see(x, low, high)
 
     def _fit(self, spec: object) -> Grid:
         raise NotImplementedError("it only describes")
@@ -158,11 +158,11 @@ class _GridObserver(_Values):
             positions = tuple(((torch.tensor(values, dtype=torch.float64) - low) / (high - low)).flatten().tolist())
         return Spread(values, positions, self.beyond / self.count, self.count)
 
-    def _see(self, x: Tensor) -> None:
-        super()._see(x)
+    def _see(self, x: Tensor, low: float, high: float) -> None:
+        super()._see(x, low, high)
         spec = self.given.spec
         steps = (x / self.given.scale).round() + self.given.zero_point
         self.beyond += int(((steps < spec.qmin) | (steps > spec.qmax)).sum())
-        low, high = self.ends
-        if low.numel() > 1:
-            self.positions.observe(((x - low) / (high - low)).float())
+        lowest, highest = self.ends
+        if lowest.numel() > 1:
+            self.positions.observe(((x - lowest) / (highest - lowest)).float())

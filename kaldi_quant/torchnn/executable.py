@@ -49,6 +49,26 @@ class TorchExecutable(StepwiseExecutable):
         wanted = self.slot(layer)
         return [place for place, node in enumerate(self.region.program.steps) if wanted in self.region.modules_of(node)]
 
+    def place_of(self, node: str) -> int:
+        """The step of a passage that computes a node's value, itself or within; -1 for inputs.
+
+        Raises:
+            ModelError: there is no such node.
+        """
+        steps = {found: place for place, found in enumerate(self.region.program.steps)}
+        for found in self.region.graph.nodes:
+            if node in self.region.points_of(found):
+                return steps.get(found, -1)
+        raise ModelError(f"the network has no node {node!r}")
+
+    def resumed(self, passage: Passage) -> TorchPassage:
+        """A copy of a batch that has come some way through a network of the same graph, going on here."""
+        assert isinstance(passage, TorchPassage)
+        assert passage.region.program is self.region.program
+        other = TorchPassage(self.region, dict(passage.values))
+        other.place = passage.place
+        return other
+
     def is_one_call(self, place: int) -> bool:
         """Whether a step that uses a layer calls one product, and that once."""
         return self.region.layer_of(self.region.program.steps[place]) is not None
@@ -82,6 +102,16 @@ class TorchPassage(Passage):
         other = TorchPassage(self.region, dict(self.values))
         other.place = self.place
         return other
+
+    @property
+    def end(self) -> int:
+        """The number of steps."""
+        return len(self.region.program.steps)
+
+    @property
+    def result(self) -> Any:
+        """As of the network."""
+        return self.region.program.result(self.values)
 
     @torch.no_grad()
     def step(self) -> None:

@@ -56,6 +56,10 @@ class Program:
         values = self.begin(call, taps)
         for node in self.steps:
             self.step(node, root, values, taps, arithmetic)
+        return self.result(values)
+
+    def result(self, values: Mapping[fx.Node, Any]) -> Any:
+        """What the network gives; values: after the last step."""
         return fx.node.map_arg(self.output.args[0], values.__getitem__)
 
     def begin(self, call: Call, taps: Taps) -> dict[fx.Node, Any]:

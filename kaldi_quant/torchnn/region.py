@@ -91,6 +91,16 @@ class Region(nn.Module):
         """What a node calls, and all within."""
         return set(self.get_submodule(str(node.target)).modules()) if node.op == "call_module" else set()
 
+    def points_of(self, node: fx.Node) -> set[str]:
+        """The quantizer's nodes whose values a node computes, itself or within what it calls."""
+        found = {self.program.points.get(node.name, "")}
+        if self.recurrence_of(node) is not None:
+            found.add(str(node.kwargs["node"]))
+        for module in self.modules_of(node):
+            if isinstance(module, Region):
+                found.update(*map(module.points_of, module.graph.nodes))
+        return found - {""}
+
     def __getattr__(self, name: str) -> Any:
         """What the original has: code that calls it may ask for its sizes."""
         try:

@@ -392,3 +392,22 @@ def test_kaldi_features_have_the_lengths_that_kaldi_counted(example: Path) -> No
     lengths = dict(line.split() for line in (data / "utt2num_frames").read_text().splitlines())
     found = {key: str(len(values)) for key, values in read_matrices(f"scp:{data}/feats.scp")}
     assert found == lengths
+
+
+@pytest.mark.parametrize(("most", "found"), [(0, 7), (3, 3), (6, 6), (7, 7), (50, 7)])
+def test_evenly_chosen_entries_of_a_script(tmp_path: Path, most: int, found: int) -> None:
+    matrices = {f"u{number}": np.full((2, 3), number, np.float32) for number in range(7)}
+    kaldiio.save_ark(str(tmp_path / "m.ark"), matrices, scp=str(tmp_path / "m.scp"))
+    names = [name for name, _ in read_matrices(f"scp:{tmp_path}/m.scp", most=most)]
+    assert len(names) == found and names[0] == "u0"
+    steps = np.diff([int(name[1:]) for name in names])
+    assert steps.max() - steps.min() <= 1
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 4, 6, 7, 50])
+def test_evenly_chosen_entries_of_an_archive(tmp_path: Path, most: int) -> None:
+    matrices = {f"u{number}": np.full((2, 3), number, np.float32) for number in range(23)}
+    kaldiio.save_ark(str(tmp_path / "m.ark"), matrices)
+    names = [name for name, _ in read_matrices(f"ark:{tmp_path}/m.ark", most=most)]
+    assert min(most, 23) / 2 <= len(names) <= most
+    assert len(set(np.diff([int(name[1:]) for name in names]))) <= 1

@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from kaldi_quant.quant import damping
+from kaldi_quant.quant.damping import ordered_factor
 from kaldi_quant.quant.gptq import gptq_round
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.spec import QSpec
@@ -78,3 +80,24 @@ def test_singular_moments_and_rows_without_weights() -> None:
         assert torch.equal(integers[:, 5], grid.quantize(weight)[:, 5])
         assert not integers[2].any()
         assert int(integers.abs().max()) <= 7
+
+
+def test_a_matrix_is_factorised_once_for_all_widths_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    before = len(damping._KNOWN)
+    factor = torch.linalg.cholesky_ex
+
+    def counted(matrix: torch.Tensor) -> object:
+        calls.append(len(matrix))
+        return factor(matrix)
+
+    monkeypatch.setattr(torch.linalg, "cholesky_ex", counted)
+    x = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)).double()
+    hessian = x.T @ x
+    first, same = ordered_factor(hessian), ordered_factor(hessian)
+    assert first is same and calls == [6]
+    assert not torch.equal(ordered_factor(hessian, 0.1).factor, first.factor) and calls == [6, 6]
+    ordered_factor(hessian.view(6, 6))
+    assert calls == [6, 6, 6]
+    del hessian
+    assert len(damping._KNOWN) == before

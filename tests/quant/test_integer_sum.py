@@ -8,7 +8,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from kaldi_quant.quant.grid import Grid
-from kaldi_quant.quant.integer_sum import fused_multiply_add, integer_sum, term_scale
+from kaldi_quant.quant.integer_sum import IntegerSum, fused_multiply_add, integer_sum, term_scale
 from kaldi_quant.quant.spec import QSpec
 
 PAIRS = torch.cartesian_prod(torch.arange(256), torch.arange(256)).to(torch.int32)
@@ -70,6 +70,30 @@ def test_the_sum_is_what_exact_arithmetic_gives_up_to_rounding() -> None:
 def test_a_narrow_sum_stays_on_its_grid() -> None:
     result = integer_sum(list(PAIRS.unbind(1)), [grid(0.02, 0), grid(0.02, 0)], [1.0, 1.0], grid(0.1, 0, bits=4))
     assert result.min() == 0 and result.max() == 15
+
+
+def test_sums_that_are_looked_up_are_those_that_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    terms, output = [grid(0.02, 3, bits=4), grid(0.013, 100)], grid(0.03, 17)
+    random = torch.Generator().manual_seed(0)
+    integers = [torch.randint(0, 2**bits, (5, 7, 200), generator=random, dtype=torch.int32) for bits in (4, 8)]
+    expected = integer_sum(integers, terms, [0.66, -1.0], output)
+    rows = [x.transpose(0, 1)[:, ::3] for x in integers]
+    # Rows that no output depends on may hold anything.
+    strange = [integers[0].clone().index_fill_(0, torch.tensor([2]), -(2**31)), integers[1]]
+    of_strange = integer_sum(strange, terms, [0.66, -1.0], output)
+    total = IntegerSum(terms, [0.66, -1.0], output)
+    assert torch.equal(total(integers), expected)
+    computed: list[int] = []
+
+    def counted(integers: list[torch.Tensor], *others: object) -> torch.Tensor:
+        computed.append(integers[0].numel())
+        return integer_sum(integers, *others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("kaldi_quant.quant.integer_sum.integer_sum", counted)
+    assert torch.equal(total(integers), expected) and not computed
+    # Sums of few are computed.
+    assert torch.equal(total(rows), expected.transpose(0, 1)[:, ::3]) and computed == [2800]
+    assert torch.equal(total(strange), of_strange) and computed == [2800, 7000]
 
 
 def test_one_term_and_three_terms_are_rounded_from_floats() -> None:

@@ -43,15 +43,15 @@ def data(nnet: Nnet) -> UtteranceSet:
 def fitted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The layers that are fitted; the fourth one kills the run as long as the list's first entry is "kill"."""
     seen: list[str] = []
-    whole = ptq._Quantizer._fit
+    whole = ptq.Quantizer._fit
 
-    def fit(self: ptq._Quantizer, name: str, *arguments: object) -> object:
+    def fit(self: ptq.Quantizer, name: str, *arguments: object) -> object:
         if seen and seen[0] == "kill" and len(seen) == 4:
             raise KilledError
         seen.append(name)
         return whole(self, name, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(ptq._Quantizer, "_fit", fit)
+    monkeypatch.setattr(ptq.Quantizer, "_fit", fit)
     return seen
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,13 +20,19 @@ from kaldi_quant.formats.sizes import bits_per_weight
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.kaldi.tables import read_matrices
 from kaldi_quant.kaldi.text import decode
-from kaldi_quant.nnet3.inference import Inference
+from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.inference import Inference, InferenceOptions
 from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
 from kaldi_quant.nnet3.quantization import quantize
 from kaldi_quant.nnet3.utterances import UtteranceSet, utterances_digest
+from kaldi_quant.progress import Advance
+from kaldi_quant.quant import ptq
 from kaldi_quant.quant.config import PtqConfig
+from kaldi_quant.quant.grouped import quadratic
 from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.network import QuantizedNetwork
+from kaldi_quant.quant.search import candidates as candidates_module
+from kaldi_quant.quant.search import measuring as measuring_module
 from kaldi_quant.quant.search.allocation import (
     Allocation,
     InputGroup,
@@ -35,8 +42,9 @@ from kaldi_quant.quant.search.allocation import (
     allocate,
     pareto_front,
 )
+from kaldi_quant.quant.search.candidates import Candidates
 from kaldi_quant.quant.search.measurements import Choice, Measurement, Store
-from kaldi_quant.quant.search.measuring import Candidates, Meter
+from kaldi_quant.quant.search.measuring import Meter, told
 from kaldi_quant.quant.search.options import (
     FLOAT_BITS,
     Budget,
@@ -51,7 +59,8 @@ from kaldi_quant.quant.search.options import (
 )
 from kaldi_quant.quant.search.outcome import Models, find
 from kaldi_quant.quant.search.search import Proposal, Search
-from kaldi_quant.quant.search.second_order import fisher_information
+from kaldi_quant.quant.search.second_order import SecondOrder, _rounding, _RoundingErrors, fisher_information
+from kaldi_quant.quant.slots import watched
 from tests.quant.searches import FAST, OPTIONS, fresh, make_search, written
 from tests.references import NNET3, load, model_file, read_archive
 
@@ -274,8 +283,8 @@ def test_channels_that_were_rescaled_stay_so(small: tuple[Model, list[tuple[str,
     config = replace(FAST, equalization="cle")
     data = UtteranceSet(utterances, OPTIONS)
     candidates = Candidates(Nnet3Source(model.nnet), config, data, Widths(8, 8))
-    other = candidates.at(Widths(16, 8))
-    assert list(other.layers) == list(candidates.base.layers)
+    layers = {name: candidates.with_weights(name, 16).layers[name] for name in candidates.base.layers}
+    other = replace(candidates.base, layers=layers)
     for name, layer in other.layers.items():
         wide, narrow = layer.dequantized_weight(), candidates.base.layers[name].dequantized_weight()
         assert float((wide - narrow).norm() / wide.norm()) < 0.02
@@ -320,10 +329,50 @@ def test_a_killed_search_measures_nothing_twice(
     steps.close()  # as if it was killed
     assert len(json.loads((tmp_path / "measurements.json").read_text())["measurements"]) == 4
     found = list(make_search(*small, tmp_path, options).measure())
-    assert found[:4] == first
+    assert {one.choice for one in found[:4]} == {one.choice for one in first}
+    assert set(found) >= set(first)
     assert len(found) == len(measured) == total
     list(make_search(*small, tmp_path, replace(options, widths=(2, 3, 4, 8))).measure())
     assert len(measured) == total + layers
+
+
+def test_what_candidates_share_is_found_once(
+    small: tuple[Model, list[tuple[str, np.ndarray]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    begun: list[str] = []
+
+    def counting(module: object, name: str) -> None:
+        function = getattr(module, name)
+
+        def counted(*args: object, **kwargs: object) -> object:
+            calls.append(name)
+            return function(*args, **kwargs)
+
+        monkeypatch.setattr(module, name, counted)
+
+    @contextmanager
+    def told_progress(total: int, what: str, *_: str, brief: bool) -> Iterator[Advance]:
+        def advance(number: int, current: str = "", /) -> None:
+            begun.extend([current] if current else [])
+
+        yield advance
+        assert len(begun) == total
+
+    search = make_search(*small, tmp_path, SearchOptions((2, 4, 8, FLOAT_BITS), (4, 6, 8)))
+    counting(candidates_module, "input_statistics")
+    counting(ptq, "observe")
+    monkeypatch.setattr(measuring_module, "progress", told_progress)
+    list(search.measure())
+    # For widths of inputs that are not the base's, nodes are looked at once more.
+    assert sorted(calls) == ["input_statistics", "observe"]
+    choices = search.measuring.choices()
+    assert sorted(begun) == sorted(map(told, choices)) and begun[0] == "all layers in 8 bits"
+    assert "output.affine with weights in float" in begun and "output.affine with inputs in 4 bits" in begun
+    # In the file they are as they were asked for, whatever the order in which they were measured.
+    assert begun != [told(choice) for choice in choices]
+    kept = json.loads((tmp_path / "measurements.json").read_text())["measurements"]
+    assert [Choice(*(entry[field] for field in Choice._fields)) for entry in kept] == choices
 
 
 def test_measurements_of_something_else_are_not_taken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -374,13 +423,39 @@ def test_estimates_are_near_measurements(tmp_path: Path, ranges: str) -> None:
     for estimate in estimates:
         options = SearchOptions((4, 8), (4, 8), estimate=estimate)
         search = make_search(model, utterances, tmp_path, options, config)
-        found = [one for one in search.measure() if one.choice.kind != "base"]
+        found = sorted((one for one in search.measure() if one.choice.kind != "base"), key=lambda one: one.choice)
         costs[estimate] = np.array([one.divergence for one in found])
         kinds = np.array([one.choice.kind for one in found])
     for kind in ("weights", "inputs"):
         measured, estimated = (costs[how][kinds == kind] for how in estimates)
         assert np.corrcoef(np.log(measured), np.log(estimated))[0, 1] > 0.9
         assert np.abs(np.log(estimated / measured)).max() < np.log(2)
+
+
+@pytest.mark.parametrize("name", ["tdnnf_small", "fast_lstmp"])
+def test_one_run_shows_the_rounding_of_all_inputs(name: str) -> None:
+    model = load(model_file(NNET3 / name))
+    feats = [(key, rows[:30]) for key, rows in read_archive(NNET3 / f"feats{model.nnet.input_dim()}.ark").items()]
+    data = UtteranceSet(feats[:2], InferenceOptions(ChunkOptions(3), batch_seconds=0.3))
+    config = replace(FAST, layers={"output.affine": {"ranges": "dynamic"}})
+    candidates = Candidates(Nnet3Source(model.nnet), config, data, Widths(8, 8))
+    networks = {
+        layer: [candidates.base, candidates.on_grids(group, 4)] for group in candidates.input_groups for layer in group
+    }
+    host = candidates.base.host
+    found = SecondOrder(host, networks, data, memory=10_000)
+    costs = found.of_inputs(networks)
+    assert sorted(costs) == sorted(networks)
+    for layer, of_layer in networks.items():
+        for network, cost in zip(of_layer, costs[layer], strict=True):
+            float_model = host.executable()
+            float_model.batches_of_one_length = True
+            errors = _RoundingErrors(_rounding(network, layer, data.device), host.weight(layer).shape[1], 1)
+            with watched(float_model, {layer: errors.see}):
+                data.run(float_model)
+            weight = host.weight(layer).double()
+            assert cost == 0.5 * float((found.fisher[layer] * quadratic(weight, errors.covariance)).sum())
+        assert costs[layer][1] > costs[layer][0] > 0
 
 
 # The whole search.

@@ -99,3 +99,8 @@ def test_the_verb_writes_a_table_and_a_plot(
         "output.affine",
         "prefinal-chain.affine",
     }
+    again = tmp_path / "again"
+    command[1:1] = ["--memory", "0"]
+    assert run([*command, model, feats, f"ark:{tmp_path}/held.ark", str(again)]) == 0
+    one, other = (json.loads((folder / "sensitivity.json").read_text()) for folder in (tmp_path, again))
+    assert one["measurements"] == other["measurements"]

@@ -71,6 +71,8 @@ class _Operations(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = _tensors(args, kwargs)
         there = [is_on_gpu(x) for x in given] or [any(map(is_on_gpu, _tensors(self.arguments)))]
+        if any(there) and (kwargs or {}).get("generator") is not None:
+            raise WrongDeviceError(f"{func} of tensors on the GPU with a generator that is not")
         if any(there) and not all(there) and func.overloadpacket not in _COPIES:
             self._check(func, args, kwargs or {})
         result = func(*args, **(kwargs or {}))

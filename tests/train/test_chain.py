@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from kaldi_quant.errors import DataError, FormatError, UsageError
@@ -320,9 +321,11 @@ def test_impossible_options(values: tuple[float, float, float, float], sentence:
         ChainOptions(*values)
 
 
-def test_sparse_products_without_mkl(monkeypatch: pytest.MonkeyPatch) -> None:
-    matrix = GRAPH._make_matrices(torch.float64, torch.device("cpu"))
-    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)
-    other = GRAPH._make_matrices(torch.float64, torch.device("cpu"))
-    x = torch.randn(GRAPH.num_states, 5, dtype=torch.float64)
-    assert isinstance(matrix.arcs, SparseMatrix) and torch.allclose(matrix.arcs @ x, other.arcs @ x)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_sparse_products(dtype: torch.dtype) -> None:
+    """Rows and columns without any element included."""
+    dense = np.random.default_rng(0).random((7, 5)) * (np.random.default_rng(1).random((7, 5)) < 0.4)
+    dense[3], dense[:, 2] = 0, 0
+    x = torch.randn(5, 4, dtype=dtype)
+    product = SparseMatrix(csr_matrix(dense), dtype, x.device) @ x
+    torch.testing.assert_close(product, torch.from_numpy(dense).to(dtype) @ x)

@@ -22,7 +22,7 @@ from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.training.augmentation import AugmentationOptions
 from kaldi_quant.nnet3.training.chain_source import SourceOptions
-from kaldi_quant.nnet3.training.examples import chain_shares
+from kaldi_quant.nnet3.training.examples import chain_shares, wanted_examples
 from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
 from kaldi_quant.nnet3.training.finetune import TrainingData, finetune, prepare
 from kaldi_quant.quant.grid import Grid
@@ -215,9 +215,10 @@ def test_the_shares_of_a_minibatch_make_it_up(
 
 def test_a_process_without_a_share_has_none(example: Path, egs: Path) -> None:
     model = AcousticModel(read_model(example / "exp/chain/tdnn1a_sp/final.mdl").nnet)
-    shares = list(chain_shares(f"ark:{egs}/cegs.1.ark", EgsOptions("4"), model, Group(4, 6)))
+    given = (f"ark:{egs}/cegs.1.ark", EgsOptions("4"), model)
+    shares = list(chain_shares(wanted_examples(*given, DeviceContext(group=Group(4, 6)))))
     assert shares == [None] * 3
-    shares = list(chain_shares(f"ark:{egs}/cegs.1.ark", EgsOptions("4"), model, Group(1, 3)))
+    shares = list(chain_shares(wanted_examples(*given, DeviceContext(group=Group(1, 3)))))
     assert [len(share.feats) for share in shares if share] == [1, 1, 1]
 
 

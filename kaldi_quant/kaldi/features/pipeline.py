@@ -81,6 +81,11 @@ class Pipeline:
         """
         return iter(reduce(lambda found, step: step(found, on_bad), self.steps, utterances))
 
+    @property
+    def is_by_utterance(self) -> bool:
+        """Whether an utterance's features do not depend on other utterances."""
+        return all(isinstance(step, EachUtterance) for step in self.steps)
+
     def describe(self) -> str:
         """What is done, as a pipe of Kaldi's commands; empty where nothing is."""
         return " | ".join(self.commands)

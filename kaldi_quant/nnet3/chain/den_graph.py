@@ -16,6 +16,7 @@ from torch import Tensor
 from kaldi_quant.errors import FormatError
 from kaldi_quant.kaldi.fst import Fst
 from kaldi_quant.kaldi.fst_file import read_fst
+from kaldi_quant.nnet3.chain.recorder import Recorder
 from kaldi_quant.nnet3.chain.sparse import SparseMatrix
 
 # Steps of the HMM over which the initial probabilities are averaged, and the largest sum of a state's arcs: Kaldi's.
@@ -83,6 +84,7 @@ class DenominatorGraph:
         keys, self._pair = np.unique(fst.nextstate.astype(np.int64) * num_pdfs + fst.ilabel - 1, return_inverse=True)
         self._pair_state, self._pair_pdf = np.divmod(keys, num_pdfs)
         self._matrices: dict[tuple[torch.dtype, torch.device], DenominatorMatrices] = {}
+        self._recorders: dict[torch.device, Recorder] = {}
 
     def _initial_probs(self, fst: Fst, path: str) -> np.ndarray:
         """The mean probability of each state over the first steps from the start."""
@@ -109,6 +111,10 @@ class DenominatorGraph:
         if key not in self._matrices:
             self._matrices[key] = self._make_matrices(dtype, device)
         return self._matrices[key]
+
+    def recorder(self, device: torch.device) -> Recorder:
+        """What runs the forward-backward on a device, and may record it with this graph's matrices."""
+        return self._recorders.setdefault(device, Recorder.of(device))
 
     def _make_matrices(self, dtype: torch.dtype, device: torch.device) -> DenominatorMatrices:
         pairs = len(self._pair_state)

@@ -9,7 +9,8 @@ Source: ``ComputeChainObjfAndDeriv`` in ``src/chain/chain-training.cc`` and ``Nn
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,9 +18,10 @@ from torch import Tensor
 
 from kaldi_quant.errors import DataError
 from kaldi_quant.nnet3.chain.den_graph import DenominatorGraph
-from kaldi_quant.nnet3.chain.denominator import LIMIT, denominator
-from kaldi_quant.nnet3.chain.numerator import NumeratorArcs, numerator
+from kaldi_quant.nnet3.chain.forward_backward import Parts, forward_backward
+from kaldi_quant.nnet3.chain.numerator import NumeratorArcs
 from kaldi_quant.nnet3.chain.options import ChainOptions
+from kaldi_quant.nnet3.chain.padded_numerator import PaddedArcs, PaddedTensors
 
 #: What a frame counts where the objective is no finite number: Kaldi's.
 FAILED_OBJECTIVE = -10.0
@@ -49,7 +51,7 @@ class ChainObjective:
 
 def chain_objective(
     graph: DenominatorGraph,
-    arcs: NumeratorArcs,
+    arcs: NumeratorArcs | PaddedArcs,
     output: Tensor,
     xent_output: Tensor | None = None,
     options: ChainOptions | None = None,
@@ -89,8 +91,9 @@ def chain_objective(
     differentiate = torch.is_grad_enabled() and (
         output.requires_grad or (xent_output is not None and xent_output.requires_grad)
     )
-    terms = _Terms()
-    loss = _ChainFunction.apply(output, xent_output, graph, arcs, options, deriv_weights, differentiate, terms)
+    parts = _compute(graph, arcs, output, xent_output, options, deriv_weights, differentiate)
+    terms = _Terms.of(parts, arcs.weight * output.shape[0] * output.shape[1], xent_output is not None)
+    loss = _ChainFunction.apply(output, xent_output, parts, terms, options.xent_regularize)
     weight = arcs.weight * output.shape[0] * output.shape[1]
     return ChainObjective(loss, terms.objf, terms.l2_term, terms.xent_objf, weight, terms.ok)
 
@@ -99,96 +102,67 @@ def _at_least_single(values: Tensor) -> Tensor:
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Terms:
-    """The parts of the objective, filled in by the forward pass."""
+    """The parts of the objective as numbers: the only ones for which a GPU is waited for."""
 
-    objf: float = 0.0
-    l2_term: float = 0.0
-    xent_objf: float | None = None
-    penalty: float = 0.0
-    ok: bool = True
+    objf: float
+    l2_term: float
+    xent_objf: float | None
+    penalty: float
+    ok: bool
+
+    @classmethod
+    def of(cls, parts: Parts, weight: float, with_xent: bool) -> _Terms:
+        objf, xent_objf, l2_term, penalty, ok = parts.terms.tolist()
+        if ok and math.isfinite(objf) and math.isfinite(xent_objf):
+            return cls(objf, l2_term, xent_objf if with_xent else None, penalty, True)
+        return cls(FAILED_OBJECTIVE * weight, 0.0, 0.0 if with_xent else None, 0.0, False)
+
+
+@torch.no_grad()
+def _compute(
+    graph: DenominatorGraph,
+    arcs: NumeratorArcs | PaddedArcs,
+    output: Tensor,
+    xent_output: Tensor | None,
+    options: ChainOptions,
+    deriv_weights: Tensor | None,
+    differentiate: bool,
+) -> Parts:
+    """On a GPU work of a shape that was there before is replayed."""
+    if not isinstance(arcs, PaddedArcs):
+        return forward_backward(graph, arcs, output, xent_output, options, deriv_weights, differentiate)
+
+    def work(inputs: Sequence[Any]) -> Parts:
+        values, xent, weights, *tensors = inputs
+        moved = replace(arcs, tensors=PaddedTensors(*tensors))
+        return forward_backward(graph, moved, values, xent, options, weights, differentiate)
+
+    inputs = [output, xent_output, deriv_weights, *arcs.tensors]
+    return Parts(*graph.recorder(output.device).run((arcs.fixed, options, differentiate), work, inputs))
 
 
 class _ChainFunction(torch.autograd.Function):
-    """The gradients come out of the forward pass: forward-backward gives both at once."""
+    """Forward-backward gives objective and derivatives at once, so that the gradients are known beforehand."""
 
     @staticmethod
     def forward(
-        ctx: Any,
-        output: Tensor,
-        xent_output: Tensor | None,
-        graph: DenominatorGraph,
-        arcs: NumeratorArcs,
-        options: ChainOptions,
-        deriv_weights: Tensor | None,
-        differentiate: bool,
-        terms: _Terms,
+        ctx: Any, output: Tensor, xent_output: Tensor | None, parts: Parts, terms: _Terms, xent_regularize: float
     ) -> Tensor:
-        with_xent = xent_output is not None
-        den = denominator(graph, output, options.leaky_hmm_coefficient, differentiate)
-        num = numerator(arcs, output, differentiate or with_xent)
-        terms.objf = arcs.weight * float(num.log_prob.sum() - den.log_prob.sum())
-        terms.ok = math.isfinite(terms.objf) and den.ok
-        posterior = num.occupation
-        if xent_output is not None and posterior is not None:
-            terms.xent_objf = arcs.weight * _inner_product(xent_output.detach(), posterior)
-            terms.ok = terms.ok and math.isfinite(terms.xent_objf)
-        derivative = den.occupation
-        if derivative is not None and posterior is not None:
-            derivative = torch.sub(posterior, derivative, out=derivative).mul_(arcs.weight)
-        _regularize(output.detach(), options, arcs.weight, terms, derivative)
-        if not terms.ok:
-            frames = output.shape[0] * output.shape[1]
-            terms.objf, terms.l2_term, terms.penalty = FAILED_OBJECTIVE * arcs.weight * frames, 0.0, 0.0
-            terms.xent_objf = 0.0 if with_xent else None
-        if differentiate:
-            _save(ctx, derivative, posterior, arcs.weight * options.xent_regularize, deriv_weights, terms.ok)
-        xent_term = options.xent_regularize * (terms.xent_objf or 0.0)
+        derivatives = (parts.derivative, parts.xent_derivative)
+        for values in derivatives:
+            if values is not None and not terms.ok:
+                values.zero_()
+        ctx.save_for_backward(*derivatives)
+        xent_term = xent_regularize * (terms.xent_objf or 0.0)
         return output.new_tensor(-(terms.objf + terms.l2_term + terms.penalty + xent_term))
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        derivative, posterior = ctx.saved_tensors
         (grad,) = grad_outputs
         grads = [
             values * -grad if needed else None
-            for values, needed in zip((derivative, posterior), ctx.needs_input_grad[:2], strict=True)
+            for values, needed in zip(ctx.saved_tensors, ctx.needs_input_grad[:2], strict=True)
         ]
-        return (*grads, None, None, None, None, None, None)
-
-
-def _save(
-    ctx: Any, derivative: Tensor | None, posterior: Tensor | None, xent_scale: float, weights: Tensor | None, ok: bool
-) -> None:
-    """Keeps the derivatives of the objective with respect to both outputs for the backward pass."""
-    assert derivative is not None and posterior is not None
-    posterior = posterior.mul_(xent_scale)
-    for values in (derivative, posterior):
-        if not ok:
-            values.zero_()
-        elif weights is not None:
-            values.mul_(weights.to(values)[..., None])
-    ctx.save_for_backward(derivative, posterior)
-
-
-def _regularize(output: Tensor, options: ChainOptions, weight: float, terms: _Terms, derivative: Tensor | None) -> None:
-    """Adds the penalties on large outputs to the terms and to the derivative.
-
-    As in Kaldi the supervision's weight scales the l2 term, and not the penalty for values out of range.
-    """
-    if options.l2_regularize:
-        scale = weight * options.l2_regularize
-        terms.l2_term = -0.5 * scale * _inner_product(output, output)
-        if derivative is not None:
-            derivative.sub_(output, alpha=scale)
-    if options.out_of_range_regularize:
-        beyond = output - output.clamp(-LIMIT, LIMIT)
-        terms.penalty = -0.5 * options.out_of_range_regularize * _inner_product(beyond, beyond)
-        if derivative is not None:
-            derivative.sub_(beyond, alpha=options.out_of_range_regularize)
-
-
-def _inner_product(a: Tensor, b: Tensor) -> float:
-    """The sum of all products, a, b: (N, T, pdfs); over the frames in double precision."""
-    return float((a * b).sum(-1).sum(dtype=torch.float64))
+        return (*grads, None, None, None)

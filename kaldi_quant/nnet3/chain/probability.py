@@ -90,7 +90,7 @@ class ChainProb:
         spans = [batch.span] * len(batch.feats)
         outputs = list(self.model.outputs(batch.feats, spans, batch.output_times, batch.ivectors).values())
         xent = outputs[1] if len(outputs) > 1 else None
-        result = chain_objective(self.graph, batch.arcs, outputs[0], xent, self.options)
+        result = chain_objective(self.graph, batch.numerator, outputs[0], xent, self.options)
         self.num_failed += not result.ok
         for name, objf in zip(self.model.graph.outputs, (result.objf, result.xent_objf), strict=False):
             total = self.sums.setdefault(name, ObjectiveSum())

@@ -1,9 +1,9 @@
-"""Constant sparse matrices that multiply dense ones, on the fastest kernel that a device has.
+"""Constant sparse matrices that multiply dense ones.
 
-On CPUs with MKL and on GPUs that is torch's own; elsewhere scipy's. ``benchmarks/chain.py`` prints the ratios.
+A row of the product is a weighted sum of rows of what is multiplied: an embedding bag, for which torch has one kernel
+on CPUs and one on GPUs. It waits for nothing, so that it can be recorded as part of a CUDA graph.
+``benchmarks/chain.py`` prints how other kernels compare.
 """
-
-import warnings
 
 import numpy as np
 import torch
@@ -21,20 +21,11 @@ class SparseMatrix:
     """
 
     def __init__(self, matrix: csr_matrix, dtype: torch.dtype, device: torch.device) -> None:
-        self._scipy: csr_matrix | None = None
-        self._torch: Tensor | None = None
-        values = torch.from_numpy(matrix.data).to(dtype)
-        if device.type == "cpu" and not torch.backends.mkl.is_available():
-            self._scipy = csr_matrix((values.numpy(), matrix.indices, matrix.indptr), matrix.shape)
-            return
-        with warnings.catch_warnings():
-            # That sparse tensors are in beta is told once per process.
-            warnings.simplefilter("ignore", UserWarning)
-            offsets, columns = (torch.from_numpy(part.astype(np.int64)) for part in (matrix.indptr, matrix.indices))
-            self._torch = torch.sparse_csr_tensor(offsets, columns, values, size=matrix.shape, device=device)
+        self._values = torch.from_numpy(matrix.data).to(device, dtype)
+        self._columns, self._offsets = (
+            torch.from_numpy(part.astype(np.int32)).to(device) for part in (matrix.indices, matrix.indptr)
+        )
 
     def __matmul__(self, x: Tensor) -> Tensor:
         """x: (columns, N) → (rows, N)."""
-        if self._torch is not None:
-            return self._torch @ x
-        return torch.from_numpy(self._scipy @ x.numpy())
+        return torch.embedding_bag(x, self._columns, self._offsets, False, 0, False, self._values, True)[0]

@@ -11,7 +11,7 @@ from kaldi_quant.kaldi.egs_folder import EgsFolder, examples_in
 from kaldi_quant.nnet3.model import AcousticModel, acoustic_model
 from kaldi_quant.nnet3.training.archives import check_info, possible_shifts
 from kaldi_quant.nnet3.training.augmentation import Augmentation, AugmentationOptions
-from kaldi_quant.nnet3.training.examples import chain_shares
+from kaldi_quant.nnet3.training.examples import Wanted, chain_shares, find_readers, wanted_examples
 from kaldi_quant.nnet3.training.objective import ChainLoss, Validation
 from kaldi_quant.train.loss import Loss
 
@@ -67,6 +67,9 @@ class ChainSource:
         self.shifts = possible_shifts(egs.archives[0], models, subsampling)
         wanted = options.augmentation
         self._augmentation = None if wanted is None else Augmentation(wanted, model.input_dim)
+        #: Whether the next pass follows here, so that its examples may be read ahead.
+        self.goes_on = True
+        self._readers = find_readers(loss.place)
         self._validation = Validation(egs.validation, loss) if egs.validation else None
         self._combination = Validation(egs.combination, loss) if egs.combination else None
 
@@ -81,14 +84,20 @@ class ChainSource:
 
     def losses(self, iteration: int, model: AcousticModel) -> Iterator[Loss]:
         """The loss of this process's share of each minibatch."""
-        archive, shift = self.egs.iteration(iteration, self.shifts)
         srand, group = self.options.srand, self.loss.place.group
-        options = EgsOptions(self.options.minibatch_size, shift, srand=srand + iteration)
-        for number, batch in enumerate(chain_shares(examples_in(archive), options, model, group)):
+        wanted = self._wanted(iteration, model)
+        goes_on = self.goes_on and iteration + 1 < len(self)
+        following = self._wanted(iteration + 1, model) if goes_on else None
+        for number, batch in enumerate(chain_shares(wanted, self._readers, following)):
             if batch is not None and self._augmentation is not None:
                 feats = self._augmentation(batch.feats, (srand, iteration, number), group.share)
                 batch = replace(batch, feats=feats)
             yield Loss.none() if batch is None else self.loss(model, batch)
+
+    def _wanted(self, iteration: int, model: AcousticModel) -> Wanted:
+        archive, shift = self.egs.iteration(iteration, self.shifts)
+        options = EgsOptions(self.options.minibatch_size, shift, srand=self.options.srand + iteration)
+        return wanted_examples(examples_in(archive), options, model, self.loss.place)
 
     def validate(self, model: AcousticModel) -> dict[str, float]:
         """On the held-out examples."""

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from kaldi_quant.errors import DataError
+from kaldi_quant.cores import helpers
 from kaldi_quant.kaldi.chain_example import NnetChainExample
-from kaldi_quant.kaldi.chain_supervision import Supervision
-from kaldi_quant.kaldi.egs import EgsOptions, minibatches
+from kaldi_quant.kaldi.egs import EgsOptions
 from kaldi_quant.kaldi.read_ahead import read_ahead
+from kaldi_quant.nnet3.chain.arc_layout import PaddedLayout
 from kaldi_quant.nnet3.chain.numerator import NumeratorArcs
+from kaldi_quant.nnet3.chain.padded_numerator import PaddedArcs
 from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.schedule import Span
 from kaldi_quant.nnet3.time_access import Times
-from kaldi_quant.train.parallel.distributed import Group
+from kaldi_quant.nnet3.training.example_arrays import ExampleArrays, ExpectedExample, Wanted
+from kaldi_quant.nnet3.training.example_readers import ExampleReaders
+from kaldi_quant.train.parallel.device_context import DeviceContext
+
+# Beyond these what each of them does for all minibatches is most of the work.
+_MOST_READERS = 8
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class ChainBatch:
         span: the first and one past the last time of the features.
         output_times: (T,) int64.
         output: the output node that is trained.
-        arcs: the numerator.
+        arcs: the numerator; what is for a GPU is laid out there.
         deriv_weights: (N, T) float32, or None where all are 1.
     """
 
@@ -41,46 +46,48 @@ class ChainBatch:
     span: Span
     output_times: Times
     output: str
-    arcs: NumeratorArcs
+    arcs: NumeratorArcs | PaddedArcs | PaddedLayout
     deriv_weights: Tensor | None
 
     @classmethod
-    def of(cls, example: NnetChainExample, share: slice = slice(None)) -> ChainBatch:
+    def of(cls, example: NnetChainExample) -> ChainBatch:
         """Makes tensors of an example, as a rule a merged one.
 
         Args:
             example: of which each sequence was an example of its own.
-            share: which of its sequences are wanted.
 
         Raises:
             DataError: the example has no input features, several outputs, or sequences of different lengths.
         """
-        features = example.input("input")
-        if features is None or len(example.outputs) != 1:
-            inputs = ", ".join(part.name for part in example.inputs)
-            outputs = ", ".join(part.name for part in example.outputs)
-            raise DataError(f"expected an example with the input input and one output, found {inputs} and {outputs}")
-        (sup,) = example.outputs
-        sequences, frames = sup.supervision.num_sequences, sup.supervision.frames_per_sequence
-        arcs = NumeratorArcs.of(_part(sup.supervision, share))
-        feats = features.by_sequence()
-        if len(feats) != sequences:
-            raise DataError(f"the example has the features of {len(feats)} sequences and the output of {sequences}")
-        weights = None
-        if np.any(sup.deriv_weights != 1):
-            by_sequence = sup.deriv_weights.astype(np.float32).reshape(frames, sequences).T
-            weights = torch.from_numpy(by_sequence[share].copy())
-        first = features.layout().first
-        span = (first, first + feats.shape[1])
-        ivectors = _ivectors(example, sequences)
-        chosen = torch.from_numpy(np.ascontiguousarray(feats[share]))
-        return cls(chosen, None if ivectors is None else ivectors[share], span, sup.times, sup.name, arcs, weights)
+        return cls.of_arrays(ExampleArrays.of("", example))
+
+    @classmethod
+    def of_arrays(cls, arrays: ExampleArrays) -> ChainBatch:
+        """Tensors that share the memory of arrays."""
+        arcs = arrays.arcs
+        return cls(
+            torch.from_numpy(arrays.feats),
+            None if arrays.ivectors is None else torch.from_numpy(arrays.ivectors),
+            arrays.span,
+            arrays.output_times,
+            arrays.output,
+            arcs if isinstance(arcs, PaddedLayout) else NumeratorArcs.of_layout(arcs),
+            None if arrays.deriv_weights is None else torch.from_numpy(arrays.deriv_weights),
+        )
 
     def to(self, device: torch.device) -> ChainBatch:
         """The same on a device."""
-        names = ("feats", "ivectors", "arcs", "deriv_weights")
+        names = ("feats", "ivectors", "deriv_weights")
         moved = {name: value.to(device) for name in names if (value := getattr(self, name)) is not None}
-        return ChainBatch(**{**vars(self), **moved})
+        arcs = self.arcs
+        placed = PaddedArcs.of_layout(arcs, device) if isinstance(arcs, PaddedLayout) else arcs.to(device)
+        return ChainBatch(**{**vars(self), **moved, "arcs": placed})
+
+    @property
+    def numerator(self) -> NumeratorArcs | PaddedArcs:
+        """The arcs, of a minibatch that is where it is computed."""
+        assert not isinstance(self.arcs, PaddedLayout)
+        return self.arcs
 
     @property
     def num_frames(self) -> int:
@@ -89,65 +96,13 @@ class ChainBatch:
         return self.arcs.shape[0] * self.arcs.shape[1] * step
 
 
-def _part(supervision: Supervision, share: slice) -> Supervision:
-    """The supervision of some of the sequences, each of which has an FST of its own."""
-    if share == slice(None):
-        return supervision
-    fsts = supervision.fsts[share]
-    return replace(supervision, num_sequences=len(fsts), fsts=fsts, alignment_pdfs=supervision.alignment_pdfs[:0])
-
-
-def _ivectors(example: NnetChainExample, sequences: int) -> Tensor | None:
-    part = example.input("ivector")
-    if part is None:
-        return None
-    values = part.by_sequence()
-    if values.shape[:2] != (sequences, 1):
-        raise DataError(f"expected one i-vector for each of {sequences} sequences, found {values.shape[:2]}")
-    return torch.from_numpy(values[:, 0].copy())
-
-
-def chain_batches(rspecifier: str, options: EgsOptions, model: AcousticModel) -> Iterator[tuple[str, ChainBatch]]:
-    """Reads examples, makes minibatches of them, and makes tensors of these, all ahead of their use.
-
-    Args:
-        rspecifier: such as ``ark:exp/chain/tdnn1a_sp/egs/cegs.1.ark``.
-        options: shift, order, sizes, and how far ahead.
-        model: the network that they are for.
-
-    Yields:
-        (key, batch)
-
-    Raises:
-        FormatError, DataError: the archive is broken, or its examples do not fit the model.
-    """
-    merged = _merged(rspecifier, options, model)
-    return read_ahead(((key, ChainBatch.of(example)) for key, example in merged), options.read_ahead)
-
-
-def chain_shares(
-    rspecifier: str, options: EgsOptions, model: AcousticModel, group: Group
-) -> Iterator[ChainBatch | None]:
-    """The same minibatches, and of each those sequences that are this process's; None where none is.
-
-    Args:
-        rspecifier, options, model: as above, the same in all processes.
-        group: the processes.
-    """
-
-    def shares() -> Iterator[ChainBatch | None]:
-        for _, example in _merged(rspecifier, options, model):
-            sequences = example.outputs[0].supervision.num_sequences
-            yield ChainBatch.of(example, group.share) if group.rank < sequences else None
-
-    if group.size == 1:
-        return (batch for _, batch in chain_batches(rspecifier, options, model))
-    return read_ahead(shares(), options.read_ahead)
-
-
-def _merged(rspecifier: str, options: EgsOptions, model: AcousticModel) -> Iterator[tuple[str, NnetChainExample]]:
-    check = partial(check_example, model=model)
-    return minibatches(rspecifier, replace(options, read_ahead=0), check)
+def expected_example(model: AcousticModel) -> ExpectedExample:
+    """What examples must be like so that a model can compute them."""
+    context, graph = model.context, model.graph
+    dims = (model.input_dim, model.ivector_dim)
+    return ExpectedExample(
+        *dims, graph.outputs, model.output_dim, context.left, context.right, graph.has_optional_inputs
+    )
 
 
 def check_example(key: str, example: NnetChainExample, model: AcousticModel) -> None:
@@ -161,41 +116,59 @@ def check_example(key: str, example: NnetChainExample, model: AcousticModel) -> 
     Raises:
         DataError: the dimension of its features or i-vectors, its context or its pdfs are not the model's.
     """
-    try:
-        for name, dim in (("input", model.input_dim), ("ivector", model.ivector_dim)):
-            _check_input(example, name, dim)
-        _check_outputs(example, model)
-    except DataError as error:
-        raise DataError(f"example {key}: {error}") from error
+    expected_example(model).check(key, example)
 
 
-def _check_input(example: NnetChainExample, name: str, dim: int) -> None:
-    part = example.input(name)
-    if not dim:
-        return
-    if part is None:
-        raise DataError(f"the model needs the input {name}, and the example has none")
-    if part.features.shape[1] != dim:
-        raise DataError(f"the input {name} has dimension {part.features.shape[1]}, and the model's has {dim}")
+def wanted_examples(
+    rspecifier: str, options: EgsOptions, model: AcousticModel, place: DeviceContext | None = None
+) -> Wanted:
+    """What is to be read.
+
+    Args:
+        rspecifier: such as ``ark:exp/chain/tdnn1a_sp/egs/cegs.1.ark``.
+        options: shift, order, sizes, and how far ahead.
+        model: the network that they are for.
+        place: where they are computed, and by which processes.
+    """
+    place = place or DeviceContext()
+    rank, size, padded = place.group.rank, place.group.size, place.device.type != "cpu"
+    return Wanted(rspecifier, options, expected_example(model), rank, size, padded)
 
 
-def _check_outputs(example: NnetChainExample, model: AcousticModel) -> None:
-    features = example.input("input")
-    assert features is not None
-    layout = features.layout()
-    for sup in example.outputs:
-        pdfs, sequences = sup.supervision.label_dim, sup.supervision.num_sequences
-        if sup.name not in model.graph.outputs:
-            raise DataError(f"it is for the output {sup.name}, and of the model's {model.graph.output} is computed")
-        if pdfs != model.output_dim:
-            raise DataError(f"it was made for {pdfs} pdfs, and the model has {model.output_dim}: their trees differ")
-        if sequences != layout.sequences:
-            raise DataError(f"it has the features of {layout.sequences} sequences and the output of {sequences}")
-        left = int(sup.times[0]) - layout.first
-        right = layout.first + layout.frames - 1 - int(sup.times[-1])
-        context = model.context
-        if (left < context.left or right < context.right) and not model.graph.has_optional_inputs:
-            raise DataError(
-                f"it has {left} frames before the first output and {right} behind the last, and the model needs "
-                f"{context.left} and {context.right}"
-            )
+def find_readers(place: DeviceContext) -> ExampleReaders | None:
+    """Processes that read examples for a GPU, which is faster than one thread; on a CPU a thread is enough."""
+    if place.device.type == "cpu":
+        return None
+    return ExampleReaders(helpers(_MOST_READERS, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+
+
+def chain_batches(rspecifier: str, options: EgsOptions, model: AcousticModel) -> Iterator[tuple[str, ChainBatch]]:
+    """Reads examples, makes minibatches of them, and makes tensors of these, all ahead of their use.
+
+    Args:
+        rspecifier, options, model: as above.
+
+    Yields:
+        (key, batch)
+
+    Raises:
+        FormatError, DataError: the archive is broken, or its examples do not fit the model.
+    """
+    found = wanted_examples(rspecifier, options, model).read()
+    batches = ((arrays.key, ChainBatch.of_arrays(arrays)) for arrays in found if arrays is not None)
+    return read_ahead(batches, options.read_ahead)
+
+
+def chain_shares(
+    wanted: Wanted, readers: ExampleReaders | None = None, following: Wanted | None = None
+) -> Iterator[ChainBatch | None]:
+    """The same minibatches, and of each those sequences that are this process's; None where none is.
+
+    Args:
+        wanted: which; the same in all processes but for the rank.
+        readers: processes that read them; None where they are read in a thread.
+        following: what is read next.
+    """
+    found = wanted.read() if readers is None else readers.read(wanted, following)
+    shares = (None if arrays is None else ChainBatch.of_arrays(arrays) for arrays in found)
+    return read_ahead(shares, wanted.options.read_ahead)

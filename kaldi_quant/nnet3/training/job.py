@@ -83,6 +83,7 @@ def run_job(state_in: Path, specification: JobSpecification, job: int, state_out
     given = specification
     place = DeviceContext(_device(given.device, job), given.bf16)
     network, components, source = prepare(read_model(given.model), given.data, given.chain, given.source, place)
+    source.goes_on = False
     trainer = Trainer(network, components, given.optimizer)
     state = read_checkpoint(state_in)
     if state is None:

@@ -53,7 +53,7 @@ class ChainLoss:
             outputs = model.outputs(batch.feats, spans, batch.output_times, batch.ivectors)
         output = outputs[model.graph.output]
         xent = next((value for name, value in outputs.items() if name.endswith(XENT)), None)
-        result = chain_objective(self.graph, batch.arcs, output, xent, self.options, batch.deriv_weights)
+        result = chain_objective(self.graph, batch.numerator, output, xent, self.options, batch.deriv_weights)
         sums = {"output": result.objf}
         if result.xent_objf is not None:
             sums["output-xent"] = result.xent_objf

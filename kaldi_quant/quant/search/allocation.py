@@ -103,18 +103,7 @@ def allocate(
         limits: what quantities must not exceed.
         known: choices from each of which it differs in the layers of at least LEAST_CHANGE of the weights.
     """
-    program = _Program(problem, known)
-    lowered = dict(limits)
-    for trial in range(_MOST_SOLUTIONS):
-        found = program.solve(minimised, lowered)
-        if found is None:
-            return None
-        beyond = {name: found.totals[name] - limit for name, limit in limits.items()}
-        exceeded = {name: by for name, by in beyond.items() if by > _ROUNDING * program.scale(name, limits[name])}
-        if not exceeded:
-            return found
-        lowered.update({name: lowered[name] - by * 2**trial for name, by in exceeded.items()})
-    return None
+    return _Program(problem, known).best(minimised, limits)
 
 
 def pareto_front(problem: Problem, points: int, limits: Mapping[Quantity, float] | None = None) -> list[Allocation]:
@@ -128,14 +117,14 @@ def pareto_front(problem: Problem, points: int, limits: Mapping[Quantity, float]
     Returns:
         By ascending size, each once; none where no choice keeps to the limits.
     """
-    others = dict(limits or {})
-    smallest = allocate(problem, "bytes", others)
-    best = allocate(problem, "divergence", others)
+    others, program = dict(limits or {}), _Program(problem)
+    smallest = program.best("bytes", others)
+    best = program.best("divergence", others)
     if smallest is None or best is None:
         return []
     front: dict[float, Allocation] = {}
     for size in np.linspace(smallest.totals["bytes"], best.totals["bytes"], points):
-        found = allocate(problem, "divergence", {**others, "bytes": float(np.floor(size))})
+        found = program.best("divergence", {**others, "bytes": float(np.floor(size))})
         if found is not None and all(
             found.totals["divergence"] < known.totals["divergence"] for known in front.values()
         ):
@@ -151,6 +140,10 @@ class _Program:
         self.options = [(name, option) for name, options in problem.layers.items() for option in options]
         self.widths = [(number, bits) for number, group in enumerate(problem.groups) for bits in group.divergence]
         self.columns = len(self.options) + len(self.widths)
+        #: The number of each layer; for each option that of its layer, for each width that of its group.
+        self.numbers = {name: number for number, name in enumerate(problem.layers)}
+        self.owners = np.array([self.numbers[name] for name, _ in self.options])
+        self.owners_of_widths = np.array([number for number, _ in self.widths], int)
         self.coefficients = {name: self._coefficients(name) for name in QUANTITIES}
         self.structure = [*self._one_each(), *self._inputs_alike(), *map(self._unlike, known)]
 
@@ -162,21 +155,21 @@ class _Program:
         return row
 
     def _one_each(self) -> list[LinearConstraint]:
-        rows = []
-        for name in self.problem.layers:
-            rows.append([float(owner == name) for owner, _ in self.options] + [0.0] * len(self.widths))
-        for number in range(len(self.problem.groups)):
-            rows.append([0.0] * len(self.options) + [float(owner == number) for owner, _ in self.widths])
-        return [LinearConstraint(np.array(rows), 1, 1)]
+        layers, groups = len(self.problem.layers), len(self.problem.groups)
+        rows = np.zeros((layers + groups, self.columns))
+        rows[:layers, : len(self.options)] = self.owners == np.arange(layers)[:, None]
+        rows[layers:, len(self.options) :] = self.owners_of_widths == np.arange(groups)[:, None]
+        return [LinearConstraint(rows, 1, 1)]
 
     def _inputs_alike(self) -> list[LinearConstraint]:
         """An option in integers asks for its width of the group's grids."""
+        # Of options in float no width.
+        asked = np.array([0 if option.bits == FLOAT_BITS else option.act_bits for _, option in self.options])
         rows = []
         for column, (number, bits) in enumerate(self.widths):
             for name in self.problem.groups[number].layers:
                 row = np.zeros(self.columns)
-                for position, (owner, option) in enumerate(self.options):
-                    row[position] = float(owner == name and option.bits != FLOAT_BITS and option.act_bits == bits)
+                row[: len(self.options)] = (self.owners == self.numbers[name]) & (asked == bits)
                 row[len(self.options) + column] = -1.0
                 rows.append(row)
         return [LinearConstraint(np.array(rows), -np.inf, 0)] if rows else []
@@ -188,6 +181,20 @@ class _Program:
             if option == known.layers[owner]:
                 row[column] = option.weight_bits / option.bits
         return LinearConstraint(row[None] / row.sum(), -np.inf, 1 - LEAST_CHANGE)
+
+    def best(self, minimised: Quantity, limits: Mapping[Quantity, float]) -> Allocation | None:
+        """As ``allocate``."""
+        lowered = dict(limits)
+        for trial in range(_MOST_SOLUTIONS):
+            found = self.solve(minimised, lowered)
+            if found is None:
+                return None
+            beyond = {name: found.totals[name] - limit for name, limit in limits.items()}
+            exceeded = {name: by for name, by in beyond.items() if by > _ROUNDING * self.scale(name, limits[name])}
+            if not exceeded:
+                return found
+            lowered.update({name: lowered[name] - by * 2**trial for name, by in exceeded.items()})
+        return None
 
     def scale(self, quantity: Quantity, limit: float) -> float:
         """The largest number in a limit's row."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from kaldi_quant.bad_utterances import BadUtterances
 from kaldi_quant.errors import UsageError
+from kaldi_quant.quant.fast_products import fast_model
 from kaldi_quant.quant.host import Data, Executable
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.ptq import quantize
@@ -74,7 +75,8 @@ class Models:
         digest = configuration_digest(proposal)
         if self._latest is None or self._latest[0] != digest:
             self._latest = None
-            network = quantize(self.search.source, proposal.config, self.search.candidates.calibration)
+            calibration, memory = self.search.candidates.calibration, self.search.memory
+            network = quantize(self.search.source, proposal.config, calibration, memory=memory)
             self._latest = (digest, network)
         return self._latest[1]
 
@@ -89,7 +91,10 @@ class Models:
             model = self._new(proposal)
             self.store.add_model(model)
         if self.scoring is not None and model.word_errors is None and model.can_be_decoded:
-            model = replace(model, word_errors=self.scoring.word_errors(self.network(proposal).model()))
+            model = replace(
+                model,
+                word_errors=self.scoring.word_errors(fast_model(self.network(proposal), self.scoring.data.device)),
+            )
             self.store.add_model(model)
             _log.info("%d bytes: %s", model.bytes, _told(model))
         return model
@@ -111,7 +116,8 @@ class Models:
             DataError: too many utterances cannot be used.
         """
         if self.store.float_errors is None and self.scoring is not None:
-            self.store.add_float(self.scoring.word_errors(self.search.meter.host.executable()))
+            in_float = self.search.meter.host.executable().to(self.scoring.data.device)
+            self.store.add_float(self.scoring.word_errors(in_float))
         return self.store.float_errors
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from kaldi_quant.progress import progress
 from kaldi_quant.quant.search.allocation import Allocation, pareto_front
 from kaldi_quant.quant.search.cost_model import FileSize
 from kaldi_quant.quant.search.measurements import MeasuredModel
@@ -48,7 +47,7 @@ class Result:
             "budget": asdict(self.budget),
             "options": asdict(search.options),
             "about": store.about,
-            "measurements": [found.as_dict() for found in store.measurements.values() if found.choice in wanted],
+            "measurements": [found.as_dict() for found in store.in_order() if found.choice in wanted],
             "front": [_point(search, point) for point in pareto_front(costs.problem, FRONT_POINTS, search.limits)],
             "base_divergence": search.measuring.base_measurement.divergence,
             "layers": _layers(search, allocation),
@@ -102,9 +101,8 @@ def run(
     models = Models(search, scoring)
     # First of all: it shows whether graph and text fit, before hours of measurements.
     models.float_errors()
-    with progress(len(search.measuring.choices()), "search", unit="candidates") as advance:
-        for _ in search.measure():
-            advance(1)
+    for _ in search.measure():
+        pass
     outcome = find(models, budget, write, refine)
     points = search.front(front, budget.text) if front else []
     return Result(models, budget, outcome, [(point, models.measured(point)) for point in points])

@@ -10,10 +10,12 @@ from kaldi_quant.errors import UsageError
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.host import Data, Source
 from kaldi_quant.quant.search.allocation import Allocation, Quantity, allocate, pareto_front
+from kaldi_quant.quant.search.candidates import Candidates
 from kaldi_quant.quant.search.cost_model import CostModel, FileSize
 from kaldi_quant.quant.search.measurements import Measurement, Store
-from kaldi_quant.quant.search.measuring import Candidates, Measuring, Meter
+from kaldi_quant.quant.search.measuring import Measuring, Meter
 from kaldi_quant.quant.search.options import FLOAT_BITS, Budget, SearchOptions, Widths, listed, with_widths
+from kaldi_quant.quant.side_by_side import MEMORY
 from kaldi_quant.units import Bytes, Nats
 
 #: Points of the predicted front that results tell, and among which a budget of word errors looks for the smallest.
@@ -50,6 +52,7 @@ class Search:
         store: keeps what was measured.
         options: what is searched.
         file_size: of networks that are not made yet, whose integers mean nothing.
+        memory: what values may take that wait for layers; the others wait on disk.
 
     Raises:
         UsageError: there is nothing to choose.
@@ -65,14 +68,16 @@ class Search:
         store: Store,
         options: SearchOptions,
         file_size: FileSize,
+        memory: Bytes = MEMORY,
     ) -> None:
         self.source, self.config, self.options, self.file_size = source, config, options, file_size
+        self.memory = memory
         self.candidates = Candidates(source, options.measuring(config), calibration, options.base)
-        self.meter = Meter(self.candidates.base.host, data)
+        self.meter = Meter(self.candidates.base.host, data, self.candidates.base, memory)
         self.measuring = Measuring(self.candidates, self.meter, store, options)
 
     def measure(self) -> Iterator[Measurement]:
-        """Measures what the store does not know yet; to be consumed to the end, before anything is proposed."""
+        """As ``Measuring.run``; to be consumed to the end, before anything is proposed."""
         return self.measuring.run()
 
     @cached_property

@@ -13,7 +13,8 @@ Block Reconstruction", ICLR 2021.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -26,10 +27,12 @@ from kaldi_quant.quant.grouped import cross_moments, quadratic
 from kaldi_quant.quant.host import Data, Executable, Host
 from kaldi_quant.quant.input_grids import input_grid
 from kaldi_quant.quant.integer_linear import IntegerLinear
-from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.slots import columns_of, groups_of_layer, rows_that_count, set_product, watched
+from kaldi_quant.quant.network import QuantizedNetwork, moved
+from kaldi_quant.quant.side_by_side import MEMORY
+from kaldi_quant.quant.slots import columns_of, groups_of_layer, rows_that_count, set_product
+from kaldi_quant.quant.waiting import Waiting
 from kaldi_quant.quant.weight_rounding import on_grid
-from kaldi_quant.units import Nats
+from kaldi_quant.units import Bytes, Nats
 
 
 class SecondOrder:
@@ -40,31 +43,49 @@ class SecondOrder:
         layers: those in question.
         data: a few units.
         seed: for what is drawn from the network's output.
+        memory: what waiting values may take; the others wait on disk.
 
     Raises:
         DataError: too many units cannot be used.
     """
 
-    def __init__(self, host: Host, layers: Iterable[str], data: Data, seed: int = 0) -> None:
-        self.host, self.data = host, data
+    def __init__(self, host: Host, layers: Iterable[str], data: Data, seed: int = 0, memory: Bytes = MEMORY) -> None:
+        self.host, self.data, self.memory = host, data, memory
         self.fisher = fisher_information(host, layers, data, seed)
-        self._statistics = input_statistics(host.executable(), self.fisher, data, outer=True)
+        statistics = input_statistics(host.executable(), self.fisher, data, outer=True)
+        self._covariances = {name: statistics.pop(name).covariance for name in self.fisher}
 
     def of_weights(self, network: QuantizedNetwork, layer: str) -> Nats:
         """What a layer's weights cost as they are in a quantized network."""
         change = network.layers[layer].dequantized_weight().double() - self._weight(layer)
-        return self._cost(layer, quadratic(change, self._statistics[layer].covariance))
+        return self._cost(layer, quadratic(change, self._covariances[layer]))
 
-    def of_inputs(self, network: QuantizedNetwork, layer: str) -> Nats:
-        """What the grids cost that a layer reads in a quantized network."""
-        weight = self._weight(layer)
-        model = self.host.executable()
+    def of_inputs(self, networks: Mapping[str, Sequence[QuantizedNetwork]]) -> dict[str, list[Nats]]:
+        """What the grids cost that layers read, in one run of the float network.
+
+        Args:
+            networks: for each layer quantized networks that have it.
+
+        Returns:
+            For each layer what its input costs in each of them.
+        """
+        model = self.host.executable().to(self.data.device)
         # Ranges that are found anew for each sequence must not see padding.
         model.batches_of_one_length = True
-        found = _RoundingErrors(_rounding(network, layer), columns_of(model, layer), groups_of_layer(model, layer))
-        with watched(model, {layer: found.see}):
-            self.data.run(model)
-        return self._cost(layer, quadratic(weight, found.covariance))
+        costs: dict[str, list[Nats]] = {}
+        with closing(Waiting(model, self.data, self.memory)) as batches:
+            for layer in sorted(networks, key=lambda name: model.places(name)[0]):
+                size = columns_of(model, layer), groups_of_layer(model, layer)
+                found = [_RoundingErrors(_rounding(each, layer, self.data.device), *size) for each in networks[layer]]
+
+                def see(x: Tensor, found: Sequence[_RoundingErrors] = found) -> None:
+                    for errors in found:
+                        errors.see(x)
+
+                batches.show(layer, see)
+                weight = self._weight(layer)
+                costs[layer] = [self._cost(layer, quadratic(weight, errors.covariance)) for errors in found]
+        return costs
 
     def _weight(self, layer: str) -> Tensor:
         return self.host.weight(layer).double()
@@ -92,8 +113,8 @@ class _RoundingErrors:
         """x: (..., groups * in)."""
         error = rows_that_count(self.rounded(x) - x)
         self.count += len(error)
-        self.sum += error.double().sum(0)
-        self.outer += cross_moments(error, error, self.groups).double()
+        self.sum += error.double().sum(0).cpu()
+        self.outer += cross_moments(error, error, self.groups).double().cpu()
 
     @property
     def covariance(self) -> Tensor:
@@ -102,11 +123,11 @@ class _RoundingErrors:
         return self.outer / max(1, self.count) - cross_moments(mean, mean, self.groups)
 
 
-def _rounding(network: QuantizedNetwork, layer: str) -> Callable[[Tensor], Tensor]:
+def _rounding(network: QuantizedNetwork, layer: str, device: torch.device) -> Callable[[Tensor], Tensor]:
     """What the grids of a layer's input make of it."""
     quantized = network.layers[layer]
     if isinstance(quantized, IntegerLinear):
-        return on_grid(input_grid(network.host, network.graph, layer, network.activations))
+        return on_grid(moved(input_grid(network.host, network.graph, layer, network.activations), device))
     spec = quantized.spec
 
     def over_its_range(x: Tensor) -> Tensor:
@@ -184,4 +205,4 @@ class _GradientProducts(nn.Module):
 
     def _see(self, gradient: Tensor) -> None:
         rows = gradient.reshape(-1, gradient.shape[-1])
-        self.add((rows.T @ rows).double())
+        self.add((rows.T @ rows).double().cpu())

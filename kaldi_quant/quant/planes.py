@@ -1,0 +1,138 @@
+"""Sums over rows of outer products, from products of 8-bit integers: exact, fast, and the same on every processor.
+
+Columns of rows become integers on a grid of their own, of 16 bits as two planes of 8. That is far finer than the grids
+that the sums are for, and what lies on an 8-bit grid already fits one plane without any loss. The sums of integers do
+not depend on the order in which they are added, and so not on processors or threads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# Integers of one plane, and the largest of two, so that the upper one stays within 8 bits.
+_PLANE, _BOTH = 127, 127 * 256
+# How much wider than the rows that it is made for a grid is, of values that may be larger later.
+_HEADROOM = 4.0
+#: Rows whose products 32-bit sums hold, whatever the integers.
+MOST_ROWS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Planes:
+    """A grid for each column: value = offset + step * integer.
+
+    Args:
+        offset: (columns,) float64.
+        step: (columns,) float64, positive.
+        count: 1 or 2, of planes.
+    """
+
+    offset: Tensor
+    step: Tensor
+    count: int
+
+    @classmethod
+    def over(cls, rows: Tensor) -> Planes:
+        """The grid for rows, (rows, columns) float, and for others like them."""
+        return cls._between(*(x.double().cpu() for x in rows.aminmax(dim=0)))
+
+    def over_more(self, rows: Tensor) -> Planes:
+        """The grid for rows that this one is too narrow for, and for all that it is wide enough for."""
+        limit = _BOTH if self.count == 2 else _PLANE
+        low, high = (x.double().cpu() for x in rows.aminmax(dim=0))
+        least, most = self.offset - self.step * (limit + 1), self.offset + self.step * limit
+        wider = self._between(torch.minimum(low, least), torch.maximum(high, most))
+        if self.count == 1:
+            return wider
+        # Those that are nearly too narrow get wider, too: they would need it soon.
+        stays = torch.maximum(self.offset - low, high - self.offset) < self.step * (limit / 2)
+        offset, step = torch.where(stays, self.offset, wider.offset), torch.where(stays, self.step, wider.step)
+        return Planes(offset, step, 2)
+
+    @classmethod
+    def _between(cls, low: Tensor, high: Tensor) -> Planes:
+        middle, reach = (low + high) / 2, (high - low) / 2 * _HEADROOM
+        # A column that has one value only may have others later.
+        reach = torch.where(reach > 0, reach, middle.abs().clamp_min(1.0))
+        return cls(middle, reach / _BOTH, 2)
+
+    @classmethod
+    def of_grid(cls, scale: Tensor, low: Tensor, high: Tensor) -> Planes | None:
+        """The grid of integers, ``low`` to ``high``, times a scale, (columns,) each; None where that is too wide."""
+        if float((high - low).max()) > 2 * _PLANE + 1:
+            return None
+        # From -128 on.
+        return cls((low.double() + _PLANE + 1) * scale.double(), scale.double(), 1)
+
+    def values(self, planes: list[Tensor]) -> Tensor:
+        """(rows, columns) float64: what integers stand for."""
+        whole = sum(plane.double() * weight for weight, plane in _weighted(planes))
+        return self.offset + self.step * whole
+
+    def integers(self, rows: Tensor) -> list[Tensor] | None:
+        """Planes of int8, (rows, columns), the upper one first; None where a value lies beyond the grid or is none."""
+        factor = self.step.reciprocal()
+        start = -self.offset * factor
+        if self.count == 2:
+            # Half a plane is added, and taken from the lower byte again, so that both bytes have signs of their own.
+            start += _PLANE + 1
+        found = torch.addcmul(start.to(rows), rows, factor.to(rows)).round_()
+        low, high = found.aminmax()
+        limit, added = (_PLANE, 0) if self.count == 1 else (_BOTH, _PLANE + 1)
+        if not -limit - 1 <= float(low) - added <= float(high) - added <= limit:
+            return None
+        if self.count == 1:
+            return [found.to(torch.int8)]
+        both = torch.empty(found.shape, dtype=torch.int16, device=found.device).copy_(found)
+        lower, upper = both.view(torch.int8).unflatten(-1, (-1, 2)).unbind(-1)
+        return [upper.contiguous(), lower ^ -128]
+
+
+def summed(planes: list[Tensor]) -> Tensor:
+    """(columns,) float64: of integers, over rows; at most ``MOST_ROWS`` of them."""
+    sums = [_product(plane.new_ones(1, len(plane)), plane)[0] for plane in planes]
+    return sums[0] if len(sums) == 1 else sums[0] * 256 + sums[1]
+
+
+def outer_sums(first: list[Tensor], second: list[Tensor]) -> Tensor:
+    """The sum over rows of outer products of integers, exact.
+
+    Args:
+        first: planes, (rows, columns) each; at most ``MOST_ROWS`` rows.
+        second: likewise.
+
+    Returns:
+        (columns of the first, columns of the second) float64.
+    """
+    found: Tensor | None = None
+    for weight, plane in _weighted(first):
+        left = plane.T.contiguous()
+        for other_weight, other in _weighted(second):
+            part = _product(left, other)
+            found = part.mul_(weight * other_weight) if found is None else found.add_(part, alpha=weight * other_weight)
+    assert found is not None
+    return found
+
+
+def square_sums(planes: list[Tensor]) -> Tensor:
+    """``outer_sums`` of integers with themselves."""
+    if len(planes) == 1:
+        return outer_sums(planes, planes)
+    upper, lower = planes
+    mixed = outer_sums([upper], [lower])
+    found = outer_sums([upper], [upper]).mul_(65536).add_(mixed, alpha=256).add_(mixed.T, alpha=256)
+    return found.add_(outer_sums([lower], [lower]))
+
+
+def _product(left: Tensor, right: Tensor) -> Tensor:
+    """(m, rows) int8 times (rows, n) int8: (m, n) float64 in main memory, exact."""
+    if left.device.type == "cpu":
+        return torch._int_mm(left, right).double()
+    return (left.double() @ right.double()).cpu()
+
+
+def _weighted(planes: list[Tensor]) -> list[tuple[int, Tensor]]:
+    return [(256 ** (len(planes) - 1 - number), plane) for number, plane in enumerate(planes)]
