@@ -35,7 +35,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from kaldi_quant.cores import helpers
 from kaldi_quant.kaldi.egs import EgsOptions, minibatches
-from kaldi_quant.kaldi.fst import Fst, read_fst
+from kaldi_quant.kaldi.fst import Fst
+from kaldi_quant.kaldi.fst_file import read_fst
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet3.chain.den_graph import DenominatorGraph

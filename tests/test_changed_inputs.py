@@ -52,7 +52,7 @@ def change_ivectors(root: Path) -> None:
 
 def change_graph(root: Path) -> None:
     """Graph costs that were made with another language-model weight, as it were."""
-    from kaldi_quant.kaldi.fst import read_fst
+    from kaldi_quant.kaldi.fst_file import read_fst
 
     path = root / GRAPH / "HCLG.fst"
     content = bytearray(path.read_bytes())

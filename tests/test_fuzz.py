@@ -19,7 +19,7 @@ from kaldi_quant.bad_utterances import BadUtterances
 from kaldi_quant.decode.checks import check_graph, check_loglikes
 from kaldi_quant.errors import DataError
 from kaldi_quant.kaldi.edits import apply_edits
-from kaldi_quant.kaldi.fst import read_fst
+from kaldi_quant.kaldi.fst_file import FstFile
 from kaldi_quant.kaldi.info import model_lines, nnet_lines
 from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.kaldi.tables import read_matrices
@@ -291,15 +291,17 @@ class _Decoder:
     def check(self) -> None:
         """What the command does before it starts a job."""
         symbols = read_symbol_table(str(self.words))
-        check_graph(read_fst(self.graph), str(self.graph), self.model, self.trans_model, symbols, str(self.words))
+        check_graph(FstFile(self.graph), str(self.graph), self.model, self.trans_model, symbols, str(self.words))
         assert check_loglikes("utt", self.loglikes, self.model.num_pdfs) is None
 
     def decode(self) -> None:
         """What a job does, in this process; the command starts one of its own for it."""
+        from kaldi_quant.decode.embedded_decoder import EmbeddedDecoder
+        from kaldi_quant.decode.graph import load_graph
         from kaldi_quant.decode.options import DecodeOptions
-        from kaldi_quant.decode.worker import EmbeddedDecoder
 
-        decoder = EmbeddedDecoder(str(self.graph), self.model.transition_id_to_pdf, DecodeOptions())
+        graph, folder = load_graph(str(self.graph)), self.graph.parent
+        decoder = EmbeddedDecoder(graph, self.model.transition_id_to_pdf, DecodeOptions(), folder)
         try:
             decoder.decode("utt", self.loglikes)
         except DataError as error:

@@ -19,7 +19,7 @@ from kaldi_quant.errors import DataError
 from kaldi_quant.folder_lock import folder_lock
 from kaldi_quant.job_log import tail
 from kaldi_quant.kaldi.compatibility import check_graph_folder
-from kaldi_quant.kaldi.fst import read_fst
+from kaldi_quant.kaldi.fst_file import FstFile
 from kaldi_quant.kaldi.streams import is_pipe
 from kaldi_quant.kaldi.text_tables import read_symbol_table
 from kaldi_quant.kaldi.transition_model import read_transition_model
@@ -59,7 +59,7 @@ def decode(
     symbols = read_symbol_table(words)
     require_graph(Path(graph))
     check_graph_folder(Path(graph).parent, model, trans_model)
-    check_graph(read_fst(graph), graph, model, trans_model, symbols, words)
+    check_graph(FstFile(graph), graph, model, trans_model, symbols, words)
     folder = Path(out_dir)
     with folder_lock(folder):
         work = folder / ".jobs"

@@ -9,13 +9,17 @@ Source: ``src/lat/determinize-lattice-pruned.cc`` of Kaldi, and "Generating exac
 
 from __future__ import annotations
 
+import gc
 import heapq
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 import numpy as np
 
-from kaldi_quant.decode.label_strings import NO_STRING, LabelStrings
+from kaldi_quant.decode.closure import Closure, Member
+from kaldi_quant.decode.raw_lattice import INFINITE, RawLattice
 from kaldi_quant.kaldi.lattice import CompactLattice, assemble
 
 # Costs closer than this are the same when two sets are compared: kDelta of OpenFST, as Kaldi's `delta`.
@@ -23,207 +27,174 @@ _DELTA = 1.0 / 1024
 # The number of set members after which no further states are made; Kaldi limits memory (max-mem) to the same end.
 _MOST_MEMBERS = 2_000_000
 
-# (total cost, graph cost, acoustic cost, string): the order of comparison is Kaldi's for LatticeWeight.
-Weight = tuple[float, float, float, int]
-Subset = dict[int, Weight]
+Members = list[Member]
 T = TypeVar("T")
-
-_ONE: Weight = (0.0, 0.0, 0.0, NO_STRING)
 
 
 class _SubsetTable(Generic[T]):
     """What belongs to sets of raw states; two are the same when members and strings are, and costs nearly."""
 
     def __init__(self) -> None:
-        self._entries: dict[tuple[tuple[int, int], ...], list[tuple[Subset, T]]] = {}
+        self._entries: dict[frozenset[tuple[int, str]], list[tuple[dict[tuple[int, str], float], T]]] = {}
+        self._missed: tuple[frozenset[tuple[int, str]], dict[tuple[int, str], float]]
 
-    def find(self, subset: Subset) -> T | None:
+    def find(self, members: Members) -> T | None:
         """What was added for the same set, or None."""
-        for known, value in self._entries.get(self._key(subset), []):
-            if all(abs(known[state][0] - weight[0]) <= _DELTA for state, weight in subset.items()):
+        costs = {(state, string): total for total, _, string, state in members}
+        key = frozenset(costs)
+        for known, value in self._entries.get(key, ()):
+            if all(abs(known[member] - total) <= _DELTA for member, total in costs.items()):
                 return value
+        self._missed = key, costs
         return None
 
-    def add(self, subset: Subset, value: T) -> None:
-        """Adds a value for a set."""
-        self._entries.setdefault(self._key(subset), []).append((subset, value))
-
-    @staticmethod
-    def _key(subset: Subset) -> tuple[tuple[int, int], ...]:
-        return tuple(sorted((state, weight[3]) for state, weight in subset.items()))
+    def add(self, value: T) -> None:
+        """Adds a value for the set that was not found last."""
+        key, costs = self._missed
+        self._entries.setdefault(key, []).append((costs, value))
 
 
 class _Determinizer:
     """The work on one lattice; its fields are what the steps share."""
 
-    def __init__(self, raw: CompactLattice, beam: float, most_members: int) -> None:
-        self.strings = LabelStrings()
+    def __init__(self, raw: RawLattice, beam: float, most_members: int) -> None:
+        self.raw = raw
         self.members_left = most_members
-        order = raw.topological_order()
-        self.rank = [0] * raw.num_states
-        for rank, state in enumerate(order):
-            self.rank[state] = rank
-        self._take_arcs(raw)
-        self.backward = self._backward_costs(order)
-        self.start = raw.start
         self.beam = beam
-        self.cutoff = self.backward[raw.start] + beam
-        # The states of the result: set, forward cost, arcs (word, destination, weight).
-        self.subsets: list[Subset] = []
+        self.cutoff = raw.backward[raw.start] + beam
+        # The states of the result: set, forward cost, arcs (word, destination, total cost, graph cost, string).
+        self.subsets: list[Members] = []
         self.forward: list[float] = []
-        self.arcs: list[list[tuple[int, int, Weight]]] = []
-        self._before: _SubsetTable[tuple[int, Weight]] = _SubsetTable()
+        self.arcs: list[list[tuple[int, int, float, float, str]]] = []
+        self._closure = Closure(raw, beam)
+        self._before: _SubsetTable[tuple[int, float, float, str]] = _SubsetTable()
         self._after: _SubsetTable[int] = _SubsetTable()
-        self._tasks: list[tuple[float, int, int, int, Subset]] = []
+        self._tasks: list[tuple[float, int, int, int, Members]] = []
         self._numbers = itertools.count()
-
-    def _take_arcs(self, raw: CompactLattice) -> None:
-        """Sorts each raw state's arcs into those with a word and those without."""
-        offsets, words, nextstates = raw.arc_offsets.tolist(), raw.word.tolist(), raw.nextstate.tolist()
-        costs = raw.cost.tolist()
-        labels = [string.tolist()[0] if len(string) else 0 for string in raw.strings]
-        self.word_arcs: list[list[tuple[int, int, float, float, int]]] = []
-        self.epsilon_arcs: list[list[tuple[int, int, float, float, int]]] = []
-        for state in range(raw.num_states):
-            arcs = [
-                (words[arc], nextstates[arc], *costs[arc], labels[arc])
-                for arc in range(offsets[state], offsets[state + 1])
-            ]
-            self.word_arcs.append([arc for arc in arcs if arc[0]])
-            self.epsilon_arcs.append([arc for arc in arcs if not arc[0]])
-        self.final: list[tuple[float, float]] = [(graph, acoustic) for graph, acoustic in raw.final.tolist()]
-
-    def _backward_costs(self, order: list[int]) -> list[float]:
-        """The cost of the best way from each raw state to the end."""
-        backward = [graph + acoustic for graph, acoustic in self.final]
-        for state in reversed(order):
-            for _, nextstate, graph, acoustic, _ in self.word_arcs[state] + self.epsilon_arcs[state]:
-                backward[state] = min(backward[state], graph + acoustic + backward[nextstate])
-        return backward
 
     def run(self) -> None:
         """Makes all states within the beam."""
-        start = self._minimal(self._close({self.start: _ONE}))
-        self._add_state(start, 0.0)
+        self._add_state(self._close([(0.0, 0.0, "", self.raw.start)]), 0.0)
         while self._tasks and self.members_left > 0:
-            _, _, state, word, subset = heapq.heappop(self._tasks)
-            destination, weight = self._resolve(subset, self.forward[state])
-            self.arcs[state].append((word, destination, weight))
+            _, _, state, word, members = heapq.heappop(self._tasks)
+            self.arcs[state].append((word, *self._resolve(members, self.forward[state])))
 
-    def _resolve(self, subset: Subset, forward: float) -> tuple[int, Weight]:
+    def _close(self, members: Members) -> Members:
+        closed, looked_at = self._closure.of(members)
+        self.members_left -= looked_at
+        return closed
+
+    def _resolve(self, members: Members, forward: float) -> tuple[int, float, float, str]:
         """The state for a set of raw states, made where it is new, and the weight of the arc that leads to it.
 
         The set is looked up before and after what epsilon leads to is added: the first look-up saves that work.
         """
-        before = self._normalize(subset)
-        known = self._before.find(subset)
+        members, total, graph, prefix = self._normalize(members)
+        known = self._before.find(members)
         if known is None:
-            closed = self._minimal(self._close(subset))
-            after = self._normalize(closed)
+            closed, more_total, more_graph, more = self._normalize(self._close(members))
             state = self._after.find(closed)
             if state is None:
-                state = self._add_state(closed, forward + before[0] + after[0])
-                self._after.add(closed, state)
-            known = (state, after)
-            self._before.add(subset, known)
-        state, after = known
-        graph, acoustic = before[1] + after[1], before[2] + after[2]
-        return state, (graph + acoustic, graph, acoustic, self.strings.concatenate(before[3], after[3]))
+                state = self._add_state(closed, forward + total + more_total)
+                self._after.add(state)
+            known = (state, more_total, more_graph, more)
+            self._before.add(known)
+        state, more_total, more_graph, more = known
+        return state, total + more_total, graph + more_graph, prefix + more
 
-    def _add_state(self, subset: Subset, forward: float) -> int:
+    def _add_state(self, members: Members, forward: float) -> int:
         state = len(self.subsets)
-        self.subsets.append(subset)
+        self.subsets.append(members)
         self.forward.append(forward)
         self.arcs.append([])
         self._add_tasks(state)
         return state
 
-    def _close(self, subset: Subset) -> Subset:
-        """Adds what arcs without words lead to; each raw state keeps its best weight."""
-        closed = dict(subset)
-        worst = min(weight[0] + self.backward[state] for state, weight in subset.items()) + self.beam
-        queue = [(self.rank[state], state) for state in subset]
-        heapq.heapify(queue)
-        while queue:
-            _, state = heapq.heappop(queue)
-            _, graph, acoustic, string = closed[state]
-            for _, nextstate, arc_graph, arc_acoustic, label in self.epsilon_arcs[state]:
-                new_graph, new_acoustic = graph + arc_graph, acoustic + arc_acoustic
-                total = new_graph + new_acoustic
-                if total + self.backward[nextstate] > worst:
-                    continue
-                found = closed.get(nextstate)
-                if found is None:
-                    heapq.heappush(queue, (self.rank[nextstate], nextstate))
-                if found is None or (total, new_graph) < found[:2]:
-                    closed[nextstate] = (total, new_graph, new_acoustic, self.strings.append(string, label))
-        self.members_left -= len(closed)
-        return closed
-
-    def _minimal(self, subset: Subset) -> Subset:
-        """The members that end or that a word leaves: the others have done their work."""
-        return {s: weight for s, weight in subset.items() if self.word_arcs[s] or self.final[s][0] != np.inf}
-
-    def _normalize(self, subset: Subset) -> Weight:
-        """Takes the best cost and the common prefix out of a set, in place, and returns them."""
-        _, graph, acoustic, _ = min(subset.values())
-        strings = [weight[3] for weight in subset.values()]
-        prefix = self.strings.common_prefix(strings)
-        rests = self.strings.without_prefix(strings, prefix)
-        for (state, weight), rest in zip(subset.items(), rests, strict=True):
-            rest_graph, rest_acoustic = weight[1] - graph, weight[2] - acoustic
-            subset[state] = (rest_graph + rest_acoustic, rest_graph, rest_acoustic, rest)
-        return graph + acoustic, graph, acoustic, prefix
+    def _normalize(self, members: Members) -> tuple[Members, float, float, str]:
+        """Takes the best cost and the common prefix out of a set; returns what is left, and these."""
+        best, best_graph, string, state = min(members)
+        if len(members) == 1:
+            return [(0.0, 0.0, "", state)], best, best_graph, string
+        strings = [string for _, _, string, _ in members]
+        prefix = _common_prefix(min(strings), max(strings))
+        behind = len(prefix)
+        rest = [(total - best, graph - best_graph, rest[behind:], state) for total, graph, rest, state in members]
+        return rest, best, best_graph, prefix
 
     def _add_tasks(self, state: int) -> None:
-        """Queues every word that leaves a state, with the set of raw states that it leads to."""
-        by_word: dict[int, Subset] = {}
-        for raw, (_, graph, acoustic, string) in self.subsets[state].items():
-            for word, nextstate, arc_graph, arc_acoustic, label in self.word_arcs[raw]:
-                subset = by_word.setdefault(word, {})
-                new_graph, new_acoustic = graph + arc_graph, acoustic + arc_acoustic
-                found = subset.get(nextstate)
-                if found is None or (new_graph + new_acoustic, new_graph) < found[:2]:
-                    string_here = self.strings.append(string, label)
-                    subset[nextstate] = (new_graph + new_acoustic, new_graph, new_acoustic, string_here)
-        for word, subset in by_word.items():
-            best = min(weight[0] + self.backward[raw] for raw, weight in subset.items())
-            priority = self.forward[state] + best
-            if priority <= self.cutoff:
-                heapq.heappush(self._tasks, (priority, next(self._numbers), state, word, subset))
+        """Queues every word that leaves a state within the beam, with the set of raw states that it leads to."""
+        words, least, members = self.raw.words, self.raw.least, self.subsets[state]
+        forward, cutoff = self.forward[state], self.cutoff
+        within: dict[int, float] = {}
+        for total, _, _, raw in members:
+            if forward + (total + least[raw]) > cutoff:
+                continue
+            for word, _, _, _, bound, _ in words[raw]:
+                priority = forward + (total + bound)
+                if priority <= cutoff and priority < within.get(word, INFINITE):
+                    within[word] = priority
+        if not within:
+            return
+        for word, targets in self._targets(members, within).items():
+            reached = [(*weight, target) for target, weight in targets.items()]
+            heapq.heappush(self._tasks, (within[word], next(self._numbers), state, word, reached))
+
+    def _targets(self, members: Members, within: dict[int, float]) -> dict[int, dict[int, tuple[float, float, str]]]:
+        """For each of some words the raw states that it leads to, with the best weight of each."""
+        words = self.raw.words
+        found: dict[int, dict[int, tuple[float, float, str]]] = {}
+        for total, graph, string, raw in members:
+            for word, target, arc_total, arc_graph, _, labels in words[raw]:
+                if word not in within:
+                    continue
+                targets = found.setdefault(word, {})
+                known = targets.get(target)
+                if known is None or (total + arc_total, graph + arc_graph) < known[:2]:
+                    targets[target] = (total + arc_total, graph + arc_graph, string + labels)
+        return found
 
     def result(self) -> CompactLattice:
         """The states that were made, as a lattice."""
         finals, final_strings = [], []
-        for subset in self.subsets:
-            final = min(self._final(raw, weight) for raw, weight in subset.items())
-            finals.append((final[1], final[2]))
-            final_strings.append(np.array(self.strings.labels(final[3]) if final[0] != np.inf else [], np.int32))
+        for members in self.subsets:
+            ends = [self._final(member) for member in members if self.raw.final[member[3]][0] != INFINITE]
+            total, graph, string = min(ends, default=(INFINITE, INFINITE, ""))
+            finals.append((graph, total - graph) if ends else (INFINITE, INFINITE))
+            final_strings.append(self.raw.transition_ids(string))
         arcs = [arc for some in self.arcs for arc in some]
         return assemble(
             0,
             finals,
             final_strings,
             np.cumsum([0] + [len(some) for some in self.arcs]).tolist(),
-            [word for word, _, _ in arcs],
-            [(weight[1], weight[2]) for _, _, weight in arcs],
-            [destination for _, destination, _ in arcs],
-            [np.array(self.strings.labels(weight[3]), np.int32) for _, _, weight in arcs],
+            [word for word, *_ in arcs],
+            [(graph, total - graph) for _, _, total, graph, _ in arcs],
+            [destination for _, destination, *_ in arcs],
+            [self.raw.transition_ids(string) for *_, string in arcs],
         )
 
-    def _final(self, raw: int, weight: Weight) -> Weight:
-        graph, acoustic = self.final[raw]
-        if graph == np.inf:
-            return (np.inf, np.inf, np.inf, NO_STRING)
-        graph, acoustic = weight[1] + graph, weight[2] + acoustic
-        return (graph + acoustic, graph, acoustic, weight[3])
+    def _final(self, member: Member) -> tuple[float, float, str]:
+        total, graph, string, raw = member
+        final, final_graph = self.raw.final[raw]
+        return (total + final, graph + final_graph, string)
+
+
+def _common_prefix(first: str, last: str) -> str:
+    """That of all strings between two in alphabetical order."""
+    if last.startswith(first):
+        return first
+    begin, end = 0, len(first)
+    while end - begin > 1:
+        middle = (begin + end) // 2
+        begin, end = (middle, end) if last.startswith(first[:middle]) else (begin, middle)
+    return first[:begin]
 
 
 def determinize(raw: CompactLattice, beam: float, most_members: int = _MOST_MEMBERS) -> CompactLattice:
     """Determinizes a raw lattice and prunes it to ``beam``.
 
     Args:
-        raw: a lattice without cycles, each arc with at most one transition-id; its costs as they were decoded with.
+        raw: a lattice without cycles, its costs as they were decoded with.
         beam: word sequences that are worse than the best by more than this are left out.
         most_members: limits the work; the beam is narrower where the limit is met.
 
@@ -233,6 +204,23 @@ def determinize(raw: CompactLattice, beam: float, most_members: int = _MOST_MEMB
     Raises:
         DataError: the lattice has a cycle.
     """
-    work = _Determinizer(raw, beam, most_members)
+    with _no_collections():
+        return _determinize(raw, beam, most_members)
+
+
+def _determinize(raw: CompactLattice, beam: float, most_members: int) -> CompactLattice:
+    work = _Determinizer(RawLattice(raw), beam, most_members)
     work.run()
     return work.result()
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """While it is open, Python does not look for cycles: sets have none, and are so many that this takes long."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -14,7 +14,7 @@ from kaldi_quant.atomic import atomic_write
 from kaldi_quant.bad_utterances import FewWarnings
 from kaldi_quant.cores import ONE_THREAD
 from kaldi_quant.decode.backend import Backend, DecodeTask, JobReport, ScoreTask
-from kaldi_quant.decode.jobs import JobArray, JobFailure, run_jobs
+from kaldi_quant.decode.jobs import JobArray, JobFailure, run_jobs, run_together, runs_here
 from kaldi_quant.decode.options import DecodeOptions
 from kaldi_quant.decode.split import JOB
 from kaldi_quant.decode.sweep import SweepPoint, best_paths
@@ -48,6 +48,7 @@ class EmbeddedBackend(Backend):
             "graph": task.graph,
             "rspecifier": task.table.rspecifier,
             "out_dir": str(task.out_dir),
+            "log": str(task.log(JOB)),
             "options": asdict(task.options),
         }
         with atomic_write(self._specification(task), "w") as stream:
@@ -58,12 +59,19 @@ class EmbeddedBackend(Backend):
         return task
 
     def run(self, task: DecodeTask, jobs: list[int], poll: Callable[[], None]) -> list[JobFailure]:
-        """One process for each job, so that a crash in a library ends that process and not this one."""
-        command = [sys.executable, "-m", "kaldi_quant.decode.worker", str(self._specification(task)), JOB]
+        """One process for each job, so that a crash in a library ends that process and not this one.
+
+        On this machine they are copies of one that has loaded the graph; elsewhere each loads it.
+        """
         root = str(Path(kaldi_quant.__file__).parent.parent)
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         environment = {**ONE_THREAD, "PYTHONPATH": path}
-        return run_jobs(JobArray(JOB, jobs, str(task.log(JOB)), command, environment), task.options.cmd, poll)
+        program, specification = [sys.executable, "-m"], str(self._specification(task))
+        command = [*program, "kaldi_quant.decode.worker", specification, JOB]
+        array = JobArray(JOB, jobs, str(task.log(JOB)), command, environment)
+        if runs_here(task.options.cmd):
+            return run_together(array, [*program, "kaldi_quant.decode.workers", specification], poll)
+        return run_jobs(array, task.options.cmd, poll)
 
     def report(self, task: DecodeTask, job: int) -> JobReport | None:
         """What the worker wrote."""

@@ -7,6 +7,7 @@ Source: ``fst.cc``, ``vector-fst.h``, ``const-fst.h`` and ``symbol-table.cc`` of
 
 from __future__ import annotations
 
+import mmap
 import os
 import struct
 from dataclasses import dataclass
@@ -18,16 +19,11 @@ from kaldi_quant.errors import FormatError
 
 FST_MAGIC = 2125659606
 _SYMBOL_TABLE_MAGIC = 2125658996
-_HAS_INPUT_SYMBOLS, _HAS_OUTPUT_SYMBOLS, _IS_ALIGNED = 1, 2, 4
-_ALIGNED_VERSION = 1  # ConstFst files of this version are aligned although no flag says so
-_ALIGNMENT = 16
+_HAS_INPUT_SYMBOLS, _HAS_OUTPUT_SYMBOLS, IS_ALIGNED = 1, 2, 4
 _ERROR_PROPERTY = 4  # kError
 _LONGEST_STRING = 4096
 
 ARC = np.dtype([("ilabel", "<i4"), ("olabel", "<i4"), ("weight", "<f4"), ("nextstate", "<i4")])
-_CONST_STATE = np.dtype(
-    [("final", "<f4"), ("position", "<u4"), ("arcs", "<u4"), ("input_epsilons", "<u4"), ("output_epsilons", "<u4")]
-)
 
 
 @dataclass(frozen=True)
@@ -86,6 +82,12 @@ class FstBytes:
         self.position += length
         return text.decode("utf-8", "replace")
 
+    def forget(self, begin: int, end: int) -> None:
+        """Lets the system take the memory of some bytes of a mapped file, which will not be read soon."""
+        begin, end = begin + -begin % mmap.PAGESIZE, end - end % mmap.PAGESIZE
+        if begin < end and isinstance(self.data, mmap.mmap):
+            self.data.madvise(mmap.MADV_DONTNEED, begin, end - begin)
+
     def array(self, dtype: np.dtype, number: int, what: str) -> np.ndarray:
         """Reads ``number`` items, as a view of the bytes."""
         if not 0 <= number <= self.left // dtype.itemsize:
@@ -108,7 +110,7 @@ def read_fst_header(source: FstBytes) -> FstHeader:
     fst_type, arc_type = source.string("the type of an FST"), source.string("the arc type of an FST")
     numbers = source.unpack("<iiQqqq", "the header of an FST")
     header = FstHeader(fst_type, arc_type, *numbers)
-    if header.flags & ~(_HAS_INPUT_SYMBOLS | _HAS_OUTPUT_SYMBOLS | _IS_ALIGNED):
+    if header.flags & ~(_HAS_INPUT_SYMBOLS | _HAS_OUTPUT_SYMBOLS | IS_ALIGNED):
         source.fail(f"the header of the FST has unknown flags, {header.flags:#x}", begin)
     if header.properties & _ERROR_PROPERTY:
         source.fail("the program that wrote this FST marked it as erroneous", begin)
@@ -183,48 +185,6 @@ class Fst:
         return np.repeat(np.arange(self.num_states, dtype=np.int32), np.diff(self.arc_offsets))
 
 
-def read_fst(path: str | os.PathLike[str]) -> Fst:
-    """Reads a ``vector`` or ``const`` FST of ``standard`` arcs and checks every number in it.
-
-    The arcs of a const FST are a read-only view of the file.
-
-    Raises:
-        FormatError: the file is missing, of another kind, truncated or inconsistent.
-    """
-    source = open_fst(path)
-    header = read_fst_header(source)
-    if header.fst_type not in ("vector", "const") or header.arc_type != "standard":
-        source.fail(
-            f"expected a vector or const FST of standard arcs, found {header.fst_type!r} of {header.arc_type!r}; "
-            f"{_advice(header)}",
-            0,
-        )
-    versions = (2,) if header.fst_type == "vector" else (_ALIGNED_VERSION, 2)
-    if header.version not in versions:
-        source.fail(f"expected version 2 of a {header.fst_type} FST, found {header.version}", 0)
-    final, offsets, arcs = (read_vector_states if header.fst_type == "vector" else _read_const)(source, header)
-    fst = Fst(header.fst_type, header.start, final, offsets, arcs)
-    check_fst(fst, source)
-    return fst
-
-
-def _advice(header: FstHeader) -> str:
-    """What to do about an FST of a type that is not read."""
-    if header.fst_type.endswith("lookahead"):
-        return (
-            "a look-ahead graph (HCLr.fst) holds no language model until it is composed with its grammar (Gr.fst): "
-            "give a whole HCLG.fst, which Kaldi's utils/mkgraph.sh makes, or utils/mkgraph_lookahead.sh --compose-graph"
-        )
-    if header.fst_type == "ngram":
-        return (
-            "this is a language model (G.fst, or the Gr.fst of a look-ahead graph) and no whole graph: give HCLG.fst, "
-            "which Kaldi's utils/mkgraph.sh makes"
-        )
-    if header.arc_type != "standard":
-        return "fstmap --map_type=to_standard makes standard arcs"
-    return "fstconvert --fst_type=const converts it"
-
-
 def open_fst(path: str | os.PathLike[str]) -> FstBytes:
     """Maps an FST file into memory.
 
@@ -235,61 +195,10 @@ def open_fst(path: str | os.PathLike[str]) -> FstBytes:
     try:
         if os.path.getsize(path) == 0:
             raise FormatError(path, None, "the file is empty")
-        return FstBytes(np.memmap(path, np.uint8, "r"), path)
+        with open(path, "rb") as stream:
+            return FstBytes(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ), path)
     except OSError as error:
         raise FormatError(path, None, f"cannot be read: {error.strerror or error}") from error
-
-
-def _align(source: FstBytes) -> None:
-    source.position += -source.position % _ALIGNMENT
-
-
-def _read_const(source: FstBytes, header: FstHeader) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    aligned = bool(header.flags & _IS_ALIGNED) or header.version == _ALIGNED_VERSION
-    if aligned:
-        _align(source)
-    begin = source.position
-    states = source.array(_CONST_STATE, header.num_states, "states")
-    if aligned:
-        _align(source)
-    arcs = source.array(ARC, header.num_arcs, "arcs")
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(states["arcs"], dtype=np.int64)])
-    if offsets[-1] != len(arcs) or np.any(states["position"] != offsets[:-1]):
-        source.fail(f"the states' arcs are not the {len(arcs)} arcs of the FST in order", begin)
-    some = states["arcs"] > 0
-    for label, count in (("ilabel", "input_epsilons"), ("olabel", "output_epsilons")):
-        found = np.add.reduceat(arcs[label] == 0, offsets[:-1][some], dtype=np.uint32) if len(arcs) else 0
-        if np.any(states[count][some] != found) or np.any(states[count][~some]):
-            source.fail("a state's number of epsilons is not that of its arcs", begin)
-    return states["final"].copy(), offsets, arcs
-
-
-def read_vector_states(source: FstBytes, header: FstHeader) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Reads what follows the header of a ``vector`` FST: final costs, arc offsets and arcs, as in Fst."""
-    if header.num_states > source.left // 12:
-        source.fail(f"{header.num_states} states cannot follow in the {source.left} bytes that are left")
-    data, position, end = source.data, source.position, len(source.data)
-    unpack = struct.Struct("<fq").unpack_from
-    finals: list[float] = []
-    counts: list[int] = []
-    pieces: list[bytes] = []
-    while len(finals) != header.num_states:
-        if header.num_states == -1 and position == end:
-            break
-        if position + 12 > end:
-            source.fail("the file ends inside a state", position)
-        final, count = unpack(data, position)
-        position += 12
-        if not 0 <= count <= (end - position) // ARC.itemsize:
-            source.fail(f"{count} arcs cannot follow in the {end - position} bytes that are left", position - 8)
-        finals.append(final)
-        counts.append(count)
-        pieces.append(bytes(data[position : position + count * ARC.itemsize]))
-        position += count * ARC.itemsize
-    source.position = position
-    arcs = np.frombuffer(b"".join(pieces), ARC)
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
-    return np.array(finals, np.float32), offsets, arcs
 
 
 def check_fst(fst: Fst, source: FstBytes, position: int = 0) -> None:
@@ -300,17 +209,44 @@ def check_fst(fst: Fst, source: FstBytes, position: int = 0) -> None:
         source: where it was read from.
         position: where it began, for messages.
     """
-    if not 0 <= fst.start < fst.num_states:
-        source.fail(f"the start state {fst.start} is not one of the {fst.num_states} states", position)
+    check_start(fst.start, fst.num_states, source, position)
+    problem = problem_of_states(fst.final, fst.arc_offsets, fst.arcs, fst.num_states)
+    if problem:
+        source.fail(problem, position)
+
+
+def check_start(start: int, num_states: int, source: FstBytes, position: int = 0) -> None:
+    """Refuses a start state that is none of the states."""
+    if not 0 <= start < num_states:
+        source.fail(f"the start state {start} is not one of the {num_states} states", position)
+
+
+def problem_of_states(
+    final: np.ndarray, arc_offsets: np.ndarray, arcs: np.ndarray, num_states: int, first: int = 0
+) -> str | None:
+    """What no program may be given in a run of states, or None.
+
+    Args:
+        final: (n,) float32, the costs of ending.
+        arc_offsets: (n + 1,) int64: where each state's arcs are.
+        arcs: of dtype ARC.
+        num_states: of the whole FST, to which arcs may lead.
+        first: the number of the run's first state.
+    """
     for what, wrong in (
-        ("leads to a state that is not there", (fst.nextstate < 0) | (fst.nextstate >= fst.num_states)),
-        ("has a negative label", (fst.ilabel < 0) | (fst.olabel < 0)),
-        ("has a cost that is not a number", np.isnan(fst.weight) | (fst.weight == -np.inf)),
+        ("leads to a state that is not there", arcs["nextstate"].view(np.uint32) >= num_states),
+        ("has a negative label", (arcs["ilabel"] | arcs["olabel"]) < 0),
+        ("has a cost that is not a number", _no_number(arcs["weight"])),
     ):
-        if np.any(wrong):
+        if wrong.any():
             arc = int(np.argmax(wrong))
-            state = int(np.searchsorted(fst.arc_offsets, arc, "right")) - 1
-            source.fail(f"an arc of state {state} {what}", position)
-    wrong = np.isnan(fst.final) | (fst.final == -np.inf)
-    if np.any(wrong):
-        source.fail(f"the final cost of state {int(np.argmax(wrong))} is not a number", position)
+            state = int(np.searchsorted(arc_offsets, arc, "right")) - 1
+            return f"an arc of state {first + state} {what}"
+    wrong = _no_number(final)
+    if wrong.any():
+        return f"the final cost of state {first + int(np.argmax(wrong))} is not a number"
+    return None
+
+
+def _no_number(costs: np.ndarray) -> np.ndarray:
+    return np.isnan(costs) | (costs == -np.inf)

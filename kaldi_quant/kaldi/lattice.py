@@ -22,10 +22,11 @@ _NO_STRING = np.zeros(0, np.int32)
 _PROPERTIES = 0x10003
 
 _STATE = struct.Struct("<ffi")
-_PLAIN_STATE = struct.Struct("<ffq")
 _ARC_COUNT = struct.Struct("<q")
 _COMPACT_ARC = struct.Struct("<iiffi")
-_PLAIN_ARC = struct.Struct("<iiffi")
+_PLAIN_ARC = np.dtype([("label", "<i4"), ("word", "<i4"), ("cost", "<f4", 2), ("nextstate", "<i4")])
+# A state has two costs and a number of 64 bits.
+_PLAIN_STATE_WORDS, _PLAIN_ARC_WORDS = 4, 5
 _INT = struct.Struct("<i")
 
 
@@ -69,10 +70,10 @@ class CompactLattice:
         Raises:
             DataError: the lattice has a cycle.
         """
-        offsets, nextstate = self.arc_offsets.tolist(), self.nextstate.tolist()
         source = np.repeat(np.arange(self.num_states), np.diff(self.arc_offsets))
         if np.all(self.nextstate > source):
             return list(range(self.num_states))
+        offsets, nextstate = self.arc_offsets.tolist(), self.nextstate.tolist()
         entering = np.bincount(self.nextstate, minlength=self.num_states).tolist()
         order = [state for state, count in enumerate(entering) if count == 0]
         for state in order:
@@ -178,28 +179,37 @@ def _read_compact(source: FstBytes, start: int, num_states: int) -> CompactLatti
 
 
 def _read_plain(source: FstBytes, start: int, num_states: int) -> CompactLattice:
-    data, position = source.data, source.position
-    finals, offsets = [], [0]
-    words, costs, nextstates, strings = [], [], [], []
-    singles: dict[int, np.ndarray] = {0: _NO_STRING}
+    """Each state tells how many arcs follow it, which have one size: only the places of states are found one by one."""
+    begin, size = source.position, source.left // 4
+    words = memoryview(source.data)[begin : begin + 4 * size].cast("I")
+    places, place = [], 0
     for _ in range(num_states):
-        graph, acoustic, count = _PLAIN_STATE.unpack_from(data, position)
-        finals.append((graph, acoustic))
-        position += 16
-        if count < 0:
-            raise ValueError(f"a negative number of arcs at byte {position}")
-        for _ in range(count):
-            transition_id, word, graph, acoustic, nextstate = _PLAIN_ARC.unpack_from(data, position)
-            position += 20
-            words.append(word)
-            costs.append((graph, acoustic))
-            nextstates.append(nextstate)
-            if transition_id not in singles:
-                singles[transition_id] = np.array([transition_id], np.int32)
-            strings.append(singles[transition_id])
-        offsets.append(len(words))
-    source.position = position
-    return assemble(start, finals, [_NO_STRING] * num_states, offsets, words, costs, nextstates, strings)
+        places.append(place)
+        if place + _PLAIN_STATE_WORDS > size:
+            raise ValueError(f"a state beyond the {source.left} bytes that are left")
+        place += _PLAIN_STATE_WORDS + _PLAIN_ARC_WORDS * words[place + 2]
+    values = np.frombuffer(source.data, "<u4", min(place, size), begin)
+    state = np.array(places, np.int64)
+    if place > size or values[state + 3].any():
+        raise ValueError(f"arcs beyond the {source.left} bytes that are left")
+    counts = values[state + 2].astype(np.int64)
+    is_arc = np.ones(len(values), bool)
+    for word in range(_PLAIN_STATE_WORDS):
+        is_arc[state + word] = False
+    arcs = values[is_arc].view(_PLAIN_ARC)
+    source.position = begin + 4 * place
+    labels = arcs["label"].tolist()
+    singles = {label: np.array([label] if label else [], np.int32) for label in set(labels)}
+    return CompactLattice(
+        start,
+        np.column_stack([values[state], values[state + 1]]).view(np.float32).reshape(-1, 2),
+        [_NO_STRING] * num_states,
+        np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]),
+        arcs["word"].copy(),
+        arcs["cost"].copy(),
+        arcs["nextstate"].copy(),
+        [singles[label] for label in labels],
+    )
 
 
 def assemble(

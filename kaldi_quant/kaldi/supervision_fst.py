@@ -19,8 +19,8 @@ from kaldi_quant.kaldi.fst import (
     FstHeader,
     check_fst,
     read_fst_header,
-    read_vector_states,
 )
+from kaldi_quant.kaldi.fst_file import read_vector_states
 from kaldi_quant.kaldi.fst_properties import EXPANDED, MUTABLE, compute_properties
 from kaldi_quant.kaldi.reader import BinaryReader, Reader
 from kaldi_quant.kaldi.text import split_words, strip, to_integer, to_real

@@ -17,7 +17,7 @@ from kaldi_quant.cli import main as cli
 from kaldi_quant.cli.recipes.quantized_training import run_tdnn_qat
 from kaldi_quant.cli.recipes.training import run_tdnn
 from kaldi_quant.kaldi.egs_folder import EgsFolder
-from kaldi_quant.kaldi.fst import read_fst
+from kaldi_quant.kaldi.fst_file import read_fst
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.transition_model import read_transition_model
 from kaldi_quant.kaldi.tree import read_context_dependency

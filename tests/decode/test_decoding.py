@@ -372,6 +372,18 @@ def test_a_crashing_worker_is_named(job: Job, tmp_path: Path, monkeypatch: pytes
     assert not list((tmp_path / "decode").glob("lat.*")) and not (tmp_path / "decode" / "num_jobs").exists()
 
 
+def test_jobs_are_copies_of_one_process(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    action = "print('of', os.getppid(), open('/proc/self/cmdline').read().split(chr(0))[2], file=sys.stderr)"
+    action += "; raise RuntimeError('enough')"
+    for name, value in fake_decoder(tmp_path / "fake", action).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(DataError, match="none of the 4 utterances"):
+        run(job, tmp_path / "decode", nj=2)
+    logs = [(tmp_path / "decode" / "log" / f"decode.{number}.log").read_text() for number in (1, 2)]
+    of = {line for log in logs for line in log.splitlines() if line.startswith("of ")}
+    assert len(of) == 1 and of.pop().endswith(" kaldi_quant.decode.workers")
+
+
 def test_a_failing_utterance_is_left_out(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in fake_decoder(tmp_path / "fake", "raise RuntimeError('[E]\\n broken')").items():
         monkeypatch.setenv(name, value)

@@ -11,6 +11,8 @@ from kaldi_quant.errors import DataError
 from kaldi_quant.kaldi.lattice import CompactLattice, assemble
 from kaldi_quant.kaldi.lattice_archive import read_lattices
 
+from .plain_determinization import Plain
+
 DATA = Path(__file__).resolve().parents[1] / "data" / "decode"
 
 Path_ = tuple[tuple[int, ...], float, float, tuple[int, ...]]
@@ -96,6 +98,44 @@ def test_pruning_loses_nothing_within_the_beam(seed: int) -> None:
     inside = {words for words, path in expected.items() if path[1] + path[2] <= best + 3.0}
     assert inside <= kept
     assert len(kept) < len(expected)
+
+
+def lattice_of_frames(seed: int, frames: int = 30, width: int = 5) -> CompactLattice:
+    """As a decoder makes them: states at each frame, arcs with few different transition-ids, and some without any."""
+    random = np.random.default_rng(seed)
+    arcs = []
+    for frame in range(frames):
+        for place in range(width):
+            for _ in range(random.integers(1, 4)):
+                target = (frame + 1) * width + int(random.integers(width))
+                word = int(random.integers(1, 4)) if random.random() < 0.15 else 0
+                costs = random.integers(0, 40, 2) / 16 if seed % 2 else random.uniform(0, 2, 2)
+                arcs.append((frame * width + place, target, word, *costs, int(random.integers(1, 4))))
+            if place + 1 < width and random.random() < 0.4:
+                word = int(random.integers(0, 3))
+                arcs.append((frame * width + place, frame * width + place + 1, word, random.uniform(0, 1), 0.0, 0))
+    states = (frames + 1) * width
+    finals = [(np.inf, np.inf)] * (states - width) + [(float(random.uniform(0, 2)), 0.0) for _ in range(width)]
+    return assemble(
+        0,
+        finals,
+        [np.zeros(0, np.int32)] * states,
+        np.searchsorted([arc[0] for arc in arcs], range(states + 1)).tolist(),
+        [arc[2] for arc in arcs],
+        [arc[3:5] for arc in arcs],
+        [arc[1] for arc in arcs],
+        [np.array([arc[5]] if arc[5] else [], np.int32) for arc in arcs],
+    )
+
+
+@pytest.mark.parametrize("beam", [1.0, 2.5, 4.0])
+@pytest.mark.parametrize("seed", range(6))
+def test_to_the_byte_what_the_definition_gives(seed: int, beam: float) -> None:
+    raw = lattice_of_frames(seed)
+    found, expected = determinize(raw, beam), Plain(raw, beam).run()
+    assert found.to_bytes() == expected.to_bytes() and found.num_arcs > 4
+    small = random_lattice(seed, states=30)
+    assert determinize(small, beam).to_bytes() == Plain(small, beam).run().to_bytes()
 
 
 def test_a_limit_on_the_work_keeps_the_best() -> None:

@@ -3,17 +3,18 @@
 import os
 import re
 import stat
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from kaldi_quant.decode.jobs import JobArray, JobFailure, run_jobs
+from kaldi_quant.decode.jobs import JobArray, JobFailure, run_jobs, run_together
 from kaldi_quant.decode.split import leave_out, split_table
 from kaldi_quant.errors import DataError, FormatError, UsageError
 from kaldi_quant.job_log import tail
 
-from .conftest import Job
+from .conftest import ROOT, Job
 
 
 def array(folder: Path, *command: str, numbers: tuple[int, ...] = (1, 2), **environment: str) -> JobArray:
@@ -138,3 +139,67 @@ def test_what_cannot_be_divided(tmp_path: Path) -> None:
         split_table(f"ark:{tmp_path}/empty.ark", 4, tmp_path, allow_pipes=False)
     with pytest.raises(UsageError):
         split_table("loglikes.ark", 4, tmp_path, allow_pipes=False)
+
+
+# Runs its jobs as copies of itself, which share what it has loaded.
+_TOGETHER = """
+import os, sys, time
+from kaldi_quant.decode.jobs import JobArray, run_copies
+from kaldi_quant.processes import end_with_starter, signals_raise
+log, action, numbers = sys.argv[1], sys.argv[2], [int(number) for number in sys.argv[3:]]
+loaded = {"by": os.getpid()}
+def work(number):
+    print(f"job {number}", file=sys.stderr, flush=True)
+    assert loaded["by"] == os.getppid()
+    return eval(action) or 0
+print("before any job", file=sys.stderr, flush=True)
+assert action != "broken"
+end_with_starter()
+with signals_raise():
+    sys.exit(1 if run_copies(JobArray("JOB", numbers, log, ["do", "JOB"], {}), work) else 0)
+"""
+
+
+def together(folder: Path, action: str, numbers: tuple[int, ...] = (1, 2, 4)) -> list[JobFailure]:
+    jobs = array(folder, "do", "JOB", numbers=numbers, OPENBLAS_NUM_THREADS="1", PYTHONPATH=str(ROOT))
+    return run_together(jobs, [sys.executable, "-c", _TOGETHER, jobs.log, action], lambda: None)
+
+
+def test_jobs_that_are_copies_have_a_log_each(tmp_path: Path) -> None:
+    assert together(tmp_path, "None") == []
+    logs = [(tmp_path / "log" / f"x.{number}.log").read_text() for number in (1, 2, 4)]
+    assert logs[0].startswith("before any job\n# do 1\n# Started at ") and logs[1].startswith("# do 2\n# Started at ")
+    for number, log in zip((1, 2, 4), logs, strict=True):
+        assert f"\n#\njob {number}\n# Accounting" in log and "# Ended (code 0) at " in log
+
+
+def test_failures_of_jobs_that_are_copies_are_told_apart(tmp_path: Path) -> None:
+    action = "number == 2 and 3 or number == 4 and os.kill(os.getpid(), 11)"
+    assert together(tmp_path, action) == [
+        JobFailure(2, "it ended with status 3"),
+        JobFailure(4, "it was ended by signal SIGSEGV"),
+    ]
+    assert "# Ended (code 0; signal 11)" in (tmp_path / "log" / "x.4.log").read_text()
+    broken = together(tmp_path, "broken")
+    assert broken == [JobFailure(number, "it ended with status 1") for number in (1, 2, 4)]
+    assert tail(tmp_path / "log" / "x.1.log") == "AssertionError"
+    # What they are copies of is ended: those that it has seen end well have ended well.
+    slow = together(tmp_path, "number > 1 and (os.kill(os.getppid(), 9), time.sleep(60))", numbers=(1, 2))
+    assert JobFailure(2, "it was ended by signal SIGKILL (out of memory?)") in slow
+
+
+def test_what_ends_the_waiting_ends_the_copies(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+
+    def stop() -> None:
+        if begun.exists():
+            raise KeyboardInterrupt
+
+    jobs = array(tmp_path, "do", "JOB", numbers=(1,), OPENBLAS_NUM_THREADS="1", PYTHONPATH=str(ROOT))
+    action = f"open({str(begun)!r}, 'w').write(str(os.getpid())) and time.sleep(60)"
+    with pytest.raises(KeyboardInterrupt):
+        run_together(jobs, [sys.executable, "-c", _TOGETHER, jobs.log, action], stop)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(begun.read_text()), 0)
+    assert "ended by signal SIGTERM" in jobs.log_of(1).read_text()
+    assert "# Ended (code 143) at" in jobs.log_of(1).read_text(), "it was waited for"

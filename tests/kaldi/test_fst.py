@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from kaldi_quant.errors import FormatError
-from kaldi_quant.kaldi.fst import ARC, FST_MAGIC, read_fst
+from kaldi_quant.kaldi.fst import ARC, FST_MAGIC
+from kaldi_quant.kaldi.fst_file import read_fst
 
 ARCS = [(3, 0, 0.5, 1), (0, 2, -0.25, 1), (7, 7, np.inf, 0)]
 

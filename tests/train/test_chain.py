@@ -13,7 +13,8 @@ from torch import Tensor
 
 from kaldi_quant.errors import DataError, FormatError, UsageError
 from kaldi_quant.kaldi.egs import read_examples
-from kaldi_quant.kaldi.fst import ARC, Fst, read_fst
+from kaldi_quant.kaldi.fst import ARC, Fst
+from kaldi_quant.kaldi.fst_file import read_fst
 from kaldi_quant.kaldi.supervision_join import join
 from kaldi_quant.nnet3.chain.den_graph import DenominatorGraph, read_denominator_graph
 from kaldi_quant.nnet3.chain.denominator import denominator

@@ -12,7 +12,7 @@ from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import DataError, KaldiQuantError, UsageError
 from kaldi_quant.job_log import error_lines, status_of
 from kaldi_quant.kaldi.egs_folder import EgsFolder, EgsInfo
-from kaldi_quant.kaldi.fst import read_fst
+from kaldi_quant.kaldi.fst_file import read_fst
 from kaldi_quant.kaldi.transition_model import TransitionModel, read_transition_model
 from kaldi_quant.kaldi.tree import read_context_dependency
 from kaldi_quant.kaldi.writer import BinaryWriter

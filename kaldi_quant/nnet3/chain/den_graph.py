@@ -14,7 +14,8 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from kaldi_quant.errors import FormatError
-from kaldi_quant.kaldi.fst import Fst, read_fst
+from kaldi_quant.kaldi.fst import Fst
+from kaldi_quant.kaldi.fst_file import read_fst
 from kaldi_quant.nnet3.chain.recorder import Recorder
 from kaldi_quant.nnet3.chain.sparse import SparseMatrix
 
