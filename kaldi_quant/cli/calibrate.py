@@ -46,6 +46,6 @@ def command(
     result_file(ranges)
     read = models.read(model)
     layer_configs(read.nnet, config)
-    data = quantization.calibration_set(read, features, inference, place)
+    data = quantization.amount.of_table(read, features, inference, place)
     found = calibrate(read.nnet, config, data)
     write_ranges(ranges, found, {"model": model, "preset": preset, "config": config.as_dict()})

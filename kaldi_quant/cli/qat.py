@@ -102,7 +102,7 @@ def command(
     if qat.teacher:
         check_teacher(qat.teacher, model, inference)
     utterances = read_utterances(read, features, inference)
-    data = quantization.some(utterances)
+    data = quantization.amount.of(utterances, read)
     companions = companions_of(read, data.options.chunks.frame_subsampling_factor, inference)
     check_result_folder(folder, companions)
     if place.group.is_main:
@@ -119,8 +119,10 @@ def command(
     if not place.group.is_main:
         return
     steps = {"optimizer": asdict(loop.optimizer), "schedule": loop.schedule.as_dict()}
-    more = {"training": {"qat": options.as_dict(), **run.identity, **steps, "early_stopping": loop.early_stopping}}
-    more |= feature_record(model, read.nnet, inference)
+    more: dict[str, Any] = {
+        "training": {"qat": options.as_dict(), **run.identity, **steps, "early_stopping": loop.early_stopping}
+    }
+    more |= {"calibration_frames": data.amount(), **feature_record(model, read.nnet, inference)}
     made = write_result(folder, trained, read, companions, config, features, data, preset, more)
     keeping.finish()
     _log.info("%s: %d bytes; KL from float %.5f on calibration data", made.path, made.bytes, made.lost.distance)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from kaldi_quant.cli.calibration_amount import AMOUNT_OPTIONS, AmountArguments
 from kaldi_quant.cli.inference_options import InferenceArguments
-from kaldi_quant.cli.options import check_number_of_utterances, grouped_options, kaldi_bool_option
+from kaldi_quant.cli.options import grouped_options, kaldi_bool_option
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.compatibility import fitting_features
@@ -52,13 +53,7 @@ _OPTIONS = (
     click.option(
         "--engine", metavar="NAME", help="PyTorch's engine, for the presets torch-*: onednn, x86, fbgemm or qnnpack."
     ),
-    click.option(
-        "--max-utterances",
-        type=int,
-        default=0,
-        show_default=True,
-        help="Calibrate on this many utterances, evenly spaced; 0: all.",
-    ),
+    *AMOUNT_OPTIONS,
 )
 
 
@@ -89,6 +84,7 @@ class QuantizationArguments:
     engine: str | None
     config: str | None
     max_utterances: int
+    calibration_frames: int
 
     def __post_init__(self) -> None:
         """Refuses impossible values before anything else is read.
@@ -96,23 +92,18 @@ class QuantizationArguments:
         Raises:
             UsageError: there is one.
         """
+        self.amount  # noqa: B018 - it refuses what is impossible
         self.resolve()
+
+    @property
+    def amount(self) -> AmountArguments:
+        """How much is calibrated on."""
+        return AmountArguments(self.max_utterances, self.calibration_frames)
 
     def resolve(self) -> tuple[str | None, PtqConfig]:
         """The preset's name, if any, and the configuration."""
-        check_number_of_utterances("--max-utterances", self.max_utterances)
         widths = (self.bits, self.act_bits)
         return checked(self.preset, self.config, *widths, self.observer, self.per_channel, self.engine)
-
-    def calibration_set(
-        self, model: Model, features: str, inference: InferenceArguments, device: torch.device | None = None
-    ) -> UtteranceSet:
-        """The utterances to calibrate on, and where networks compute them."""
-        return self.some(read_utterances(model, features, inference, device))
-
-    def some(self, utterances: UtteranceSet) -> UtteranceSet:
-        """As many of the utterances as are wanted for calibration."""
-        return utterances.some(self.max_utterances) if self.max_utterances else utterances
 
 
 def calibration_device(name: str, config: PtqConfig) -> torch.device:
@@ -148,9 +139,17 @@ def memory_option(what: str) -> Callable[[_Function], _Function]:
 
 
 def read_utterances(
-    model: Model, features: str, inference: InferenceArguments, device: torch.device | None = None
+    model: Model, features: str, inference: InferenceArguments, device: torch.device | None = None, most: int = 0
 ) -> UtteranceSet:
-    """The utterances of a table, and how the model runs them; whether it takes each of them shows when it does."""
+    """The utterances of a table, and how the model runs them; whether it takes each of them shows when it does.
+
+    Args:
+        model: the network.
+        features: the table, an rspecifier.
+        inference: how it computes them.
+        device: where.
+        most: how many are read at most, evenly chosen; 0 for all.
+    """
     from kaldi_quant.bad_utterances import BadUtterances
     from kaldi_quant.nnet3.utterances import UtteranceSet
 
@@ -158,7 +157,7 @@ def read_utterances(
     factor = factor_of(model, inference.frame_subsampling_factor)
     ivectors = inference.ivector_source(Companions.beside(model.path, factor))
     bad = BadUtterances(inference.max_bad_share)
-    table = inference.read_features(model.path, features, bad.report)
+    table = inference.read_features(model.path, features, bad.report, most)
     utterances = list(fitting_features(table, model.nnet.input_dim("input"), features, model.path))
     bad.good = len(utterances)
     bad.check()

@@ -63,13 +63,13 @@ def command(
     given = read_ranges(ranges) if ranges else None
     read = models.read(model)
     layer_configs(read.nnet, config)
-    data = quantization.calibration_set(read, features, inference, place)
+    data = quantization.amount.of_table(read, features, inference, place)
     companions = companions_of(read, data.options.chunks.frame_subsampling_factor, inference)
     check_result_folder(folder, companions)
     hold_folder(folder)
     keeping = Keeping(folder)
     network = quantize(read.nnet, config, data, given, keeping, memory)
-    more = feature_record(model, read.nnet, inference)
+    more = {"calibration_frames": data.amount(), **feature_record(model, read.nnet, inference)}
     made = write_result(folder, network, read, companions, config, features, data, preset, more)
     keeping.finish()
     for reason in dict.fromkeys(network.float_layers.values()):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kaldi_quant.atomic import atomic_write
+from kaldi_quant.cli.calibration_amount import AmountArguments, amount_options
 from kaldi_quant.cli.dev_scoring import ScoringArguments, scoring_options
 from kaldi_quant.cli.feature_options import companions_of, feature_record
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
@@ -50,13 +51,7 @@ MEASUREMENTS_NAME, RESULT_NAME = "measurements.json", "search.json"
     "(0.2 %WER).",
 )
 @search_options
-@click.option(
-    "--max-utterances",
-    type=int,
-    default=0,
-    show_default=True,
-    help="Calibrate on this many utterances, evenly spaced; 0: all.",
-)
+@amount_options
 @click.option(
     "--max-dev-utterances",
     type=int,
@@ -92,7 +87,7 @@ MEASUREMENTS_NAME, RESULT_NAME = "measurements.json", "search.json"
 def command(
     budget: str,
     searched: SearchArguments,
-    max_utterances: int,
+    amount: AmountArguments,
     max_dev_utterances: int,
     refine: int,
     front: int,
@@ -119,7 +114,6 @@ def command(
     """
     from kaldi_quant.formats.search_files import Artefacts
     from kaldi_quant.nnet3.preparation.prepared import Nnet3Source
-    from kaldi_quant.nnet3.utterances import utterances_digest
     from kaldi_quant.quant.ptq import layer_configs
     from kaldi_quant.quant.search.cost_model import check_size
     from kaldi_quant.quant.search.measurements import Store
@@ -127,7 +121,6 @@ def command(
     from kaldi_quant.quant.search.result import run
     from kaldi_quant.quant.search.search import Search
 
-    check_number_of_utterances("--max-utterances", max_utterances)
     check_number_of_utterances("--max-dev-utterances", max_dev_utterances)
     wanted = _checked(searched, budget, refine, front, scoring.given)
     options, config = searched.options(), searched.resolved()
@@ -142,20 +135,16 @@ def command(
     )
     artefacts.check(folder)
     check_size(wanted, options, config, source, artefacts.size)
-    calibration_set = _some(read_utterances(read, calibration, inference, place), max_utterances)
+    calibration_set = amount.of_table(read, calibration, inference, place)
     all_dev = read_utterances(read, dev, inference, place)
-    dev_set = _some(all_dev, max_dev_utterances)
+    dev_set = all_dev.some(max_dev_utterances) if max_dev_utterances else all_dev
     about = _about(read, options.measuring(config), options.base, calibration_set, dev_set)
     if calibration == dev:
         _log.info(
             "the calibration data is also the development data: this makes narrow widths look better than they are"
         )
     words = Scoring(all_dev, scoring.scorer(model, read)) if scoring.given else None
-    about_words = (
-        {**scoring.about(), "decoded utterances": utterances_digest(all_dev.utterances, all_dev.ivectors)}
-        if words
-        else None
-    )
+    about_words = {**scoring.about(), "decoded utterances": all_dev.content()} if words else None
     hold_folder(folder)
     store = Store(folder / MEASUREMENTS_NAME, about, about_words)
     search = Search(source, config, calibration_set, dev_set, store, options, artefacts.size, memory)
@@ -203,10 +192,6 @@ def _written(folder: Path, result: Result) -> str:
     return as_text(content)
 
 
-def _some(data: UtteranceSet, most: int) -> UtteranceSet:
-    return data.some(most) if most else data
-
-
 def _about(
     model: Model,
     config: PtqConfig,
@@ -215,14 +200,12 @@ def _about(
     dev: UtteranceSet,
 ) -> dict[str, Any]:
     """What measurements depend on, under the names by which an error calls it."""
-    from kaldi_quant.nnet3.utterances import utterances_digest
-
     return {
         "model": model.digest(),
         "configuration": {**config.as_dict(), "description": ""},
         "base": dataclasses.asdict(base),
-        "calibration set": utterances_digest(calibration.utterances, calibration.ivectors),
-        "development set": utterances_digest(dev.utterances, dev.ivectors),
+        "calibration set": calibration.content(),
+        "development set": dev.content(),
         "way of computing": way_of_computing(calibration),
         "program": program_digest(),
     }

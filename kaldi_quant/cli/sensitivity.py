@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,6 @@ def command(
     e.g.: kaldi-quant sensitivity --bits 4 final.mdl scp:data/train_sub/feats.scp scp:data/dev/feats.scp exp/sensitivity
     """
     from kaldi_quant.nnet3.quantization import layer_configs, quantize
-    from kaldi_quant.nnet3.utterances import utterances_digest
     from kaldi_quant.quant.kept_layers import Keeping
     from kaldi_quant.quant.sensitivity import sensitivity
     from kaldi_quant.report.pages.plot_style import require_matplotlib
@@ -84,19 +84,19 @@ def command(
         require_matplotlib()
     read = models.read(model)
     layer_configs(read.nnet, config)
-    calibration_set = quantization.calibration_set(read, calibration, inference, place)
+    calibration_set = quantization.amount.of_table(read, calibration, inference, place)
     data = read_utterances(read, held_out, inference, place)
     contents: dict[str, Any] = {"model content": read.digest()}
-    contents |= {"calibration set": utterances_digest(calibration_set.utterances, calibration_set.ivectors)}
+    contents |= {"calibration set": calibration_set.content()}
     contents |= {
-        "held-out set": utterances_digest(data.utterances, data.ivectors),
+        "held-out set": data.content(),
         "way of computing": way_of_computing(data),
     }
     hold_folder(folder)
     keeping = Keeping(folder)
     network = quantize(read.nnet, config, calibration_set, keeping=keeping, memory=memory)
     about: dict[str, Any] = {"model": model, "preset": preset, "config": config.as_dict(), "calibration": calibration}
-    about |= {"held_out": held_out, "max_utterances": quantization.max_utterances, "data_dir": scoring.data_dir}
+    about |= {"held_out": held_out, **asdict(quantization.amount), "data_dir": scoring.data_dir}
     about |= {**contents, "program": program_digest()}
     wer = _word_error_rate(scoring.scorer(model, read)) if scored else None
     found = list(sensitivity(network, data, folder / FILE_NAME, about, wer, memory))

@@ -93,8 +93,16 @@ class UtteranceSet(ListedData[np.ndarray]):
 
     def digest(self) -> str:
         """What tells names, features and i-vectors from others, wherever they lie, and how they are run."""
-        about = f"{self.options} {self.max_bad_share} {self.device.type} {sorted(self.chosen.items())}"
-        return hashlib.sha256(f"{about} {utterances_digest(self.utterances, self.ivectors)}".encode()).hexdigest()
+        about = f"{self.options} {self.max_bad_share} {self.device.type}"
+        return hashlib.sha256(f"{about} {self.content()}".encode()).hexdigest()
+
+    def content(self) -> str:
+        """What tells names, features and i-vectors from others, and which chunks of them are chosen."""
+        digest = utterances_digest(self.utterances, self.ivectors)
+        if not self.chosen:
+            return digest
+        about = f"{digest} {self.options.chunks} {sorted(self.chosen.items())}"
+        return hashlib.sha256(encode(about)).hexdigest()
 
 
 def utterances_digest(

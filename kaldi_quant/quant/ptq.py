@@ -30,6 +30,7 @@ from kaldi_quant.quant.paired_moments import PairedSample, see_rows_on_grid
 from kaldi_quant.quant.ranges import Ranges, grid_over, ranges_of
 from kaldi_quant.quant.side_by_side import MEMORY, SideBySide
 from kaldi_quant.quant.slots import Product, set_product
+from kaldi_quant.quant.so_far import SoFar
 from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.quant.weight_rounding import Fit, learn_rounding, needs_rows, on_grid, round_weight
 from kaldi_quant.units import Bytes
@@ -208,9 +209,10 @@ class Quantizer:
         is_needed = not self.config.sequential and (missing or not self.names)
         statistics = input_statistics(model, missing, self.data, outer=True) if is_needed else {}
         together = self._together(model, result) if self.config.sequential and missing else None
+        so_far = SoFar(together, self.prepared.distance) if together else ""
         with progress(len(missing), "quantizing", "layers", brief=True) as advance:
             for name in missing:
-                advance(0, name)
+                advance(0, f"{name}{so_far}")
                 original = self.prepared.weight(name).double()
                 inputs = self.inputs_of(name, result.activations)
                 # What a layer is fitted to goes before the next one's is collected.

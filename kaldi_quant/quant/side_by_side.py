@@ -6,11 +6,13 @@ it is quantized, however many layers there are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from torch import Tensor
 
+from kaldi_quant.quant.distance import Distance
 from kaldi_quant.quant.host import Data, StepwiseExecutable
 from kaldi_quant.quant.integer_linear import InputGrid
 from kaldi_quant.quant.paired_moments import PairedMoments, PairedRows, PairedSample
@@ -66,6 +68,22 @@ class SideBySide:
 
         self._show(layer, see)
         return moments
+
+    def distance(self, distance: Distance) -> float:
+        """Of the outputs for the first batch, the layers that are not quantized yet being in float.
+
+        It is for the eye: rows that a batch is padded with count, too. NaN where outputs are no tensors.
+        """
+        outputs = []
+        with self._taken(0) as pair:
+            for passage in pair:
+                ahead = passage.copy()
+                ahead.advance(ahead.end)
+                outputs.append(ahead.result)
+        if not all(isinstance(output, Tensor) for output in outputs):
+            return math.nan
+        reference, found = (_rows(output).float().cpu().numpy() for output in outputs)
+        return distance.sum(reference, found) / max(1, len(reference))
 
     def close(self) -> None:
         """Removes what waits."""

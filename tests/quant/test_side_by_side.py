@@ -57,6 +57,25 @@ def assert_same(source: Source, data: Data, memory: int = 1 << 30) -> None:
     together.close()
 
 
+def test_the_distance_so_far() -> None:
+    nnet = load(model_file(NNET3 / "tdnnf_small")).nnet
+    feats = list(read_archive(NNET3 / f"feats{nnet.input_dim()}.ark").items())[:1]
+    data, source = UtteranceSet(feats, OPTIONS), Nnet3Source(nnet)
+    host = source.prepare(fold=True).complete()
+    float_model, model = host.executable(), host.executable()
+    together = SideBySide(float_model, model, data)
+    assert together.distance(host.distance) == 0.0
+    first, *_, last = products(host.nodes)
+    together.moments(first)
+    for layer in (first, last):
+        set_product(model, layer, Product(coarse(model, layer)))
+        (reference,), (outputs,) = (dict(data.outputs(each)).values() for each in (float_model, model))
+        expected = host.distance.sum(reference, outputs) / len(reference)
+        assert together.distance(host.distance) == pytest.approx(expected, rel=1e-5) and expected > 0
+    # What waits is where it was.
+    together.moments(last)
+
+
 def coarse(model: Executable, layer: str) -> Callable[[Tensor], Tensor]:
     """A product that rounds its results, so that later layers read something else."""
     product, bias = model.slot(layer).product, model.slot(layer).bias

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kaldi_quant.cli.calibration_amount import CALIBRATION_FRAMES_OPTION, check_frames
 from kaldi_quant.cli.export import parse_formats
 from kaldi_quant.cli.options import grouped_options
 from kaldi_quant.cli.quantization_options import METHOD_OPTIONS, checked
@@ -32,10 +33,11 @@ _CALIBRATION_OPTIONS = (
     click.option(
         "--calibration-utterances",
         type=click.IntRange(min=0),
-        default=500,
+        default=0,
         show_default=True,
         help="Calibrate on so many of its utterances at most, evenly chosen; 0 for all.",
     ),
+    CALIBRATION_FRAMES_OPTION,
     click.option(
         "--formats",
         metavar="LIST",
@@ -90,6 +92,7 @@ class CalibrationArguments:
     calibration_dir: str | None
     calibration_ivector_dir: str | None
     calibration_utterances: int
+    calibration_frames: int
     formats: str | None
     fixed_frames: int
 
@@ -99,8 +102,14 @@ class CalibrationArguments:
         Raises:
             UsageError: there is one.
         """
+        check_frames(self.calibration_frames)
         if self.formats != "none":
             parse_formats(self.formats)
+
+    @property
+    def amount(self) -> dict[str, int]:
+        """The values of the verbs' options that say how much is calibrated on."""
+        return {"max_utterances": self.calibration_utterances, "calibration_frames": self.calibration_frames}
 
     def folder(self, defaults: Defaults, scored: Path) -> Path:
         """The data folder to calibrate on.

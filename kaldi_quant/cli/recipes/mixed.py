@@ -128,7 +128,7 @@ class _Search:
         run, options = self.qat, dict(self.options)
         if options.get("refine") or "%wer" in str(options["budget"]).lower():
             options |= {"graph_dir": run.places.graph, "data_dir": self.dev, "nj": run.arguments.folders.nj}
-        options["max_utterances"] = run.calibration.calibration_utterances
+        options |= run.calibration.amount
         computing = words_of(run.arguments.inference, IVECTOR_OPTIONS)
         places: list[str | Path] = [
             run.places.model / "final.mdl",

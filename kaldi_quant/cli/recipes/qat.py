@@ -144,7 +144,7 @@ class QatRun:
             "dir": self.places.out,
             "calibration_dir": self.data,
             "calibration_ivector_dir": self.calibration.calibration_ivector_dir,
-            "max_utterances": self.calibration.calibration_utterances,
+            **self.calibration.amount,
             "formats": self.calibration.formats,
             "fixed_frames": self.calibration.fixed_frames,
             "cmd": folders.cmd,

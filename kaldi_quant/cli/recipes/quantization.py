@@ -22,7 +22,7 @@ from kaldi_quant.cli.recipes.forward_pass_options import ForwardPassArguments, f
 from kaldi_quant.cli.recipes.ivectors import IVECTOR_OPTIONS, Ivectors
 from kaldi_quant.cli.recipes.model_step import RunStep, feature_sources, model_sources
 from kaldi_quant.cli.recipes.places import Places
-from kaldi_quant.cli.recipes.verbs import call_verb, words_of
+from kaldi_quant.cli.recipes.verbs import call_verb, words_for, words_of
 from kaldi_quant.errors import UsageError
 from kaldi_quant.formats.names import ARTEFACT_NAME, DEQUANTIZED_NAME, RECORD_NAME
 from kaldi_quant.made import Made, Sources
@@ -71,6 +71,7 @@ class QuantizedModel:
         method = {
             "the configuration": self.method.resolve(self.torch_engine).as_dict(),
             "--calibration-utterances": self.calibration.calibration_utterances,
+            "--calibration-frames": self.calibration.calibration_frames,
         }
         sources = model_sources(source, inference.frame_subsampling_factor) | Sources(method)
         sources |= feature_sources(inference, source, features, ivectors, "calibration ")
@@ -78,7 +79,7 @@ class QuantizedModel:
         def work() -> list[Path]:
             words = [*words_of(inference, IVECTOR_OPTIONS), *ivectors.words, *words_of(self.method)]
             words += [] if self.torch_engine is None else [f"--engine={self.torch_engine}"]
-            words += [f"--max-utterances={self.calibration.calibration_utterances}"]
+            words += words_for(self.calibration.amount)
             places: list[str | Path] = [source, features, out]
             call_verb("quantize", [*words, *places], out / "log" / "quantize.log")
             return [out / RECORD_NAME]

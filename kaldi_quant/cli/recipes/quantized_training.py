@@ -120,6 +120,7 @@ def run_tdnn_qat(
             **settings_of(learned),
             "the configuration": config.as_dict(),
             "--max-utterances": quantization.max_utterances,
+            "--calibration-frames": quantization.calibration_frames,
         }
         files = {
             "the teacher": [Path(qat.teacher)] if qat.teacher else [],
