@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,6 +18,7 @@ from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.compatibility import fitting_features
 from kaldi_quant.kaldi.frame_subsampling import factor_of
 from kaldi_quant.kaldi.model import Model
+from kaldi_quant.units import Bytes
 
 if TYPE_CHECKING:
     import torch
@@ -125,15 +127,21 @@ def device_option() -> Callable[[_Function], _Function]:
     return click.option("--device", default="cpu", show_default=True, metavar="cpu|cuda", help=text)
 
 
+def _in_bytes(context: click.Context, parameter: click.Parameter, gigabytes: float) -> Bytes:
+    if not 0 <= gigabytes < math.inf:
+        raise UsageError(f"--memory {gigabytes:g}: expected 0 or more gigabytes")
+    return int(gigabytes * _GIGABYTE)
+
+
 def memory_option(what: str) -> Callable[[_Function], _Function]:
     """``--memory`` of verbs whose batches wait for layers; what: does the work. The value is in bytes."""
     return click.option(
         "--memory",
-        type=click.FloatRange(min=0),
+        type=float,
         default=2.0,
         show_default=True,
         metavar="GB",
-        callback=lambda context, parameter, value: int(value * _GIGABYTE),
+        callback=_in_bytes,
         help=f"What {what} may keep in memory of hidden layers' values; the rest waits in temporary files.",
     )
 

@@ -76,8 +76,9 @@ _DEVICE = [
     ("--device tpu", "--device tpu: expected cpu or cuda"),
     ("--device cuda --preset torch-static", "PyTorch's own quantization is calibrated on the CPU"),
 ]
+_MEMORY = [(f"--memory {value}", f"--memory {value}: expected 0 or more gigabytes") for value in ("-1", "nan", "inf")]
 _OWN = {
-    "quantize": [*_DEVICE, ("--ranges no.json", "no.json is not a file of activation ranges")],
+    "quantize": [*_DEVICE, *_MEMORY, ("--ranges no.json", "no.json is not a file of activation ranges")],
     "calibrate": _DEVICE,
     "search": [
         ("--budget '1 frog'", "the budget '1 frog' is not understood"),
@@ -92,8 +93,15 @@ _OWN = {
         ("--budget '3 bits' --preset best", "there is no preset 'best'"),
         ("--budget '3 bits' --preset torch-static", "PyTorch's own quantization knows 8 bits alone"),
         ("--budget '3 bits' --nj 0", "--nj must be positive, found 0"),
+        ("--budget '3 bits' --device tpu", "--device tpu: expected cpu or cuda"),
+        ("--budget '3 bits' --memory nan", "--memory nan: expected 0 or more gigabytes"),
     ],
-    "sensitivity": [("--nj 0", "--nj must be positive, found 0"), ("--plot .", ". is a folder: give a file")],
+    "sensitivity": [
+        *_DEVICE,
+        *_MEMORY,
+        ("--nj 0", "--nj must be positive, found 0"),
+        ("--plot .", ". is a folder: give a file"),
+    ],
     "qat": [
         ("--temperature nan", "--temperature nan: expected a number above 0"),
         ("--distillation 2", "--distillation 2: expected a share from 0 to 1"),

@@ -369,6 +369,8 @@ def test_what_candidates_share_is_found_once(
     choices = search.measuring.choices()
     assert sorted(begun) == sorted(map(told, choices)) and begun[0] == "all layers in 8 bits"
     assert "output.affine with weights in float" in begun and "output.affine with inputs in 4 bits" in begun
+    # What they were made of is large.
+    assert not search.candidates._fits and not search.candidates._quantizers
     # In the file they are as they were asked for, whatever the order in which they were measured.
     assert begun != [told(choice) for choice in choices]
     kept = json.loads((tmp_path / "measurements.json").read_text())["measurements"]

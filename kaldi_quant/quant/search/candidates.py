@@ -92,6 +92,14 @@ class Candidates:
         activations = {node: grids[node] if node in shared else grid for node, grid in self.base.activations.items()}
         return replace(self.base, layers={**self.base.layers, **layers}, activations=activations)
 
+    def forget(self) -> None:
+        """Forgets all that candidates are made of; others are made of it anew."""
+        for known in (self._quantizers, self._observers, self._grids, self._fits):
+            known.clear()
+        self._latest = None
+        for name in ("_prepared", "_statistics"):
+            self.__dict__.pop(name, None)
+
     def _uniform(self, widths: Widths) -> PtqConfig:
         return with_widths(self.config, self.kinds, dict.fromkeys(self.kinds, widths))
 

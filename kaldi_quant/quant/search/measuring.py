@@ -123,7 +123,14 @@ class Measuring:
                     advance(1)
                     yield found
         finally:
-            self.meter.close()
+            self._forget()
+
+    def _forget(self) -> None:
+        """Makes room: what only candidates need is large."""
+        self.meter.close()
+        self.candidates.forget()
+        for name in ("_second_order", "_of_base_weights", "_of_inputs"):
+            self.__dict__.pop(name, None)
 
     @property
     def base_measurement(self) -> Measurement:
