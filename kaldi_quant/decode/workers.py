@@ -4,7 +4,6 @@ The graph is loaded once, and each job is a copy of this process that shares it.
 each job is a new process that loads the graph itself.
 """
 
-import gc
 import json
 import sys
 from pathlib import Path
@@ -44,8 +43,6 @@ def _run(array: JobArray, specification: dict[str, Any]) -> list[JobFailure]:
             say(reason)
             return 1
 
-    # Copies share what is not written to, and a collection of garbage would write to every object.
-    gc.freeze()
     return run_copies(array, work)
 
 
