@@ -36,6 +36,8 @@ from pathlib import Path
 import click
 
 _GIGABYTE = 1 << 30
+# What Python, torch and the network take to be there.
+_START = 6.0
 
 
 def quantized(task: dict) -> dict:  # type: ignore[type-arg]
@@ -104,18 +106,16 @@ def kill_and_go_on(task: dict, kills: int) -> None:  # type: ignore[type-arg]
     """Kills quantizations at random points until they have come to their end."""
     whole = finished(start(task))
     print(f"  not killed          {whole['seconds']:8.1f} s {whole['digest']}", flush=True)
-    rng, finished_layers, again = random.Random(0), 0, 0
-    killed = runs = 0
+    rng = random.Random(0)
+    killed = runs = finished_layers = again = 0
     with tempfile.TemporaryDirectory() as folder:
         kept = {**task, "folder": folder}
         while killed < kills:
-            for path in Path(folder).rglob("*.pt"):
-                path.touch(exist_ok=True)
             before = {path: path.stat().st_mtime_ns for path in Path(folder).rglob("layer*.pt")}
             process = start(kept)
             runs += 1
             # Somewhere between the start of Python and the next few layers.
-            end = time.monotonic() + rng.uniform(0.5, 1.0) * (5 + whole["seconds"] * rng.uniform(0, 4) / kills)
+            end = time.monotonic() + rng.uniform(0, _START + whole["seconds"] / 4)
             while time.monotonic() < end and process.poll() is None:
                 time.sleep(0.01)
             if process.poll() is None:
@@ -142,7 +142,7 @@ def kill_and_go_on(task: dict, kills: int) -> None:  # type: ignore[type-arg]
 @click.option("--layers", default="0", help="Depths of the TDNN-F; 0 for the published one.")
 @click.option("--frames", default="6000,60000", help="Calibration frames.")
 @click.option("--threads", default=2, help="Of each quantization.")
-@click.option("--memory", default=2.0, help="As of 'kaldi-quant quantize --memory'.")
+@click.option("--memory", default=1.5, help="As of 'kaldi-quant quantize --memory'.")
 @click.option("--busy", default=0, help="Processes that are always busy, beside the quantization.")
 @click.option("--kills", default=0, help="Kill so many quantizations.")
 @click.option("--task", hidden=True)

@@ -368,7 +368,7 @@ def test_what_the_tests_need_is_what_their_command_brings(project: Project) -> N
     assert project.source(extras[1]).returncode == 0
     brought = {normal(name) for name in project.packages}
     assert not OPTIONAL & brought
-    own = {path.stem for path in (ROOT / "tests").rglob("*.py")} | {"kaldi_quant", "tests"}
+    own = {path.stem for path in (ROOT / "tests").rglob("*.py")} | {"benchmarks", "kaldi_quant", "tests"}
     owners = packages_distributions()
     for folder in ("kaldi_quant", "tests"):
         for path, module in imported(ROOT / folder):

@@ -138,7 +138,7 @@ def memory_option(what: str) -> Callable[[_Function], _Function]:
     return click.option(
         "--memory",
         type=float,
-        default=2.0,
+        default=1.5,
         show_default=True,
         metavar="GB",
         callback=_in_bytes,
