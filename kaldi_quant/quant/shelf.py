@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from kaldi_quant.heap import give_back_large_blocks
 from kaldi_quant.units import Bytes
 
 
@@ -39,8 +38,6 @@ class Shelf:
     """
 
     def __init__(self, limit: Bytes, folder: Path | None = None) -> None:
-        # What is taken and put back again and again would leave holes.
-        give_back_large_blocks()
         self.limit, self.folder = limit, folder
         self._kept: dict[int, Any] = {}
         self._sizes: dict[int, Bytes] = {}
