@@ -11,6 +11,7 @@ import click
 
 from kaldi_quant.cli.inference_options import InferenceArguments
 from kaldi_quant.cli.options import check_number_of_utterances, grouped_options
+from kaldi_quant.cli.utterances import read_utterances
 from kaldi_quant.errors import UsageError
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.units import Frames
@@ -76,7 +77,6 @@ class AmountArguments:
             inference: how the network computes utterances.
             device: where.
         """
-        from kaldi_quant.cli.quantization_options import read_utterances
         from kaldi_quant.nnet3.drawn import CHUNK
 
         most = self.max_utterances or _READ_AHEAD * -(-self.calibration_frames // CHUNK)

@@ -15,8 +15,9 @@ from kaldi_quant.cli.inference_options import InferenceArguments, inference_opti
 from kaldi_quant.cli.model_options import ModelArguments, model_options
 from kaldi_quant.cli.options import KaldiCommand, hold_folder, result_folder
 from kaldi_quant.cli.qat_options import QatArguments, WidthArguments, check_loop, qat_options, width_options
-from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options, read_utterances
+from kaldi_quant.cli.quantization_options import QuantizationArguments, quantization_options
 from kaldi_quant.cli.training_options import TrainingArguments, placed, training_options
+from kaldi_quant.cli.utterances import read_utterances
 from kaldi_quant.errors import ModelError, UsageError
 from kaldi_quant.formats.names import ALLOCATION_NAME
 from kaldi_quant.kaldi.compatibility import check_examples, check_same_pdfs

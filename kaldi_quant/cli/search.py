@@ -17,14 +17,9 @@ from kaldi_quant.cli.feature_options import companions_of, feature_record
 from kaldi_quant.cli.inference_options import InferenceArguments, inference_options
 from kaldi_quant.cli.model_options import ModelArguments, model_options
 from kaldi_quant.cli.options import KaldiCommand, arguments_of, check_number_of_utterances, hold_folder, result_folder
-from kaldi_quant.cli.quantization_options import (
-    calibration_device,
-    device_option,
-    memory_option,
-    read_utterances,
-    way_of_computing,
-)
+from kaldi_quant.cli.quantization_options import calibration_device, device_option, memory_option
 from kaldi_quant.cli.search_options import SearchArguments, search_options
+from kaldi_quant.cli.utterances import read_utterances, way_of_computing
 from kaldi_quant.formats.names import ALLOCATION_NAME
 from kaldi_quant.kaldi.frame_subsampling import factor_of
 from kaldi_quant.made import program_digest

@@ -18,9 +18,8 @@ from kaldi_quant.cli.quantization_options import (
     device_option,
     memory_option,
     quantization_options,
-    read_utterances,
-    way_of_computing,
 )
+from kaldi_quant.cli.utterances import read_utterances, way_of_computing
 from kaldi_quant.made import program_digest
 from kaldi_quant.units import Bytes
 
