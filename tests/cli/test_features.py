@@ -11,9 +11,9 @@ import pytest
 
 import kaldi_quant.cli.forward
 import kaldi_quant.cli.qat
-import kaldi_quant.cli.quantization_options
 import kaldi_quant.cli.search
 import kaldi_quant.cli.sensitivity
+import kaldi_quant.cli.utterances
 from kaldi_quant.cli import feature_options
 from kaldi_quant.cli.feature_options import check_features_of_examples, without_normalisation
 from kaldi_quant.cli.forward import command as forward_verb
@@ -207,13 +207,13 @@ def test_every_verb_reads_features_in_one_way() -> None:
     """The verbs that run networks read features by ``InferenceArguments.read_features`` alone."""
     for module in (
         kaldi_quant.cli.forward,
-        kaldi_quant.cli.quantization_options,
+        kaldi_quant.cli.utterances,
         kaldi_quant.cli.search,
         kaldi_quant.cli.sensitivity,
         kaldi_quant.cli.qat,
     ):
         assert "read_matrices" not in vars(module), module
-    assert "read_features(" in inspect.getsource(kaldi_quant.cli.quantization_options.read_utterances)
+    assert "read_features(" in inspect.getsource(kaldi_quant.cli.utterances.read_utterances)
 
 
 def test_speed_is_measured_on_features_of_the_right_kind(model: Path) -> None:
