@@ -35,6 +35,8 @@ from pathlib import Path
 
 import click
 
+from kaldi_quant.cores import prepare_libraries
+
 _GIGABYTE = 1 << 30
 # What Python, torch and the network take to be there.
 _START = 6.0
@@ -83,7 +85,8 @@ def quantized(task: dict) -> dict:  # type: ignore[type-arg]
 
 def start(task: dict) -> subprocess.Popen[str]:  # type: ignore[type-arg]
     """Begins a quantization in a process of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(task["threads"]), "GOMP_SPINCOUNT": "1500"}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(task["threads"])}
+    prepare_libraries(environment)
     command = [sys.executable, __file__, "--task", json.dumps(task)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 

@@ -79,7 +79,8 @@ class AmountArguments:
         """
         from kaldi_quant.nnet3.drawn import CHUNK
 
-        most = self.max_utterances or _READ_AHEAD * -(-self.calibration_frames // CHUNK)
+        # An archive may give half as many as are asked for, and so many are wanted exactly.
+        most = 2 * self.max_utterances or _READ_AHEAD * -(-self.calibration_frames // CHUNK)
         return self.of(read_utterances(model, features, inference, device, most), model)
 
     def of(self, utterances: UtteranceSet, model: Model) -> UtteranceSet:

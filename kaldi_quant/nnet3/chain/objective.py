@@ -92,9 +92,9 @@ def chain_objective(
         output.requires_grad or (xent_output is not None and xent_output.requires_grad)
     )
     parts = _compute(graph, arcs, output, xent_output, options, deriv_weights, differentiate)
-    terms = _Terms.of(parts, arcs.weight * output.shape[0] * output.shape[1], xent_output is not None)
-    loss = _ChainFunction.apply(output, xent_output, parts, terms, options.xent_regularize)
     weight = arcs.weight * output.shape[0] * output.shape[1]
+    terms = _Terms.of(parts, weight, xent_output is not None)
+    loss = _ChainFunction.apply(output, xent_output, parts, terms, options.xent_regularize)
     return ChainObjective(loss, terms.objf, terms.l2_term, terms.xent_objf, weight, terms.ok)
 
 
