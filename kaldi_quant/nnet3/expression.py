@@ -282,7 +282,7 @@ class Compiler:
 
     def __init__(self, schedule: Schedule, leaf: Leaf | None = None) -> None:
         self.schedule = schedule
-        self.leaf = leaf or self.node_rows
+        self.leaf = leaf
 
     def node_rows(self, node: str, t: Times) -> Expression:
         """Rows of a node that is computed already; times that it lacks yield some other row, to be masked."""
@@ -301,7 +301,7 @@ class Compiler:
         length = len(t)
         match descriptor:
             case NodeName(node):
-                return self.leaf(node, t)
+                return self.leaf(node, t) if self.leaf else self.node_rows(node, t)
             case Const(value, size):
                 return Constant(value, length, size)
             case Offset(source, shift):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -27,6 +28,9 @@ from kaldi_quant.quant.passage import Passage
 
 #: The components whose products quantization is about.
 LinearModule = Affine | Tdnn | TimeHeightConvolution
+
+# Spans and output times.
+_Key = tuple[tuple[Span, ...], bytes]
 
 # Programs are kept for requests that come again: chunks, and utterances of equal length.
 _PROGRAMS_KEPT = 64
@@ -79,7 +83,9 @@ class AcousticModel(StepwiseExecutable):
         self.components = nn.ModuleList(modules.values())
         self.graph = Graph(nnet, output, {name: module.access for name, module in modules.items()}, more_outputs)
         self.context: Context = compute_context(self.graph)
-        self._programs: OrderedDict[tuple, Program] = OrderedDict()
+        self._programs: OrderedDict[_Key, Program] = OrderedDict()
+        # Those of batches that are on their way are there, however many they are.
+        self._held: WeakValueDictionary[_Key, Program] = WeakValueDictionary()
 
     @property
     def input_dim(self) -> int:
@@ -114,7 +120,7 @@ class AcousticModel(StepwiseExecutable):
     def replace_component(self, name: str, module: ComponentModule) -> None:
         """Puts a module in the place of a component's; it must read the same times."""
         self.components[self._names.index(name)] = module
-        self._programs.clear()
+        self._forget_programs()
 
     def forget_programs(self) -> None:
         """Makes programs anew from now on: to be called when a component's product is replaced by another kind.
@@ -122,18 +128,24 @@ class AcousticModel(StepwiseExecutable):
         Only recurrences look at products: they compute some of them for all times at once.
         """
         if any(group.recurrent for group in self.graph.groups):
-            self._programs.clear()
+            self._forget_programs()
+
+    def _forget_programs(self) -> None:
+        self._programs.clear()
+        self._held.clear()
 
     def program(self, request: Request) -> Program:
-        """The steps for a request, kept for the next time."""
+        """The steps for a request, kept for the next time, and as long as somebody has them."""
         key = (request.spans, request.output_times.tobytes())
-        if key not in self._programs:
+        program = self._held.get(key)
+        if program is None:
             modules = {name: self.component(name) for name in self._names}
-            self._programs[key] = Program(self.graph, modules, request)
-            while len(self._programs) > _PROGRAMS_KEPT:
-                self._programs.popitem(last=False)
+            program = self._held[key] = Program(self.graph, modules, request)
+        self._programs[key] = program
         self._programs.move_to_end(key)
-        return self._programs[key]
+        if len(self._programs) > _PROGRAMS_KEPT:
+            self._programs.popitem(last=False)
+        return program
 
     def forward(
         self, feats: Tensor, spans: Sequence[Span], output_times: Times, ivectors: Tensor | None = None
@@ -164,7 +176,7 @@ class AcousticModel(StepwiseExecutable):
     ) -> AcousticPassage:
         """A batch before the first step; arguments as of ``forward``."""
         program, inputs, kinds = self._requested(feats, spans, output_times, ivectors)
-        return AcousticPassage(self, program.schedule.request, program.begin(inputs, kinds, self.taps))
+        return AcousticPassage(self, program.request, program.begin(inputs, kinds, self.taps))
 
     def places(self, layer: str) -> list[int]:
         """The steps of programs that use a layer."""
@@ -231,6 +243,8 @@ class AcousticPassage(Passage):
     def __init__(self, model: AcousticModel, request: Request, state: Values) -> None:
         super().__init__()
         self.model, self.request, self.state = model, request, state
+        # Held so that it is made once, if the model does not forget it.
+        self._program = model.program(request)
 
     @property
     def values(self) -> dict[str, Tensor]:
@@ -258,7 +272,8 @@ class AcousticPassage(Passage):
     @torch.inference_mode()
     def step(self) -> None:
         """Computes the next step."""
-        self.model.program(self.request).step(self.place, self.state)
+        self._program = self.model.program(self.request)
+        self._program.step(self.place, self.state)
         self.place += 1
 
 

@@ -95,16 +95,26 @@ class RangeStep(Step):
 class Program:
     """The steps for a request, and when each value is last used.
 
+    The schedule that they are made of, most of a program's memory, is not kept: calibration holds many programs.
+
     Args:
         graph: the network.
         modules: its components by name.
         request: the spans of the inputs and the times of the output.
+
+    Raises:
+        ModelError: the inputs do not suffice for a requested output.
     """
 
     def __init__(self, graph: Graph, modules: dict[str, ComponentModule], request: Request) -> None:
-        self.graph = graph
-        self.modules = modules
-        self.schedule = Schedule(graph, request)
+        self.graph, self.request = graph, request
+        schedule = Schedule(graph, request)
+        first = min(start for start, _ in request.spans)
+        self._inputs: dict[str, Rows | None] = {}
+        for name in graph.inputs:
+            start = IVECTOR_SPAN[0] if name == "ivector" else first
+            times = schedule.times[name]
+            self._inputs[name] = Rows(times - start) if len(times) else None
         self.steps: list[Step] = []
         self._releases: list[list[str]] = []
         last_use: dict[str, int] = {}
@@ -112,61 +122,32 @@ class Program:
             for name in group.nodes:
                 last_use.update(dict.fromkeys(sources_of(graph.nnet, name), i))
             self.steps.append(
-                Recurrence(graph, group, self.schedule, modules)  # type: ignore[arg-type]
+                Recurrence(graph, group, schedule, modules)  # type: ignore[arg-type]
                 if group.recurrent
-                else self._step(group.nodes[0])
+                else self._step(group.nodes[0], schedule, modules)
             )
             self._releases.append([])
         for name, i in last_use.items():
             self._releases[i].append(name)
 
-    def _step(self, name: str) -> Step:
-        node, times, compiler = self.graph.node(name), self.schedule.times[name], Compiler(self.schedule)
+    def _step(self, name: str, schedule: Schedule, modules: dict[str, ComponentModule]) -> Step:
+        node, times, compiler = self.graph.node(name), schedule.times[name], Compiler(schedule)
         if isinstance(node, DimRangeNode):
             rows = compiler.node_rows(node.input_node, times)
             return FrameStep(name, Columns(rows, node.dim_offset, node.dim, len(times)), None)
         assert isinstance(node, ComponentNode | OutputNode)
-        module = self.modules[node.component] if isinstance(node, ComponentNode) else None
+        module = modules[node.component] if isinstance(node, ComponentNode) else None
         access = self.graph.access(name)
         if isinstance(access, NoInput):
             assert isinstance(module, ConstantOutput)
             return ConstantStep(name, module, len(times))
         if isinstance(access, TimeOffsets):
             assert module is not None
-            return self._offsets_step(node, access, module)
+            return _offsets_step(node, access, module, schedule)
         if isinstance(access, TimeRange):
             assert isinstance(module, RangeComponent)
-            return self._range_step(node, access, module)
+            return _range_step(node, access, module, schedule)
         return FrameStep(name, compiler.compile(node.input, times), module)
-
-    def _offsets_step(self, node: ComponentNode | OutputNode, access: TimeOffsets, module: ComponentModule) -> Step:
-        times, compiler = self.schedule.times[node.name], Compiler(self.schedule)
-        source = node.input
-        if isinstance(source, NodeName):
-            # No need to put the input together first: the parts are rows of one node.
-            parts = [compiler.optional(source, times + offset) for offset in access.offsets]
-            return OffsetsStep(node.name, module, None, parts)
-        input_times = self.schedule.input_times[node.name]
-        parts = []
-        for offset in access.offsets:
-            shifted = times + offset
-            index = np.clip(np.searchsorted(input_times, shifted), 0, len(input_times) - 1)
-            rows = NodeRows(f"{node.name} input", Rows(index), len(times))
-            mask = compiler.mask(source, shifted)
-            parts.append(rows if mask.everywhere else Masked(rows, mask, len(times)))
-        return OffsetsStep(node.name, module, compiler.compile(source, input_times), parts)
-
-    def _range_step(self, node: ComponentNode | OutputNode, access: TimeRange, module: RangeComponent) -> Step:
-        input_times, compiler = self.schedule.input_times[node.name], Compiler(self.schedule)
-        first, last = access.bounds(self.schedule.times[node.name])
-        return RangeStep(
-            node.name,
-            module,
-            compiler.compile(node.input, input_times),
-            compiler.mask(node.input, input_times),
-            torch.from_numpy(np.searchsorted(input_times, first)),
-            torch.from_numpy(np.searchsorted(input_times, last, side="right")),
-        )
 
     def run(self, inputs: dict[str, Tensor], kinds: Tensor, taps: Mapping[str, Tap] | None = None) -> dict[str, Tensor]:
         """Computes the outputs.
@@ -188,12 +169,8 @@ class Program:
         """What there is before the first step; arguments as of ``run``."""
         like = inputs["input"]
         values = Values({}, like.shape[0], kinds, like, taps or {})
-        first = min(start for start, _ in self.schedule.request.spans)
-        for name in self.graph.inputs:
-            start = IVECTOR_SPAN[0] if name == "ivector" else first
-            times = self.schedule.times[name]
-            rows = Rows(times - start).of(inputs[name]) if len(times) else inputs[name][:, :0]
-            values.nodes[name] = values.tapped(name, rows)
+        for name, rows in self._inputs.items():
+            values.nodes[name] = values.tapped(name, inputs[name][:, :0] if rows is None else rows.of(inputs[name]))
         return values
 
     def step(self, place: int, values: Values) -> None:
@@ -201,3 +178,38 @@ class Program:
         self.steps[place].run(values)
         for name in self._releases[place]:
             values.nodes.pop(name, None)
+
+
+def _offsets_step(
+    node: ComponentNode | OutputNode, access: TimeOffsets, module: ComponentModule, schedule: Schedule
+) -> Step:
+    times, compiler = schedule.times[node.name], Compiler(schedule)
+    source = node.input
+    if isinstance(source, NodeName):
+        # No need to put the input together first: the parts are rows of one node.
+        parts = [compiler.optional(source, times + offset) for offset in access.offsets]
+        return OffsetsStep(node.name, module, None, parts)
+    input_times = schedule.input_times[node.name]
+    parts = []
+    for offset in access.offsets:
+        shifted = times + offset
+        index = np.clip(np.searchsorted(input_times, shifted), 0, len(input_times) - 1)
+        rows = NodeRows(f"{node.name} input", Rows(index), len(times))
+        mask = compiler.mask(source, shifted)
+        parts.append(rows if mask.everywhere else Masked(rows, mask, len(times)))
+    return OffsetsStep(node.name, module, compiler.compile(source, input_times), parts)
+
+
+def _range_step(
+    node: ComponentNode | OutputNode, access: TimeRange, module: RangeComponent, schedule: Schedule
+) -> Step:
+    input_times, compiler = schedule.input_times[node.name], Compiler(schedule)
+    first, last = access.bounds(schedule.times[node.name])
+    return RangeStep(
+        node.name,
+        module,
+        compiler.compile(node.input, input_times),
+        compiler.mask(node.input, input_times),
+        torch.from_numpy(np.searchsorted(input_times, first)),
+        torch.from_numpy(np.searchsorted(input_times, last, side="right")),
+    )

@@ -103,24 +103,26 @@ class _Member:
     split: _Split | None = None
 
 
-class Recurrence:
-    """A recurrent group, made ready for a schedule.
+class _Preparation:
+    """Makes a recurrent group ready for a schedule.
 
     Args:
         graph: the network.
         group: the nodes that depend on each other.
         schedule: the times of all nodes.
-        modules: the components by name.
 
     Raises:
         ModelError: the recurrence is of a kind that cannot be executed; names the node.
     """
 
-    def __init__(self, graph: Graph, group: Group, schedule: Schedule, modules: dict[str, ComponentModule]) -> None:
+    def __init__(self, graph: Graph, group: Group, schedule: Schedule) -> None:
         self.graph, self.group, self.schedule = graph, group, schedule
         self.delay = self._find_delay()
         self.windows = self._find_windows()
-        self.members = [self._member(name, modules) for name in group.nodes if len(schedule.times[name])]
+
+    def members(self, modules: dict[str, ComponentModule]) -> list[_Member]:
+        """The nodes that are computed at any time."""
+        return [self._member(name, modules) for name in self.group.nodes if len(self.schedule.times[name])]
 
     def _fail(self, name: str, why: str) -> ModelError:
         return ModelError(f"{self.graph.nnet.path}: the recurrent node {name} {why}, which is not executed")
@@ -244,6 +246,25 @@ class Recurrence:
         start = min(window[0] for window in self.windows)
         block = (t - start) // abs(self.delay)
         return block if self.delay > 0 else len(self.windows) - 1 - block
+
+
+class Recurrence:
+    """A recurrent group, made ready for a schedule, which is not kept.
+
+    Args:
+        graph: the network.
+        group: the nodes that depend on each other.
+        schedule: the times of all nodes.
+        modules: the components by name.
+
+    Raises:
+        ModelError: the recurrence is of a kind that cannot be executed; names the node.
+    """
+
+    def __init__(self, graph: Graph, group: Group, schedule: Schedule, modules: dict[str, ComponentModule]) -> None:
+        preparation = _Preparation(graph, group, schedule)
+        self.delay, self.windows = preparation.delay, preparation.windows
+        self.members = preparation.members(modules)
 
     def run(self, values: Values) -> None:
         """Computes the group's nodes; adds them to ``values``."""

@@ -47,7 +47,7 @@ FEED_FORWARD = [
 def _schedule(name: str, output_times: np.ndarray = LOW_RATE, extra: int = 0) -> Schedule:
     network = load_network(NNET3 / name / "final.raw")
     span = (-network.context.left - extra, int(output_times[-1]) + network.context.right + 1)
-    return network.program(Request((span,), output_times)).schedule
+    return Schedule(network.graph, Request((span,), output_times))
 
 
 def _wanted(descriptor: Descriptor, t: int) -> set[tuple[str, int]]:
