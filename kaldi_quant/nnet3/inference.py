@@ -53,6 +53,7 @@ class _Utterance:
     feats: np.ndarray
     rows: np.ndarray
     pieces: list[_Piece] = field(default_factory=list)
+    is_finite: bool = True
 
 
 class Inference:
@@ -120,7 +121,27 @@ class Inference:
             Utterances that cannot be used are reported to ``bad`` and left out.
         """
         for waiting in self._together(utterances):
-            yield from self._flush(waiting)
+            for piece, rows in self._outputs(waiting):
+                scores = rows if self._log_priors is None else rows - self._log_priors
+                if self.options.acoustic_scale != 1.0:
+                    scores = scores * np.float32(self.options.acoustic_scale)
+                piece.utterance.rows[piece.place : piece.place + len(scores)] = scores
+                piece.utterance.is_finite &= bool(np.isfinite(scores).all())
+            yield from ((utterance.name, utterance.rows) for utterance in self._good(waiting))
+
+    def usable(self, utterances: Iterable[tuple[str, np.ndarray]]) -> Iterator[str]:
+        """Computes utterances for what sees the model's values: the outputs, which may be large, are not kept.
+
+        Args:
+            utterances: as of ``compute``.
+
+        Yields:
+            The names of those that can be used, in the order of the input; the others are reported to ``bad``.
+        """
+        for waiting in self._together(utterances):
+            for piece, rows in self._outputs(waiting):
+                piece.utterance.is_finite &= bool(np.isfinite(rows).all())
+            yield from (utterance.name for utterance in self._good(waiting))
 
     def _together(self, utterances: Iterable[tuple[str, np.ndarray]]) -> Iterator[list[_Utterance]]:
         """Utterances that are sorted and put in batches together."""
@@ -200,14 +221,12 @@ class Inference:
             raise DataError("online i-vectors need --online-ivector-period, the frames per row (10 in Kaldi's recipes)")
         return ivectors[chunk.ivector_row(len(ivectors), self.options.online_ivector_period)]
 
-    def _flush(self, utterances: list[_Utterance]) -> Iterator[tuple[str, np.ndarray]]:
-        pieces = [piece for utterance in utterances for piece in utterance.pieces]
-        for batch in self._batches(pieces):
-            self._run(batch)
+    def _good(self, utterances: list[_Utterance]) -> Iterator[_Utterance]:
+        """Those whose log-likelihoods are finite; the others are reported."""
         for utterance in utterances:
-            if np.isfinite(utterance.rows).all():
+            if utterance.is_finite:
                 self.bad.good += 1
-                yield utterance.name, utterance.rows
+                yield utterance
             else:
                 self.bad.report(utterance.name, DataError("its log-likelihoods are not finite (extreme features?)"))
 
@@ -228,20 +247,16 @@ class Inference:
     def calls(self, utterances: Iterable[tuple[str, np.ndarray]]) -> Iterator[ModelCall]:
         """What the model is called with, batch after batch, to compute utterances; those not usable are left out."""
         for waiting in self._together(utterances):
-            for batch in self._batches([piece for utterance in waiting for piece in utterance.pieces]):
+            for batch in self._batches(_pieces(waiting)):
                 yield self._call(batch)
 
-    @torch.inference_mode()
-    def _run(self, batch: list[_Piece]) -> None:
-        output = self.model(*self._call(batch))
-        for piece, rows in zip(batch, output.float().cpu().numpy(), strict=True):
-            chunk = piece.chunk
-            scores = rows[: chunk.num_outputs]
-            if self._log_priors is not None:
-                scores = scores - self._log_priors
-            if self.options.acoustic_scale != 1.0:
-                scores = scores * np.float32(self.options.acoustic_scale)
-            piece.utterance.rows[piece.place : piece.place + chunk.num_outputs] = scores
+    def _outputs(self, utterances: list[_Utterance]) -> Iterator[tuple[_Piece, np.ndarray]]:
+        """Pieces in the order of their computation, with what the model gives for each: (outputs, num_pdfs)."""
+        for batch in self._batches(_pieces(utterances)):
+            with torch.inference_mode():
+                output = self.model(*self._call(batch))
+            for piece, rows in zip(batch, output.float().cpu().numpy(), strict=True):
+                yield piece, rows[: piece.chunk.num_outputs]
 
     def _call(self, batch: list[_Piece]) -> ModelCall:
         spans = [piece.chunk.span for piece in batch]
@@ -255,3 +270,11 @@ class Inference:
             ivectors = torch.from_numpy(stacked).to(self.device, self.dtype)
         longest = max(batch, key=lambda piece: piece.chunk.num_outputs).chunk
         return torch.from_numpy(feats).to(self.device, self.dtype), spans, longest.output_times, ivectors
+
+
+def _pieces(utterances: list[_Utterance]) -> list[_Piece]:
+    """The pieces of all, which utterances let go of: in a circle of references, outputs would outlive their use."""
+    pieces = [piece for utterance in utterances for piece in utterance.pieces]
+    for utterance in utterances:
+        utterance.pieces = []
+    return pieces

@@ -64,6 +64,9 @@ class UtteranceSet(ListedData[np.ndarray]):
         """
         return self._inference(model, bad).compute(self.utterances)
 
+    def _usable(self, model: Executable, bad: BadUtterances) -> Iterator[str]:
+        return self._inference(model, bad).usable(self.utterances)
+
     def calls(self, model: Executable | Runnable) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
         """What a network is called with to compute them, batch after batch, on its device."""
         return ((call, {}) for call in self._inference(model).calls(self.utterances))

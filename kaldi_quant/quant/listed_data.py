@@ -62,6 +62,10 @@ class ListedData(Data, Generic[Unit]):
         """Each unit by itself."""
         return (self._with([unit]) for unit in self.units)
 
+    def _usable(self, model: Executable, bad: BadUtterances) -> Iterator[str]:
+        """The units that can be used, each once it is computed."""
+        return (name for name, _ in self.outputs(model, bad))
+
     def run(self, model: Executable, what: str = "") -> None:
         """Computes all units, for what the model's taps and watchers see.
 
@@ -75,7 +79,7 @@ class ListedData(Data, Generic[Unit]):
         bad = BadUtterances(self.max_bad_share)
         usable = set()
         with progress(len(self.units), what, self.units_are, brief=True) if what else nullcontext() as advance:
-            for name, _ in self.outputs(model.to(self.device), bad):
+            for name in self._usable(model.to(self.device), bad):
                 usable.add(name)
                 if advance is not None:
                     advance(1)

@@ -1,5 +1,7 @@
 """A batch gives what its utterances give alone, whatever the network, the lengths and the size of the batch."""
 
+import gc
+import weakref
 from collections.abc import Iterator
 
 import numpy as np
@@ -108,6 +110,35 @@ def test_output_begins_before_all_input_is_read() -> None:
     output = inference.compute(source())
     assert next(output)[0] == "utt000"
     assert len(read) < 100
+
+
+def test_outputs_do_not_outlive_their_use() -> None:
+    """Not until Python looks for circles of references, either: an hour's outputs take gigabytes."""
+    inference = _inference("tdnnf_small", WHOLE, 0.01)
+    utterances = _utterances(inference.model.input_dim).items()
+    gc.collect()
+    gc.disable()
+    try:
+        outputs = [weakref.ref(rows) for _, rows in inference.compute(utterances)]
+        # What the generator has in hand goes with it.
+        assert len(outputs) == len(LENGTHS) and not any(rows() is not None for rows in outputs)
+    finally:
+        gc.enable()
+
+
+def test_usable_utterances_are_those_that_give_outputs() -> None:
+    inference = _inference("tdnnf_small", WHOLE, 1.0)
+    utterances = _utterances(inference.model.input_dim)
+    names = list(utterances)
+    utterances[names[2]] = utterances[names[2]][:0]
+    # Finite themselves, but not what the network makes of them.
+    utterances[names[4]] = np.full_like(utterances[names[4]], 3e38)
+    for found in (Inference.compute, Inference.usable):
+        reasons = _Reasons()
+        inference.bad = reasons
+        good = [one if isinstance(one, str) else one[0] for one in found(inference, utterances.items())]
+        assert good == [name for i, name in enumerate(names) if i not in (2, 4)]
+        assert list(reasons.reasons) == [names[2], names[4]] and (reasons.good, reasons.bad) == (9, 2)
 
 
 def test_what_the_context_does_not_suffice_for_is_left_out_alone_and_in_a_batch() -> None:
