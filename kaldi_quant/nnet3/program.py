@@ -168,7 +168,8 @@ class Program:
     def begin(self, inputs: dict[str, Tensor], kinds: Tensor, taps: Mapping[str, Tap] | None = None) -> Values:
         """What there is before the first step; arguments as of ``run``."""
         like = inputs["input"]
-        values = Values({}, like.shape[0], kinds, like, taps or {})
+        # What it stands for may have to wait on disk.
+        values = Values({}, like.shape[0], kinds, like.new_empty(0), taps or {})
         for name, rows in self._inputs.items():
             values.nodes[name] = values.tapped(name, inputs[name][:, :0] if rows is None else rows.of(inputs[name]))
         return values

@@ -99,20 +99,12 @@ def adaround(
     first_loss = float(first_losses.mean())
     chosen, chosen_bias = problem.first, bias
     if first_loss > 0 and options.steps > 0:
-        learned = bias.clone().requires_grad_(relu)
-        learning = [{"params": [problem.logits], "lr": _LEARNING_RATE}]
-        if relu:
-            learning.append({"params": [learned], "lr": _BIAS_LEARNING_RATE * float(goal.std(correction=0))})
+        learning = _Learning(problem, bias, relu, float(goal.std(correction=0)), groups)
         generator = torch.Generator().manual_seed(options.seed)
-        optimizer = torch.optim.Adam(learning, betas=(0.9, 0.99))
         for step in range(options.steps):
             rows = torch.randint(len(inputs), (options.rows,), generator=generator)
-            shares = problem.shares()
-            error = (outputs(centred[rows], shares, learned) - goal[rows]).square().mean() / first_loss
-            optimizer.zero_grad()
-            (error + _penalty(shares, step / options.steps)).backward()
-            optimizer.step()
-        decided, learned = (problem.shares().detach() >= 0.5).float(), learned.detach()
+            learning.step(centred[rows], goal[rows], first_loss, step / options.steps)
+        decided, learned = (problem.shares() >= 0.5).float(), learning.bias.detach()
         # Rows are problems of their own.
         better = losses(decided, learned) < first_losses
         chosen = torch.where(better.unsqueeze(1), decided, problem.first)
@@ -121,13 +113,73 @@ def adaround(
     return problem.integers(chosen), chosen_bias.double() - of_mean
 
 
-def _penalty(shares: Tensor, progress: float) -> Tensor | float:
-    """What keeps shares from staying between 0 and 1; its exponent falls as half a cosine."""
-    if progress < _WARM_UP:
-        return 0.0
+class _Learning:
+    """Steps of Adam, with gradients written out: for a large weight passes over it take longer than products.
+
+    Args:
+        problem: the choice.
+        bias: (out,), where to begin.
+        relu: whether a ReLU follows, and the bias is learned.
+        spread: of the goal.
+        groups: of the input's columns.
+    """
+
+    def __init__(self, problem: _Rounding, bias: Tensor, relu: bool, spread: float, groups: int) -> None:
+        self.problem, self.relu, self.groups = problem, relu, groups
+        self.bias = bias.clone().requires_grad_(relu)
+        self._weight = torch.empty_like(problem.logits).requires_grad_()
+        self._base = (problem.lower - problem.grid.zero_point) * problem.grid.scale
+        learned = [{"params": [problem.logits], "lr": _LEARNING_RATE}]
+        if relu:
+            learned.append({"params": [self.bias], "lr": _BIAS_LEARNING_RATE * spread})
+        self._optimizer = torch.optim.Adam(learned, betas=(0.9, 0.99), fused=True)
+
+    def step(self, rows: Tensor, goal: Tensor, first_loss: float, progress: float) -> None:
+        """Learns from some rows.
+
+        Args:
+            rows: (rows, groups * in) of the layer's input.
+            goal: (rows, out).
+            first_loss: the mean squared error at the beginning, a share of which the loss is.
+            progress: from 0 to 1.
+        """
+        scale = self.problem.grid.scale
+        sigmoid = torch.sigmoid(self.problem.logits.detach())
+        stretched = sigmoid * (_ZETA - _GAMMA) + _GAMMA
+        shares = stretched.clamp(0, 1)
+        torch.addcmul(self._base, shares, scale, out=self._weight.detach())
+        self._weight.grad = self.bias.grad = None
+        out = grouped_linear(rows, self._weight, self.bias, self.groups)
+        value = out.detach()
+        error = value.relu().sub_(goal) if self.relu else value - goal
+        if self.relu:
+            error = torch.ops.aten.threshold_backward(error, value, 0)
+        out.backward(error)
+        # Of the mean over all elements.
+        factor = 2 / (goal.numel() * first_loss)
+        grad = self._weight.grad
+        assert grad is not None
+        grad *= scale * factor
+        if self.bias.grad is not None:
+            self.bias.grad *= factor
+        if progress >= _WARM_UP:
+            grad -= _penalty_slope(shares, progress)
+        # Nothing reaches shares that the clamp holds.
+        grad = torch.ops.aten.hardtanh_backward(grad, stretched, 0, 1)
+        self.problem.logits.grad = torch.ops.aten.sigmoid_backward(grad, sigmoid).mul_(_ZETA - _GAMMA)
+        self._optimizer.step()
+
+
+def _penalty_slope(shares: Tensor, progress: float) -> Tensor:
+    """(out, in): how fast |2 s - 1|^beta, which the penalty takes from 1, grows with each share s.
+
+    It keeps shares from staying between 0 and 1; beta falls as half a cosine.
+    """
     angle = math.pi * (progress - _WARM_UP) / (1 - _WARM_UP)
     beta = _LAST_BETA + (_FIRST_BETA - _LAST_BETA) * (1 + math.cos(angle)) / 2
-    return _PENALTY * (1 - (2 * shares - 1).abs().pow(beta)).mean()
+    distance = shares.mul(2).sub_(1)
+    slope = distance.abs().pow_(beta - 1).copysign_(distance)
+    return slope.mul_(_PENALTY * 2 * beta / shares.numel())
 
 
 class _Rounding:
@@ -148,7 +200,7 @@ class _Rounding:
 
     def shares(self) -> Tensor:
         """(out, in) between 0 and 1."""
-        return (torch.sigmoid(self.logits) * (_ZETA - _GAMMA) + _GAMMA).clamp(0, 1)
+        return (torch.sigmoid(self.logits.detach()) * (_ZETA - _GAMMA) + _GAMMA).clamp(0, 1)
 
     def dequantized(self, shares: Tensor) -> Tensor:
         """(out, in) float32: the weights for shares."""

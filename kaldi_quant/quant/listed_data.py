@@ -10,7 +10,6 @@ from typing import Generic, Self, TypeVar
 import torch
 
 from kaldi_quant.bad_utterances import BadUtterances
-from kaldi_quant.heap import give_back_large_blocks
 from kaldi_quant.progress import progress
 from kaldi_quant.quant.host import Data, Executable
 
@@ -30,8 +29,6 @@ class ListedData(Data, Generic[Unit]):
     def __init__(
         self, units: Iterable[tuple[str, Unit]], units_are: str, max_bad_share: float, device: torch.device | None
     ) -> None:
-        # Values of many sizes come and go while a network computes them, and would leave holes.
-        give_back_large_blocks()
         self.units = list(units)
         self.units_are = units_are
         self.max_bad_share = max_bad_share

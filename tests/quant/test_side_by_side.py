@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.graph import products
 from kaldi_quant.quant.host import Data, Executable, Source
 from kaldi_quant.quant.paired_moments import PairedSample
-from kaldi_quant.quant.shelf import Shelf
 from kaldi_quant.quant.side_by_side import SideBySide
 from kaldi_quant.quant.slots import Product, set_product, watched
 from kaldi_quant.torchnn.data import TensorData
@@ -171,19 +169,3 @@ def test_each_layer_is_computed_once() -> None:
     assert batches > 1 and calls[0] == dict.fromkeys(layers, batches)
     # The last one has only to be fitted.
     assert calls[1] == dict.fromkeys(layers[:-1], batches)
-
-
-def test_a_shelf_keeps_its_limit(tmp_path: Path) -> None:
-    shelf, whole = Shelf(1000, tmp_path), torch.arange(400.0)
-    values = [({"a": whole[:100] + number, "n": number}, [torch.arange(9) > number]) for number in range(4)]
-    for number, value in enumerate(values):
-        shelf.put(number, value)
-    for number in (0, 3, 1, 2):
-        found = shelf.take(number)
-        assert found[0]["n"] == number and torch.equal(found[0]["a"], values[number][0]["a"])
-        assert torch.equal(found[1][0], values[number][1][0]) and found[1][0].dtype == torch.bool
-        shelf.put(number, found)
-    assert sum(shelf._sizes.values()) <= 1000 and len(shelf._files) == 2
-    # They have no names that could be left behind.
-    assert not list(tmp_path.iterdir())
-    shelf.close()

@@ -1,0 +1,90 @@
+"""Values that wait come back as they were put, within the memory that they may take."""
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from kaldi_quant.quant.shelf import Shelf
+
+
+def test_a_shelf_keeps_its_limit(tmp_path: Path) -> None:
+    shelf, whole = Shelf(1000, tmp_path), torch.arange(400.0)
+    values = [({"a": whole[:100] + number, "n": number}, [torch.arange(9) > number]) for number in range(4)]
+    for number, value in enumerate(values):
+        shelf.put(number, value)
+    for number in (0, 3, 1, 2):
+        found = shelf.take(number)
+        assert found[0]["n"] == number and torch.equal(found[0]["a"], values[number][0]["a"])
+        assert torch.equal(found[1][0], values[number][1][0]) and found[1][0].dtype == torch.bool
+        shelf.put(number, found)
+    # Two of the large ones are in memory.
+    assert shelf.in_memory == 2 * 400 + 4 * 9 and shelf.on_disk >= 2 * 400
+    # They have no names that could be left behind.
+    assert not list(tmp_path.iterdir())
+    shelf.close()
+
+
+@pytest.mark.parametrize("limit", [0, 300_000, 10**9])
+@pytest.mark.parametrize("seed", range(5))
+def test_whatever_becomes_of_what_was_taken(limit: int, seed: int) -> None:
+    rng, shelf = random.Random(seed), Shelf(limit)
+    expected: dict[int, list[Tensor]] = {}
+
+    def new() -> Tensor:
+        shape = rng.choice([(0, 3), (7,), (30, 50), (200, 100), (2, 3, 4)])
+        made = torch.rand(shape, dtype=rng.choice([torch.float32, torch.float64]))
+        return made.T if len(shape) == 2 and rng.random() < 0.3 else made
+
+    for number in range(12):
+        values = [new() for _ in range(3)]
+        shelf.put(number, values)
+        expected[number] = [x.clone() for x in values]
+    for _ in range(300):
+        number = rng.randrange(12)
+        if rng.random() < 0.2:
+            assert all(map(torch.equal, shelf.look(number), expected[number]))
+            continue
+        values = shelf.take(number)
+        assert all(map(torch.equal, values, expected[number]))
+        for place, x in enumerate(values):
+            values[place] = rng.choice([x, x, x, x[1:], x.clone(), new(), values[0]])
+            if rng.random() < 0.1:
+                # As layers do that work in place.
+                values[place].add_(1)
+        expected[number] = [x.clone() for x in values]
+        shelf.put(number, values)
+        assert shelf.in_memory <= limit
+    for number, tensors in expected.items():
+        assert all(map(torch.equal, shelf.take(number), tensors))
+        shelf.put(number, [])
+    assert shelf.in_memory == shelf.on_disk == 0
+    shelf.close()
+
+
+def test_what_was_not_changed_is_not_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf = Shelf(0)
+    shelf.put(0, {"stays": torch.rand(100), "goes": torch.rand(100)})
+    kept = []
+    monkeypatch.setattr(Shelf, "_keep", lambda shelf, x, keep=Shelf._keep: kept.append(x) or keep(shelf, x))
+    values = shelf.take(0)
+    values["comes"] = values.pop("goes") + values["stays"]
+    shelf.put(0, values)
+    assert len(kept) == 1 and kept[0] is values["comes"]
+    assert torch.equal(shelf.look(0)["comes"], values["comes"])
+    shelf.close()
+
+
+def test_the_disk_space_of_what_is_gone_is_used_again() -> None:
+    shelf = Shelf(0)
+    for number in range(10):
+        shelf.put(number, torch.rand(50_000))
+    size = shelf.on_disk
+    for _ in range(3):
+        for number in range(10):
+            shelf.put(number, shelf.take(number) + 1)
+    # What is new is written before what it takes the place of is gone.
+    assert shelf.on_disk <= size * 1.1 + 4096
+    shelf.close()
