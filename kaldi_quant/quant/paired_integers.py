@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from kaldi_quant.quant.integer_linear import InputGrid
-from kaldi_quant.quant.planes import MOST_ROWS, Planes, outer_sums, square_sums, summed
+from kaldi_quant.quant.planes import MOST_ROWS, OuterSums, Planes, summed
 
 # Rows that are multiplied at once: products of few cost more to add up than to compute.
-_ROWS_OF_A_PRODUCT = 16384
+_ROWS_OF_A_PRODUCT = 4096
 # How far a value is from its grid by the rounding of float32, as a share of a step.
 _NEAR = 1e-3
 
@@ -32,8 +32,7 @@ class PairedIntegers:
         columns = len(self.grids[0].step)
         self._count = 0
         self._sums = torch.zeros(2, columns, dtype=torch.float64)
-        self._squares: Tensor | None = None
-        self._products: Tensor | None = None
+        self._squares, self._products = OuterSums(of_squares=True), OuterSums()
 
     def add(self, inputs: Tensor, float_inputs: Tensor) -> bool:
         """Adds rows, (rows, in) float32 each; False, and adds none, where a value lies beyond a grid or is none."""
@@ -66,7 +65,8 @@ class PairedIntegers:
             the first (across), (in, in) each, float64.
         """
         self._multiply()
-        if self._squares is None or self._products is None:
+        squares, products = self._squares.taken(), self._products.taken()
+        if squares is None or products is None:
             nothing = torch.zeros(self._sums.shape[1], self._sums.shape[1], dtype=torch.float64)
             return self._sums, nothing, nothing
         starts = torch.stack([grid.offset for grid in self.grids]) - origins
@@ -74,9 +74,9 @@ class PairedIntegers:
         ends = starts * self._count + self._sums * steps
         x, (start, other_start) = self._sums[0] * steps[0], starts
         # The sum of (start + step * integer) times the like of the other input.
-        squares = self._squares.mul_(steps[0]).mul_(steps[0].unsqueeze(1))
+        squares.mul_(steps[0]).mul_(steps[0].unsqueeze(1))
         squares.addr_(start, x).addr_(ends[0], start)
-        products = self._products.mul_(steps[0]).mul_(steps[1].unsqueeze(1))
+        products.mul_(steps[0]).mul_(steps[1].unsqueeze(1))
         products.addr_(other_start, x).addr_(ends[1], start)
         self._reset()
         return ends, squares, products
@@ -85,16 +85,19 @@ class PairedIntegers:
         """Adds the integers that wait."""
         if not self._waiting:
             return
-        x, y = ([torch.cat(part) for part in zip(*planes, strict=True)] for planes in zip(*self._waiting, strict=True))
+        x, y = ([_joined(part) for part in zip(*planes, strict=True)] for planes in zip(*self._waiting, strict=True))
         self._waiting = []
         for begin in range(0, len(x[0]), MOST_ROWS):
             rows = slice(begin, begin + MOST_ROWS)
             some, others = [plane[rows] for plane in x], [plane[rows] for plane in y]
             self._count += len(some[0])
             self._sums += torch.stack([summed(some), summed(others)])
-            squares, products = square_sums(some), outer_sums(others, some)
-            self._squares = squares if self._squares is None else self._squares.add_(squares)
-            self._products = products if self._products is None else self._products.add_(products)
+            self._squares.add(some, some)
+            self._products.add(others, some)
+
+
+def _joined(parts: tuple[Tensor, ...]) -> Tensor:
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def planes_of_grid(grid: InputGrid, rows: Tensor) -> Planes | None:

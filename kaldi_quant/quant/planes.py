@@ -18,6 +18,8 @@ _PLANE, _BOTH = 127, 127 * 256
 _HEADROOM = 4.0
 #: Rows whose products 32-bit sums hold, whatever the integers.
 MOST_ROWS = 1 << 16
+# Four bytes each.
+_VALUES_AT_ONCE = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -76,61 +78,86 @@ class Planes:
         """Planes of int8, (rows, columns), the upper one first; None where a value lies beyond the grid or is none."""
         factor = self.step.reciprocal()
         start = -self.offset * factor
-        if self.count == 2:
-            # Half a plane is added, and taken from the lower byte again, so that both bytes have signs of their own.
-            start += _PLANE + 1
-        found = torch.addcmul(start.to(rows), rows, factor.to(rows)).round_()
-        low, high = found.aminmax()
         limit, added = (_PLANE, 0) if self.count == 1 else (_BOTH, _PLANE + 1)
-        if not -limit - 1 <= float(low) - added <= float(high) - added <= limit:
-            return None
-        if self.count == 1:
-            return [found.to(torch.int8)]
-        both = torch.empty(found.shape, dtype=torch.int16, device=found.device).copy_(found)
-        lower, upper = both.view(torch.int8).unflatten(-1, (-1, 2)).unbind(-1)
-        return [upper.contiguous(), lower ^ -128]
+        # Half a plane is added, and taken from the lower byte again, so that both bytes have signs of their own.
+        start, factor = (start + added).to(rows), factor.to(rows)
+        planes = [rows.new_empty(rows.shape, dtype=torch.int8) for _ in range(self.count)]
+        # A few rows at a time, whose values stay in the processor's caches.
+        some = max(1, _VALUES_AT_ONCE // rows.shape[1]) if rows.device.type == "cpu" else len(rows)
+        for part, *of_planes in zip(rows.split(some), *(plane.split(some) for plane in planes), strict=True):
+            found = torch.addcmul(start, part, factor).round_()
+            low, high = found.aminmax()
+            if not -limit - 1 <= float(low) - added <= float(high) - added <= limit:
+                return None
+            if self.count == 1:
+                of_planes[0].copy_(found)
+                continue
+            upper, lower = of_planes
+            # Of 16 bits the lower ones stay.
+            lower.copy_(found.to(torch.int16)).bitwise_xor_(-128)
+            upper.copy_(found.mul_(1 / 256).floor_())
+        return planes
 
 
 def summed(planes: list[Tensor]) -> Tensor:
     """(columns,) float64: of integers, over rows; at most ``MOST_ROWS`` of them."""
-    sums = [_product(plane.new_ones(1, len(plane)), plane)[0] for plane in planes]
+    sums = [_product(plane.new_ones(1, len(plane)), plane)[0].double() for plane in planes]
     return sums[0] if len(sums) == 1 else sums[0] * 256 + sums[1]
 
 
-def outer_sums(first: list[Tensor], second: list[Tensor]) -> Tensor:
-    """The sum over rows of outer products of integers, exact.
+class OuterSums:
+    """Sums over rows of outer products of integers, exact.
 
     Args:
-        first: planes, (rows, columns) each; at most ``MOST_ROWS`` rows.
-        second: likewise.
-
-    Returns:
-        (columns of the first, columns of the second) float64.
+        of_squares: of integers with themselves.
     """
-    found: Tensor | None = None
-    for weight, plane in _weighted(first):
-        left = plane.T.contiguous()
-        for other_weight, other in _weighted(second):
-            part = _product(left, other)
-            found = part.mul_(weight * other_weight) if found is None else found.add_(part, alpha=weight * other_weight)
-    assert found is not None
-    return found
 
+    def __init__(self, of_squares: bool = False) -> None:
+        self.of_squares = of_squares
+        self._rows = 0
+        # By the weights of two planes, as long as 32 bits hold them, and all of them together.
+        self._narrow: dict[tuple[int, int], Tensor] = {}
+        self._wide: Tensor | None = None
 
-def square_sums(planes: list[Tensor]) -> Tensor:
-    """``outer_sums`` of integers with themselves."""
-    if len(planes) == 1:
-        return outer_sums(planes, planes)
-    upper, lower = planes
-    mixed = outer_sums([upper], [lower])
-    found = outer_sums([upper], [upper]).mul_(65536).add_(mixed, alpha=256).add_(mixed.T, alpha=256)
-    return found.add_(outer_sums([lower], [lower]))
+    def add(self, first: list[Tensor], second: list[Tensor]) -> None:
+        """Adds rows.
+
+        Args:
+            first: planes, (rows, columns) each; at most ``MOST_ROWS`` rows.
+            second: likewise; the same as the first for squares.
+        """
+        if self._rows + len(first[0]) > MOST_ROWS:
+            self._settle()
+        self._rows += len(first[0])
+        for weight, plane in _weighted(first):
+            for other_weight, other in _weighted(second):
+                # The others are these, transposed.
+                if self.of_squares and other_weight > weight:
+                    continue
+                part, key = _product(plane.T, other), (weight, other_weight)
+                self._narrow[key] = self._narrow[key].add_(part) if key in self._narrow else part
+
+    def taken(self) -> Tensor | None:
+        """(columns of the first, columns of the second) float64; None if there were no rows. Begins anew."""
+        self._settle()
+        found, self._wide = self._wide, None
+        return found
+
+    def _settle(self) -> None:
+        for (weight, other_weight), sums in self._narrow.items():
+            if self._wide is None:
+                self._wide = torch.zeros(sums.shape, dtype=torch.float64)
+            self._wide.add_(sums, alpha=weight * other_weight)
+            if self.of_squares and other_weight < weight:
+                self._wide.add_(sums.T, alpha=weight * other_weight)
+        self._narrow.clear()
+        self._rows = 0
 
 
 def _product(left: Tensor, right: Tensor) -> Tensor:
-    """(m, rows) int8 times (rows, n) int8: (m, n) float64 in main memory, exact."""
+    """(m, rows) int8 times (rows, n) int8: (m, n) int32, or what holds as much, in main memory."""
     if left.device.type == "cpu":
-        return torch._int_mm(left, right).double()
+        return torch._int_mm(left, right)
     return (left.double() @ right.double()).cpu()
 
 

@@ -4,13 +4,24 @@ import pytest
 import torch
 from torch import Tensor
 
+from kaldi_quant.quant import planes as module
 from kaldi_quant.quant.integer_linear import InputGrid
 from kaldi_quant.quant.paired_moments import PairedMoments
-from kaldi_quant.quant.planes import Planes, outer_sums, square_sums, summed
+from kaldi_quant.quant.planes import OuterSums, Planes, summed
 
 
 def whole(planes: list[Tensor]) -> Tensor:
     return planes[0].double() if len(planes) == 1 else planes[0].double() * 256 + planes[1].double()
+
+
+def outer_sums(first: list[Tensor], second: list[Tensor], of_squares: bool = False) -> Tensor:
+    sums = OuterSums(of_squares)
+    for begin in range(0, len(first[0]), 100):
+        rows = slice(begin, begin + 100)
+        sums.add([plane[rows] for plane in first], [plane[rows] for plane in second])
+    found = sums.taken()
+    assert found is not None and sums.taken() is None
+    return found
 
 
 @pytest.mark.parametrize("rows", [1, 17, 300])
@@ -23,9 +34,29 @@ def test_floats_on_two_planes(rows: int, size: float) -> None:
     assert found is not None and [plane.dtype for plane in found] == [torch.int8] * 2
     assert ((planes.values(found) - x.double()).abs() <= 0.51 * planes.step + 1e-6 * x.abs().amax(0)).all()
     integers = whole(found)
-    assert torch.equal(square_sums(found), integers.T @ integers)
+    assert torch.equal(outer_sums(found, found, of_squares=True), integers.T @ integers)
     assert torch.equal(outer_sums(found, found), integers.T @ integers)
     assert torch.equal(summed(found), integers.sum(0))
+
+
+def test_sums_of_more_rows_than_32_bits_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_ROWS", 250)
+    # Any processor's 32 bits would hold these; what is looked at is that none is lost where others begin.
+    planes = [torch.randint(-128, 128, (1700, 5), dtype=torch.int8) for _ in range(2)]
+    integers = whole(planes)
+    assert torch.equal(outer_sums(planes, planes, of_squares=True), integers.T @ integers)
+    assert torch.equal(outer_sums(planes, planes[:1]), integers.T @ planes[0].double())
+
+
+def test_a_few_rows_at_a_time_are_the_same_integers(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(300, 7)
+    planes = Planes.over(x)
+    expected = planes.integers(x)
+    monkeypatch.setattr(module, "_VALUES_AT_ONCE", 50)
+    found = planes.integers(x)
+    assert expected is not None and found is not None and all(map(torch.equal, found, expected))
+    x[250] *= 1e4
+    assert planes.integers(x) is None
 
 
 def test_what_lies_beyond_the_grid_is_told() -> None:
@@ -43,7 +74,7 @@ def test_a_grid_of_8_bits_is_one_plane_without_loss(low: int) -> None:
     found = planes.integers((integers * scale).float())
     assert found is not None and len(found) == 1
     assert torch.equal(whole(found), integers - low - 128)
-    assert torch.equal(square_sums(found), whole(found).T @ whole(found))
+    assert torch.equal(outer_sums(found, found, of_squares=True), whole(found).T @ whole(found))
     assert Planes.of_grid(scale, torch.zeros(5), torch.full((5,), 256)) is None
 
 
