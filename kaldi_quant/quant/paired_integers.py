@@ -54,7 +54,7 @@ class PairedIntegers:
         assert fits
         return found
 
-    def taken(self, origins: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def taken(self, origins: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
         """Hands the sums over, and begins anew.
 
         Args:
@@ -62,13 +62,12 @@ class PairedIntegers:
 
         Returns:
             Sums of values (2, in), of outer products of the first input with itself, and of the second one (down) with
-            the first (across), (in, in) each, float64.
+            the first (across), (in, in) each, float64; None if there were no rows.
         """
         self._multiply()
         squares, products = self._squares.taken(), self._products.taken()
         if squares is None or products is None:
-            nothing = torch.zeros(self._sums.shape[1], self._sums.shape[1], dtype=torch.float64)
-            return self._sums, nothing, nothing
+            return None
         starts = torch.stack([grid.offset for grid in self.grids]) - origins
         steps = torch.stack([grid.step for grid in self.grids])
         ends = starts * self._count + self._sums * steps

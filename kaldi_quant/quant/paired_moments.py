@@ -91,9 +91,10 @@ class PairedMoments:
 
     def _settle(self) -> None:
         """Adds what the sums of integers stand for."""
-        if self._integers is None:
+        taken = self._integers.taken(self._origins) if self._integers is not None else None
+        if taken is None:
             return
-        sums, squares, products = self._integers.taken(self._origins)
+        sums, squares, products = taken
         self._sums += sums
         self._squares += squares
         self._products += products

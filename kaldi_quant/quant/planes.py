@@ -15,7 +15,9 @@ from torch import Tensor
 # Integers of one plane, and the largest of two, so that the upper one stays within 8 bits.
 _PLANE, _BOTH = 127, 127 * 256
 # How much wider than the rows that it is made for a grid is, of values that may be larger later.
-_HEADROOM = 4.0
+_HEADROOM = 8.0
+# The grid of a column reaches at least this part as far as that of the largest.
+_LEAST_SHARE = 8
 #: Rows whose products 32-bit sums hold, whatever the integers.
 MOST_ROWS = 1 << 16
 # Four bytes each.
@@ -57,7 +59,9 @@ class Planes:
     @classmethod
     def _between(cls, low: Tensor, high: Tensor) -> Planes:
         middle, reach = (low + high) / 2, (high - low) / 2 * _HEADROOM
-        # A column that has one value only may have others later.
+        # A small column, or one of a single value, may have larger ones later, and for sums of products as large as
+        # those of the largest column steps that are finer than these are of no use.
+        reach = torch.maximum(reach, reach.max() / _LEAST_SHARE)
         reach = torch.where(reach > 0, reach, middle.abs().clamp_min(1.0))
         return cls(middle, reach / _BOTH, 2)
 
