@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from kaldi_quant.heap import give_back_freed_memory
 from kaldi_quant.progress import progress
 from kaldi_quant.quant.calibration import InputStatistics, input_statistics, observe
 from kaldi_quant.quant.config import PtqConfig
@@ -213,6 +214,7 @@ class Quantizer:
         with progress(len(missing), "quantizing", "layers", brief=True) as advance:
             for name in missing:
                 advance(0, f"{name}{so_far}")
+                give_back_freed_memory()
                 original = self.prepared.weight(name).double()
                 inputs = self.inputs_of(name, result.activations)
                 # What a layer is fitted to goes before the next one's is collected.
@@ -242,6 +244,7 @@ class Quantizer:
         sample = PairedSample() if needs_rows(self.configs[name]) else None
         if together is not None:
             moments = together.moments(name, sample, inputs)
+            give_back_freed_memory()
             target = moments.compensated(original)
             return Fit(target, moments.covariance, moments.mean, moments.float_mean, sample)
         seen = statistics[name]

@@ -16,18 +16,12 @@ from torch.utils import _pytree as pytree
 
 from kaldi_quant.units import Bytes
 
-# Smaller values need no memory of their own.
-_SMALL: Bytes = 1 << 16
-# So many pieces of memory are kept for the next values: pages are costly to come by.
-_SPARE = 4
-
 
 @dataclass(eq=False)
 class _InMemory:
-    """A tensor that is kept, and the memory that it lies in, if that is its own."""
+    """A tensor that is kept."""
 
     tensor: Tensor
-    memory: mmap.mmap | None
 
     @property
     def bytes(self) -> Bytes:
@@ -72,7 +66,6 @@ class Shelf:
         self._given: dict[int, list[tuple[Tensor, _Kept]]] = {}
         self._file: IO[bytes] | None = None
         self._regions = _Regions()
-        self._spare: list[mmap.mmap] = []
 
     @property
     def on_disk(self) -> Bytes:
@@ -115,7 +108,6 @@ class Shelf:
         self._file = None
         self._containers.clear()
         self._given.clear()
-        self._spare.clear()
         self.in_memory, self._regions = 0, _Regions()
 
     def _shown(self, container: Any, given: dict[int, tuple[Tensor, _Kept]]) -> Any:
@@ -131,7 +123,8 @@ class Shelf:
     def _keep(self, x: Tensor) -> _Kept:
         if self.in_memory + x.nbytes <= self.limit:
             self.in_memory += x.nbytes
-            return self._copied(x)
+            # A part of something would keep all of it.
+            return _InMemory(x if x.untyped_storage().nbytes() == x.nbytes else x.clone())
         if self._file is None:
             self._file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115 - closed with the shelf
         kept = _OnDisk(x.dtype, x.shape, x.device, self._regions.take(x.nbytes))
@@ -139,17 +132,6 @@ class Shelf:
         self._file.write(x.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         self._file.flush()
         return kept
-
-    def _copied(self, x: Tensor) -> _InMemory:
-        """In memory of its own: beside values that come and go, those that stay would leave holes in the heap."""
-        x = x.detach()
-        if x.nbytes < _SMALL or x.device.type != "cpu":
-            return _InMemory(x.clone(), None)
-        fitting = [memory for memory in self._spare if len(memory) == x.nbytes]
-        if fitting:
-            self._spare.remove(fitting[0])
-        memory = fitting[0] if fitting else _new_memory(x.nbytes)
-        return _InMemory(torch.frombuffer(memory, dtype=x.dtype).view(x.shape).copy_(x), memory)
 
     def _mapped(self, kept: _OnDisk) -> Tensor:
         if not kept.bytes:
@@ -196,13 +178,6 @@ class _Regions:
 def _rounded(size: Bytes) -> Bytes:
     """To what a file can be mapped in."""
     return -(-size // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
-
-
-def _new_memory(size: Bytes) -> mmap.mmap:
-    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    return memory
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
