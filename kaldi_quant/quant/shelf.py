@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from kaldi_quant.heap import Growth
 from kaldi_quant.units import Bytes
 
 
@@ -66,6 +67,7 @@ class Shelf:
         self._given: dict[int, list[tuple[Tensor, _Kept]]] = {}
         self._file: IO[bytes] | None = None
         self._regions = _Regions()
+        self._growth = Growth()
 
     @property
     def on_disk(self) -> Bytes:
@@ -89,6 +91,7 @@ class Shelf:
         if self._file is not None and self._regions.end < self._file.seek(0, 2) // 2:
             self._file.truncate(self._regions.end)
         self._containers[number] = pytree.tree_map(lambda leaf: found.get(id(leaf), leaf), value)
+        self._growth.check()
 
     def take(self, number: int) -> Any:
         """A container; it stays counted until it is put back."""
