@@ -75,7 +75,9 @@ class Shelf:
         return self._regions.end
 
     def put(self, number: int, value: Any) -> None:
-        """Puts a container where it was, or anew."""
+        """Puts a container where it was, or in another's place, or anew."""
+        if number in self._containers:
+            self.take(number)
         tensors = {id(x): x for x in _tensors(value)}
         given = self._given.pop(number, [])
         found = {id(x): kept for x, kept in given if id(x) in tensors}
@@ -128,12 +130,20 @@ class Shelf:
             self.in_memory += x.nbytes
             # A part of something would keep all of it.
             return _InMemory(x if x.untyped_storage().nbytes() == x.nbytes else x.clone())
-        if self._file is None:
-            self._file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115 - closed with the shelf
         kept = _OnDisk(x.dtype, x.shape, x.device, self._regions.take(x.nbytes))
-        self._file.seek(kept.offset)
-        self._file.write(x.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-        self._file.flush()
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115 - closed with the shelf
+            self._file.seek(kept.offset)
+            self._file.write(x.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+            self._file.flush()
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{error.strerror or error}: hidden layers' values wait here (TMPDIR names another folder, and with "
+                "more --memory fewer of them do)",
+                str(self.folder or tempfile.gettempdir()),
+            ) from error
         return kept
 
     def _mapped(self, kept: _OnDisk) -> Tensor:

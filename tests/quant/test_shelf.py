@@ -1,5 +1,8 @@
 """Values that wait come back as they were put, within the memory that they may take."""
 
+import errno
+import io
+import os
 import random
 from pathlib import Path
 
@@ -77,6 +80,18 @@ def test_what_was_not_changed_is_not_written_again(monkeypatch: pytest.MonkeyPat
     shelf.close()
 
 
+@pytest.mark.parametrize("limit", [0, 10**9])
+def test_a_container_takes_another_s_place(limit: int) -> None:
+    shelf = Shelf(limit)
+    for size in (50_000, 10_000):
+        shelf.put(0, torch.rand(size))
+        shelf.put(0, torch.full((size,), 2.0))
+    assert torch.equal(shelf.take(0), torch.full((10_000,), 2.0))
+    shelf.put(0, None)
+    assert shelf.in_memory == shelf.on_disk == 0
+    shelf.close()
+
+
 def test_the_disk_space_of_what_is_gone_is_used_again() -> None:
     shelf = Shelf(0)
     for number in range(10):
@@ -88,3 +103,15 @@ def test_the_disk_space_of_what_is_gone_is_used_again() -> None:
     # What is new is written before what it takes the place of is gone.
     assert shelf.on_disk <= size * 1.1 + 4096
     shelf.close()
+
+
+def test_a_full_disk_is_told_with_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class _Full(io.BytesIO):
+        def write(self, values: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda dir: _Full())
+    shelf = Shelf(0, tmp_path)
+    with pytest.raises(OSError, match="No space left on device: hidden layers' values wait here .*--memory") as told:
+        shelf.put(0, torch.rand(10))
+    assert told.value.errno == errno.ENOSPC and told.value.filename == str(tmp_path)
