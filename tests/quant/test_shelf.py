@@ -112,6 +112,6 @@ def test_a_full_disk_is_told_with_its_folder(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr("tempfile.TemporaryFile", lambda dir: _Full())
     shelf = Shelf(0, tmp_path)
-    with pytest.raises(OSError, match="No space left on device: hidden layers' values wait here .*--memory") as told:
+    with pytest.raises(OSError, match=r"No space left on device: hidden layers' values wait here .*--memory") as told:
         shelf.put(0, torch.rand(10))
     assert told.value.errno == errno.ENOSPC and told.value.filename == str(tmp_path)
