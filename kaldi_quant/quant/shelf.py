@@ -23,6 +23,7 @@ class _InMemory:
     """A tensor that is kept."""
 
     tensor: Tensor
+    is_given_itself = True
 
     @property
     def bytes(self) -> Bytes:
@@ -37,6 +38,11 @@ class _OnDisk:
     shape: torch.Size
     device: torch.device
     offset: int
+
+    @property
+    def is_given_itself(self) -> bool:
+        """Whether what layers change in place, once it was taken, is changed here, too."""
+        return self.device.type == "cpu"
 
     @property
     def bytes(self) -> Bytes:
@@ -80,8 +86,8 @@ class Shelf:
             self.take(number)
         tensors = {id(x): x for x in _tensors(value)}
         given = self._given.pop(number, [])
-        found = {id(x): kept for x, kept in given if id(x) in tensors}
-        gone = [kept for x, kept in given if id(x) not in tensors]
+        found = {id(x): kept for x, kept in given if id(x) in tensors and kept.is_given_itself}
+        gone = [kept for x, kept in given if id(x) not in found]
         self.in_memory -= sum(kept.bytes for kept in gone if isinstance(kept, _InMemory))
         for key, x in tensors.items():
             if key not in found:

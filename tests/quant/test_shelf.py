@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kaldi_quant.quant.shelf import Shelf
+from kaldi_quant.quant.shelf import Shelf, _OnDisk
 
 
 def test_a_shelf_keeps_its_limit(tmp_path: Path) -> None:
@@ -32,7 +32,14 @@ def test_a_shelf_keeps_its_limit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("limit", [0, 300_000, 10**9])
 @pytest.mark.parametrize("seed", range(5))
-def test_whatever_becomes_of_what_was_taken(limit: int, seed: int) -> None:
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_whatever_becomes_of_what_was_taken(
+    limit: int, seed: int, elsewhere: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if elsewhere:
+        # As on a GPU, where what comes from the disk is a copy.
+        monkeypatch.setattr(_OnDisk, "is_given_itself", False)
+        monkeypatch.setattr(Shelf, "_mapped", lambda shelf, kept, mapped=Shelf._mapped: mapped(shelf, kept).clone())
     rng, shelf = random.Random(seed), Shelf(limit)
     expected: dict[int, list[Tensor]] = {}
 
