@@ -254,8 +254,8 @@ class Inference:
         """Pieces in the order of their computation, with what the model gives for each: (outputs, num_pdfs)."""
         for batch in self._batches(_pieces(utterances)):
             with torch.inference_mode():
-                output = self.model(*self._call(batch))
-            for piece, rows in zip(batch, output.float().cpu().numpy(), strict=True):
+                output = self.model(*self._call(batch)).float().cpu().numpy()
+            for piece, rows in zip(batch, output, strict=True):
                 yield piece, rows[: piece.chunk.num_outputs]
 
     def _call(self, batch: list[_Piece]) -> ModelCall:
