@@ -88,10 +88,11 @@ class Shelf:
         given = self._given.pop(number, [])
         found = {id(x): kept for x, kept in given if id(x) in tensors and kept.is_given_itself}
         gone = [kept for x, kept in given if id(x) not in found]
+        mapped = {x.untyped_storage().data_ptr() for x, kept in given if isinstance(kept, _OnDisk)}
         self.in_memory -= sum(kept.bytes for kept in gone if isinstance(kept, _InMemory))
         for key, x in tensors.items():
             if key not in found:
-                found[key] = self._keep(x)
+                found[key] = self._keep(x, mapped)
         # What is new may have been a part of them.
         for kept in gone:
             if isinstance(kept, _OnDisk):
@@ -131,11 +132,14 @@ class Shelf:
 
         return pytree.tree_map(show, container)
 
-    def _keep(self, x: Tensor) -> _Kept:
+    def _keep(self, x: Tensor, mapped: set[int]) -> _Kept:
+        """Keeps a new tensor; mapped: where storages begin that are parts of the file."""
         if self.in_memory + x.nbytes <= self.limit:
             self.in_memory += x.nbytes
-            # A part of something would keep all of it.
-            return _InMemory(x if x.untyped_storage().nbytes() == x.nbytes else x.clone())
+            # A part of something would keep all of it, and a part of the file may be written over.
+            storage = x.untyped_storage()
+            is_own = storage.nbytes() == x.nbytes and storage.data_ptr() not in mapped
+            return _InMemory(x if is_own else x.clone())
         kept = _OnDisk(x.dtype, x.shape, x.device, self._regions.take(x.nbytes))
         try:
             if self._file is None:

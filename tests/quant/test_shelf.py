@@ -60,7 +60,7 @@ def test_whatever_becomes_of_what_was_taken(
         values = shelf.take(number)
         assert all(map(torch.equal, values, expected[number]))
         for place, x in enumerate(values):
-            values[place] = rng.choice([x, x, x, x[1:], x.clone(), new(), values[0]])
+            values[place] = rng.choice([x, x, x, x[1:], x.reshape(-1), x.clone(), new(), values[0]])
             if rng.random() < 0.1:
                 # As layers do that work in place.
                 values[place].add_(1)
@@ -74,11 +74,27 @@ def test_whatever_becomes_of_what_was_taken(
     shelf.close()
 
 
+def test_another_view_of_what_was_on_disk_is_not_written_over() -> None:
+    shelf = Shelf(8000)
+    first = torch.rand(4, 500)
+    shelf.put(0, torch.rand(2000))
+    shelf.put(1, first.clone())
+    # There is room in memory now, and the place on disk is free for others.
+    shelf.take(0)
+    shelf.put(0, None)
+    shelf.put(1, shelf.take(1).view(-1))
+    shelf.put(2, torch.rand(4, 500))
+    assert torch.equal(shelf.look(1), first.view(-1))
+    shelf.close()
+
+
 def test_what_was_not_changed_is_not_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
     shelf = Shelf(0)
     shelf.put(0, {"stays": torch.rand(100), "goes": torch.rand(100)})
     kept = []
-    monkeypatch.setattr(Shelf, "_keep", lambda shelf, x, keep=Shelf._keep: kept.append(x) or keep(shelf, x))
+    monkeypatch.setattr(
+        Shelf, "_keep", lambda shelf, x, mapped, keep=Shelf._keep: kept.append(x) or keep(shelf, x, mapped)
+    )
     values = shelf.take(0)
     values["comes"] = values.pop("goes") + values["stays"]
     shelf.put(0, values)
