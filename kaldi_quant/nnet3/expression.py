@@ -282,7 +282,7 @@ class Compiler:
 
     def __init__(self, schedule: Schedule, leaf: Leaf | None = None) -> None:
         self.schedule = schedule
-        self.leaf = leaf
+        self.leaf = leaf  # not a method of its own: in a circle of references schedules would outlive their use
 
     def node_rows(self, node: str, t: Times) -> Expression:
         """Rows of a node that is computed already; times that it lacks yield some other row, to be masked."""
