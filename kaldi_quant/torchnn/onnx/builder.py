@@ -227,7 +227,7 @@ class _Builder:
         found = writer.write(self.grids.floats(self.values[source]), self.known.shape(source), *first)  # type: ignore[index,arg-type]
         if grid is not None:
             self.integers.setdefault(point, []).append(found[0].integers)
-        return found if recurrence.cell.remembers else found[0]
+        return found if recurrence.remembers else found[0]
 
     def _grid(self, point: str) -> Grid:
         grid = self.network.activations[point]
