@@ -47,30 +47,33 @@ class M5(nn.Module):
         kernels = tuple(conv_kernel_sizes)
         if len(kernels) != BLOCKS or min(n_input, n_output, stride, n_channel, *kernels) < 1:
             raise UsageError(
-                f"M5: expected {BLOCKS} conv_kernel_sizes and numbers above 0, found conv_kernel_sizes {list(kernels)}, "
-                f"n_input {n_input}, n_output {n_output}, stride {stride}, n_channel {n_channel}"
+                f"M5: expected {BLOCKS} conv_kernel_sizes, and numbers above 0, found n_input {n_input}, "
+                f"n_output {n_output}, stride {stride}, n_channel {n_channel}, conv_kernel_sizes {list(kernels)}"
             )
         self.n_input, self.n_output, self.stride, self.conv_kernel_sizes = n_input, n_output, stride, kernels
         wide = 2 * n_channel
         self.conv1 = nn.Conv1d(n_input, n_channel, kernels[0], stride)
-        self.bn1 = nn.BatchNorm1d(n_channel)
+        self.bn1, self.relu1, self.pool1 = nn.BatchNorm1d(n_channel), nn.ReLU(), nn.MaxPool1d(POOLED)
         self.conv2 = nn.Conv1d(n_channel, n_channel, kernels[1])
-        self.bn2 = nn.BatchNorm1d(n_channel)
+        self.bn2, self.relu2, self.pool2 = nn.BatchNorm1d(n_channel), nn.ReLU(), nn.MaxPool1d(POOLED)
         self.conv3 = nn.Conv1d(n_channel, wide, kernels[2])
-        self.bn3 = nn.BatchNorm1d(wide)
+        self.bn3, self.relu3, self.pool3 = nn.BatchNorm1d(wide), nn.ReLU(), nn.MaxPool1d(POOLED)
         self.conv4 = nn.Conv1d(wide, wide, kernels[3])
-        self.bn4 = nn.BatchNorm1d(wide)
-        self.pool = nn.MaxPool1d(POOLED)
+        self.bn4, self.relu4, self.pool4 = nn.BatchNorm1d(wide), nn.ReLU(), nn.MaxPool1d(POOLED)
         self.fc1 = nn.Linear(wide, n_output)
 
     def forward(self, waves: Tensor) -> Tensor:
         """waves: (B, n_input, T) float32 → (B, 1, n_output), log-probabilities of classes."""
-        x = self.pool(self.bn1(self.conv1(waves)).relu())
-        x = self.pool(self.bn2(self.conv2(x)).relu())
-        x = self.pool(self.bn3(self.conv3(x)).relu())
-        x = self.pool(self.bn4(self.conv4(x)).relu())
-        x = functional.adaptive_avg_pool1d(x, 1).transpose(1, 2)
-        return functional.log_softmax(self.fc1(x), dim=2)
+        return functional.log_softmax(self.scores(waves), dim=2)
+
+    def scores(self, waves: Tensor) -> Tensor:
+        """The same before the softmax."""
+        x = self.pool1(self.relu1(self.bn1(self.conv1(waves))))
+        x = self.pool2(self.relu2(self.bn2(self.conv2(x))))
+        x = self.pool3(self.relu3(self.bn3(self.conv3(x))))
+        x = self.pool4(self.relu4(self.bn4(self.conv4(x))))
+        scores: Tensor = self.fc1(functional.adaptive_avg_pool1d(x, 1).transpose(1, 2))
+        return scores
 
     def lengths(self, samples: int) -> list[int]:
         """Of the signal, and then of what each convolution and each pooling leaves of it."""
