@@ -139,7 +139,7 @@ def narrowed(network: QuantizedNetwork, bits: Bits) -> QuantizedNetwork:
         ModelError: a layer's columns have several widths, and their scales are in its weights.
     """
     activations = {name: _narrower(grid, bits) for name, grid in network.activations.items()}
-    layers: dict[str, IntegerLinear | DynamicLinear] = {}
+    layers: dict[str, QuantizedLayer] = {}
     for name, layer in network.layers.items():
         if isinstance(layer, DynamicLinear):
             layers[name] = replace(layer, spec=_spec(layer.spec, bits))
