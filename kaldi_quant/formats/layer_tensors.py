@@ -3,9 +3,9 @@
 ``LAYER.weight`` holds the integers, each as its offset from the grid's least, in exactly as many bits as the grid has,
 row by row; ``LAYER.scale`` a float32 for each row, or for each group of a row's columns, row by row;
 ``LAYER.zero_point``, of affine grids alone, an integer for each scale, packed like the weights. ``LAYER.bias`` holds
-int32, where ranges are dynamic, rows have several scales or weights alone are quantized float32. ``activation_scale`` and
-``activation_zero_point`` hold those of all nodes on grids, in the order of their description; a network input has one
-for each column.
+int32, where ranges are dynamic, rows have several scales or weights alone are quantized float32. ``activation_scale``
+and ``activation_zero_point`` hold those of all nodes on grids, in the order of their description; a network input has
+one for each column.
 """
 
 from __future__ import annotations
@@ -125,8 +125,8 @@ def _take_weight(container: Container, name: str, described: Fields) -> Quantize
         packed = container.take(f"{name}.zero_point", "uint8", packed_bytes(scales, spec.bits))
         zero_point = _on_grid(container, name, spec, unpack(packed, spec.bits, scales))
     scale, zero_point = (values.reshape(rows, -1).copy() for values in (scale, zero_point))
-    arrays = (torch.from_numpy(array) for array in (integers.reshape(shape), scale, zero_point))
-    return QuantizedWeight(spec, *arrays, groups=groups)
+    of_scales = torch.from_numpy(scale), torch.from_numpy(zero_point)
+    return QuantizedWeight(spec, torch.from_numpy(integers.reshape(shape)), of_scales[0], of_scales[1], groups)
 
 
 def _on_grid(container: Container, name: str, spec: QSpec, offsets: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from kaldi_quant.kaldi.transition_model import TransitionModel
 from kaldi_quant.kaldi.writer import BinaryWriter
 from kaldi_quant.nnet3.preparation.linear_components import bias_of, is_linear, set_parameters, weight_of
 
+
 def write_network(nnet: Nnet, without: Iterable[str]) -> np.ndarray:
     """A network as bytes.
 

@@ -81,7 +81,10 @@ def _descend(q: Tensor, pull: Tensor, scale: Tensor, h: Tensor, spec: QSpec, pas
 
 
 def _restless(q: Tensor, pull: Tensor, scales: Tensor, curvatures: Tensor, spec: QSpec) -> Tensor:
-    """The rows, by number, in which an integer of a block would change. q, pull: (block, rows); scales: (1 or block, rows)."""
+    """The rows, by number, in which an integer of a block would change.
+
+    q, pull: (block, rows); scales: (1 or block, rows); curvatures: (block,).
+    """
     best = (q + pull / (curvatures.unsqueeze(1) * scales)).round_().clamp_(spec.qmin, spec.qmax)
     return torch.nonzero((best != q).any(0)).flatten()
 

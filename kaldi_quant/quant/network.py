@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kaldi_quant.quant.graph import Node, QuantGraph, Read, matmuls
 from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.groupwise_linear import GroupwiseLinear
 from kaldi_quant.quant.host import Arithmetic, Executable, Host, StepwiseExecutable
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
 from kaldi_quant.quant.integer_matmul import IntegerMatmul
@@ -19,6 +20,7 @@ from kaldi_quant.quant.integer_product import integer_product
 from kaldi_quant.quant.integer_sum import IntegerSum
 from kaldi_quant.quant.quantized_layer import QuantizedLayer, static_layers, weights_only
 from kaldi_quant.quant.slots import Product, set_product
+from kaldi_quant.quant.weight_only import WeightOnlyLinear
 
 _Described = TypeVar("_Described")
 
@@ -56,6 +58,11 @@ class QuantizedNetwork:
     def weights_only(self) -> list[str]:
         """The layers whose weights alone are quantized: they compute in float."""
         return weights_only(self.layers)
+
+    @property
+    def multiplying_floats(self) -> list[str]:
+        """The layers for which integers have no operator elsewhere: weights alone, or groups of columns with scales."""
+        return [name for name, layer in self.layers.items() if isinstance(layer, WeightOnlyLinear | GroupwiseLinear)]
 
     def act_bits(self, layer: str) -> int:
         """The width of a layer's input: that of its widest node; 0 where it stays in float."""

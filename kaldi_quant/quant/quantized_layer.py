@@ -36,9 +36,7 @@ def build_layer(
     return WeightOnlyLinear.build(weight, bias) if dynamic is None else DynamicLinear.build(weight, bias, dynamic)
 
 
-def assembled(
-    weight: QuantizedWeight, bias: Tensor, inputs: InputGrid | None, dynamic: QSpec | None
-) -> QuantizedLayer:
+def assembled(weight: QuantizedWeight, bias: Tensor, inputs: InputGrid | None, dynamic: QSpec | None) -> QuantizedLayer:
     """A layer that was built before; bias: (out,), its own: int32 or float32. Other arguments as of ``build_layer``."""
     if inputs is not None:
         return (GroupwiseLinear if weight.is_groupwise else IntegerLinear)(weight, bias, inputs)

@@ -116,7 +116,9 @@ class Plan:
             UsageError: the widths would overflow 32-bit accumulators.
         """
         found = biases or {}
-        layers: dict[str, QuantizedLayer] = {name: self._layer(name, weights[name], inputs.get(name), found.get(name)) for name in self.layers}
+        layers: dict[str, QuantizedLayer] = {
+            name: self._layer(name, weights[name], inputs.get(name), found.get(name)) for name in self.layers
+        }
         return QuantizedNetwork(self.prepared.complete(), layers, grids, self.float_layers)
 
     def _layer(

@@ -62,7 +62,9 @@ class FakeGrid(nn.Module):
     scale_0: Tensor
     zero_0: Tensor
 
-    def __init__(self, grid: Grid, elements: int, learned: bool = True, zero_learned: bool = True, columns: int = 0) -> None:
+    def __init__(
+        self, grid: Grid, elements: int, learned: bool = True, zero_learned: bool = True, columns: int = 0
+    ) -> None:
         super().__init__()
         self.spec: QSpec = grid.spec
         self.columns = columns
