@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +68,16 @@ def _torch_origin(found: TorchArtefact, path: str) -> TorchNetwork:
     return TorchNetwork(host.executable(), host.distance, output, columns)
 
 
-def save(quantized: Quantized, path: str | os.PathLike[str]) -> int:
+def save(quantized: Quantized, path: str | os.PathLike[str], more: Mapping[str, Any] | None = None) -> int:
     """Writes an integer model as one file, which ``load`` reads, and of Kaldi's models all verbs of ``kaldi-quant``.
 
     A network of ``torch.nn`` is written as its traced graph. What of it cannot be traced is code, which no file holds:
     then ``load`` needs the float network, too.
+
+    Args:
+        quantized: from ``quantize``, ``qat`` or ``load``.
+        path: of the file.
+        more: what else its record tells, as JSON has it.
 
     Returns:
         the file's size in the file system, in bytes.
@@ -82,9 +88,10 @@ def save(quantized: Quantized, path: str | os.PathLike[str]) -> int:
     """
     network, origin = quantized.network, quantized.origin
     if isinstance(origin, KaldiNetwork):
-        return save_artefact(path, network, origin.model, quantized.record or _kaldi_record(quantized, origin))
+        record = quantized.record or _kaldi_record(quantized, origin)
+        return save_artefact(path, network, origin.model, {**record, **(more or {})})
     assert isinstance(origin, TorchNetwork)
-    return save_torch(path, network, quantized.record or _torch_record(quantized, origin))
+    return save_torch(path, network, {**(quantized.record or _torch_record(quantized, origin)), **(more or {})})
 
 
 def _kaldi_record(quantized: Quantized, origin: KaldiNetwork) -> dict[str, Any]:
@@ -108,7 +115,8 @@ def export(quantized: Quantized, path: str | os.PathLike[str], **options: Any) -
         quantized: from ``quantize``, ``qat`` or ``load``.
         path: ``.onnx``: operators between QuantizeLinear and DequantizeLinear; ``.mdl``: the quantized weights in a
             Kaldi model, activations in float.
-        options: for ``.onnx`` those of ``write_onnx`` in ``formats.onnx_qdq`` or in ``torchnn.onnx.file``.
+        options: for ``.onnx`` those of ``write_onnx`` in ``formats.onnx_qdq`` or in ``torchnn.onnx.file``; the
+            ``example`` there is by default that which the network was traced with.
 
     Raises:
         UsageError: there is no form of that suffix, or none for networks of torch.nn.
@@ -121,8 +129,9 @@ def export(quantized: Quantized, path: str | os.PathLike[str], **options: Any) -
     if isinstance(network.host, TorchHost):
         if suffix == ".mdl":
             raise UsageError(f"{path}: a network of torch.nn is no model of Kaldi; export() writes it as .onnx")
-        example = network.host.example
-        return write_torch_onnx(network, path, example.args or dict(example.kwargs), **options).path
+        call = network.host.example
+        example = options.pop("example", call.args or dict(call.kwargs))
+        return write_torch_onnx(network, path, example, **options).path
     assert isinstance(origin, KaldiNetwork)
     if suffix == ".onnx":
         return write_onnx(network, path, origin.factor, **options).path

@@ -32,9 +32,12 @@ class Cell(ABC):
 
     Attributes:
         remembers: whether it has a state beside the hidden one.
+        adds_to_state: whether the next hidden state is a sum with the one before it. Rounded at every time, a state
+            that moves by less than half a step of its grid would stay where it is, and other roundings would add up.
     """
 
     remembers: ClassVar[bool] = False
+    adds_to_state: ClassVar[bool] = False
 
     @staticmethod
     @abstractmethod
@@ -45,7 +48,8 @@ class Cell(ABC):
             of_input: the input product, (N, gates * size).
             of_hidden: the recurrent product, likewise.
             hidden: (N, size).
-            memory: (N, size) where the cell remembers.
+            memory: (N, size) where the cell remembers; where it adds to its state, that state as it was before it was
+                put on a grid, or None if it is ``hidden`` itself.
         """
 
 
@@ -75,6 +79,8 @@ class Gru(Cell):
     As in torch and cuDNN, the reset gate multiplies the recurrent product, its bias included, not the hidden state.
     """
 
+    adds_to_state = True
+
     @staticmethod
     def step(of_input: Tensor, of_hidden: Tensor, hidden: Tensor, memory: Tensor | None) -> State:
         """The next state."""
@@ -82,7 +88,8 @@ class Gru(Cell):
         reset_hidden, update_hidden, candidate_hidden = of_hidden.chunk(3, -1)
         new = _tanh(candidate + _sigmoid(reset + reset_hidden) * candidate_hidden)
         kept = _sigmoid(update + update_hidden)
-        return (1 - kept) * new + kept * hidden, None
+        state = (1 - kept) * new + kept * (hidden if memory is None else memory)
+        return state, None if memory is None else state
 
 
 @CELLS.add("RNN_TANH")

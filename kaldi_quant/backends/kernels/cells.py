@@ -14,7 +14,7 @@ from kaldi_quant.backends.kernels.functions import sigmoid, tanh
 from kaldi_quant.registry import Registry
 
 #: By torch's names, for compiled code: (of_input, of_hidden, hidden, memory). The products are (gates * size,) float32;
-#: the states, (size,) float32, become those of the next time. Cells that remember nothing leave ``memory`` alone.
+#: the states, (size,) float32, become those of the next time. Cells that add to their state take it from ``memory``.
 CELLS: Registry[Any] = Registry("recurrent cell with a kernel")
 
 _ONE, _ZERO = np.float32(1.0), np.float32(0.0)
@@ -43,7 +43,7 @@ def gru(of_input: np.ndarray, of_hidden: np.ndarray, hidden: np.ndarray, memory:
         reset = sigmoid(of_input[i] + of_hidden[i])
         kept = sigmoid(of_input[size + i] + of_hidden[size + i])
         new = tanh(of_input[2 * size + i] + reset * of_hidden[2 * size + i])
-        hidden[i] = (_ONE - kept) * new + kept * hidden[i]
+        hidden[i] = memory[i] = (_ONE - kept) * new + kept * memory[i]
 
 
 @CELLS.add("RNN_TANH")

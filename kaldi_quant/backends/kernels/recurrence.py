@@ -29,8 +29,9 @@ def with_static_range(mode: str) -> Any:
     Returns:
         Called with weights as of ``dot.packed``; bias and scale of the sums; scale, zero point and ends of the grid;
         the input product, (T, gates * size) float32; the bytes of the hidden state, (size,) uint8, and what is
-        remembered, (size,) float32, which become those after the last time; and the bytes of all times, (T, size)
-        uint8, which it writes. The last time comes first if ``reverse``.
+        remembered, (size,) float32, which become those after the last time; whether something is ``remembered``, or the
+        hidden state alone goes on from time to time; and the bytes of all times, (T, size) uint8, which it writes. The
+        last time comes first if ``reverse``.
     """
     cell, add_up = CELLS[mode], accumulate()
 
@@ -46,6 +47,7 @@ def with_static_range(mode: str) -> Any:
         of_input: np.ndarray,
         state: np.ndarray,
         memory: np.ndarray,
+        remembered: bool,
         reverse: bool,
         out: np.ndarray,
     ) -> None:
@@ -61,6 +63,8 @@ def with_static_range(mode: str) -> Any:
             time = times - 1 - number if reverse else number
             add_up(weights, row, sums)
             scale_sums(sums, bias, scale, of_hidden)
+            if not remembered:
+                memory[:] = hidden
             cell(of_input[time], of_hidden, hidden, memory)
             found = out[time]
             for i in range(size):
@@ -83,8 +87,8 @@ def with_dynamic_range(mode: str) -> Any:
     Returns:
         Called with weights as of ``dot.packed``; the sum of each row's weights; the weights' scale; the bias; the ends
         of grids; the input product, (T, gates * size) float32; the hidden state and what is remembered, (size,)
-        float32, which become those after the last time; and the states of all times, (T, size) float32, which it
-        writes. The last time comes first if ``reverse``.
+        float32, which become those after the last time; whether something is ``remembered``; and the states of all
+        times, (T, size) float32, which it writes. The last time comes first if ``reverse``.
     """
     cell, add_up = CELLS[mode], accumulate()
 
@@ -99,6 +103,7 @@ def with_dynamic_range(mode: str) -> Any:
         of_input: np.ndarray,
         hidden: np.ndarray,
         memory: np.ndarray,
+        remembered: bool,
         reverse: bool,
         out: np.ndarray,
     ) -> None:
@@ -120,6 +125,8 @@ def with_dynamic_range(mode: str) -> Any:
             for i in range(of_hidden.shape[0]):
                 total = np.float32(sums[i] - zero_point * row_sums[i])
                 of_hidden[i] = total * (step * weight_scale[i]) + bias[i]
+            if not remembered:
+                memory[:] = hidden
             cell(of_input[time], of_hidden, hidden, memory)
             out[time] = hidden
 

@@ -32,6 +32,8 @@ _NOTES = (
     r"torch\.quantize_per_tensor, torch\.quantize_per_channel and other quantized tensor creation functions",
     # Of a layer whose own ranges are not asked for, because its input's come from a file.
     r"must run observer before calling calculate_qparams",
+    # PyTorch's own default settings for x86.
+    r"Please use quant_min and quant_max to specify the range",
     # torchao, when it is imported and used.
     r"`torch\.jit\.script(_method)?` is deprecated",
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
@@ -112,8 +114,9 @@ class Kernel(ABC):
     """
 
     def __init__(self, weight: QuantizedWeight, bias: Tensor) -> None:
-        if weight.spec.bits > 8 or bool(weight.zero_point.any()):
+        if weight.spec.bits > 8 or weight.is_groupwise or bool(weight.zero_point.any()):
             kind = f"{weight.spec.bits} bits" if weight.spec.bits > 8 else "a fitted zero point"
+            kind = "scales of groups of columns" if weight.is_groupwise else kind
             raise ModelError(
                 f"PyTorch's kernels multiply symmetric weights of at most 8 bits, and a layer's have {kind}: "
                 "run the model with --engine reference"

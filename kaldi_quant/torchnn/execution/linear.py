@@ -34,7 +34,12 @@ _SIGN_BIT = 0x80
 def signed_bytes(weight: QuantizedWeight) -> np.ndarray | None:
     """(out, in) int8: a weight less its zero point; None where it needs more bits or its columns have groups."""
     centred = weight.centred
-    if weight.groups > 1 or not centred.numel() or not -128 <= int(centred.min()) <= int(centred.max()) <= 127:
+    if (
+        weight.groups > 1
+        or weight.is_groupwise
+        or not centred.numel()
+        or not -128 <= int(centred.min()) <= int(centred.max()) <= 127
+    ):
         return None
     return centred.to(torch.int8).numpy()
 

@@ -43,7 +43,7 @@ class RecurrenceKernel(ABC):
         else:
             run.do(partial(remembered.copy_, memory))
         states = self._states(run, as_array(run, of_input), hidden, remembered.numpy())
-        return (states, remembered) if self.recurrence.cell.remembers else states
+        return (states, remembered) if self.recurrence.remembers else states
 
     @abstractmethod
     def _states(self, run: Run, of_input: np.ndarray, hidden: Any, memory: np.ndarray) -> GridValue | Tensor:
@@ -74,9 +74,10 @@ class StaticKernel(RecurrenceKernel):
         out, spec = torch.empty((batch, times, state.shape[1]), dtype=torch.uint8), self.grid.spec
         numbers = (float(self.grid.scale), int(self.grid.zero_point), spec.qmin, spec.qmax)
         compute = with_static_range(self.recurrence.mode)
+        ways = (self.recurrence.remembers, self.recurrence.reverse)
         for n, states in enumerate(out.numpy()):
             constants = (self.packed.values, self.bias, self.scale, *numbers)
-            run.do(partial(compute, *constants, of_input[n], state[n], memory[n], self.recurrence.reverse, states))
+            run.do(partial(compute, *constants, of_input[n], state[n], memory[n], *ways, states))
         return GridValue(self.grid, out)
 
     def _first(self, run: Run, hidden: GridValue | Tensor) -> Tensor:
@@ -112,27 +113,28 @@ class DynamicKernel(RecurrenceKernel):
             run.do(partial(np.copyto, state, as_array(run, floats(run, hidden))))
         out = torch.empty((batch, times, state.shape[1]))
         compute = with_dynamic_range(self.recurrence.mode)
+        ways = (self.recurrence.remembers, self.recurrence.reverse)
         constants = (self.packed.values, self.row_sums, self.scale, self.bias, self.spec.qmin, self.spec.qmax)
         for n, states in enumerate(out.numpy()):
-            run.do(partial(compute, *constants, of_input[n], state[n], memory[n], self.recurrence.reverse, states))
+            run.do(partial(compute, *constants, of_input[n], state[n], memory[n], *ways, states))
         return out
 
 
-def recurrence_kernel(
-    recurrence: Recurrence, layer: IntegerLinear | DynamicLinear | None, grid: Grid | None
-) -> RecurrenceKernel | None:
+def recurrence_kernel(recurrence: Recurrence, layer: object, grid: Grid | None) -> RecurrenceKernel | None:
     """The kernel of a recurrence; None where there is none for its widths or its ranges.
 
     Args:
         recurrence: in question.
-        layer: the integers of the recurrent product; None where it stays in float.
+        layer: the recurrent product's quantized form, if it has one.
         grid: that of the hidden states.
     """
-    weight = None if layer is None else signed_bytes(layer.weight)
-    if weight is None or recurrence.mode not in CELLS:
+    if not isinstance(layer, IntegerLinear | DynamicLinear) or recurrence.mode not in CELLS:
+        return None
+    weight = signed_bytes(layer.weight)
+    if weight is None:
         return None
     packed = PackedWeight.of(weight)
-    wide = layer.weight.centred.long()  # type: ignore[union-attr]
+    wide = layer.weight.centred.long()
     if isinstance(layer, IntegerLinear):
         columns = columns_grid(layer.inputs)
         if grid is None or columns is None or not fits_bytes(grid) or not has_integers_of(grid, columns):
@@ -140,7 +142,6 @@ def recurrence_kernel(
         bias = layer.bias.long() - wide @ layer.inputs.zero_point.long()
         scale = packed.of_rows(layer.accumulator_scale.numpy(), np.float32)
         return StaticKernel(recurrence, packed, packed.of_rows(bias.numpy(), np.int32), scale, grid)
-    assert isinstance(layer, DynamicLinear)
     if grid is not None or layer.spec.signed or layer.spec.symmetric or layer.spec.is_wide:
         return None
     return DynamicKernel(

@@ -13,7 +13,7 @@ from kaldi_quant.backends.onnx.writer import DOUBLE, FLOAT, GraphWriter, Name
 from kaldi_quant.registry import Registry
 
 #: The graph, the input product, the recurrent product, each (N, gates * size), the hidden state and what is remembered
-#: beside it, each (N, size): the next two of these; an empty name where nothing is remembered.
+#: beside it, each (N, size): the next two of these; an empty name where nothing is remembered. As in ``Cell.step``.
 CellWriter = Callable[[GraphWriter, Name, Name, Name, Name], tuple[Name, Name]]
 CELLS: Registry[CellWriter] = Registry("recurrent cell with an ONNX form")
 
@@ -48,7 +48,10 @@ def gru(writer: GraphWriter, of_input: Name, of_hidden: Name, hidden: Name, memo
     new = _function(writer, "Tanh", writer.op("Add", [candidate, of_candidate]))
     kept = _function(writer, "Sigmoid", writer.op("Add", [update, update_hidden]))
     left = writer.op("Sub", [writer.constant(np.float32(1)), kept])
-    return writer.op("Add", [writer.op("Mul", [left, new]), writer.op("Mul", [kept, hidden])]), ""
+    of_state = writer.op("Mul", [kept, memory or hidden])
+    state = writer.op("Add", [writer.op("Mul", [left, new]), of_state])
+    # A graph gives each of its values once.
+    return state, writer.op("Identity", [state]) if memory else ""
 
 
 @CELLS.add("RNN_TANH")
