@@ -18,6 +18,7 @@ RECIPES = {
     "egs/keywords/main.py": ("keywords", "main"),
     "egs/keywords/evaluate.py": ("keywords", "evaluate"),
     "egs/keywords/m5.py": ("keywords", "m5"),
+    "egs/keywords/table.py": ("keywords", "table"),
 }
 
 
