@@ -18,6 +18,7 @@ RECIPES = {
     "egs/keywords/main.py": ("keywords", "main"),
     "egs/keywords/evaluate.py": ("keywords", "evaluate"),
     "egs/keywords/m5.py": ("keywords", "m5"),
+    "egs/keywords/nsnet2.py": ("suppression", "nsnet2"),
 }
 
 
