@@ -20,6 +20,7 @@ RECIPES = {
     "egs/keywords/m5.py": ("keywords", "m5"),
     "egs/keywords/table.py": ("keywords", "table"),
     "egs/keywords/results.py": ("keywords_results", "results"),
+    "egs/keywords/nsnet2.py": ("suppression", "nsnet2"),
 }
 
 
