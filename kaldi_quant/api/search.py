@@ -112,7 +112,7 @@ def search(
             data.
         calibration: inputs to calibrate on; for a quantized network by default its own.
         widths: bits of weights to choose from, 2 to 16, and ``"float"`` where layers may stay in float.
-        act_widths: bits of layers' inputs to choose from.
+        act_widths: bits of layers' inputs to choose from; 0 alone for inputs that stay in float.
         base_bits: the width of the other layers while one is measured.
         estimate: measured, by running the network for each width; second-order, from curvature.
         method: how weights are rounded while measuring; by default as in the result.
@@ -134,8 +134,8 @@ def search(
         >>> found.measured.bits, found.measured.distance, found.quantized
     """
     options = SearchOptions(
-        _widths(widths, "widths", with_float=True),
-        _widths(act_widths, "act_widths"),
+        parse_widths(",".join(map(str, widths)), "widths", with_float=True),
+        parse_widths(",".join(map(str, act_widths)), "act_widths", with_none=True),
         base_bits,
         estimate,
         method,
@@ -161,10 +161,6 @@ def search(
         store = Store(place / "measurements.json", about)
         found = run(Search(source, chosen, data, measured_on, store, options, size), wanted, size, front=front)
     return _found(found, origin, data)
-
-
-def _widths(widths: Sequence[Bits | str], name: str, with_float: bool = False) -> tuple[Bits, ...]:
-    return parse_widths(",".join(map(str, widths)), name, with_float)
 
 
 def _asked(network: Any, config: str | PtqConfig | None, calibration: Any) -> tuple[FloatNetwork, PtqConfig, Data]:

@@ -25,7 +25,7 @@ from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.packing import packed_bytes
 from kaldi_quant.quant.ptq import kinds_of, quantize
-from kaldi_quant.quant.quantized_layer import QuantizedLayer, static_layers
+from kaldi_quant.quant.quantized_layer import QuantizedLayer, bits_beside, static_layers
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
 from kaldi_quant.quant.scale_groups import count_groups
 from kaldi_quant.quant.search.allocation import Allocation, InputGroup, Option, Problem
@@ -140,10 +140,13 @@ class CostModel:
     def _option(self, name: str, widths: Widths) -> Option:
         is_base = widths.bits == self.options.base.bits
         divergence = 0.0 if is_base else self.measuring.of_weights(name, widths.bits).divergence
-        weights = self.base.layers[name].weight.integers.numel()
+        rows, columns = self.base.layers[name].weight.integers.shape
         size = self._float_bytes(name) if widths.bits == FLOAT_BITS else self._integer_bytes(name, widths)
-        work = self._products[name] * widths.bits * widths.act_bits
-        return Option(widths.bits, widths.act_bits, size, weights * widths.bits, divergence, work)
+        work = self._products[name] * widths.bits * (widths.act_bits or FLOAT_BITS)
+        bits = rows * columns * widths.bits
+        if widths.bits != FLOAT_BITS:
+            bits += bits_beside(self.base.layers[name], self._spec(name, widths))
+        return Option(widths.bits, widths.act_bits, size, bits, divergence, work)
 
     def _inputs_divergence(self, group: tuple[str, ...], bits: Bits) -> float:
         return 0.0 if bits == self.options.base.act_bits else self.measuring.of_inputs(group, bits).divergence
