@@ -25,7 +25,9 @@ from kaldi_quant.quant.slots import groups_of_layer
 
 
 def column_factors(prepared: Host, data: Data, configs: Mapping[str, LayerConfig]) -> dict[str, Tensor]:
-    """The factors of layers' columns, (in,) float32, where some are better than none.
+    """The factors of layers' columns, (in,) float32.
+
+    Each layer that is concerned has some, if need be ones: so a file's size does not depend on data.
 
     Args:
         prepared: the network, its channels rescaled.
@@ -43,18 +45,14 @@ def column_factors(prepared: Host, data: Data, configs: Mapping[str, LayerConfig
         if config.weights_only and name not in rescaled and groups_of_layer(model, name) == 1
     ]
     seen = observe_inputs(model, names, data) if names else {}
-    found = {name: _best(prepared.weight(name).double(), seen[name], configs[name]) for name in names}
-    return {name: factor for name, factor in found.items() if factor is not None}
+    return {name: _best(prepared.weight(name).double(), seen[name], configs[name]) for name in names}
 
 
-def _best(weight: Tensor, inputs: LayerInputs, config: LayerConfig) -> Tensor | None:
+def _best(weight: Tensor, inputs: LayerInputs, config: LayerConfig) -> Tensor:
     error = RoundingError(config, weight, inputs.examples.double())
     size = inputs.examples.double().std(0, correction=0)
-    # What is zero everywhere is as good as any other.
-    size = torch.where(size > 0, size, size.max().clamp_min(torch.finfo(torch.float32).tiny))
-    candidates = [torch.from_numpy(bounded((size**alpha).numpy(), centred=True)) for alpha in ALPHAS if alpha]
+    # What is constant is as good as any other.
+    size = torch.where(size > 0, size, float(size.max()) or 1.0)
+    candidates = [torch.from_numpy(bounded((size**alpha).numpy(), centred=True)) for alpha in ALPHAS]
     losses = [error.relative(factor) for factor in candidates]
-    least = min(losses)
-    if least >= error.relative(torch.ones_like(size)):
-        return None
-    return candidates[losses.index(least)].float()
+    return candidates[losses.index(min(losses))].float()

@@ -69,9 +69,9 @@ def factor_of(layer: QuantizedLayer) -> Tensor | None:
 
 
 def bits_beside(layer: QuantizedLayer, spec: QSpec) -> int:
-    """The bits of scales and zero points of groups of columns, and of columns' factors, were the weights on such a grid.
+    """The bits of scales and zero points of groups of columns, and of columns' factors.
 
-    Those of rows with one scale do not count.
+    Those of rows with one scale do not count. spec: a grid, instead of the layer's own.
     """
     factor, (rows, columns) = factor_of(layer), layer.weight.integers.shape
     bits = 0 if factor is None else FLOAT_BITS * factor.numel()
