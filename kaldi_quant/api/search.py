@@ -199,7 +199,7 @@ def _file_size(origin: FloatNetwork) -> FileSize:
 def _found(result: Result, origin: FloatNetwork, data: Data) -> FoundWidths:
     outcome, search = result.outcome, result.models.search
     quantized = Quantized(outcome.network, origin, outcome.proposal.config, data)
-    record, mean = result.as_dict(bits_per_weight(outcome.network)), search.cost_model.bits_per_weight
+    record = result.as_dict(bits_per_weight(outcome.network))
     groups = [group.layers for group in search.cost_model.problem.groups]
 
     def predicted(proposal: Proposal) -> Point:
@@ -209,9 +209,8 @@ def _found(result: Result, origin: FloatNetwork, data: Data) -> FoundWidths:
         return Point(proposal.bytes, proposal.divergence, proposal.bits, bits, act_bits)
 
     def measured(model: MeasuredModel, size: Bytes) -> Point:
-        layers = search.candidates.base.layers
-        weight_bits = sum(layers[name].weight.integers.numel() * bits for name, bits in model.bits.items())
-        return Point(size, model.divergence, mean(weight_bits), model.bits, model.act_bits)
+        mean = search.cost_model.mean_width(model.bits, model.act_bits)
+        return Point(size, model.divergence, mean, model.bits, model.act_bits)
 
     curve = [
         Point(
