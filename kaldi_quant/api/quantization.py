@@ -65,6 +65,11 @@ class Quantized:
         return dict(self.network.float_layers)
 
     @property
+    def weights_only(self) -> list[str]:
+        """The layers whose weights alone are quantized: they compute in float."""
+        return self.network.weights_only
+
+    @property
     def float_matmuls(self) -> dict[str, str]:
         """The products of two values that both depend on the input which stay in float, each with the reason."""
         return dict(self.network.float_matmuls)
