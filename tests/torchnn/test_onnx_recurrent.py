@@ -19,6 +19,7 @@ from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
 from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.network import QuantizedNetwork
+from kaldi_quant.quant.sensitivity import with_layers
 from kaldi_quant.quant.taps import SeenTap
 from kaldi_quant.torchnn.onnx import cells
 from kaldi_quant.torchnn.onnx.builder import TorchOnnx
@@ -400,3 +401,27 @@ def test_random_networks() -> None:
 
 def test_every_cell_has_a_form() -> None:
     assert set(cells.CELLS) == set(CELLS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True}, {"bias": False}])
+def test_in_float_they_are_operators_of_onnx(kind: str, options: dict) -> None:
+    network = enhancer(kind, **options)
+    graph = onnx_graph(with_layers(quantized(network, CONFIGS["w8a8 static"], inputs()), set()), inputs()[0])
+    kinds = Counter(node.op_type for node in graph.model.graph.node)
+    assert kinds[kind.upper()] == 2 * (1 + network.rnn.bidirectional) and not kinds["Scan"]
+    for x in (inputs(4)[3], inputs(1, length=17, batch=3)[0]):
+        with torch.no_grad():
+            np.testing.assert_allclose(run(graph.model, x)["output"], network(x).numpy(), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_operators_of_onnx_go_on_from_states(kind: str) -> None:
+    torch.manual_seed(2)
+    network, count = WithState(KINDS[kind](3, 5, num_layers=2, batch_first=True)).eval(), 1 + (kind == "lstm")
+    call = (torch.randn(2, 6, 3), *(torch.randn(2, 2, 5) for _ in range(count)))
+    graph = onnx_graph(with_layers(quantized(network, CONFIGS["w8a8 static"], [call], output=0), set()), call)
+    with torch.no_grad():
+        expected = network(*call)
+    for one, other in zip(run(graph.model, *call).values(), expected, strict=True):
+        np.testing.assert_allclose(one, other.numpy(), rtol=0, atol=1e-6)
