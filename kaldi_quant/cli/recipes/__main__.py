@@ -19,6 +19,7 @@ RECIPES = {
     "egs/keywords/evaluate.py": ("keywords", "evaluate"),
     "egs/keywords/m5.py": ("keywords", "m5"),
     "egs/keywords/nsnet2.py": ("suppression", "nsnet2"),
+    "egs/keywords/table.py": ("keywords", "table"),
 }
 
 

@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import FormatError
+from kaldi_quant.frontends.keywords.evaluation import interval
 from kaldi_quant.json_file import read_object
 from kaldi_quant.made import Made, Sources, make
 from kaldi_quant.metrics.score import Score
 from kaldi_quant.metrics.score_file import FILE_NAME as SCORES_NAME
 from kaldi_quant.metrics.score_file import read_score, write_score
+from kaldi_quant.train.checkpoint import FILE_NAME as CHECKPOINT_NAME
 from kaldi_quant.units import Bytes
 
 _log = logging.getLogger(__name__)
 CELL_NAME = "cell.json"
+#: The method of a network that is not quantized.
+FLOAT_METHOD = "float"
 _FORMAT = 1
 
 
@@ -88,6 +92,8 @@ def make_cell(folder: Path, preset: str, command: str, sources: Sources, work: C
         KaldiQuantError: what ``work`` raises; or the folder cannot be written.
     """
 
+    made = Made(folder / CELL_NAME, sources, str(folder))
+
     def run() -> Sequence[Path]:
         _log.info("making %s", folder)
         left = work(folder)
@@ -108,7 +114,10 @@ def make_cell(folder: Path, preset: str, command: str, sources: Sources, work: C
         _log.info("%s: %s, %d bytes", folder, left.score.metric.shown(cell.score), cell.bytes)
         return [left.file, folder / SCORES_NAME, *left.others]
 
-    return make(Made(folder / CELL_NAME, sources, str(folder)), run, lambda text: _log.info("%s", text))
+    if not made.is_unfinished():
+        # Of a training with other options: it cannot be gone on from.
+        (folder / CHECKPOINT_NAME).unlink(missing_ok=True)
+    return make(made, run, lambda text: _log.info("%s", text))
 
 
 def read_cell(folder: Path) -> tuple[Cell, Score]:
@@ -129,6 +138,18 @@ def read_cell(folder: Path) -> tuple[Cell, Score]:
     return cell, read_score(folder)
 
 
-def cells_in(folder: Path) -> Iterable[Path]:
+def cells_in(folder: Path) -> list[Path]:
     """The folders of all cells below one, sorted."""
     return sorted(path.parent for path in folder.glob(f"*/*/{CELL_NAME}"))
+
+
+def as_lines(folders: Iterable[Path]) -> Iterator[str]:
+    """A table of cells, one line each: size beside that of the network's float cell, score, interval."""
+    cells = [read_cell(folder) for folder in folders]
+    floats = {cell.network: cell.bytes for cell, _ in cells if cell.method == FLOAT_METHOD}
+    yield f"{'network':10} {'method':20} {'bytes':>9} {'of float':>9}  score"
+    for cell, score in cells:
+        share = f"{cell.bytes / floats[cell.network]:.2f}" if cell.network in floats else ""
+        low, high = (score.metric.number(value) for value in interval(score))
+        value = f"{score.metric.name} {score.metric.shown(score.value)} [{low}, {high}]"
+        yield f"{cell.network:10} {cell.method:20} {cell.bytes:9} {share:>9}  {value}"
