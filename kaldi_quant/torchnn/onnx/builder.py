@@ -33,7 +33,7 @@ from kaldi_quant.torchnn.onnx.operations import EMITTERS
 from kaldi_quant.torchnn.onnx.recurrence import RecurrenceWriter
 from kaldi_quant.torchnn.onnx.recurrent_operator import RecurrentOperator, takes_in
 from kaldi_quant.torchnn.onnx.sizes import ARITHMETIC, Number, Sizes
-from kaldi_quant.torchnn.onnx.values import Grids, Value, is_wide, same_grid, zero_of
+from kaldi_quant.torchnn.onnx.values import Grids, Value, array_of, flat, is_wide, same_grid, zero_of
 from kaldi_quant.torchnn.simplify import added, is_relu
 from kaldi_quant.torchnn.tracing import same_way
 
@@ -159,7 +159,7 @@ class _Builder:
             self.computed.add(node)
             self.values[node] = self._on_its_grid(node, self._computed(node))
         elif isinstance(value, Tensor):
-            self.values[node] = self._on_its_grid(node, Value(self.writer.constant(_array(value), node.name)))
+            self.values[node] = self._on_its_grid(node, Value(self.writer.constant(array_of(value), node.name)))
         else:
             self.values[node] = value
 
@@ -309,7 +309,7 @@ class _Builder:
         """The grid of all that a move reads, so that it moves integers."""
         if not is_move(node):
             return None
-        sources = [value for source in sources_of(node) for value in _flat(self.values[source])]
+        sources = [value for source in sources_of(node) for value in flat(self.values[source])]
         grids = [value.grid for value in sources if value.integers and value.grid]
         if not grids or len(grids) < len(sources):
             return None
@@ -340,14 +340,5 @@ class _Builder:
         return self.sizes.of(value.integers or self.grids.floats(value), self.known.shape(source))
 
 
-def _flat(value: Any) -> list[Value]:
-    return [one for each in value for one in _flat(each)] if isinstance(value, list | tuple) else [value]
-
-
 def _holds_tensors(value: Any) -> bool:
     return isinstance(value, Tensor) or (isinstance(value, list | tuple) and any(map(_holds_tensors, value)))
-
-
-def _array(value: Tensor) -> np.ndarray:
-    value = value.detach()
-    return (value.to(torch.float32) if value.is_floating_point() else value).numpy()
