@@ -160,6 +160,8 @@ def _positive(container: Container, what: str, scale: np.ndarray) -> np.ndarray:
 def _require_activation(container: Container, what: str, spec: QSpec) -> None:
     if spec.signed:
         container.fail(f"{what} has a signed activation grid, where activations are unsigned")
+    if spec.group_size:
+        container.fail(f"{what} has an activation grid with groups of columns, which only weights have")
 
 
 def activation_tensors(activations: dict[str, Grid]) -> tuple[Tensors, dict[str, Any]]:

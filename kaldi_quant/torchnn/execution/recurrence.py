@@ -131,7 +131,7 @@ def recurrence_kernel(recurrence: Recurrence, layer: object, grid: Grid | None) 
     if not isinstance(layer, IntegerLinear | DynamicLinear) or recurrence.mode not in CELLS:
         return None
     weight = signed_bytes(layer.weight)
-    if weight is None:
+    if weight is None or layer.weight.is_groupwise:
         return None
     packed = PackedWeight.of(weight)
     wide = layer.weight.centred.long()
