@@ -1,6 +1,8 @@
 """What recurrent cells compute of their two products, in float: gates, and the state of the next time.
 
-The formulas and the order of the gates are those of ``torch.nn.LSTM``, ``GRU`` and ``RNN``.
+The formulas and the order of the gates are those of ``torch.nn.LSTM``, ``GRU`` and ``RNN``. Sigmoids and hyperbolic
+tangents are computed in float64 and rounded: in float32 the last bits of such functions differ between libraries, and
+one hidden state that goes to another step of its grid changes all that follow.
 """
 
 from __future__ import annotations
@@ -15,6 +17,14 @@ from kaldi_quant.registry import Registry
 
 #: The hidden state, and what the cell remembers beside it; None for cells that do not. (N, size) each.
 State = tuple[Tensor, Tensor | None]
+
+
+def _sigmoid(x: Tensor) -> Tensor:
+    return x.double().sigmoid().to(x.dtype)
+
+
+def _tanh(x: Tensor) -> Tensor:
+    return x.double().tanh().to(x.dtype)
 
 
 class Cell(ABC):
@@ -58,8 +68,8 @@ class Lstm(Cell):
         """The next state."""
         assert memory is not None
         enter, keep, candidate, leave = (of_input + of_hidden).chunk(4, -1)
-        memory = keep.sigmoid() * memory + enter.sigmoid() * candidate.tanh()
-        return leave.sigmoid() * memory.tanh(), memory
+        memory = _sigmoid(keep) * memory + _sigmoid(enter) * _tanh(candidate)
+        return _sigmoid(leave) * _tanh(memory), memory
 
 
 @CELLS.add("GRU")
@@ -76,8 +86,8 @@ class Gru(Cell):
         """The next state."""
         reset, update, candidate = of_input.chunk(3, -1)
         reset_hidden, update_hidden, candidate_hidden = of_hidden.chunk(3, -1)
-        new = (candidate + (reset + reset_hidden).sigmoid() * candidate_hidden).tanh()
-        kept = (update + update_hidden).sigmoid()
+        new = _tanh(candidate + _sigmoid(reset + reset_hidden) * candidate_hidden)
+        kept = _sigmoid(update + update_hidden)
         state = (1 - kept) * new + kept * (hidden if memory is None else memory)
         return state, None if memory is None else state
 
@@ -89,7 +99,7 @@ class TanhCell(Cell):
     @staticmethod
     def step(of_input: Tensor, of_hidden: Tensor, hidden: Tensor, memory: Tensor | None) -> State:
         """The next state."""
-        return (of_input + of_hidden).tanh(), None
+        return _tanh(of_input + of_hidden), None
 
 
 @CELLS.add("RNN_RELU")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Prints the table of keyword networks. --help lists the options."""
+"""Prints the results of keyword networks. --help lists the options."""
 
 import os
 import sys
