@@ -14,6 +14,7 @@ from kaldi_quant.errors import UsageError
 from kaldi_quant.quant.host import Executable
 from kaldi_quant.torchnn.calls import Call
 from kaldi_quant.torchnn.data import chosen, digest_of
+from kaldi_quant.train.hidden_features import HiddenTeacher
 from kaldi_quant.train.loss import Loss, mean
 from kaldi_quant.train.parallel.distributed import Group
 
@@ -50,6 +51,8 @@ class Batches:
         if not len(batches) or epochs < 1:
             raise UsageError("there is nothing to train on: expected a minibatch and an epoch or more")
         self.loss, self.epochs, self.teacher, self.output, self.seed = loss, epochs, teacher, output, seed
+        #: Teaches by hidden layers, too; where a teacher's output is the target, the same network.
+        self.hidden: HiddenTeacher | None = None
         self.batches, self.held_out = self._calls(batches), self._calls(held_out)
 
     def _calls(self, batches: Sequence[Any]) -> list[tuple[Call, Tensor | None]]:
@@ -83,11 +86,15 @@ class Batches:
             yield loss
 
     def _loss(self, model: Executable, call: Call, target: Tensor | None) -> Loss:
-        if target is None:
-            assert self.teacher is not None
+        teacher = self.teacher if self.hidden is None else self.hidden.teacher
+        if teacher is not None:
             with torch.no_grad():
-                target = chosen(call.run(self.teacher), self.output)
+                taught = chosen(call.run(teacher), self.output)
+            target = taught if target is None else target
+        assert target is not None
         value = self.loss(chosen(call.run(model), self.output), target)
+        if self.hidden is not None:
+            value = self.hidden.mixed(value)
         size = len(call.tensors[0])
         return Loss(value, {"loss": float(value.detach()) * size}, size, size, size, bool(torch.isfinite(value)))
 
