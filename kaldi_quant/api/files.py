@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +68,16 @@ def _torch_origin(found: TorchArtefact, path: str) -> TorchNetwork:
     return TorchNetwork(host.executable(), host.distance, output, columns)
 
 
-def save(quantized: Quantized, path: str | os.PathLike[str]) -> int:
+def save(quantized: Quantized, path: str | os.PathLike[str], more: Mapping[str, Any] | None = None) -> int:
     """Writes an integer model as one file, which ``load`` reads, and of Kaldi's models all verbs of ``kaldi-quant``.
 
     A network of ``torch.nn`` is written as its traced graph. What of it cannot be traced is code, which no file holds:
     then ``load`` needs the float network, too.
+
+    Args:
+        quantized: from ``quantize``, ``qat`` or ``load``.
+        path: of the file.
+        more: what else its record tells, as JSON has it.
 
     Returns:
         the file's size in the file system, in bytes.
@@ -82,9 +88,10 @@ def save(quantized: Quantized, path: str | os.PathLike[str]) -> int:
     """
     network, origin = quantized.network, quantized.origin
     if isinstance(origin, KaldiNetwork):
-        return save_artefact(path, network, origin.model, quantized.record or _kaldi_record(quantized, origin))
+        record = quantized.record or _kaldi_record(quantized, origin)
+        return save_artefact(path, network, origin.model, {**record, **(more or {})})
     assert isinstance(origin, TorchNetwork)
-    return save_torch(path, network, quantized.record or _torch_record(quantized, origin))
+    return save_torch(path, network, {**(quantized.record or _torch_record(quantized, origin)), **(more or {})})
 
 
 def _kaldi_record(quantized: Quantized, origin: KaldiNetwork) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def finetune(
     schedule: Schedule | None = None,
     early_stopping: int = 0,
     train_mode: bool = False,
+    watched: Mapping[str, LossFunction] | None = None,
     chain: ChainOptions | None = None,
     den_fst: str | Path | None = None,
     folder: str | Path | None = None,
@@ -58,7 +60,8 @@ def finetune(
         network: a model from ``load``, a ``torch.nn.Module``, or one of these as ``KaldiNetwork`` or ``TorchNetwork``.
         data: for a Kaldi model the folder of its examples (egs), for LF-MMI; or with a ``teacher`` features as its
             ``data`` takes them: a table, or (frames, dim) float32 arrays. For a network of ``torch.nn`` minibatches,
-            which are what it is called with: (inputs, target) pairs, or inputs alone with a ``teacher``.
+            which are what it is called with: (inputs, target) pairs, or inputs alone with a ``teacher``; or ``Passes``
+            of ``torchnn.batches``, where they are others on each pass.
         loss: of a network of ``torch.nn``: the mean loss of a minibatch, (), from output and target, or from output
             and the teacher's; by default the squared error, or the divergence of classes where that is the network's
             ``distance``.
@@ -103,11 +106,13 @@ def finetune(
             if optimizer is None:
                 # Kaldi's limit is one for Kaldi's networks.
                 loop = replace(loop, optimizer=OptimizerOptions(max_param_change=0.0))
-            module = _torch(found, data, loss, teacher, epochs, held_out, train_mode, loop, place)
+            module = _torch(found, data, loss, teacher, epochs, held_out, train_mode, watched, loop, place)
             return module if isinstance(network, nn.Module) else replace(found, module=module)
         assert isinstance(found, KaldiNetwork)
         if loss is not None or train_mode:
             raise UsageError("loss and train_mode are for networks of torch.nn: Kaldi models learn from examples")
+        if watched:
+            raise UsageError("watched is for networks of torch.nn: the record of a Kaldi model has its objective")
         if teacher is None:
             if not isinstance(held_out, tuple) or held_out:
                 raise UsageError("held_out goes with a teacher: a folder of examples has held-out ones of its own")
@@ -126,6 +131,7 @@ def _torch(
     epochs: int,
     held_out: Any,
     train_mode: bool,
+    watched: Mapping[str, LossFunction] | None,
     loop: LoopOptions,
     folder: Path,
 ) -> nn.Module:
@@ -138,7 +144,7 @@ def _torch(
             raise UsageError("the teacher of a network of torch.nn must be one, too")
         taught = FloatModule(given.module)
     own_loss = distilled(network.distance or SquaredError(), network.columns)
-    source = Batches(list(data), loss or own_loss, epochs, list(held_out), taught, network.output)
+    source = Batches(data, loss or own_loss, epochs, held_out, taught, network.output, watched=watched)
     identity = {
         "network": model.digest(),
         "teacher": None if taught is None else taught.digest(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from kaldi_quant.nnet3.model import acoustic_model
 from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
 from kaldi_quant.nnet3.utterances import utterances_digest
 from kaldi_quant.quant.distance import Distance, KullbackLeibler
-from kaldi_quant.torchnn.batches import Batches, LossFunction
+from kaldi_quant.torchnn.batches import Batches, LossFunction, Passes
 from kaldi_quant.train.distillation import Distillation
 from kaldi_quant.train.hidden_features import ErrorAndAngle, FeatureLoss, HiddenOptions, HiddenTeacher
 from kaldi_quant.train.loop import LoopOptions
@@ -48,6 +48,7 @@ def qat(
     features: Sequence[str] = (),
     feature_share: float = 0.5,
     feature_loss: FeatureLoss | None = None,
+    watched: Mapping[str, LossFunction] | None = None,
     folder: str | Path | None = None,
 ) -> Quantized:
     """Trains a quantized network from where quantization after training left it.
@@ -55,7 +56,8 @@ def qat(
     Args:
         quantized: from ``quantize``.
         data: of a network of ``torch.nn``, minibatches: (inputs, target) pairs, or inputs alone without ``loss``; then
-            the float network teaches. Of a Kaldi model, features as its ``data`` takes them; the float model teaches.
+            the float network teaches; or ``Passes`` of ``torchnn.batches``. Of a Kaldi model, features as its ``data``
+            takes them; the float model teaches.
         loss: for (inputs, target) pairs: the mean loss of a minibatch from output and target.
         epochs: passes over the data.
         minibatch_size: of pieces of features; minibatches of ``torch.nn`` have their size.
@@ -76,6 +78,8 @@ def qat(
         feature_share: of the loss that features have, above 0, up to 1; the rest is the output's.
         feature_loss: of a node's values in training and in float; by default ``ErrorAndAngle`` of
             ``train.hidden_features``, half the squared error and half one minus the cosine.
+        watched: of a network of ``torch.nn``: what else the record tells of held-out minibatches, by name, each from
+            output and target as ``loss``.
         folder: of the checkpoint and the record: an interrupted run goes on there; by default nowhere.
 
     Raises:
@@ -92,10 +96,12 @@ def qat(
             raise UsageError("a loss is for networks of torch.nn: Kaldi models learn from their float selves here")
         if features:
             raise UsageError("features are for networks of torch.nn: of a Kaldi model, kaldi-quant qat compares them")
+        if watched:
+            raise UsageError("watched is for networks of torch.nn: the record of a Kaldi model has its divergence")
         options = FeatureOptions(epochs, minibatch_size)
         source, digest = _features(quantized, quantized.origin, data, held_out, options)
     elif isinstance(quantized.origin, TorchNetwork):
-        source, digest = _batches(quantized, quantized.origin, data, held_out, loss, epochs)
+        source, digest = _batches(quantized, quantized.origin, data, held_out, loss, epochs, watched)
         if features:
             host = quantized.network.host
             source.hidden = HiddenTeacher(network.model, source.teacher or host.executable(), host.nodes, hidden)
@@ -137,16 +143,16 @@ def _features(
 def _batches(
     quantized: Quantized,
     origin: TorchNetwork,
-    data: Sequence[Any],
-    held_out: Sequence[Any],
+    data: Iterable[Any] | Passes,
+    held_out: Iterable[Any],
     loss: LossFunction | None,
     epochs: int,
+    watched: Mapping[str, LossFunction] | None,
 ) -> tuple[Batches, str]:
     teacher = quantized.network.host.executable() if loss is None else None
     distance = quantized.network.host.distance
-    source = Batches(
-        list(data), loss or distilled(distance, origin.columns), epochs, list(held_out), teacher, origin.output
-    )
+    wanted = loss or distilled(distance, origin.columns)
+    source = Batches(data, wanted, epochs, held_out, teacher, origin.output, watched=watched)
     return source, source.digest()
 
 

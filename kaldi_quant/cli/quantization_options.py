@@ -29,7 +29,11 @@ _GIGABYTE = 1 << 30
 #: Which configuration: shared with the recipes.
 METHOD_OPTIONS = (
     click.option("--bits", type=int, help="Bits per weight, 2 to 16; by default, 8."),
-    click.option("--act-bits", type=int, help="Bits per activation (layer input), 2 to 16; by default, 8."),
+    click.option(
+        "--act-bits",
+        type=int,
+        help="Bits per activation (layer input), 2 to 16; by default, 8. With 0, weights alone are quantized.",
+    ),
     click.option(
         "--preset", metavar="NAME", help="A named configuration; by default, the one tuned for --bits and --act-bits."
     ),
@@ -41,6 +45,13 @@ METHOD_OPTIONS = (
         default=None,
         show_default="as the preset says",
         help="Give the weights of each output channel a scale of their own.",
+    ),
+    click.option(
+        "--group-size",
+        type=int,
+        default=None,
+        show_default="as the preset says",
+        help="Give so many consecutive columns of a row of weights a scale of their own; 0, one scale for the row.",
     ),
     click.option("--config", metavar="YAML", help="A configuration file, instead of a preset."),
 )
@@ -77,6 +88,7 @@ class QuantizationArguments:
     preset: str | None
     observer: str | None
     per_channel: bool | None
+    group_size: int | None
     engine: str | None
     config: str | None
     max_utterances: int
@@ -99,7 +111,7 @@ class QuantizationArguments:
     def resolve(self) -> tuple[str | None, PtqConfig]:
         """The preset's name, if any, and the configuration."""
         widths = (self.bits, self.act_bits)
-        return checked(self.preset, self.config, *widths, self.observer, self.per_channel, self.engine)
+        return checked(self.preset, self.config, *widths, self.observer, self.per_channel, self.engine, self.group_size)
 
 
 def calibration_device(name: str, config: PtqConfig) -> torch.device:

@@ -217,7 +217,7 @@ def _network(container: Container, fields: Fields, host: Host, stored: dict[str,
     if not set(float_matmuls) <= set(matmuls(host.nodes)):
         container.fail("its products of two values in float are not the network's")
     in_integers = [name for name in matmuls(host.nodes) if name not in float_matmuls]
-    graph = QuantGraph(host.nodes, [name for name, layer in stored.items() if layer.dynamic is None], in_integers)
+    graph = QuantGraph(host.nodes, [name for name, layer in stored.items() if layer.is_static], in_integers)
     grids = take_activations(container, fields.object("activations"), graph)
     layers = {name: complete_layer(container, name, layer, host, graph, grids) for name, layer in stored.items()}
     network = QuantizedNetwork(host, layers, grids, float_layers, float_matmuls)

@@ -1,7 +1,9 @@
 """A safetensors file with a format version and a checksum: whole and as it was written, or refused.
 
 Source: https://github.com/huggingface/safetensors#format. Nothing in such a file can be executed. The metadata has one
-key, because the order of several would differ from one writing to the next.
+key, because the order of several would differ from one writing to the next: a JSON object with the version and the
+record of how the file came about, which any program can show. The rest of the content is JSON, too, and compressed by
+zlib in the tensor ``description``: it tells of each node and layer in the same words.
 """
 
 from __future__ import annotations
@@ -19,17 +21,20 @@ import safetensors
 import safetensors.numpy
 
 from kaldi_quant.atomic import atomic_write
-from kaldi_quant.errors import FormatError
+from kaldi_quant.errors import FormatError, ModelError
+from kaldi_quant.formats.compression import LARGEST, compressed, decompressed
 
 #: Written into every file.
-VERSION = 3
-#: The oldest one that is read. Version 2 has no networks of torch.
+VERSION = 4
+#: The oldest one that is read. Version 2 has no networks of torch, version 3 all of its content in the metadata.
 OLDEST_VERSION = 2
+_FIRST_COMPRESSED = 4
 
 #: By name.
 Tensors = dict[str, np.ndarray]
 
 _KEY = "kaldi_quant"
+_RECORD, _DESCRIPTION = "record", "description"
 _CHECKSUM = "checksum"
 _CHECKSUM_BYTES = 32
 _DTYPES: dict[str, np.dtype[Any]] = {"U8": np.dtype("u1"), "I32": np.dtype("<i4"), "F32": np.dtype("<f4")}
@@ -93,9 +98,14 @@ def write_container(path: str | os.PathLike[str], tensors: dict[str, np.ndarray]
 
     Raises:
         DataError: the folder cannot be written, or the disk is full.
+        ModelError: the content is larger than what is read again.
     """
-    text = json.dumps({"version": VERSION, **content}, separators=(",", ":"))
+    text = _json({"version": VERSION, **{key: content[key] for key in content if key == _RECORD}})
+    described = _json({key: value for key, value in content.items() if key != _RECORD}).encode()
+    if len(described) > LARGEST:
+        raise ModelError(f"{os.fspath(path)}: a network whose description takes {len(described)} bytes has no file")
     tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    tensors[_DESCRIPTION] = compressed(described)
     tensors[_CHECKSUM] = _checksum(text, tensors)
     data = safetensors.numpy.save(tensors, {_KEY: text})
     with atomic_write(path) as stream:
@@ -120,12 +130,19 @@ def read_container(path: str | os.PathLike[str]) -> Container:
         reason = " ".join(str(error).split())[:200]
         container.fail(f"it is not a complete safetensors file ({reason}): it is truncated or something else")
     text = _text(container, data)
-    container.content = _content(container, text)
+    container.content, version = _content(container, text)
     container.tensors = _tensors(container, found)
     stored = container.take(_CHECKSUM, "uint8", _CHECKSUM_BYTES)
     if not np.array_equal(stored, _checksum(text, container.tensors)):
         container.fail("the checksum is wrong: the file was changed after it was written; write or copy it again")
+    if version >= _FIRST_COMPRESSED:
+        described = decompressed(container.take(_DESCRIPTION, "uint8"), f"{container.path} ({_DESCRIPTION})")
+        container.content |= _object(container, described)
     return container
+
+
+def _json(content: dict[str, Any]) -> str:
+    return json.dumps(content, separators=(",", ":"))
 
 
 def _checksum(text: str, tensors: dict[str, np.ndarray]) -> np.ndarray:
@@ -159,14 +176,22 @@ def _text(container: Container, data: bytes) -> str:
     return text
 
 
-def _content(container: Container, text: str) -> dict[str, Any]:
+def _object(container: Container, text: str | bytes) -> dict[str, Any]:
     try:
         content = json.loads(text)
         # Half a pair of surrogates would be an error wherever it is printed.
         json.dumps(content, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         container.fail(f"its description is not JSON: {str(error)[:100] or 'nested too deep'}")
-    version = content.pop("version", None) if isinstance(content, dict) else None
+    if not isinstance(content, dict):
+        container.fail(f"its description should be a JSON object, found {str(content)[:40]!r}")
+    return content
+
+
+def _content(container: Container, text: str) -> tuple[dict[str, Any], int]:
+    """What the metadata hold, and the version of the format."""
+    content = _object(container, text)
+    version = content.pop("version", None)
     if type(version) is not int or version < 1:
         container.fail(f"its description should be a JSON object with a version, found {text[:40]!r}")
     if not OLDEST_VERSION <= version <= VERSION:
@@ -174,4 +199,4 @@ def _content(container: Container, text: str) -> dict[str, Any]:
         container.fail(
             f"it has version {version} of the format, and {OLDEST_VERSION} to {VERSION} are read here: {remedy}"
         )
-    return content
+    return content, version

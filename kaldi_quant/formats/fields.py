@@ -72,9 +72,10 @@ class Fields:
         signed = fields.take("signed", bool, default.signed)
         symmetric = fields.take("symmetric", bool, default.symmetric)
         per_channel = fields.take("per_channel", bool, default.per_channel)
+        group_size = fields.take("group_size", int, default.group_size)
         fields.finish()
         try:
-            return QSpec(bits, signed, symmetric, per_channel)
+            return QSpec(bits, signed, symmetric, per_channel, group_size)
         except UsageError as error:
             raise FormatError(self.path, None, f"{fields.where}: {error}") from error
 
@@ -87,7 +88,7 @@ class Fields:
 def spec_fields(spec: QSpec) -> dict[str, Any]:
     """A grid's width and kind as a JSON object, without what is usual."""
     usual = QSpec(spec.bits)
-    kind = {name: getattr(spec, name) for name in ("signed", "symmetric", "per_channel")}
+    kind = {name: getattr(spec, name) for name in ("signed", "symmetric", "per_channel", "group_size")}
     return {"bits": spec.bits} | {name: value for name, value in kind.items() if value != getattr(usual, name)}
 
 

@@ -1,10 +1,11 @@
 """Quantized layers and activation grids as tensors, and what describes them.
 
 ``LAYER.weight`` holds the integers, each as its offset from the grid's least, in exactly as many bits as the grid has,
-row by row; ``LAYER.scale`` a float32 for each row; ``LAYER.zero_point``, of affine grids alone, one integer for each
-row, packed like the weights. ``LAYER.bias`` holds int32, with dynamic ranges float32. ``activation_scale`` and
-``activation_zero_point`` hold those of all nodes on grids, in the order of their description; a network input has one
-for each column.
+row by row; ``LAYER.scale`` a float32 for each row, or for each group of a row's columns, row by row;
+``LAYER.zero_point``, of affine grids alone, an integer for each scale, packed like the weights. ``LAYER.bias`` holds
+int32, where ranges are dynamic, rows have several scales or weights alone are quantized float32. ``activation_scale``
+and ``activation_zero_point`` hold those of all nodes on grids, in the order of their description; a network input has
+one for each column.
 """
 
 from __future__ import annotations
@@ -24,10 +25,13 @@ from kaldi_quant.quant.graph import QuantGraph
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.host import Host
 from kaldi_quant.quant.input_grids import input_grid
-from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear, check_accumulator
+from kaldi_quant.quant.integer_linear import DynamicLinear, check_accumulator
 from kaldi_quant.quant.packing import pack, packed_bytes, unpack
+from kaldi_quant.quant.quantized_layer import QuantizedLayer, assembled
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
+from kaldi_quant.quant.scale_groups import count_groups
 from kaldi_quant.quant.spec import QSpec
+from kaldi_quant.quant.weight_only import WeightOnlyLinear
 
 _LARGEST_SIDE = 1 << 24
 
@@ -38,16 +42,23 @@ class StoredLayer:
 
     Args:
         weight: in integers.
-        bias: (out,) int32, or float32 with dynamic ranges.
+        bias: (out,) int32, or float32.
         dynamic: the width of an input whose range is not known beforehand, or None.
+        weights_only: whether its input stays in float.
     """
 
     weight: QuantizedWeight
     bias: Tensor
     dynamic: QSpec | None
+    weights_only: bool
+
+    @property
+    def is_static(self) -> bool:
+        """Whether its input lies on a grid that is known beforehand."""
+        return self.dynamic is None and not self.weights_only
 
 
-def layer_tensors(name: str, layer: IntegerLinear | DynamicLinear) -> tuple[Tensors, dict[str, Any]]:
+def layer_tensors(name: str, layer: QuantizedLayer) -> tuple[Tensors, dict[str, Any]]:
     """A layer's tensors, and the JSON object that describes them.
 
     Raises:
@@ -69,6 +80,8 @@ def layer_tensors(name: str, layer: IntegerLinear | DynamicLinear) -> tuple[Tens
         described["groups"] = weight.groups
     if isinstance(layer, DynamicLinear):
         described["dynamic"] = spec_fields(layer.spec)
+    if isinstance(layer, WeightOnlyLinear):
+        described["weights_only"] = True
     return tensors, described
 
 
@@ -81,13 +94,17 @@ def take_layer(container: Container, name: str, described: Fields) -> StoredLaye
     weight = _take_weight(container, name, described)
     rows = len(weight.integers)
     dynamic = described.spec("dynamic") if described.has("dynamic") else None
-    bias = container.take(f"{name}.bias", "int32" if dynamic is None else "float32", rows)
+    weights_only = described.take("weights_only", bool, False)
+    if dynamic is not None and weights_only:
+        container.fail(f"the layer {name} should have an input in float or with dynamic ranges, and not both")
+    in_steps = dynamic is None and not weights_only and not weight.is_groupwise
+    bias = container.take(f"{name}.bias", "int32" if in_steps else "float32", rows)
     if not np.isfinite(bias).all():
         container.fail(f"the layer {name} has a bias that is not finite")
     if dynamic is not None:
         _require_activation(container, f"the layer {name}", dynamic)
     described.finish()
-    return StoredLayer(weight, torch.from_numpy(bias.copy()), dynamic)
+    return StoredLayer(weight, torch.from_numpy(bias.copy()), dynamic, weights_only)
 
 
 def _take_weight(container: Container, name: str, described: Fields) -> QuantizedWeight:
@@ -98,16 +115,18 @@ def _take_weight(container: Container, name: str, described: Fields) -> Quantize
     count, rows = math.prod(shape), shape[0]
     packed = container.take(f"{name}.weight", "uint8", packed_bytes(count, spec.bits))
     integers = _on_grid(container, name, spec, unpack(packed, spec.bits, count))
-    scale = _positive(container, f"the layer {name}", container.take(f"{name}.scale", "float32", rows))
+    scales = rows * count_groups(shape[1], spec.group_size)
+    scale = _positive(container, f"the layer {name}", container.take(f"{name}.scale", "float32", scales))
     groups = described.int_between("groups", 1, rows, 1)
     if rows % groups:
         container.fail(f"the layer {name} has {rows} rows in {groups} groups, which differ in size")
-    zero_point = np.zeros(rows, np.int32)
+    zero_point = np.zeros(scales, np.int32)
     if not spec.symmetric:
-        packed = container.take(f"{name}.zero_point", "uint8", packed_bytes(rows, spec.bits))
-        zero_point = _on_grid(container, name, spec, unpack(packed, spec.bits, rows))
-    scales, zero_points = (torch.from_numpy(values.copy()).unsqueeze(1) for values in (scale, zero_point))
-    return QuantizedWeight(spec, torch.from_numpy(integers.reshape(shape)), scales, zero_points, groups)
+        packed = container.take(f"{name}.zero_point", "uint8", packed_bytes(scales, spec.bits))
+        zero_point = _on_grid(container, name, spec, unpack(packed, spec.bits, scales))
+    scale, zero_point = (values.reshape(rows, -1).copy() for values in (scale, zero_point))
+    of_scales = torch.from_numpy(scale), torch.from_numpy(zero_point)
+    return QuantizedWeight(spec, torch.from_numpy(integers.reshape(shape)), of_scales[0], of_scales[1], groups)
 
 
 def _on_grid(container: Container, name: str, spec: QSpec, offsets: np.ndarray) -> np.ndarray:
@@ -182,20 +201,21 @@ def _same(one: Grid, other: Grid) -> bool:
 
 def complete_layer(
     container: Container, name: str, stored: StoredLayer, host: Host, graph: QuantGraph, activations: dict[str, Grid]
-) -> IntegerLinear | DynamicLinear:
+) -> QuantizedLayer:
     """A layer that can run.
 
     Raises:
         FormatError: its sums would overflow, or its input lies on no grid.
     """
-    if reason := host.float_reason(name, static=stored.dynamic is None):
+    if reason := host.float_reason(name, static=stored.is_static):
         container.fail(f"the layer {name} cannot be in integers: {reason}")
     try:
-        if stored.dynamic is None:
-            inputs = input_grid(host, graph, name, activations)
-            check_accumulator(stored.weight, inputs.largest, stored.bias.double())
-            return IntegerLinear(stored.weight, stored.bias, inputs)
-        check_accumulator(stored.weight, stored.dynamic.qmax, torch.zeros(len(stored.bias)))
-        return DynamicLinear(stored.weight, stored.bias, stored.dynamic)
+        inputs = input_grid(host, graph, name, activations) if stored.is_static else None
+        in_steps = stored.bias if not stored.bias.is_floating_point() else torch.zeros(len(stored.bias))
+        if inputs is not None:
+            check_accumulator(stored.weight, inputs.largest, in_steps.double())
+        elif stored.dynamic is not None:
+            check_accumulator(stored.weight, stored.dynamic.qmax, in_steps)
+        return assembled(stored.weight, stored.bias, inputs, stored.dynamic)
     except UsageError as error:
         raise FormatError(container.path, None, f"the layer {name}: {error}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -10,43 +9,13 @@ import numpy as np
 import torch
 
 from kaldi_quant.errors import FormatError
+from kaldi_quant.formats.compression import compressed, decompressed
 from kaldi_quant.kaldi.component import Component
 from kaldi_quant.kaldi.nnet import ComponentNode, Nnet
 from kaldi_quant.kaldi.reader import BinaryReader
 from kaldi_quant.kaldi.transition_model import TransitionModel
 from kaldi_quant.kaldi.writer import BinaryWriter
 from kaldi_quant.nnet3.preparation.linear_components import bias_of, is_linear, set_parameters, weight_of
-
-_LEVEL = 9
-# What compressed data may become, so that a hostile file does not fill the memory: far more than any description of a
-# network; floats hardly shrink.
-_LARGEST = 1 << 24
-_LARGEST_RATIO = 8
-
-
-def compressed(data: bytes) -> np.ndarray:
-    """Bytes compressed by zlib: (n,) uint8."""
-    return np.frombuffer(zlib.compress(data, _LEVEL), np.uint8)
-
-
-def decompressed(packed: np.ndarray, path: str) -> bytes:
-    """What ``compressed`` was given.
-
-    Args:
-        packed: (n,) uint8.
-        path: of what, for messages.
-
-    Raises:
-        FormatError: the bytes are not whole.
-    """
-    decompressor = zlib.decompressobj()
-    try:
-        data = decompressor.decompress(packed.tobytes(), _LARGEST + _LARGEST_RATIO * packed.size)
-    except zlib.error as error:
-        raise FormatError(path, None, f"it cannot be decompressed: {error}") from error
-    if not decompressor.eof or decompressor.unused_data:
-        raise FormatError(path, None, "it is not one whole compressed stream of a believable size")
-    return data
 
 
 def write_network(nnet: Nnet, without: Iterable[str]) -> np.ndarray:

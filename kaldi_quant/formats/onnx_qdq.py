@@ -77,7 +77,7 @@ def write_onnx(
     """
     extra = (extra_left_context, extra_right_context)
     model, left, right = _graph(network, period, outputs, form, extra)
-    check_integer(model, optimized_graph(model))
+    check_integer(model, optimized_graph(model), network.multiplying_floats)
     with atomic_write(path) as stream:
         stream.write(model.SerializeToString())
     return OnnxFile(Path(path), left, right, period)

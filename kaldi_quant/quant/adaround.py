@@ -63,7 +63,7 @@ def adaround(
 
     Args:
         weight: (out, in) float: between whose neighbours on the grid is chosen.
-        grid: scale and zero point (out, 1) or ().
+        grid: scale and zero point (out, 1), (out, in) or ().
         integers: (out, in) int32, on the grid: where to begin; of their neighbours one remains to choose from.
         inputs: (rows, groups * in) float: a sample of what the layer reads in the quantized network.
         targets: (rows, out) float: what the float layer makes for these rows, bias included, before its nonlinearity.

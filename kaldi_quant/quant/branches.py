@@ -17,8 +17,8 @@ from kaldi_quant.bad_utterances import BadUtterances
 from kaldi_quant.quant.fast_products import fast
 from kaldi_quant.quant.graph import products
 from kaldi_quant.quant.host import Data, StepwiseExecutable
-from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
 from kaldi_quant.quant.network import QuantizedNetwork, Way, moved
+from kaldi_quant.quant.quantized_layer import QuantizedLayer
 from kaldi_quant.quant.side_by_side import MEMORY
 from kaldi_quant.quant.slots import set_product
 from kaldi_quant.quant.waiting import Waiting
@@ -114,7 +114,7 @@ class Branches:
         yield model
 
     def _executable(self, network: QuantizedNetwork) -> StepwiseExecutable:
-        # In integers no product has use for the float weights, so that they need not be the dequantized ones.
+        # No quantized product has use for the float weights, so that they need not be the dequantized ones.
         return network.host.executable(self._as_computed(network).arithmetic()).to(self.data.device)
 
     def _as_computed(self, network: QuantizedNetwork) -> QuantizedNetwork:
@@ -127,7 +127,7 @@ class Branches:
             activations={name: moved_grids[id(grid)] for name, grid in network.activations.items()},
         )
 
-    def _layer(self, layer: IntegerLinear | DynamicLinear) -> IntegerLinear | DynamicLinear:
+    def _layer(self, layer: QuantizedLayer) -> QuantizedLayer:
         return fast(moved(layer, self.data.device))
 
 

@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from kaldi_quant.errors import UsageError
 from kaldi_quant.quant.equalization import EQUALIZATIONS
 from kaldi_quant.quant.layer_config import LayerConfig, one_of
 from kaldi_quant.quant.layer_kinds import KINDS
 from kaldi_quant.quant.quantizers import quantizers, routes
+from kaldi_quant.settings import changed, read_yaml
 
 FOLDS = ("auto", "backwards", "none")
 _MOST_HEADROOM = 4.0
@@ -95,7 +94,7 @@ class PtqConfig:
                 known = ", ".join(f"{name} (@{', @'.join(sorted(kinds[name]))})" for name in kinds)
                 raise UsageError(f"the pattern {pattern!r} matches no layer; the layers are {known}")
             for name in matched:
-                chosen[name] = _changed(chosen[name], changes, f"layers, {pattern}")
+                chosen[name] = changed(chosen[name], changes, f"layers, {pattern}")
         return chosen
 
     def as_dict(self) -> dict[str, Any]:
@@ -109,11 +108,7 @@ def read_config(path: str | Path) -> PtqConfig:
     Raises:
         UsageError: the file is missing or malformed, or has a key that does not exist.
     """
-    try:
-        content = yaml.safe_load(Path(path).read_text("utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
-    return config_from_dict(content, str(path))
+    return config_from_dict(read_yaml(path), str(path))
 
 
 def config_from_dict(content: Any, where: str) -> PtqConfig:
@@ -121,19 +116,5 @@ def config_from_dict(content: Any, where: str) -> PtqConfig:
     if not isinstance(content, dict):
         raise UsageError(f"{where}: expected keys and values, found {type(content).__name__}")
     content = dict(content)
-    default = _changed(LayerConfig(), content.pop("default", {}), f"{where}, default")
-    return _changed(PtqConfig(default), content, where)
-
-
-def _changed(base: Any, changes: Any, where: str) -> Any:
-    """A dataclass with some fields changed; unknown ones are refused with those that exist."""
-    known = {entry.name: getattr(base, entry.name) for entry in dataclasses.fields(base)}
-    if not isinstance(changes, dict):
-        raise UsageError(f"{where}: expected keys and values, found {changes!r}")
-    for key, value in changes.items():
-        if key not in known:
-            allowed = ", ".join(f"{name} ({default})" for name, default in known.items())
-            raise UsageError(f"{where}: there is no key {key!r}; keys and defaults are {allowed}")
-        if type(value) is not type(known[key]):
-            raise UsageError(f"{where}: {key} must be a value like {known[key]!r}, found {value!r}")
-    return dataclasses.replace(base, **changes)
+    default = changed(LayerConfig(), content.pop("default", {}), f"{where}, default")
+    return changed(PtqConfig(default), content, where)

@@ -30,7 +30,7 @@ def descend(weight: Tensor, integers: Tensor, grid: Grid, hessian: Tensor, passe
     Args:
         weight: (..., out, in) float.
         integers: (..., out, in) int32, on the grid: where to begin.
-        grid: scale and zero point (..., out, 1) or ().
+        grid: scale and zero point (..., out, 1), (..., out, in) or ().
         hessian: (..., in, in), positive semidefinite: H. Columns without input keep their integers.
         passes: over all columns; fewer when nothing changes any more.
 
@@ -41,7 +41,7 @@ def descend(weight: Tensor, integers: Tensor, grid: Grid, hessian: Tensor, passe
     scale, zero_point = grid.scale.double(), grid.zero_point.double()
     q = integers.double()
     pull = (target - (q - zero_point) * scale) @ h
-    scale = scale.expand(*q.shape[:-1], 1)
+    scale = scale.expand(*q.shape[:-1], scale.shape[-1] if scale.dim() else 1)
     if q.dim() == 2:
         return _descend(q, pull, scale, h, grid.spec, passes).to(torch.int32)
     groups = [x.reshape(-1, *x.shape[-2:]) for x in (q, pull, scale, h)]
@@ -50,10 +50,10 @@ def descend(weight: Tensor, integers: Tensor, grid: Grid, hessian: Tensor, passe
 
 
 def _descend(q: Tensor, pull: Tensor, scale: Tensor, h: Tensor, spec: QSpec, passes: int) -> Tensor:
-    """The integers, (out, in). q, pull: (out, in); scale: (out, 1); h: (in, in), all float64."""
+    """The integers, (out, in). q, pull: (out, in); scale: (out, 1 or in); h: (in, in), all float64."""
     columns = q.shape[-1]
     # Column by column, so that each is a stretch of memory.
-    q, pull, scales = q.T.contiguous(), pull.T.contiguous(), scale[:, 0].contiguous()
+    q, pull, scales = q.T.contiguous(), pull.T.contiguous(), scale.T.contiguous()
     curvatures = h.diagonal()
     # Nothing pulls at columns without input.
     curvatures = torch.where(curvatures > 0, curvatures, torch.inf)
@@ -62,16 +62,17 @@ def _descend(q: Tensor, pull: Tensor, scale: Tensor, h: Tensor, spec: QSpec, pas
         moved = torch.zeros(len(moving), dtype=torch.bool)
         for begin in range(0, columns, _BLOCK):
             block = slice(begin, min(begin + _BLOCK, columns))
-            rows = _restless(q[block][:, moving], pull[block][:, moving], scales[moving], curvatures[block], spec)
+            of_block = scales if len(scales) == 1 else scales[block]
+            rows = _restless(q[block][:, moving], pull[block][:, moving], of_block[:, moving], curvatures[block], spec)
             if not len(rows):
                 continue
             moved[rows] = True
             chosen = moving[rows]
             before, gradient = (x[block][:, chosen].contiguous().numpy() for x in (q, pull))
-            weights = scales[chosen].numpy(), curvatures[block].numpy()
+            weights = of_block[:, chosen].numpy(), curvatures[block].numpy()
             steps = _descend_block(before, gradient, *weights, h[block, block], spec)
             q[block] = q[block].index_add(1, chosen, steps)
-            pull.index_add_(1, chosen, h[:, block] @ (steps * scales[chosen]), alpha=-1)
+            pull.index_add_(1, chosen, h[:, block] @ (steps * of_block[:, chosen]), alpha=-1)
         # A row that stood still for a whole round does so for ever.
         moving = moving[moved]
         if not len(moving):
@@ -80,7 +81,10 @@ def _descend(q: Tensor, pull: Tensor, scale: Tensor, h: Tensor, spec: QSpec, pas
 
 
 def _restless(q: Tensor, pull: Tensor, scales: Tensor, curvatures: Tensor, spec: QSpec) -> Tensor:
-    """The rows, by number, in which an integer of a block would change. q, pull: (block, rows)."""
+    """The rows, by number, in which an integer of a block would change.
+
+    q, pull: (block, rows); scales: (1 or block, rows); curvatures: (block,).
+    """
     best = (q + pull / (curvatures.unsqueeze(1) * scales)).round_().clamp_(spec.qmin, spec.qmax)
     return torch.nonzero((best != q).any(0)).flatten()
 
@@ -91,7 +95,7 @@ def _descend_block(q: Array, pull: Array, scales: Array, curvatures: Array, h: T
     Args:
         q: the integers, (block, rows).
         pull: likewise, half the gradient, which is used up.
-        scales: (rows,).
+        scales: (1 or block, rows).
         curvatures: (block,).
         h: (block, block).
         spec: the grid.
@@ -99,11 +103,11 @@ def _descend_block(q: Array, pull: Array, scales: Array, curvatures: Array, h: T
     length = len(q)
     steps = np.zeros_like(q)
     deltas = np.zeros_like(q)
-    within = h.numpy()
+    within, scales = h.numpy(), np.broadcast_to(scales, q.shape)
     for begin in range(0, length, _PART):
         end = min(begin + _PART, length)
         for column in range(begin, end):
-            best = pull[column] / (curvatures[column] * scales)
+            best = pull[column] / (curvatures[column] * scales[column])
             best += q[column]
             np.rint(best, out=best)
             np.clip(best, spec.qmin, spec.qmax, out=best)
@@ -111,7 +115,7 @@ def _descend_block(q: Array, pull: Array, scales: Array, curvatures: Array, h: T
             if not best.any():
                 continue
             steps[column] = best
-            best *= scales
+            best *= scales[column]
             deltas[column] = best
             if column + 1 < end:
                 pull[column + 1 : end] -= np.multiply.outer(within[column, column + 1 : end], best)

@@ -17,9 +17,11 @@ from torch import Tensor
 
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.host import StepwiseExecutable
-from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
+from kaldi_quant.quant.integer_linear import IntegerLinear
 from kaldi_quant.quant.network import QuantizedNetwork
+from kaldi_quant.quant.quantized_layer import QuantizedLayer
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
+from kaldi_quant.quant.weight_only import WeightOnlyLinear
 
 _log = logging.getLogger(__name__)
 
@@ -103,9 +105,11 @@ class FastIntegerLinear(IntegerLinear):
         return sums.float().reshape(*x.shape[:-1], sums.shape[-1])
 
 
-def fast(layer: IntegerLinear | DynamicLinear) -> IntegerLinear | DynamicLinear:
+def fast(layer: QuantizedLayer) -> QuantizedLayer:
     """The layer with the same results, computed faster where that is possible."""
     weight = layer.weight
+    if weight.is_groupwise or isinstance(layer, WeightOnlyLinear):
+        return layer
     quick = FastWeight(**{field.name: getattr(weight, field.name) for field in fields(weight)})
     if isinstance(layer, IntegerLinear):
         return FastIntegerLinear(quick, layer.bias, layer.inputs)

@@ -26,7 +26,7 @@ def gptq_round(weight: Tensor, grid: Grid, hessian: Tensor, damping: float = DAM
 
     Args:
         weight: (..., out, in) float.
-        grid: scale and zero point (..., out, 1) or ().
+        grid: scale and zero point (..., out, 1), (..., out, in) or ().
         hessian: (..., in, in): the second moments of the layer's inputs, in any unit; about their mean where the bias
             is corrected afterwards.
         damping: added to the diagonal of ``hessian``, as a share of its mean.
@@ -39,7 +39,7 @@ def gptq_round(weight: Tensor, grid: Grid, hessian: Tensor, damping: float = DAM
 
 def round_in_order(weight: Tensor, grid: Grid, moments: OrderedFactor) -> Tensor:
     """``gptq_round``, the second moments being factorised already."""
-    scale, zero_point = (x.expand(*weight.shape[:-1], 1)[..., 0] for x in (grid.scale, grid.zero_point))
+    scale, zero_point = (x.expand(*weight.shape[:-1], _width(x)) for x in (grid.scale, grid.zero_point))
     if weight.dim() == 2:
         return _rounded(weight, grid, scale, zero_point, moments.order, moments.factor)
     parts = zip(weight, scale, zero_point, moments.order, moments.factor, strict=True)
@@ -47,12 +47,14 @@ def round_in_order(weight: Tensor, grid: Grid, moments: OrderedFactor) -> Tensor
 
 
 def _rounded(weight: Tensor, grid: Grid, scale: Tensor, zero_point: Tensor, order: Tensor, factor: Tensor) -> Tensor:
-    """(out, in) int32. weight: (out, in); scale, zero_point: (out,); order: (in,); factor: (in, in)."""
+    """(out, in) int32. weight: (out, in); scale, zero_point: (out, 1 or in); order: (in,); factor: (in, in)."""
     # Column by column, so that each is a stretch of memory.
     target = weight.double().T[order].contiguous().numpy()
     upper, length = factor.contiguous().numpy(), len(target)
-    scales, zeros = scale.numpy(), zero_point.numpy().astype(np.float64)
-    limits = grid.spec.qmin - zeros, grid.spec.qmax - zeros
+    scales = _in_order(scale, order)
+    zeros = _in_order(zero_point, order).astype(np.float64)
+    lowest, highest = (np.broadcast_to(end - zeros, target.shape) for end in (grid.spec.qmin, grid.spec.qmax))
+    scales = np.broadcast_to(scales, target.shape)
     errors, steps = np.zeros_like(target), np.zeros_like(target)
     # What the errors of earlier columns cost in each.
     carried = np.zeros_like(target)
@@ -63,11 +65,11 @@ def _rounded(weight: Tensor, grid: Grid, scale: Tensor, zero_point: Tensor, orde
             for column in range(begin, end):
                 best = carried[column] / upper[column, column]
                 best += target[column]
-                best /= scales
+                best /= scales[column]
                 np.rint(best, out=best)
-                np.clip(best, *limits, out=best)
+                np.clip(best, lowest[column], highest[column], out=best)
                 steps[column] = best
-                errors[column] = target[column] - best.astype(np.float32) * scales
+                errors[column] = target[column] - best.astype(np.float32) * scales[column]
                 if column + 1 < end:
                     carried[column + 1 : end] += np.multiply.outer(upper[column, column + 1 : end], errors[column])
             if end < block_end:
@@ -76,3 +78,12 @@ def _rounded(weight: Tensor, grid: Grid, scale: Tensor, zero_point: Tensor, orde
             carried[block_end:] += upper[block:block_end, block_end:].T @ errors[block:block_end]
     integers = torch.from_numpy(steps + zeros).to(torch.int32)
     return integers[torch.argsort(order)].T.contiguous()
+
+
+def _width(values: Tensor) -> int:
+    return values.shape[-1] if values.dim() else 1
+
+
+def _in_order(values: Tensor, order: Tensor) -> Array:
+    """(1 or in, out): what rows, (out, 1 or in), have for each column, in the order of columns."""
+    return (values.T if values.shape[1] == 1 else values.T[order]).contiguous().numpy()

@@ -19,7 +19,8 @@ class Grid:
 
     Args:
         spec: width and kind.
-        scale: float32, () for the whole tensor or shaped to broadcast with it.
+        scale: float32, () for the whole tensor or shaped to broadcast with it; where groups of a weight's columns have
+            scales of their own, (..., out, in), a value for each column.
         zero_point: int32, like ``scale``; inside the grid.
     """
 

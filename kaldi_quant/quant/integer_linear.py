@@ -23,6 +23,7 @@ from torch import Tensor
 from kaldi_quant.errors import UsageError
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
+from kaldi_quant.quant.scale_groups import blocked
 from kaldi_quant.quant.spec import QSpec
 
 ACCUMULATOR_LIMIT = 2**31
@@ -181,7 +182,7 @@ class DynamicLinear:
         """x: (N, ..., groups * in) float → (N, ..., out) float32; each of the N sequences has a grid of its own."""
         x, grid = of_each_sequence(x, self.spec)
         integers = (grid.quantize(x) - grid.zero_point).double()
-        return self.weight.sums(integers).float() * (grid.scale * self.weight.scale[:, 0]) + self.bias
+        return self.weight.scaled_sums(integers, grid.scale) + self.bias
 
     def dequantized_weight(self) -> Tensor:
         """(out, in) float32."""
@@ -221,9 +222,11 @@ def check_accumulator(weight: QuantizedWeight, largest: int, bias: Tensor) -> No
     Raises:
         UsageError: they do.
     """
-    sums = weight.centred.abs().sum(1).double() * largest
-    if len(sums) and float((sums + bias.abs()).max()) >= ACCUMULATOR_LIMIT:
+    columns = weight.integers.shape[1]
+    parts = blocked(weight.centred.abs(), weight.spec.group_size or columns)
+    sums = parts.sum(-1).double() * largest
+    if len(sums) and float((sums + bias.abs().unsqueeze(1)).max()) >= ACCUMULATOR_LIMIT:
         raise UsageError(
-            f"{weight.spec.bits}-bit weights and activations of {largest} steps over {weight.integers.shape[1]} "
+            f"{weight.spec.bits}-bit weights and activations of {largest} steps over {parts.shape[-1]} "
             "columns overflow 32-bit accumulators: choose fewer bits"
         )

@@ -18,7 +18,8 @@ from kaldi_quant.made import program_digest
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.host import Data, Source
-from kaldi_quant.quant.integer_linear import DynamicLinear, InputGrid, IntegerLinear
+from kaldi_quant.quant.integer_linear import InputGrid
+from kaldi_quant.quant.quantized_layer import QuantizedLayer, assembled, dynamic_spec
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
 from kaldi_quant.quant.ranges import Ranges
 from kaldi_quant.quant.spec import QSpec
@@ -55,7 +56,7 @@ class KeptLayers:
         described = {name: (dataclasses.asdict(grid.spec), grid.scale, grid.zero_point) for name, grid in grids.items()}
         self._write("grids", {"grids": described, "units": data.names})
 
-    def layer(self, number: int, inputs: InputGrid | None) -> IntegerLinear | DynamicLinear | None:
+    def layer(self, number: int, inputs: InputGrid | None) -> QuantizedLayer | None:
         """A layer; None where it is not known yet.
 
         Args:
@@ -67,11 +68,10 @@ class KeptLayers:
             return None
         spec, integers, scale, zero = content["weight"]
         weight = QuantizedWeight(QSpec(**spec), integers.to(torch.int32), scale, zero, content["groups"])
-        if inputs is not None:
-            return IntegerLinear(weight, content["bias"], inputs)
-        return DynamicLinear(weight, content["bias"], QSpec(**content["dynamic"]))
+        dynamic = QSpec(**content["dynamic"]) if "dynamic" in content else None
+        return assembled(weight, content["bias"], inputs, dynamic)
 
-    def keep_layer(self, number: int, layer: IntegerLinear | DynamicLinear) -> None:
+    def keep_layer(self, number: int, layer: QuantizedLayer) -> None:
         """Keeps a layer."""
         weight = layer.weight
         # Integers have at most 16 bits.
@@ -81,8 +81,8 @@ class KeptLayers:
             "bias": layer.bias,
             "groups": weight.groups,
         }
-        if isinstance(layer, DynamicLinear):
-            content["dynamic"] = dataclasses.asdict(layer.spec)
+        if (dynamic := dynamic_spec(layer)) is not None:
+            content["dynamic"] = dataclasses.asdict(dynamic)
         self._write(f"layer{number}", content)
 
     def _write(self, name: str, content: Any) -> None:

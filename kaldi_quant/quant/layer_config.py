@@ -28,10 +28,13 @@ class LayerConfig:
 
     Args:
         bits: width of its weights.
-        act_bits: width of its input, of a product of both its factors.
-        method: how weights are rounded: minmax, mse, gptq, descent, which goes on from gptq, or adaround, which goes on
-            from descent.
+        act_bits: width of its input, of a product of both its factors; 0 where its weights alone are quantized: inputs
+            stay in float, and so do products of two values.
+        method: how weights are rounded: minmax, mse, clip, gptq, descent, which goes on from gptq, or adaround, which
+            goes on from descent.
         per_channel: one weight scale for each output channel, else one for the matrix.
+        group_size: one scale for so many consecutive columns of a row, the last ones of which may be fewer; 0, one for
+            the whole row.
         symmetric: weights have zero in the middle of their grid; else the zero point is fitted.
         ranges: static, known from the calibration set, or dynamic: found anew for each utterance or chunk. With dynamic
             ones products of two values stay in float.
@@ -43,6 +46,7 @@ class LayerConfig:
     method: str = "mse"
     per_channel: bool = True
     symmetric: bool = True
+    group_size: int = 0
     ranges: str = "static"
     float_reason: str = ""
 
@@ -50,11 +54,29 @@ class LayerConfig:
         one_of("method", self.method, ROUNDING_METHODS)
         one_of("ranges", self.ranges, RANGES)
         self.weight_spec()
-        self.activation_spec(signed=True)
+        if not self.weights_only:
+            self.activation_spec(signed=True)
+        elif self.ranges != "static":
+            raise UsageError(f"ranges {self.ranges!r} and act_bits 0 exclude each other: inputs in float have no grid")
+
+    @property
+    def weights_only(self) -> bool:
+        """Whether its input stays in float."""
+        return self.act_bits == 0
+
+    @property
+    def is_static(self) -> bool:
+        """Whether its input lies on a grid that is known beforehand."""
+        return not self.weights_only and self.ranges == "static"
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether its input lies on a grid that is found anew."""
+        return not self.weights_only and self.ranges == "dynamic"
 
     def weight_spec(self) -> QSpec:
         """The grid of the weights."""
-        return QSpec(self.bits, signed=True, symmetric=self.symmetric, per_channel=self.per_channel)
+        return QSpec(self.bits, True, self.symmetric, self.per_channel, self.group_size)
 
     def activation_spec(self, signed: bool, per_channel: bool = False) -> QSpec:
         """The grid of the input: integers from zero up, the zero point fitted where negative values were seen."""

@@ -12,12 +12,15 @@ from torch import Tensor
 
 from kaldi_quant.quant.graph import Node, QuantGraph, Read, matmuls
 from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.groupwise_linear import GroupwiseLinear
 from kaldi_quant.quant.host import Arithmetic, Executable, Host, StepwiseExecutable
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
 from kaldi_quant.quant.integer_matmul import IntegerMatmul
 from kaldi_quant.quant.integer_product import integer_product
 from kaldi_quant.quant.integer_sum import IntegerSum
+from kaldi_quant.quant.quantized_layer import QuantizedLayer, static_layers, weights_only
 from kaldi_quant.quant.slots import Product, set_product
+from kaldi_quant.quant.weight_only import WeightOnlyLinear
 
 _Described = TypeVar("_Described")
 
@@ -29,14 +32,14 @@ class QuantizedNetwork:
     Args:
         host: the prepared network in float; of quantized layers only the kinds and sizes matter. Right after
             quantization it has the float weights, read from a file the dequantized ones.
-        layers: the integer form of each quantized layer.
+        layers: the integer form of each quantized layer, of those in ``weights_only`` that of its weights.
         activations: the grid of each node that lies on one; scale () or, for inputs of the network, (channels,).
         float_layers: the layers that stay in float, with the reason.
         float_matmuls: the products of two values that stay in float, with the reason; all others are in integers.
     """
 
     host: Host
-    layers: dict[str, IntegerLinear | DynamicLinear]
+    layers: dict[str, QuantizedLayer]
     activations: dict[str, Grid]
     float_layers: dict[str, str]
     float_matmuls: dict[str, str] = field(default_factory=dict)
@@ -49,14 +52,25 @@ class QuantizedNetwork:
     @cached_property
     def graph(self) -> QuantGraph:
         """Which nodes are on grids, and what is fused."""
-        static = [name for name, layer in self.layers.items() if isinstance(layer, IntegerLinear)]
-        return QuantGraph(self.host.nodes, static, self.matmuls)
+        return QuantGraph(self.host.nodes, static_layers(self.layers), self.matmuls)
+
+    @property
+    def weights_only(self) -> list[str]:
+        """The layers whose weights alone are quantized: they compute in float."""
+        return weights_only(self.layers)
+
+    @property
+    def multiplying_floats(self) -> list[str]:
+        """The layers for which integers have no operator elsewhere: weights alone, or groups of columns with scales."""
+        return [name for name, layer in self.layers.items() if isinstance(layer, WeightOnlyLinear | GroupwiseLinear)]
 
     def act_bits(self, layer: str) -> int:
-        """The width of a layer's input: that of its widest node."""
+        """The width of a layer's input: that of its widest node; 0 where it stays in float."""
         found = self.layers[layer]
         if isinstance(found, DynamicLinear):
             return found.spec.bits
+        if layer not in self.graph.layers:
+            return 0
         return max(self.activations[name].spec.bits for name in self.graph.inputs_of(layer))
 
     def dequantized(self) -> Host:
@@ -134,8 +148,8 @@ class QuantizedNetwork:
     @cached_property
     def _destinations(self) -> dict[str, str]:
         """For layers and products of two values the nodes that their accumulators go to, in steps."""
-        static = [name for name, layer in self.layers.items() if isinstance(layer, IntegerLinear)]
-        found = {name: self.graph.destination(name) for name in [*self.graph.matmuls, *static]}
+        exact = [name for name, layer in self.layers.items() if isinstance(layer, IntegerLinear)]
+        found = {name: self.graph.destination(name) for name in [*self.graph.matmuls, *exact]}
         return {name: where.node for name, where in found.items() if where and where.node in self.activations}
 
     def _output_of(self, name: str) -> Grid | None:

@@ -11,7 +11,7 @@ from kaldi_quant.quant.config import PtqConfig, read_config
 
 FOLDER = Path(__file__).resolve().parent.parent / "conf" / "ptq"
 
-_BY_WIDTH = re.compile(r"w(\d+)a(\d+)")
+_BY_WIDTH, _WEIGHTS_ONLY = re.compile(r"w(\d+)a(\d+)"), re.compile(r"awq-w(\d+)")
 
 
 def preset_names() -> list[str]:
@@ -31,12 +31,14 @@ def read_preset(name: str) -> PtqConfig:
 
 
 def preset_for(bits: int, act_bits: int) -> str:
-    """The preset that was tuned for widths, or for the nearest: widths of weights come first."""
+    """The preset that was tuned for widths, or for the nearest: widths of weights come first.
+
+    An ``act_bits`` of 0, of inputs that stay in float, has no neighbours.
+    """
     widths = {}
     for name in preset_names():
-        match = _BY_WIDTH.fullmatch(name)
-        if match:
-            widths[name] = (int(match[1]), int(match[2]))
+        if match := (_BY_WIDTH if act_bits else _WEIGHTS_ONLY).fullmatch(name):
+            widths[name] = (int(match[1]), int(match[2]) if act_bits else 0)
     return min(widths, key=lambda name: (abs(widths[name][0] - bits), abs(widths[name][1] - act_bits), name))
 
 
@@ -48,6 +50,7 @@ def resolve(
     observer: str | None = None,
     per_channel: bool | None = None,
     engine: str | None = None,
+    group_size: int | None = None,
 ) -> tuple[str | None, PtqConfig]:
     """The configuration that options ask for, and the name of the preset that it comes from, if any.
 
@@ -59,6 +62,7 @@ def resolve(
         observer: how activation ranges are found, likewise.
         per_channel: whether weights have a scale for each output channel, likewise.
         engine: of PyTorch, likewise; only for those that PyTorch quantizes.
+        group_size: how many columns of a row of weights share a scale, likewise; 0 for all of them.
 
     Raises:
         UsageError: an option is wrong, or two exclude each other.
@@ -74,6 +78,7 @@ def resolve(
         bits=default.bits if bits is None else bits,
         act_bits=default.act_bits if act_bits is None else act_bits,
         per_channel=default.per_channel if per_channel is None else per_channel,
+        group_size=default.group_size if group_size is None else group_size,
     )
     if engine is not None and chosen.backend != "torch":
         raise UsageError(f"--engine {engine} is for models that PyTorch quantizes, as the presets torch-* do")

@@ -20,7 +20,7 @@ from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.grouped import grouped_linear
 from kaldi_quant.quant.host import Data, Host, Source, StepwiseExecutable
 from kaldi_quant.quant.input_grids import input_grid
-from kaldi_quant.quant.integer_linear import DynamicLinear, InputGrid, IntegerLinear, least_scale
+from kaldi_quant.quant.integer_linear import InputGrid, least_scale
 from kaldi_quant.quant.integer_matmul import longest_inner
 from kaldi_quant.quant.kept_layers import Keeping, KeptLayers
 from kaldi_quant.quant.layer_config import LayerConfig
@@ -28,6 +28,7 @@ from kaldi_quant.quant.layer_kinds import layer_kinds
 from kaldi_quant.quant.network import QuantizedNetwork, moved
 from kaldi_quant.quant.observers import OBSERVERS, ColumnMinMaxObserver, Observer
 from kaldi_quant.quant.paired_moments import PairedSample, see_rows_on_grid
+from kaldi_quant.quant.quantized_layer import QuantizedLayer, build_layer
 from kaldi_quant.quant.ranges import Ranges, grid_over, ranges_of
 from kaldi_quant.quant.side_by_side import MEMORY, SideBySide
 from kaldi_quant.quant.slots import Product, set_product
@@ -116,7 +117,7 @@ def float_reasons(prepared: Host, configs: Mapping[str, LayerConfig]) -> dict[st
         configs: for each layer how it is to be quantized.
     """
     reasons = {
-        name: configs[name].float_reason or prepared.float_reason(name, configs[name].ranges == "static")
+        name: configs[name].float_reason or prepared.float_reason(name, configs[name].is_static)
         for name in products(prepared.nodes)
     }
     return {name: reason for name, reason in reasons.items() if reason}
@@ -133,7 +134,9 @@ def float_matmuls(prepared: Host, configs: Mapping[str, LayerConfig], layers: Se
     nodes, reasons = prepared.nodes, {}
     for name in matmuls(nodes):
         reason = configs[name].float_reason
-        if not reason and configs[name].ranges != "static":
+        if not reason and configs[name].weights_only:
+            reason = "weights alone are quantized, and it has none"
+        elif not reason and not configs[name].is_static:
             reason = "its ranges would be dynamic, and those of both factors must be known beforehand"
         if reason:
             reasons[name] = reason
@@ -178,7 +181,7 @@ class Quantizer:
         self.configs = config.for_layers(layer_kinds(self.prepared.nodes))
         self.float_layers = float_reasons(self.prepared, self.configs)
         self.names = [name for name in products(self.prepared.nodes) if name not in self.float_layers]
-        static = [name for name in self.names if self.configs[name].ranges == "static"]
+        static = [name for name in self.names if self.configs[name].is_static]
         self.float_matmuls = float_matmuls(self.prepared, self.configs, static)
         in_integers = [name for name in matmuls(self.prepared.nodes) if name not in self.float_matmuls]
         self.graph = QuantGraph(self.prepared.nodes, static, in_integers)
@@ -257,7 +260,7 @@ class Quantizer:
         other = replace(quantized, layers={}).model(self.data.device)
         for name, layer in quantized.layers.items():
             set_product(other, name, Product(fast(moved(layer, self.data.device)).forward))
-        other.batches_of_one_length = any(self.configs[name].ranges != "static" for name in self.names)
+        other.batches_of_one_length = any(self.configs[name].is_dynamic for name in self.names)
         return SideBySide(model, other, self.data, self.memory)
 
     def observers(self) -> dict[str, Observer]:
@@ -293,12 +296,12 @@ class Quantizer:
         return _group_spec(self.graph, group, self.configs, signed)
 
     def inputs_of(self, name: str, activations: Mapping[str, Grid]) -> InputGrid | None:
-        """The grids that a layer's columns lie on; None where its ranges are dynamic."""
-        if self.configs[name].ranges != "static":
+        """The grids that a layer's columns lie on; None where its ranges are dynamic, or its input is in float."""
+        if not self.configs[name].is_static:
             return None
         return input_grid(self.prepared, self.graph, name, activations)
 
-    def layer(self, name: str, original: Tensor, inputs: InputGrid | None, fit: Fit) -> IntegerLinear | DynamicLinear:
+    def layer(self, name: str, original: Tensor, inputs: InputGrid | None, fit: Fit) -> QuantizedLayer:
         """A layer's integers.
 
         Args:
@@ -315,7 +318,8 @@ class Quantizer:
         is_folded = inputs is not None and inputs.per_column
         hessian = fit.covariance / torch.outer(folded, folded) if is_folded else fit.covariance
         float_bias = self.prepared.bias(name, original)
-        least = least_scale(float_bias, inputs) if inputs else torch.zeros(len(original), 1)
+        on_steps = inputs is not None and not layer.group_size
+        least = least_scale(float_bias, inputs) if inputs and on_steps else torch.zeros(len(original), 1)
         weight = round_weight(fit.target * folded, layer, hessian, least)
         learned = None
         if fit.sample:
@@ -333,6 +337,4 @@ class Quantizer:
                 for mean, rows in ((fit.float_mean, original), (fit.mean, dequantized))
             )
             bias = of_float + float_bias - of_integers
-        if inputs is not None:
-            return IntegerLinear.build(weight, bias, inputs)
-        return DynamicLinear.build(weight, bias, layer.activation_spec(signed=True))
+        return build_layer(weight, bias, inputs, layer.activation_spec(signed=True) if layer.is_dynamic else None)

@@ -56,6 +56,8 @@ class RoundingError:
         return _variance(self.inputs)
 
     def _of_activations(self, factor: Tensor) -> float:
+        if self.config.weights_only:
+            return 0.0
         scaled = self.inputs / factor
         observer = MseObserver()
         observer.observe(scaled)

@@ -44,10 +44,20 @@ def _mse(weight: Tensor, spec: QSpec, hessian: Tensor, least: Tensor) -> tuple[G
     return grid, grid.quantize(weight)
 
 
+def _clip(weight: Tensor, spec: QSpec, hessian: Tensor, least: Tensor) -> tuple[Grid, Tensor]:
+    grid = _least_error(weight, spec, hessian, least)
+    return grid, grid.quantize(weight)
+
+
 def _gptq(weight: Tensor, spec: QSpec, hessian: Tensor, least: Tensor) -> tuple[Grid, Tensor]:
-    importance = hessian.diagonal(dim1=-2, dim2=-1).unsqueeze(-2).float().clamp_min(0)
-    grid = _not_below(mse_grid(weight.float(), spec, importance), least)
+    grid = _least_error(weight, spec, hessian, least)
     return grid, gptq_round(weight, grid, hessian)
+
+
+def _least_error(weight: Tensor, spec: QSpec, hessian: Tensor, least: Tensor) -> Grid:
+    """The grid that loses least in the layer's output, if columns of its input do not depend on each other."""
+    importance = hessian.diagonal(dim1=-2, dim2=-1).unsqueeze(-2).float().clamp_min(0)
+    return _not_below(mse_grid(weight.float(), spec, importance), least)
 
 
 def _not_below(grid: Grid, least: Tensor) -> Grid:
@@ -56,6 +66,7 @@ def _not_below(grid: Grid, least: Tensor) -> Grid:
 
 ROUNDING_METHODS.add("minmax")(RoundingMethod(_minmax))
 ROUNDING_METHODS.add("mse")(RoundingMethod(_mse))
+ROUNDING_METHODS.add("clip")(RoundingMethod(_clip))
 ROUNDING_METHODS.add("gptq")(RoundingMethod(_gptq))
 ROUNDING_METHODS.add("descent")(RoundingMethod(reconstruct))
 ROUNDING_METHODS.add("adaround")(RoundingMethod(reconstruct, learns=True))

@@ -7,6 +7,9 @@ from kaldi_quant.units import Bits
 
 MIN_BITS, MAX_BITS = 2, 16
 
+#: The fewest columns that share a scale.
+LEAST_GROUP = 2
+
 #: What an unsigned integer of 8 bits, the width of the integer kernels, can hold.
 LARGEST_BYTE = 2**8 - 1
 
@@ -23,19 +26,26 @@ class QSpec:
         symmetric: the zero point is the middle of a signed grid (0) or the beginning of an unsigned one; else it is
             fitted, inside the grid.
         per_channel: one scale for each output channel (weights) or column (features); else one for the tensor.
+        group_size: of weights, how many consecutive columns of a row share a scale and a zero point, where a row has
+            several (``scale_groups``); 0 where a row has one.
 
     Raises:
-        UsageError: a width outside 2..16.
+        UsageError: a width outside 2..16, or groups of an impossible size or of rows that have no scale of their own.
     """
 
     bits: Bits
     signed: bool = True
     symmetric: bool = True
     per_channel: bool = False
+    group_size: int = 0
 
     def __post_init__(self) -> None:
         if not MIN_BITS <= self.bits <= MAX_BITS:
             raise UsageError(f"a width of {self.bits} bits is not possible: {MIN_BITS} to {MAX_BITS}")
+        if self.group_size and self.group_size < LEAST_GROUP:
+            raise UsageError(f"group_size must be 0, or from {LEAST_GROUP} on, found {self.group_size}")
+        if self.group_size and not self.per_channel:
+            raise UsageError(f"group_size {self.group_size} needs per_channel: groups of columns are parts of a row")
 
     @property
     def qmin(self) -> int:

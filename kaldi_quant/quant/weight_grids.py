@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.scale_groups import blocked, bounds_of, by_column
 from kaldi_quant.quant.spec import QSpec
 
 # The best scale lies between the smallest of these shares of the one that clips nothing and all of it; the step is
@@ -22,7 +23,12 @@ _ALL_ZERO_POINTS_BITS, _ZERO_POINTS_BESIDE = 3, 2
 
 
 def minmax_grid(weight: Tensor, spec: QSpec) -> Grid:
-    """The grid that clips nothing. weight: (..., out, in) float; scale: (..., out, 1) per channel, else ()."""
+    """The grid that clips nothing. weight: (..., out, in) float.
+
+    Its scale is (..., out, 1) per channel, (..., out, in) with groups of columns, else ().
+    """
+    if spec.group_size:
+        return _of_groups(minmax_grid, weight, spec)
     low, high = _extremes(weight, spec)
     return Grid.from_range(spec, low, high)
 
@@ -34,12 +40,17 @@ def mse_grid(weight: Tensor, spec: QSpec, importance: Tensor | None = None) -> G
         weight: (..., out, in) float.
         spec: width and kind; zero points are searched where it is not symmetric.
         importance: (..., 1, in) not negative: the weight of each column's error, such as the mean square of its input.
+
+    Returns:
+        The grid, shaped as that of ``minmax_grid``.
     """
     rows = max(1, _VALUES_AT_ONCE // max(1, weight.shape[-1]))
     if spec.per_channel and weight.dim() == 2 and len(weight) > rows:
         found = [mse_grid(part, spec, importance) for part in weight.split(rows)]
         scales, zero_points = torch.cat([grid.scale for grid in found]), torch.cat([grid.zero_point for grid in found])
         return Grid(spec, scales, zero_points)
+    if spec.group_size:
+        return _of_groups(mse_grid, weight, spec, importance)
     search = _Search(weight, spec, importance)
     low, high = _extremes(weight, spec)
     for zero_point in _zero_points(spec, search.best.zero_point):
@@ -56,6 +67,8 @@ def mse_grid(weight: Tensor, spec: QSpec, importance: Tensor | None = None) -> G
 def refit_scale(weight: Tensor, integers: Tensor, grid: Grid, hessian: Tensor | None = None) -> Grid:
     """The grid with the scale of least squared error for integers that are given: s = <w, q> / <q, q>.
 
+    Where groups of columns have scales of their own, each is fitted in turn, the others being as they are then.
+
     Args:
         weight: (..., out, in) float.
         integers: (..., out, in) int32, on the grid.
@@ -63,14 +76,46 @@ def refit_scale(weight: Tensor, integers: Tensor, grid: Grid, hessian: Tensor | 
         hessian: (..., in, in): what the products are taken under, such as the second moments of the layer's input.
     """
     centred = (integers - grid.zero_point).double()
+    if grid.spec.group_size:
+        return _refit_groups(weight.double(), centred, grid, hessian)
     pulled = centred if hessian is None else centred @ hessian.double()
     axes = (-1,) if grid.scale.dim() else tuple(range(weight.dim()))
     along = (weight.double() * pulled).sum(axes, keepdim=True)
     length = (centred * pulled).sum(axes, keepdim=True)
+    scale = _quotient(along, length, grid.scale)
+    return replace(grid, scale=scale if grid.scale.dim() else scale.reshape(()))
+
+
+def _quotient(along: Tensor, length: Tensor, before: Tensor) -> Tensor:
+    """float32: along / length where that is a scale, else the one before."""
     usable = (along > 0) & (length > 0)
     scale = (along / torch.where(usable, length, 1.0)).float()
-    scale = torch.where(usable & (scale > 0) & scale.isfinite(), scale, grid.scale.expand_as(scale))
-    return replace(grid, scale=scale if grid.scale.dim() else scale.reshape(()))
+    return torch.where(usable & (scale > 0) & scale.isfinite(), scale, before.expand_as(scale))
+
+
+def _refit_groups(weight: Tensor, centred: Tensor, grid: Grid, hessian: Tensor | None) -> Grid:
+    h = torch.eye(weight.shape[-1], dtype=torch.float64) if hessian is None else hessian.double()
+    scale = grid.scale.clone()
+    pull = (weight - centred * scale.double()) @ h
+    for part in bounds_of(weight.shape[-1], grid.spec.group_size):
+        steps = centred[..., part]
+        pulled = steps @ h[..., part, :]
+        length = (steps * pulled[..., part]).sum(-1, keepdim=True)
+        before = scale[..., part][..., :1]
+        along = (steps * pull[..., part]).sum(-1, keepdim=True) + before.double() * length
+        found = _quotient(along, length, before)
+        pull -= (found.double() - before.double()) * pulled
+        scale[..., part] = found
+    return replace(grid, scale=scale)
+
+
+def _of_groups(make: Callable[..., Grid], weight: Tensor, spec: QSpec, importance: Tensor | None = None) -> Grid:
+    """The grid that ``make`` finds where each group of columns is a row of its own."""
+    size, columns = min(spec.group_size, weight.shape[-1]), weight.shape[-1]
+    more = () if importance is None else (blocked(importance, size),)
+    found = make(blocked(weight, size), replace(spec, group_size=0), *more)
+    scale, zero_point = (by_column(x[..., 0], columns, size) for x in (found.scale, found.zero_point))
+    return Grid(spec, scale, zero_point)
 
 
 class _Search:

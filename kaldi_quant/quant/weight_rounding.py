@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from kaldi_quant.quant.adaround import AdaRoundOptions, adaround
-from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.grouped import by_group, grouped_linear, groups_of
 from kaldi_quant.quant.integer_linear import InputGrid
 from kaldi_quant.quant.layer_config import LayerConfig
@@ -91,8 +90,8 @@ def learn_rounding(
     original, bias = (values.float() for values in float_layer)
     targets = grouped_linear(fit.sample.float_inputs.float(), original, bias, fit.groups)
     inputs = fit.sample.inputs.float() / folded.float().repeat(fit.groups)
-    grid = Grid(weight.spec, weight.scale, weight.zero_point)
-    integers, learned = adaround(fit.target * folded, grid, weight.integers, inputs, targets, relu, options, fit.groups)
+    start = weight.grid, weight.integers
+    integers, learned = adaround(fit.target * folded, *start, inputs, targets, relu, options, fit.groups)
     return replace(weight, integers=integers), learned
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,17 +23,35 @@ from kaldi_quant.train.parallel.distributed import Group
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 
+class Passes(ABC):
+    """Minibatches that are others on each pass: of examples that are shuffled, or changed at random."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Minibatches of a pass."""
+
+    @abstractmethod
+    def minibatches(self, number: int) -> Iterable[Any]:
+        """Those of a pass, counted from 0, in order: the same whenever they are asked for, in any process."""
+
+    @abstractmethod
+    def digest(self) -> str:
+        """What tells them from others."""
+
+
 class Batches:
     """A ``Source`` of minibatches.
 
     Args:
-        batches: inputs, each with its target; or inputs alone, where there is a teacher.
+        batches: inputs, each with its target; or inputs alone, where there is a teacher. ``Passes`` are taken as they
+            come.
         loss: what is minimised.
         epochs: passes over all of them, each in another order.
         held_out: such minibatches for validation.
         teacher: whose output is the target; None where targets are given.
         output: which part of what the network returns is its output, if it returns several.
         seed: for the order.
+        watched: what else is told of held-out minibatches, by name, beside the loss.
 
     Raises:
         UsageError: there are none.
@@ -40,27 +59,30 @@ class Batches:
 
     def __init__(
         self,
-        batches: Sequence[Any],
+        batches: Iterable[Any] | Passes,
         loss: LossFunction,
         epochs: int,
-        held_out: Sequence[Any] = (),
+        held_out: Iterable[Any] = (),
         teacher: Executable | None = None,
         output: int | str | None = None,
         seed: int = 0,
+        watched: Mapping[str, LossFunction] | None = None,
     ) -> None:
-        if not len(batches) or epochs < 1:
-            raise UsageError("there is nothing to train on: expected a minibatch and an epoch or more")
         self.loss, self.epochs, self.teacher, self.output, self.seed = loss, epochs, teacher, output, seed
         #: Teaches by hidden layers, too; where a teacher's output is the target, the same network.
         self.hidden: HiddenTeacher | None = None
-        self.batches, self.held_out = self._calls(batches), self._calls(held_out)
+        self.watched = dict(watched or {})
+        self.batches = batches if isinstance(batches, Passes) else list(map(self._call, batches))
+        self.held_out = list(map(self._call, held_out))
+        if not len(self.batches) or epochs < 1:
+            raise UsageError("there is nothing to train on: expected a minibatch and an epoch or more")
 
-    def _calls(self, batches: Sequence[Any]) -> list[tuple[Call, Tensor | None]]:
+    def _call(self, entry: Any) -> tuple[Call, Tensor | None]:
         if self.teacher is not None:
-            return [(Call.of(inputs), None) for inputs in batches]
-        if any(not isinstance(entry, tuple | list) or len(entry) != 2 for entry in batches):
+            return Call.of(entry), None
+        if not isinstance(entry, tuple | list) or len(entry) != 2:
             raise UsageError("each minibatch must be a pair of inputs and target, or a teacher must be there")
-        return [(Call.of(inputs), target) for inputs, target in batches]
+        return Call.of(entry[0]), entry[1]
 
     def __len__(self) -> int:
         """Passes."""
@@ -78,32 +100,41 @@ class Batches:
     def losses(self, number: int, model: Executable) -> Iterator[Loss]:
         """The loss of each minibatch of a pass."""
         random = np.random.default_rng((self.seed, number))
-        for place in random.permutation(len(self.batches)):
+        for call, target in self._pass(number, random):
             # What is drawn within, as by dropout, is the same where a training goes on after it was killed.
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(int(random.integers(1 << 62)))
-                loss = self._loss(model, *self.batches[place])
+                loss = self._loss(model, call, target)
             yield loss
 
-    def _loss(self, model: Executable, call: Call, target: Tensor | None) -> Loss:
+    def _pass(self, number: int, random: np.random.Generator) -> Iterator[tuple[Call, Tensor | None]]:
+        if isinstance(self.batches, Passes):
+            return map(self._call, self.batches.minibatches(number))
+        return (self.batches[place] for place in random.permutation(len(self.batches)))
+
+    def _loss(
+        self, model: Executable, call: Call, target: Tensor | None, watched: Mapping[str, LossFunction] | None = None
+    ) -> Loss:
         teacher = self.teacher if self.hidden is None else self.hidden.teacher
         if teacher is not None:
             with torch.no_grad():
                 taught = chosen(call.run(teacher), self.output)
             target = taught if target is None else target
         assert target is not None
-        value = self.loss(chosen(call.run(model), self.output), target)
+        output = chosen(call.run(model), self.output)
+        value, size = self.loss(output, target), len(call.tensors[0])
         if self.hidden is not None:
             value = self.hidden.mixed(value)
-        size = len(call.tensors[0])
-        return Loss(value, {"loss": float(value.detach()) * size}, size, size, size, bool(torch.isfinite(value)))
+        values = {"loss": value.detach(), **{name: found(output, target) for name, found in (watched or {}).items()}}
+        sums = {name: float(value) * size for name, value in values.items()}
+        return Loss(value, sums, size, size, size, bool(torch.isfinite(value)))
 
     def validate(self, model: Executable) -> dict[str, float]:
-        """The mean loss on held-out minibatches; empty where there are none."""
+        """The mean loss on held-out minibatches, and what else is watched; empty where there are none."""
         if not self.held_out:
             return {}
         with torch.no_grad():
-            return mean([self._loss(model, *batch) for batch in self.held_out], Group())
+            return mean([self._loss(model, *batch, self.watched) for batch in self.held_out], Group())
 
     def objective(self, parts: dict[str, float]) -> float:
         """Minus the loss."""
@@ -116,7 +147,9 @@ class Batches:
     def digest(self) -> str:
         """What tells the minibatches from others."""
         found = hashlib.sha256()
-        for call, target in [*self.batches, *self.held_out]:
+        if isinstance(self.batches, Passes):
+            found.update(self.batches.digest().encode())
+        for call, target in [*([] if isinstance(self.batches, Passes) else self.batches), *self.held_out]:
             for x in (*call.tensors, *([] if target is None else [target])):
                 found.update(digest_of(x))
         return found.hexdigest()

@@ -32,6 +32,7 @@ class OptimizerOptions:
         amsgrad: of adam, whose steps are then divided by the largest mean square of the gradient that there has been.
         weight_decay: of adam; each step takes this times the learning rate of each parameter away, whatever its
             component's ``learning-rate-factor``, and apart from the gradient.
+        l2_penalty: this times each parameter is added to the gradient, as torch's Adam and SGD call weight decay.
 
     Raises:
         UsageError: a value is impossible.
@@ -46,12 +47,15 @@ class OptimizerOptions:
     l2_factor: float = 1.0
     amsgrad: bool = False
     weight_decay: float = 0.0
+    l2_penalty: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.momentum < 1:
             raise UsageError(f"--momentum {self.momentum:g}: expected a number from 0 to below 1")
         if not 0 <= self.weight_decay < float("inf"):
             raise UsageError(f"--weight-decay {self.weight_decay:g}: expected 0 or more")
+        if not 0 <= self.l2_penalty < float("inf"):
+            raise UsageError(f"an L2 penalty of {self.l2_penalty:g}: expected 0 or more")
         check_options("--optimizer", OPTIMIZERS, self.name, self._of_some(), lambda kind: kind.own_options)
         for option, limit in (("--clip-norm", self.clip_norm), ("--max-param-change", self.max_param_change)):
             if not 0 <= limit < float("inf"):
@@ -142,6 +146,7 @@ class Stepper:
     def _add_l2(self, per_frame: float) -> None:
         for part in self.components:
             scale = 2 * part.l2_regularize * self.options.l2_factor * per_frame
+            scale += self.options.l2_penalty if part.decays else 0.0
             if scale:
                 for parameter in part.parameters.values():
                     if parameter.grad is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from kaldi_quant.errors import ModelError
@@ -11,22 +11,25 @@ if TYPE_CHECKING:
     import onnx
 
 
-def check_integer(model: onnx.ModelProto, optimized: onnx.ModelProto) -> None:
-    """Checks that no quantized layer runs in float.
+def check_integer(model: onnx.ModelProto, optimized: onnx.ModelProto, in_float: Collection[str] = ()) -> None:
+    """Checks that no layer that multiplies integers runs in float.
 
     Args:
         model: as it is written.
         optimized: what onnxruntime makes of it.
+        in_float: the layers that multiply floats, though their weights are stored as integers.
 
     Raises:
         ModelError: some integer weights are made floats before they are multiplied; names the operator that does it.
     """
-    weights, nodes = _integer_weights(optimized), [node for graph in graphs_of(optimized) for node in graph.node]
+    stored = {f"{name}.weight.integers" for name in in_float} | {f"{name}.weight.zero_point" for name in in_float}
+    weights = _integer_weights(optimized) - stored
+    nodes = [node for graph in graphs_of(optimized) for node in graph.node]
     floats = {node.output[0] for node in nodes if node.op_type == "DequantizeLinear" and node.input[0] in weights}
     for node in nodes:
         if floats & set(node.input):
             raise ModelError(f"onnxruntime would run the quantized layer {node.name} in float, as {node.op_type}")
-    lost = len(_integer_weights(model)) - len(weights)
+    lost = len(_integer_weights(model) - stored) - len(weights)
     if lost > 0:
         raise ModelError(f"onnxruntime would run {lost} quantized layers in float")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +13,13 @@ if TYPE_CHECKING:
     import onnx
 
 #: The newest operator set that is needed is 13, of per-axis QuantizeLinear; 17 is what most devices take by now.
+#: Weights of 4 bits or with scales of blocks need 21.
 OPSET = 17
-_IR_VERSION = 8  # of onnx 1.12, which brought operator set 17
+# Of onnx 1.12 and 1.16, which brought these operator sets.
+_IR_VERSIONS = {17: 8, 21: 10}
+# From operator set 18 on the axes of these are an input and no attribute, and Split is told how many outputs it has.
+_REDUCTIONS, _SPLIT = ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd"), "Split"
+_CHANGED_IN = 18
 
 #: onnx.TensorProto's numbers of types.
 FLOAT, UINT8, INT32, BOOL, DOUBLE = 1, 2, 6, 9, 11
@@ -45,10 +50,15 @@ def context_metadata(period: int, left_context: int, right_context: int) -> dict
 
 
 class GraphWriter:
-    """An ONNX graph in the making."""
+    """An ONNX graph in the making.
 
-    def __init__(self) -> None:
+    Args:
+        opset: the operator set, 17 or 21.
+    """
+
+    def __init__(self, opset: int = OPSET) -> None:
         require_onnx("an ONNX graph")
+        self.opset = opset
         self._nodes: list[onnx.NodeProto] = []
         self._initializers: list[onnx.TensorProto] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], Name] = {}
@@ -73,6 +83,19 @@ class GraphWriter:
             self._initializers.append(numpy_helper.from_array(array, self._constants[key]))
         return self._constants[key]
 
+    def narrow_constant(self, values: np.ndarray, hint: Name) -> Name:
+        """The name of a constant of integers from -8 to 7, which take four bits each."""
+        from onnx import TensorProto, helper
+
+        pairs = np.append(values.reshape(-1) & 15, np.zeros(values.size % 2, values.dtype)).reshape(-1, 2)
+        packed = (pairs[:, 0] | (pairs[:, 1] << 4)).astype(np.uint8).tobytes()
+        key = ("int4", values.shape, packed)
+        if key not in self._constants:
+            self._constants[key] = self._unique(hint)
+            tensor = helper.make_tensor(self._constants[key], TensorProto.INT4, values.shape, packed, raw=True)
+            self._initializers.append(tensor)
+        return self._constants[key]
+
     def integers(self, *values: int) -> Name:
         """The name of a one-dimensional int64 constant."""
         return self.constant(np.array(values, np.int64), "integers")
@@ -92,6 +115,11 @@ class GraphWriter:
         """Adds an operator with an output for each hint; returns the outputs' names."""
         from onnx import helper
 
+        if self.opset >= _CHANGED_IN:
+            if kind in _REDUCTIONS and "axes" in attributes:
+                inputs = [*inputs, self.integers(*attributes.pop("axes"))]
+            if kind == _SPLIT and len(inputs) == 1:
+                attributes["num_outputs"] = len(hints)
         outputs = [self._unique(hint) for hint in hints]
         self._nodes.append(helper.make_node(kind, list(inputs), outputs, name=outputs[0], **attributes))
         return outputs
@@ -106,7 +134,7 @@ class GraphWriter:
 
     def within(self) -> GraphWriter:
         """A graph within this one: it reads this one's constants, and shares no other name with it."""
-        inner = GraphWriter()
+        inner = GraphWriter(self.opset)
         inner._initializers, inner._constants, inner._taken = self._initializers, self._constants, self._taken
         return inner
 
@@ -139,19 +167,32 @@ class GraphWriter:
         import kaldi_quant
 
         ends = [helper.make_node("Identity", [value], [key], name=key) for key, (value, _) in outputs.items()]
+        nodes = [*self._nodes, *ends]
+        read = _read_by(nodes)
         graph = helper.make_graph(
-            [*self._nodes, *ends],
+            nodes,
             name,
             [helper.make_tensor_value_info(key, (kinds or {}).get(key, FLOAT), shape) for key, shape in inputs.items()],
             [helper.make_tensor_value_info(key, TensorProto.FLOAT, shape) for key, (_, shape) in outputs.items()],
-            self._initializers,
+            [each for each in self._initializers if each.name in read],
         )
         model = helper.make_model(
             graph,
-            opset_imports=[helper.make_opsetid("", OPSET)],
-            ir_version=_IR_VERSION,
+            opset_imports=[helper.make_opsetid("", self.opset)],
+            ir_version=_IR_VERSIONS[self.opset],
             producer_name="kaldi_quant",
             producer_version=kaldi_quant.__version__,
         )
         helper.set_model_props(model, metadata)
         return model
+
+
+def _read_by(nodes: Iterable[onnx.NodeProto]) -> set[Name]:
+    """The names of what nodes read, and those in graphs within them."""
+    found: set[Name] = set()
+    for node in nodes:
+        found.update(node.input)
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                found |= _read_by(attribute.g.node)
+    return found

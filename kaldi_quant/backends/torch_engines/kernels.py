@@ -112,8 +112,9 @@ class Kernel(ABC):
     """
 
     def __init__(self, weight: QuantizedWeight, bias: Tensor) -> None:
-        if weight.spec.bits > 8 or bool(weight.zero_point.any()):
+        if weight.spec.bits > 8 or weight.is_groupwise or bool(weight.zero_point.any()):
             kind = f"{weight.spec.bits} bits" if weight.spec.bits > 8 else "a fitted zero point"
+            kind = "scales of groups of columns" if weight.is_groupwise else kind
             raise ModelError(
                 f"PyTorch's kernels multiply symmetric weights of at most 8 bits, and a layer's have {kind}: "
                 "run the model with --engine reference"

@@ -19,6 +19,7 @@ from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.layer_kinds import layer_kinds
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.ptq import float_reasons, prepare
+from kaldi_quant.quant.quantized_layer import QuantizedLayer
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
 from kaldi_quant.quant.ranges import Ranges, grid_over
 from kaldi_quant.quant.spec import QSpec
@@ -115,12 +116,14 @@ class Plan:
             UsageError: the widths would overflow 32-bit accumulators.
         """
         found = biases or {}
-        layers = {name: self._layer(name, weights[name], inputs.get(name), found.get(name)) for name in self.layers}
+        layers: dict[str, QuantizedLayer] = {
+            name: self._layer(name, weights[name], inputs.get(name), found.get(name)) for name in self.layers
+        }
         return QuantizedNetwork(self.prepared.complete(), layers, grids, self.float_layers)
 
     def _layer(
         self, name: str, weight: QuantizedWeight, inputs: InputGrid | None, trained: Tensor | None
-    ) -> IntegerLinear | DynamicLinear:
+    ) -> QuantizedLayer:
         if inputs is not None:
             weight = _with_room_for(weight, (self.bias(name) if trained is None else trained).double(), inputs)
         dequantized = weight.dequantized() if inputs is None else weight.dequantized() / inputs.folded
@@ -189,6 +192,9 @@ def _check_layer(what: str, layer: LayerConfig) -> None:
     for key, (value, only) in asked.items():
         if value != only:
             raise UsageError(f"with backend torch, {key} must be {only!r}, found {value!r} for {what}")
+    if layer.weights_only or layer.group_size:
+        asked_for = "weights alone" if layer.weights_only else f"weights in groups of {layer.group_size} columns"
+        raise UsageError(f"with backend torch, {asked_for} cannot be quantized: PyTorch has no such method for {what}")
     for key in ("bits", "act_bits"):
         width = getattr(layer, key)
         if width > _WIDEST:

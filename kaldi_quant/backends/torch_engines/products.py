@@ -21,6 +21,7 @@ from kaldi_quant.quant.grid import SMALLEST_SCALE, Grid
 from kaldi_quant.quant.input_grids import input_grid
 from kaldi_quant.quant.integer_linear import DynamicLinear, InputGrid, IntegerLinear
 from kaldi_quant.quant.network import QuantizedNetwork
+from kaldi_quant.quant.quantized_layer import QuantizedLayer
 from kaldi_quant.quant.spec import LARGEST_BYTE, QSpec
 from kaldi_quant.units import Bits
 
@@ -139,11 +140,11 @@ def narrowed(network: QuantizedNetwork, bits: Bits) -> QuantizedNetwork:
         ModelError: a layer's columns have several widths, and their scales are in its weights.
     """
     activations = {name: _narrower(grid, bits) for name, grid in network.activations.items()}
-    layers: dict[str, IntegerLinear | DynamicLinear] = {}
+    layers: dict[str, QuantizedLayer] = {}
     for name, layer in network.layers.items():
         if isinstance(layer, DynamicLinear):
             layers[name] = replace(layer, spec=_spec(layer.spec, bits))
-        else:
+        elif isinstance(layer, IntegerLinear):
             layers[name] = _with_inputs(name, layer, input_grid(network.host, network.graph, name, activations))
     return replace(network, layers=layers, activations=activations)
 

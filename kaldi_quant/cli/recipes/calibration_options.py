@@ -62,6 +62,7 @@ class MethodArguments:
     preset: str | None
     observer: str | None
     per_channel: bool | None
+    group_size: int | None
     config: str | None
 
     def resolve(self, engine: str | None = None) -> PtqConfig:
@@ -71,7 +72,7 @@ class MethodArguments:
             UsageError: a value is impossible, or options exclude each other.
         """
         widths = (self.bits, self.act_bits)
-        return checked(self.preset, self.config, *widths, self.observer, self.per_channel, engine)[1]
+        return checked(self.preset, self.config, *widths, self.observer, self.per_channel, engine, self.group_size)[1]
 
     def from_folder(self, here: Path) -> MethodArguments:
         """With the configuration's path as the user meant it: from the folder where the recipe was called."""
@@ -82,7 +83,8 @@ class MethodArguments:
         """For folders: the preset's, the configuration's, or the widths."""
         if self.preset or self.config:
             return self.preset or Path(str(self.config)).name.removesuffix(".yaml")
-        return f"w{self.bits or 8}a{self.act_bits or 8}"
+        groups = f"-g{self.group_size}" if self.group_size else ""
+        return f"w{self.bits or 8}a{8 if self.act_bits is None else self.act_bits}{groups}"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,12 @@ def encoded_graph(graph: fx.Graph) -> list[list[Any]]:
     Raises:
         ModelError: a node calls what no file may name, or has an argument that no file can hold.
     """
-    return [_encoded_node(node) for node in graph.nodes]
+    return [_encoded_node(node) for node in written_nodes(graph)]
+
+
+def written_nodes(graph: fx.Graph) -> list[fx.Node]:
+    """The nodes without constants that nothing reads, such as those of normalizations that became part of layers."""
+    return [node for node in graph.nodes if node.op != "get_attr" or node.users]
 
 
 def _encoded_node(node: fx.Node) -> list[Any]:

@@ -18,7 +18,7 @@ from kaldi_quant.formats.torch_graph.example import (
     encoded_arguments,
     encoded_example,
 )
-from kaldi_quant.formats.torch_graph.graph import decoded_graph, encoded_graph
+from kaldi_quant.formats.torch_graph.graph import decoded_graph, encoded_graph, written_nodes
 from kaldi_quant.formats.torch_graph.modules import decoded_module, decoded_tensor, encoded_module, encoded_tensor
 from kaldi_quant.quant.distance import DISTANCES
 from kaldi_quant.torchnn.calls import Signature
@@ -45,7 +45,7 @@ def encoded_network(host: TorchHost, without: Collection[str], tensors: Tensors)
     if region.reasons or any(regions_within(module) for module in (region.original, *region.parts)):
         reasons = "; ".join(f"{path or region.kind} cannot be traced: {why}" for path, why in region.reasons.items())
         raise ModelError(f"a file holds no code: {reasons}")
-    named = [node for node in region.graph.nodes if node.op in ("get_attr", "call_module")]
+    named = [node for node in written_nodes(region.graph) if node.op in ("get_attr", "call_module")]
     paths = {op: list(dict.fromkeys(str(node.target) for node in named if node.op == op)) for op in _NAMED}
     description = host.description
     return {

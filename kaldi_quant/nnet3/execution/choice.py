@@ -35,6 +35,15 @@ def executable(
     """
     if execution == "reference":
         return acoustic_model(network.model())
+    if in_float := network.multiplying_floats:
+        reason = (
+            f"weights alone, or groups of columns with scales of their own, are quantized in {', '.join(in_float)}: "
+            "such layers run in the reference"
+        )
+        if execution == "onnxruntime":
+            raise ModelError(reason)
+        _log.info("%s", reason)
+        return acoustic_model(network.model())
     try:
         form = trusted_form()
         if form is None:
@@ -57,6 +66,8 @@ def slower_than_float(network: QuantizedNetwork, period: int) -> str:
         network: the quantized network.
         period: frames between outputs.
     """
+    if network.multiplying_floats:
+        return ""
     try:
         build_graph(network, GraphOptions(period))
     except ModelError as error:

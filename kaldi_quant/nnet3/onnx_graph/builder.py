@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kaldi_quant.backends.onnx.parameters import WeightForm
-from kaldi_quant.backends.onnx.writer import Dim, GraphWriter, context_metadata
+from kaldi_quant.backends.onnx.stored_weights import STORED_OPSET, FloatProduct, has_stored
+from kaldi_quant.backends.onnx.writer import OPSET, Dim, GraphWriter, context_metadata
 from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.descriptor import Append, Const, Descriptor, NodeName, Scale, Sum
 from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, OutputNode
 from kaldi_quant.nnet3.graph import Graph, sources_of
 from kaldi_quant.nnet3.model import AcousticModel
-from kaldi_quant.nnet3.onnx_graph.convolution import convolve_heights, multiply_heights
+from kaldi_quant.nnet3.onnx_graph.convolution import convolve_heights, multiply_heights, multiply_stored_heights
 from kaldi_quant.nnet3.onnx_graph.frames import constant_output, frame_component, product
-from kaldi_quant.nnet3.onnx_graph.linear import Output, Piece, convolve, multiply
+from kaldi_quant.nnet3.onnx_graph.linear import Output, Piece, convolve, multiply, multiply_stored
 from kaldi_quant.nnet3.onnx_graph.stretches import Stretch, TimePlan, is_constant_row, source_of
 from kaldi_quant.nnet3.onnx_graph.tracks import Layout, Track, Tracks, check_unsigned, zero_points
 from kaldi_quant.nnet3.preparation.linear_components import HEIGHT_TYPES, bias_of, weight_of
@@ -91,10 +92,11 @@ def build_graph(network: QuantizedNetwork, options: GraphOptions) -> OnnxNetwork
 class _Builder:
     network: QuantizedNetwork
     options: GraphOptions
-    writer: GraphWriter = field(default_factory=GraphWriter)
+    writer: GraphWriter = field(init=False)
     values: dict[str, list[Track]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.writer = GraphWriter(STORED_OPSET if has_stored(self.network.layers.values()) else OPSET)
         self.nnet = nnet_of(self.network.dequantized())
         self.graph: Graph = AcousticModel(self.nnet).graph
         self.plan = TimePlan(self.graph, self.options.period, self._read_by_convolutions())
@@ -170,8 +172,10 @@ class _Builder:
         if isinstance(layer, DynamicLinear):
             raise ModelError(f"the ranges of the layer {name} are found anew for each sequence")
         stretches = self.plan.stretches[name]
-        if layer is not None:
+        if isinstance(layer, IntegerLinear):
             self._layer(name, layer)
+        elif layer is not None:
+            self._settle(name, _once([self._stored(name, layer, stretch) for stretch in stretches]))
         elif name in self.network.graph.sums and name in self.network.activations:
             self.values[name] = [self._sum(name, stretch) for stretch in stretches]
         else:
@@ -190,6 +194,21 @@ class _Builder:
             output = Output(destination.node, times, grid, destination.relu)
             tracks.append(self._convolved(name, layer, pieces, output))
         self.values[destination.node if destination and grid else name] = _once(tracks)
+
+    def _stored(self, name: str, layer: FloatProduct, stretch: Stretch) -> Track:
+        if self._reads_heights(name):
+            source = self.tracks.floats(_only(name, self._pieces(name, stretch)))
+            return multiply_stored_heights(self.tracks, layer, self.nnet.components[name], source, name, stretch)
+        return multiply_stored(self.tracks, layer, self._float_input(name, stretch), name)
+
+    def _float_input(self, name: str, stretch: Stretch) -> Track:
+        """The columns of a layer's input in float."""
+        node, access = self.graph.node(name), self.graph.access(name)
+        assert isinstance(node, ComponentNode)
+        if not isinstance(access, TimeOffsets):
+            return self._float(node.input, stretch)
+        parts = [self._float(node.input, stretch.shifted(offset)) for offset in access.offsets]
+        return replace(self.tracks.beside(parts, name), stretch=stretch)
 
     def _convolved(self, name: str, layer: IntegerLinear, pieces: list[Piece], output: Output) -> Track:
         component, options = self.nnet.components[name], self.options
@@ -272,8 +291,7 @@ class _Builder:
         if isinstance(access, TimeOffsets):
             if component.type != "TdnnComponent":
                 raise ModelError(f"the node {name} is a {component.type}, which has no ONNX form in float")
-            parts = [self._float(node.input, stretch.shifted(offset)) for offset in access.offsets]
-            source = replace(self.tracks.beside(parts, name), stretch=stretch)
+            source = self._float_input(name, stretch)
             x = self.tracks.name(source, Layout.ROWS)
             result = product(self.writer, x, weight_of(component), bias_of(component))
         else:

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from kaldi_quant.backends.onnx.parameters import LinearParameters, WeightForm
+from kaldi_quant.backends.onnx.stored_weights import FloatProduct
 from kaldi_quant.backends.onnx.writer import Name
 from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.component import Component
-from kaldi_quant.nnet3.onnx_graph.linear import Output
+from kaldi_quant.nnet3.onnx_graph.linear import Output, stored_product
 from kaldi_quant.nnet3.onnx_graph.stretches import Stretch
 from kaldi_quant.nnet3.onnx_graph.tracks import END, Layout, Track, Tracks
 from kaldi_quant.quant.integer_linear import IntegerLinear
@@ -105,7 +106,7 @@ def convolve_heights(
     assert stretch is not None
     parameters = LinearParameters.of(output.name, layer, form)
     if parameters.wide:
-        patches = _patches(tracks, parameters, geometry, source, output.name, stretch)
+        patches = _patches(tracks, _Read.of(parameters), geometry, source, output.name, stretch)
         sums = parameters.wide_sums(writer, output.name, patches)
         planes = output.of_sums(tracks, sums, parameters.bias_scale)
     else:
@@ -183,7 +184,7 @@ def multiply_heights(
     writer, geometry = tracks.writer, _Geometry.of(component)
     parameters = LinearParameters.of(name, layer, form)
     dim = geometry.height_out * len(parameters.weight)
-    patches = _patches(tracks, parameters, geometry, source, name, stretch)
+    patches = _patches(tracks, _Read.of(parameters), geometry, source, name, stretch)
     if parameters.wide:
         sums = parameters.wide_sums(writer, name, patches)
         product = writer.op("Mul", [sums, writer.constant(parameters.bias_scale)], f"{name}.filters")
@@ -194,17 +195,40 @@ def multiply_heights(
     return Track(stretch, dim, {}, flat=(writer.op("Reshape", [product, writer.integers(-1, dim)], name), patches))
 
 
-def _patches(
-    tracks: Tracks, parameters: LinearParameters, geometry: _Geometry, source: Track, name: str, stretch: Stretch
-) -> Name:
+def multiply_stored_heights(
+    tracks: Tracks, layer: FloatProduct, component: Component, source: Track, name: str, stretch: Stretch
+) -> Track:
+    """A convolution of floats with weights that are stored as integers; arguments as of ``multiply_heights``."""
+    writer, geometry = tracks.writer, _Geometry.of(component)
+    rows, columns = layer.weight.integers.shape
+    patches = _patches(tracks, _Read(columns, np.float32(0)), geometry, source, name, stretch)
+    dim = geometry.height_out * rows
+    product = stored_product(writer, layer, patches, f"{name}.filters")
+    return Track(stretch, dim, {}, flat=(writer.op("Reshape", [product, writer.integers(-1, dim)], name), patches))
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What a convolution reads: so many columns at each place, and beyond the edges zeros, of the input's type."""
+
+    columns: int
+    zero: np.generic
+
+    @classmethod
+    def of(cls, parameters: LinearParameters) -> _Read:
+        kind = np.float32 if parameters.wide else np.uint8
+        return cls(parameters.weight.shape[1], kind(parameters.input_zero))
+
+
+def _patches(tracks: Tracks, read: _Read, geometry: _Geometry, source: Track, name: str, stretch: Stretch) -> Name:
     """What the filters see of a track at each time and height: (N, times, height_out, in)."""
     writer, times, below = tracks.writer, geometry.times, _stretch(name, source)
     source = _rows(tracks, name, source, Stretch(stretch.first + times.first, below.step, stretch.last + times.last))
-    filters_in = parameters.weight.shape[1] // len(geometry.offsets)
+    filters_in = read.columns // len(geometry.offsets)
     rows = tracks.name(source, Layout.ROWS)
     planes = writer.op("Reshape", [rows, writer.integers(0, 0, geometry.height_in, filters_in)], f"{rows}.heights")
     low, high = geometry.padding
-    zero = writer.constant((np.float32 if parameters.wide else np.uint8)(parameters.input_zero))
+    zero = writer.constant(read.zero)
     planes = writer.op("Pad", [planes, writer.integers(0, 0, low, 0, 0, 0, high, 0), zero], f"{rows}.padded")
     patches = []
     for time, height in geometry.offsets:

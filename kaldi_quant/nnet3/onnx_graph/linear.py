@@ -13,10 +13,12 @@ import numpy as np
 import torch
 
 from kaldi_quant.backends.onnx.parameters import LinearParameters, WeightForm
-from kaldi_quant.backends.onnx.writer import Name
+from kaldi_quant.backends.onnx.stored_weights import FloatProduct, stored_rows
+from kaldi_quant.backends.onnx.writer import GraphWriter, Name
 from kaldi_quant.nnet3.onnx_graph.stretches import Stretch
 from kaldi_quant.nnet3.onnx_graph.tracks import Layout, Track, Tracks
 from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.groupwise_linear import GroupwiseLinear
 from kaldi_quant.quant.integer_linear import IntegerLinear
 
 
@@ -164,6 +166,29 @@ def multiply(
     constants = parameters.write(writer, name, parameters.weight)
     product = writer.op("Gemm", [parameters.input(writer, flat), *constants], name, transB=1)
     return Track(stretch, len(padded), {}, flat=(product, rows))
+
+
+def multiply_stored(tracks: Tracks, layer: FloatProduct, source: Track, name: Name) -> Track:
+    """A layer that multiplies floats by weights that are stored as integers.
+
+    Args:
+        tracks: the graph.
+        layer: its numbers.
+        source: the columns of its input, in float.
+        name: of the result.
+    """
+    rows = tracks.name(source, Layout.ROWS)
+    return replace(source, dim=len(layer.bias), names={}, flat=(stored_product(tracks.writer, layer, rows, name), rows))
+
+
+def stored_product(writer: GraphWriter, layer: FloatProduct, rows: Name, name: Name) -> Name:
+    """The product of such a layer and (..., in): (rows, out)."""
+    flat = writer.op("Reshape", [rows, writer.integers(-1, layer.weight.integers.shape[1])], f"{rows}.flat")
+    if isinstance(layer, GroupwiseLinear) and layer.inputs.per_column:
+        # The scales of columns are part of the weights.
+        flat = writer.op("Div", [flat, writer.constant(layer.inputs.scale.numpy())])
+    bias = writer.constant(layer.bias.numpy(), f"{name}.bias")
+    return writer.op("Gemm", [flat, stored_rows(writer, name, layer.weight), bias], name, transB=1)
 
 
 def _wide_sums(tracks: Tracks, parameters: LinearParameters, pieces: Sequence[Piece], name: Name) -> Name:

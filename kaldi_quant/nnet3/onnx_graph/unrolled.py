@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from kaldi_quant.backends.onnx.parameters import LinearParameters, WeightForm
+from kaldi_quant.backends.onnx.stored_weights import FloatProduct
 from kaldi_quant.backends.onnx.wide import wide_sums
 from kaldi_quant.backends.onnx.writer import FLOAT, OPSET, UINT8, context_metadata, require_onnx
 from kaldi_quant.errors import ModelError
@@ -59,6 +60,11 @@ def unroll(
         check_unsigned(name, grid)
         model.taps[name] = _OnGrid(grid)
     for name, layer in network.layers.items():
+        if isinstance(layer, FloatProduct):
+            raise ModelError(
+                f"in the layer {name} weights alone, or groups of columns with scales of their own, are quantized, which "
+                "has an ONNX form only where a network has one with any number of frames"
+            )
         if not isinstance(layer, IntegerLinear):
             raise ModelError(f"the ranges of the layer {name} are found anew for each sequence")
         module = model.component(name)

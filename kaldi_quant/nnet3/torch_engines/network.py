@@ -31,7 +31,7 @@ from kaldi_quant.nnet3.time_access import Times
 from kaldi_quant.nnet3.torch_engines.wiring import Wiring, wire
 from kaldi_quant.quant.graph import Read
 from kaldi_quant.quant.grid import Grid
-from kaldi_quant.quant.integer_linear import IntegerLinear
+from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
 from kaldi_quant.quant.integer_sum import integer_sum
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.spec import LARGEST_BYTE
@@ -158,8 +158,13 @@ class TorchNetwork(AcousticModel):
             if isinstance(module, TimeHeightConvolution) and name in wiring.takers:
                 # What lies beyond the height is the integer that stands for zero.
                 module.zero = int(layer.inputs.zero_point[0])
-        else:
+        elif isinstance(layer, DynamicLinear):
             module.product = DynamicProduct(layer, self.engine)
+        else:
+            raise ModelError(
+                f"PyTorch's engines have no kernel for the layer {name}, in which weights alone, or groups of columns with "
+                "scales of their own, are quantized: run the model with --engine reference"
+            )
         module.weight = nn.Parameter(torch.zeros(0), requires_grad=False)
 
     def outputs(

@@ -18,11 +18,12 @@ from kaldi_quant.quant.calibration import InputStatistics, input_statistics
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.host import Data, Host, Source
-from kaldi_quant.quant.integer_linear import DynamicLinear, InputGrid, IntegerLinear
+from kaldi_quant.quant.integer_linear import DynamicLinear, InputGrid
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.observers import Observer
 from kaldi_quant.quant.paired_moments import PairedSample, see_rows_on_grid
 from kaldi_quant.quant.ptq import Quantizer, kinds_of, quantize
+from kaldi_quant.quant.quantized_layer import QuantizedLayer
 from kaldi_quant.quant.search.options import FLOAT_BITS, Widths, with_widths
 from kaldi_quant.quant.sensitivity import without
 from kaldi_quant.quant.weight_rounding import Fit, needs_rows, on_grid
@@ -103,7 +104,7 @@ class Candidates:
     def _uniform(self, widths: Widths) -> PtqConfig:
         return with_widths(self.config, self.kinds, dict.fromkeys(self.kinds, widths))
 
-    def _layer(self, name: str, widths: Widths, activations: Mapping[str, Grid]) -> IntegerLinear | DynamicLinear:
+    def _layer(self, name: str, widths: Widths, activations: Mapping[str, Grid]) -> QuantizedLayer:
         """A layer in other widths, the nodes that it reads on some grids."""
         quantizer = self._quantizer(widths)
         inputs, key = quantizer.inputs_of(name, activations), (name, widths.act_bits)

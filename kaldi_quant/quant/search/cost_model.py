@@ -20,12 +20,14 @@ from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.graph import QuantGraph
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.host import Data, Host, Source
-from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
+from kaldi_quant.quant.integer_linear import DynamicLinear
 from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.packing import packed_bytes
 from kaldi_quant.quant.ptq import kinds_of, quantize
+from kaldi_quant.quant.quantized_layer import QuantizedLayer, static_layers
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
+from kaldi_quant.quant.scale_groups import count_groups
 from kaldi_quant.quant.search.allocation import Allocation, InputGroup, Option, Problem
 from kaldi_quant.quant.search.measuring import Measuring
 from kaldi_quant.quant.search.options import FLOAT_BITS, Budget, SearchOptions, Widths, in_widths, listed, with_widths
@@ -50,10 +52,12 @@ def _layer_bytes(rows: int, columns: int, spec: QSpec) -> Bytes:
     Args:
         rows: output channels.
         columns: of the weight.
-        spec: the weights' grid; each row has a scale and a bias in the file, and on affine grids a zero point.
+        spec: the weights' grid; each row, or group of a row's columns, has a scale in the file, and on affine grids a
+            zero point; each row has a bias.
     """
-    zero_points = 0 if spec.symmetric else packed_bytes(rows, spec.bits)
-    return packed_bytes(rows * columns, spec.bits) + (_SCALE_BYTES + _BIAS_BYTES) * rows + zero_points
+    scales = rows * count_groups(columns, spec.group_size)
+    zero_points = 0 if spec.symmetric else packed_bytes(scales, spec.bits)
+    return packed_bytes(rows * columns, spec.bits) + _SCALE_BYTES * scales + _BIAS_BYTES * rows + zero_points
 
 
 def _hollow_network(base: QuantizedNetwork, layers: Mapping[str, LayerConfig]) -> QuantizedNetwork:
@@ -65,8 +69,7 @@ def _hollow_network(base: QuantizedNetwork, layers: Mapping[str, LayerConfig]) -
     """
     reasons = {name: layers[name].float_reason for name in base.layers if layers[name].float_reason}
     kept = {name: layer for name, layer in base.layers.items() if name not in reasons}
-    static = [name for name, layer in kept.items() if isinstance(layer, IntegerLinear)]
-    graph = QuantGraph(base.host.nodes, static, base.matmuls)
+    graph = QuantGraph(base.host.nodes, static_layers(kept), base.matmuls)
     activations: dict[str, Grid] = {}
     for node in graph.nodes:
         grid = base.activations[node]
@@ -77,10 +80,10 @@ def _hollow_network(base: QuantizedNetwork, layers: Mapping[str, LayerConfig]) -
     return replace(base, layers=hollow, activations=activations, float_layers={**base.float_layers, **reasons})
 
 
-def _hollow(layer: IntegerLinear | DynamicLinear, config: LayerConfig) -> IntegerLinear | DynamicLinear:
-    integers = torch.zeros_like(layer.weight.integers)
-    ones, zeros = torch.ones(len(integers), 1), torch.zeros(len(integers), 1, dtype=torch.int32)
-    weight = QuantizedWeight(config.weight_spec(), integers, ones, zeros)
+def _hollow(layer: QuantizedLayer, config: LayerConfig) -> QuantizedLayer:
+    integers, groups = torch.zeros_like(layer.weight.integers), layer.weight.groups
+    grid = Grid(config.weight_spec(), torch.ones(()), torch.zeros((), dtype=torch.int32))
+    weight = QuantizedWeight.on_grid(grid, integers, groups)
     if isinstance(layer, DynamicLinear):
         return DynamicLinear(weight, layer.bias, config.activation_spec(signed=True))
     return replace(layer, weight=weight)

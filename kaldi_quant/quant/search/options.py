@@ -82,7 +82,8 @@ def in_widths(layer: LayerConfig, widths: Widths) -> LayerConfig:
     """A layer's configuration in other widths; whether zero points are fitted is as in the preset of these widths."""
     if widths.bits == FLOAT_BITS:
         return replace(layer, float_reason=FLOAT_REASON)
-    return replace(layer, bits=widths.bits, act_bits=widths.act_bits, symmetric=_is_symmetric(widths))
+    symmetric = layer.symmetric if layer.weights_only else _is_symmetric(widths)
+    return replace(layer, bits=widths.bits, act_bits=widths.act_bits, symmetric=symmetric)
 
 
 @lru_cache

@@ -26,11 +26,12 @@ from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.grouped import cross_moments, quadratic
 from kaldi_quant.quant.host import Data, Executable, Host
 from kaldi_quant.quant.input_grids import input_grid
-from kaldi_quant.quant.integer_linear import IntegerLinear
+from kaldi_quant.quant.integer_linear import DynamicLinear
 from kaldi_quant.quant.network import QuantizedNetwork, moved
 from kaldi_quant.quant.side_by_side import MEMORY
 from kaldi_quant.quant.slots import columns_of, groups_of_layer, rows_that_count, set_product
 from kaldi_quant.quant.waiting import Waiting
+from kaldi_quant.quant.weight_only import WeightOnlyLinear
 from kaldi_quant.quant.weight_rounding import on_grid
 from kaldi_quant.units import Bytes, Nats
 
@@ -126,7 +127,9 @@ class _RoundingErrors:
 def _rounding(network: QuantizedNetwork, layer: str, device: torch.device) -> Callable[[Tensor], Tensor]:
     """What the grids of a layer's input make of it."""
     quantized = network.layers[layer]
-    if isinstance(quantized, IntegerLinear):
+    if isinstance(quantized, WeightOnlyLinear):
+        return lambda x: x
+    if not isinstance(quantized, DynamicLinear):
         return on_grid(moved(input_grid(network.host, network.graph, layer, network.activations), device))
     spec = quantized.spec
 

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, fx
 
 from kaldi_quant.backends.onnx.parameters import WeightForm
-from kaldi_quant.backends.onnx.writer import BOOL, Dim, GraphWriter, Name
+from kaldi_quant.backends.onnx.stored_weights import STORED_OPSET, has_stored
+from kaldi_quant.backends.onnx.writer import BOOL, OPSET, Dim, GraphWriter, Name
 from kaldi_quant.errors import ModelError
 from kaldi_quant.quant.grid import Grid
-from kaldi_quant.quant.integer_linear import DynamicLinear
+from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
 from kaldi_quant.quant.integer_matmul import IntegerMatmul
 from kaldi_quant.quant.integer_sum import term_scale
 from kaldi_quant.quant.network import QuantizedNetwork
@@ -79,7 +80,7 @@ class _Builder:
     call: Call
     free: Axes
     form: WeightForm
-    writer: GraphWriter = field(default_factory=GraphWriter)
+    writer: GraphWriter = field(init=False)
     #: For each node a Value, a number, or several of these.
     values: dict[fx.Node, Any] = field(default_factory=dict)
     integers: dict[str, list[Name]] = field(default_factory=dict)
@@ -91,6 +92,7 @@ class _Builder:
     fused: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        self.writer = GraphWriter(STORED_OPSET if has_stored(self.network.layers.values()) else OPSET)
         executable = self.network.dequantized().executable()
         assert isinstance(executable, TorchExecutable)
         self.region = executable.region
@@ -197,6 +199,8 @@ class _Builder:
             return Value(writer.in_float(layer, self.grids.floats(x), shape))
         if isinstance(integers, DynamicLinear):
             return DynamicWriter(self.writer, layer.name, integers).write(layer, self.grids.floats(x), shape, writer)
+        if not isinstance(integers, IntegerLinear):
+            return Value(writer.stored(layer, integers, self.grids.floats(x), shape))
         return writer.integer(layer, integers, x, shape, self._output(node, layer.name))
 
     def _matmul(self, node: fx.Node, point: str) -> Value:

@@ -55,7 +55,7 @@ class DynamicWriter:
             layers: writes other layers.
 
         Raises:
-            ModelError: its integers are wider than 8 bits.
+            ModelError: its integers are wider than 8 bits, or its rows have several scales.
         """
         self._check_widths()
         writer = self.writer
@@ -89,6 +89,10 @@ class DynamicWriter:
         return self.layer.weight.centred.numpy().astype(np.int64)
 
     def _check_widths(self) -> None:
+        if self.layer.weight.is_groupwise:
+            raise ModelError(
+                f"the layer {self.name} has dynamic ranges and scales of groups of columns, which have no ONNX form"
+            )
         centred, spec = self._centred(), self.layer.spec
         if spec.bits > 8 or spec.signed or np.abs(centred).max(initial=0) > np.iinfo(np.int8).max:
             raise ModelError(

@@ -72,7 +72,7 @@ def write_onnx(
     """
     graph = onnx_graph(network, example, dynamic_axes, form)
     optimized = optimized_graph(graph.model)
-    check_integer(graph.model, optimized)
+    check_integer(graph.model, optimized, network.multiplying_floats)
     check_matmuls(network.matmuls, optimized)
     with atomic_write(path) as stream:
         stream.write(graph.model.SerializeToString())

@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kaldi_quant.backends.onnx.parameters import LinearParameters, WeightForm
+from kaldi_quant.backends.onnx.stored_weights import FloatProduct, stored_rows
 from kaldi_quant.backends.onnx.wide import byte_sums
 from kaldi_quant.backends.onnx.writer import FLOAT, GraphWriter, Name
 from kaldi_quant.errors import ModelError
 from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.groupwise_linear import GroupwiseLinear
 from kaldi_quant.quant.integer_linear import IntegerLinear
 from kaldi_quant.torchnn.forms import Layer
 from kaldi_quant.torchnn.forms.convolution import Convolution
@@ -126,6 +128,27 @@ class LayerWriter:
         constants = [writer.constant(_arranged(weight, geometry), f"{layer.name}.weight")]
         constants += [] if bias is None else [writer.constant(bias, f"{layer.name}.bias")]
         product = writer.op("Conv", [batched, *constants], **geometry.attributes())
+        return self.in_turn(geometry, Value(product), shape, is_alone=batched != x).floats
+
+    def stored(self, layer: Layer, quantized: FloatProduct, x: Name, shape: Shape) -> Name:
+        """A layer that multiplies floats by weights that are stored as integers; arguments as of ``in_float``."""
+        writer = self.writer
+        if isinstance(quantized, GroupwiseLinear) and quantized.inputs.per_column:
+            # The scales of columns are part of the weights.
+            x = writer.op("Div", [x, writer.constant(quantized.inputs.scale.numpy())])
+        rows = stored_rows(writer, layer.name, quantized.weight)
+        bias = writer.constant(quantized.bias.numpy(), f"{layer.name}.bias")
+        if isinstance(layer, Linear):
+            out, columns = quantized.weight.integers.shape
+            sizes = [*self._sizes.of(x, shape[:-1]), out]
+            flat = x if len(shape) == 2 else self._sizes.reshaped(x, [-1, columns])
+            product = writer.op("Gemm", [flat, rows, bias], transB=1)
+            return product if len(shape) == 2 else self._sizes.reshaped(product, sizes)
+        geometry = geometry_of(layer)
+        batched, shape = self.batched(x, geometry, shape)
+        weight = _arranged(quantized.weight.integers.numpy(), geometry).shape
+        kernels = writer.op("Reshape", [rows, writer.integers(*weight)])
+        product = writer.op("Conv", [batched, kernels, bias], **geometry.attributes())
         return self.in_turn(geometry, Value(product), shape, is_alone=batched != x).floats
 
     def _integers_read(self, layer: Layer, integers: IntegerLinear, x: Value) -> Name:

@@ -15,7 +15,10 @@ import numpy as np
 from kaldi_quant.backends.onnx.parameters import WeightForm
 from kaldi_quant.backends.onnx.writer import FLOAT, UINT8, End, GraphWriter, Name
 from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.groupwise_linear import GroupwiseLinear
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
+from kaldi_quant.quant.quantized_layer import QuantizedLayer
+from kaldi_quant.quant.weight_only import WeightOnlyLinear
 from kaldi_quant.torchnn.onnx.axes import Shape
 from kaldi_quant.torchnn.onnx.cells import CELLS
 from kaldi_quant.torchnn.onnx.dynamic import DynamicWriter
@@ -35,7 +38,7 @@ class RecurrenceWriter:
         writer: the graph.
         form: how weights are stored.
         recurrence: cells of one layer and direction.
-        integers: those of the recurrent product; None where it stays in float.
+        integers: the recurrent product's quantized form; None where it stays in float.
         grid: that of the hidden states; None where they lie on none.
         name: of the hidden states.
     """
@@ -43,7 +46,7 @@ class RecurrenceWriter:
     writer: GraphWriter
     form: WeightForm
     recurrence: Recurrence
-    integers: IntegerLinear | DynamicLinear | None
+    integers: QuantizedLayer | None
     grid: Grid | None
     name: Name
 
@@ -110,7 +113,9 @@ class RecurrenceWriter:
             case DynamicLinear():
                 writer = DynamicWriter(body, layer.name, self.integers)
                 return grids.floats(writer.write(layer, grids.floats(state), shape, layers))
-            case _:
+            case WeightOnlyLinear() | GroupwiseLinear():
+                return layers.stored(layer, self.integers, grids.floats(state), shape)
+            case IntegerLinear():
                 return grids.floats(layers.integer(layer, self.integers, state, shape, Output(layer.name)))
 
     @property

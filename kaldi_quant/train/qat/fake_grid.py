@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.scale_groups import by_column
 from kaldi_quant.quant.spec import QSpec
 
 
@@ -54,14 +55,19 @@ class FakeGrid(nn.Module):
         elements: how many values share a scale: gradients are multiplied by 1 / sqrt(elements * qmax), as in LSQ.
         learned: whether it is learned; else it stays.
         zero_learned: whether the zero point is, too.
+        columns: of a weight, where groups of them have scales of their own: ``grid`` then has those of the groups, and
+            ``scale`` and ``zero_point`` of this those of columns.
     """
 
     scale_0: Tensor
     zero_0: Tensor
 
-    def __init__(self, grid: Grid, elements: int, learned: bool = True, zero_learned: bool = True) -> None:
+    def __init__(
+        self, grid: Grid, elements: int, learned: bool = True, zero_learned: bool = True, columns: int = 0
+    ) -> None:
         super().__init__()
         self.spec: QSpec = grid.spec
+        self.columns = columns
         self.register_buffer("scale_0", grid.scale.clone())
         self.register_buffer("zero_0", grid.zero_point.float())
         self.gradient_scale = (elements * grid.spec.qmax) ** -0.5
@@ -72,16 +78,18 @@ class FakeGrid(nn.Module):
     @property
     def scale(self) -> Tensor:
         """Positive, like the first one."""
-        return self.scale_0 if self.ratio is None else self.scale_0 * _slower(self.ratio, self.gradient_scale).exp()
+        if self.ratio is None:
+            return self._by_column(self.scale_0)
+        return self._by_column(self.scale_0 * _slower(self.ratio, self.gradient_scale).exp())
 
     @property
     def zero_point(self) -> Tensor:
         """float32, an integer inside the grid; gradients pass through its rounding."""
         if self.shift is None:
-            return self.zero_0
+            return self._by_column(self.zero_0)
         qmin, qmax = self.spec.qmin, self.spec.qmax
         exact = (self.zero_0 + _slower(self.shift, self.gradient_scale) * (qmax - qmin)).clamp(qmin, qmax)
-        return exact + (exact.round() - exact).detach()
+        return self._by_column(exact + (exact.round() - exact).detach())
 
     def forward(self, x: Tensor) -> Tensor:
         """x rounded to the grid; x: float, any shape that broadcasts with the scale; bfloat16 becomes float32."""
@@ -100,6 +108,9 @@ class FakeGrid(nn.Module):
         """The grid as it is now."""
         zero_point = self.zero_point.round().to(torch.int32)
         return Grid(self.spec, self.scale.detach().clone(), zero_point.clone())
+
+    def _by_column(self, values: Tensor) -> Tensor:
+        return by_column(values, self.columns, self.spec.group_size) if self.columns else values
 
     def learned(self) -> dict[str, nn.Parameter]:
         """What is learned."""

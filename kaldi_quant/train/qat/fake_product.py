@@ -75,6 +75,13 @@ class FakeProduct(nn.Module):
         return QuantizedWeight.on_grid(wider, grid.integers_of(steps), self.groups)
 
 
+class FloatBiasProduct(FakeProduct):
+    """The product of layers whose bias is a float: rows have several scales, or weights alone are quantized."""
+
+    def _on_steps(self, bias: Tensor) -> Tensor:
+        return bias
+
+
 class DynamicProduct(FakeProduct):
     """The product of ``DynamicLinear``: the same operations on the same integers, of which float32 holds the sums.
 
@@ -93,8 +100,11 @@ class DynamicProduct(FakeProduct):
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """x: (N, ..., groups * in) → (N, ..., out); each of the N sequences has a grid of its own."""
         integers, scale = _integers_of_each(x, self.spec)
-        sums = grouped_linear(integers, self.grid.rounded(self.steps), groups=self.groups)
-        products = sums * (scale * self.grid.scale[:, 0])
+        weight = self.grid.rounded(self.steps)
+        if self.grid.columns:
+            products = grouped_linear(integers, weight * self.grid.scale, groups=self.groups) * scale
+        else:
+            products = grouped_linear(integers, weight, groups=self.groups) * (scale * self.grid.scale[:, 0])
         return products if bias is None else products + bias
 
 

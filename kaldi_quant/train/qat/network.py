@@ -9,14 +9,16 @@ from torch import Tensor
 
 from kaldi_quant.quant.graph import products
 from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.groupwise_linear import GroupwiseLinear
 from kaldi_quant.quant.host import Executable
 from kaldi_quant.quant.input_grids import input_grid
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear, least_scale
 from kaldi_quant.quant.network import QuantizedNetwork
+from kaldi_quant.quant.quantized_layer import QuantizedLayer, build_layer
 from kaldi_quant.quant.slots import bias_of, set_product, trained_in_float
 from kaldi_quant.train.parameters import TrainedComponent
 from kaldi_quant.train.qat.fake_grid import FakeGrid
-from kaldi_quant.train.qat.fake_product import DynamicProduct, FakeProduct, on_cpu
+from kaldi_quant.train.qat.fake_product import DynamicProduct, FakeProduct, FloatBiasProduct, on_cpu
 from kaldi_quant.train.qat.trained_weight import DEFAULT_WEIGHTS, WEIGHTS
 
 # A weight begins at most so many steps away from its integer. At half a step, those that post-training quantization
@@ -121,40 +123,48 @@ class TrainableNetwork:
         result = replace(self.start, host=host, layers={}, activations=activations)
         for name, product in self.products.items():
             bias = bias_of(self.model.slot(name)).double().cpu()
-            if isinstance(product, DynamicProduct):
-                weight = product.quantized(torch.zeros(len(bias), 1))
-                result.layers[name] = DynamicLinear.build(weight, bias, product.spec)
-                continue
-            inputs = input_grid(host, self.start.graph, name, activations)
-            result.layers[name] = IntegerLinear.build(product.quantized(least_scale(bias, inputs)), bias, inputs)
+            is_static = name in self.start.graph.layers
+            inputs = input_grid(host, self.start.graph, name, activations) if is_static else None
+            in_steps = inputs is not None and not product.grid.columns
+            least = least_scale(bias, inputs) if inputs is not None and in_steps else torch.zeros(len(bias), 1)
+            dynamic = product.spec if isinstance(product, DynamicProduct) else None
+            result.layers[name] = build_layer(product.quantized(least), bias, inputs, dynamic)
         return result
 
 
 def _product(
-    weight: Tensor, layer: IntegerLinear | DynamicLinear, inputs: FakeGrid | None, learned: bool, weights: str
+    weight: Tensor, layer: QuantizedLayer, inputs: FakeGrid | None, learned: bool, weights: str
 ) -> FakeProduct:
     """A layer's fake-quantized product.
 
     Args:
         weight: (out, in), in float.
-        layer: in integers.
+        layer: quantized.
         inputs: as of ``FakeProduct``.
         learned: whether scales are.
         weights: what is learned of the weight.
     """
-    columns = weight.shape[1]
-    folded = torch.ones(columns) if isinstance(layer, DynamicLinear) else layer.inputs.folded.float()
+    columns, size = weight.shape[1], layer.weight.spec.group_size
+    folded = _folded(layer).float()
     grid = Grid(layer.weight.spec, layer.weight.scale, layer.weight.zero_point)
-    trained = WEIGHTS[weights].of(_steps(weight, layer), grid.scale, folded)
-    fake = FakeGrid(grid, columns, learned, zero_learned=False)
+    trained = WEIGHTS[weights].of(_steps(weight, layer), layer.weight.grid.scale, folded)
+    together = min(size, columns) or columns
+    fake = FakeGrid(grid, together, learned, zero_learned=False, columns=columns if size else 0)
     if isinstance(layer, DynamicLinear):
         return DynamicProduct(trained, fake, columns, layer.spec, layer.weight.groups)
-    return FakeProduct(trained, fake, folded, inputs, layer.weight.groups)
+    kind = FakeProduct if isinstance(layer, IntegerLinear) else FloatBiasProduct
+    return kind(trained, fake, folded, inputs, layer.weight.groups)
 
 
-def _steps(weight: Tensor, layer: IntegerLinear | DynamicLinear) -> Tensor:
+def _folded(layer: QuantizedLayer) -> Tensor:
+    """(in,): what the columns of a layer's float weight are multiplied by for its integers."""
+    if isinstance(layer, IntegerLinear | GroupwiseLinear):
+        return layer.inputs.folded
+    return torch.ones(layer.weight.integers.shape[1], dtype=torch.float64)
+
+
+def _steps(weight: Tensor, layer: QuantizedLayer) -> Tensor:
     """The float weights, (out, in), in steps of a layer's grid, moved as far as needed to be near its integers."""
-    folded = 1.0 if isinstance(layer, DynamicLinear) else layer.inputs.folded
-    steps = weight.double() * folded / layer.weight.scale.double()
+    steps = weight.double() * _folded(layer) / layer.weight.grid.scale.double()
     centred = layer.weight.centred.double()
     return torch.minimum(torch.maximum(steps, centred - _LARGEST_DISTANCE), centred + _LARGEST_DISTANCE).float()

@@ -1,0 +1,55 @@
+"""Weights that are stored as integers and multiplied as floats: behind DequantizeLinear, four bits in four.
+
+What reads them is a Gemm or a Conv. In the place of a MatMul onnxruntime 1.31 puts kernels of its own
+(``MatMulNBits``), which round the input, too, to 8 bits by default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from kaldi_quant.backends.onnx.writer import GraphWriter, Name
+from kaldi_quant.quant.groupwise_linear import GroupwiseLinear
+from kaldi_quant.quant.quantized_layer import QuantizedLayer
+from kaldi_quant.quant.quantized_weight import QuantizedWeight
+from kaldi_quant.quant.weight_only import WeightOnlyLinear
+
+#: The operator set that brought integers of 4 bits, and scales of blocks.
+STORED_OPSET = 21
+
+_NARROW, _BYTE = 4, 8
+
+#: Layers of these kinds are written so.
+FloatProduct = WeightOnlyLinear | GroupwiseLinear
+
+
+def has_stored(layers: Iterable[QuantizedLayer]) -> bool:
+    """Whether some layers multiply floats by weights that are stored as integers."""
+    return any(isinstance(layer, FloatProduct) for layer in layers)
+
+
+def stored_rows(writer: GraphWriter, name: Name, weight: QuantizedWeight) -> Name:
+    """Adds a weight's integers, scales and zero points to a graph; returns the name of its float value, (out, in)."""
+    integers, zeros = weight.integers.numpy(), weight.zero_point.numpy()
+    scale: Any = weight.scale.numpy()
+    place: dict[str, int] = {"axis": 0}
+    if scale.shape[1] > 1:
+        place = {"axis": 1, "block_size": weight.spec.group_size}
+    else:
+        scale, zeros = scale[:, 0], zeros[:, 0]
+    constants = [
+        _integers(writer, integers, weight.spec.bits, f"{name}.weight.integers"),
+        writer.constant(scale, f"{name}.weight.scale"),
+    ]
+    if zeros.any():
+        constants.append(_integers(writer, zeros, weight.spec.bits, f"{name}.weight.zero_point"))
+    return writer.op("DequantizeLinear", constants, f"{name}.weight", **place)
+
+
+def _integers(writer: GraphWriter, values: np.ndarray, bits: int, hint: Name) -> Name:
+    if bits == _NARROW:
+        return writer.narrow_constant(values, hint)
+    return writer.constant(values.astype(np.int8 if bits <= _BYTE else np.int16), hint)

@@ -1,0 +1,97 @@
+"""How well and how fast a keyword network classifies, whatever runs it."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+from torch import Tensor, nn
+
+from kaldi_quant.api.quantization import Quantized
+from kaldi_quant.backends.onnx.session import open_session
+from kaldi_quant.frontends.keywords.data import Recording, load_batches
+from kaldi_quant.metrics.known import ACCURACY
+from kaldi_quant.metrics.score import Score
+from kaldi_quant.units import Seconds
+
+#: Scores of waves, (B, 1, T) float32 → (B, 1, classes).
+Run = Callable[[Tensor], Any]
+
+WARM_UP, RUNS = 10, 50
+_TAILS = (0.025, 0.975)
+
+
+def run_module(network: nn.Module) -> Run:
+    """A network of ``torch.nn``, in test mode."""
+    network.eval()
+
+    def run(waves: Tensor) -> Tensor:
+        with torch.no_grad():
+            result: Tensor = network(waves)
+        return result
+
+    return run
+
+
+def run_integers(quantized: Quantized) -> Run:
+    """The integer reference."""
+    return run_module(quantized.network.model())
+
+
+def run_onnx(content: bytes, threads: int = 1) -> Run:
+    """An ONNX file's content on onnxruntime.
+
+    Raises:
+        MissingDependencyError: onnxruntime is not installed.
+    """
+    session = open_session(content, threads)
+    name = session.get_inputs()[0].name
+    return lambda waves: session.run(None, {name: waves.numpy()})[0]
+
+
+def accuracy_of(run: Run, recordings: Sequence[Recording], sample_rate: int, batch_size: int) -> Score:
+    """The accuracy on recordings: 1 for each that is classified rightly, 0 for each other.
+
+    Raises:
+        DataError: no recording can be used, or too many cannot.
+    """
+    found: dict[str, float] = {}
+    for batch in load_batches(recordings, sample_rate=sample_rate, batch_size=batch_size):
+        scores = np.asarray(run(batch.waves)).reshape(len(batch.names), -1)
+        right = scores.argmax(1) == batch.labels.numpy()
+        found.update(zip(batch.names, right.astype(float).tolist(), strict=True))
+    return Score(ACCURACY, found, units_are="recordings")
+
+
+def interval(score: Score) -> tuple[float, float]:
+    """The 95 % bootstrap interval of an accuracy, in percent.
+
+    Of values that are 0 or 1, the sum over a test set that is drawn again with replacement is binomial: percentiles
+    over all such draws are those of that distribution.
+    """
+    units = len(score.per_unit)
+    low, high = stats.binom.ppf(_TAILS, units, score.value / ACCURACY.scale)
+    return float(ACCURACY.scale * low / units), float(ACCURACY.scale * high / units)
+
+
+def latency(run: Run, waves: Tensor, runs: int = RUNS, warm_up: int = WARM_UP) -> Seconds:
+    """The median time of a call, after some that do not count.
+
+    Args:
+        run: the network.
+        waves: (B, 1, T) float32.
+        runs: that count.
+        warm_up: that do not.
+    """
+    times = []
+    for number in range(warm_up + runs):
+        begin = time.perf_counter()
+        run(waves)
+        if number >= warm_up:
+            times.append(time.perf_counter() - begin)
+    return statistics.median(times)

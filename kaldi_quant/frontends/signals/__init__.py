@@ -1,0 +1,1 @@
+"""Audio of front ends: reading it, noise, rooms, mixtures."""

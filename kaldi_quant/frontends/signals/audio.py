@@ -1,0 +1,66 @@
+"""Reads audio of any kind and rate, as soundfile can, and brings it to another rate, as soxr does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from kaldi_quant.errors import DataError, MissingDependencyError
+
+try:
+    import soundfile
+    import soxr
+except ImportError as error:
+    raise MissingDependencyError(f"reading audio needs the package {error.name}: pip install soundfile soxr") from error
+
+# Audio that claims a lower rate is none, and would grow beyond bounds when it is resampled.
+_LOWEST_RATE = 1000
+
+
+def read_audio(path: Path, sample_rate: int, start: int = 0, samples: int | None = None) -> np.ndarray:
+    """Reads a recording, or a part of it; several channels become their mean.
+
+    Args:
+        path: the file, of any format that libsndfile knows.
+        sample_rate: the rate that is wanted, in Hz; audio of another rate is resampled (soxr's quality HQ).
+        start: the first sample that is wanted, at the file's own rate.
+        samples: how many are wanted, at the file's own rate; None for all that follow.
+
+    Returns:
+        (n,) float32, full scale is 1; n may be 0.
+
+    Raises:
+        DataError: the file is missing or no audio, does not reach as far as is wanted, or has samples that are not
+            finite; names the file.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} does not exist, or is no file")
+    try:
+        with soundfile.SoundFile(path) as stream:
+            rate = stream.samplerate
+            _check_part(path, stream.frames, start, samples)
+            stream.seek(start)
+            found = stream.read(-1 if samples is None else samples, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise DataError(f"{path} cannot be read as audio: {' '.join(str(error).split())}") from error
+    if not np.isfinite(found).all():
+        raise DataError(f"{path} has samples that are not finite (NaN or infinity)")
+    if samples is not None and len(found) != samples:
+        raise DataError(f"{path} is cut off: expected {samples} samples from {start} on, found {len(found)}")
+    if rate < _LOWEST_RATE:
+        raise DataError(f"{path} has a sampling frequency of {rate} Hz, expected at least {_LOWEST_RATE}")
+    return resample(found.mean(axis=1), rate, sample_rate)
+
+
+def resample(wave: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
+    """Samples (n,) float32 at another rate; both rates in Hz. Returns (about n · new_rate / rate,) float32."""
+    if rate == new_rate or len(wave) == 0:
+        return wave.astype(np.float32, copy=False)
+    return soxr.resample(wave.astype(np.float32, copy=False), rate, new_rate, quality="HQ")
+
+
+def _check_part(path: Path, length: int, start: int, samples: int | None) -> None:
+    end = start if samples is None else start + samples
+    if start < 0 or end < start or end > length:
+        raise DataError(f"{path} has {length} samples, but those from {start} to {end} are wanted")
