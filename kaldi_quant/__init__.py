@@ -22,6 +22,7 @@ _PUBLIC = {
     "export": "files",
     "quantize": "quantization",
     "compare": "quantization",
+    "compile": "quantization",
     "sensitivity": "quantization",
     "search": "search",
     "FoundWidths": "search",

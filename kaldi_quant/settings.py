@@ -27,7 +27,7 @@ def changed(base: Any, changes: Any, where: str) -> Any:
     """A dataclass with some fields changed; a field that is a dataclass itself is changed likewise.
 
     Args:
-        base: with the defaults. A tuple holds whole numbers, which are a list in YAML.
+        base: with the defaults. A tuple, which is a list in YAML, holds names if the default does, else whole numbers.
         changes: keys and values.
         where: they stand, for messages.
 
@@ -50,8 +50,9 @@ def _value(default: Any, value: Any, where: str, key: str) -> Any:
     if dataclasses.is_dataclass(default):
         return changed(default, value, f"{where}, {key}")
     if isinstance(default, tuple):
-        if not isinstance(value, list) or any(type(entry) is not int for entry in value):
-            raise UsageError(f"{where}: {key} must be a list of whole numbers like {list(default)}, found {value!r}")
+        kind, what = (str, "names") if default and isinstance(default[0], str) else (int, "whole numbers")
+        if not isinstance(value, list) or any(type(entry) is not kind for entry in value):
+            raise UsageError(f"{where}: {key} must be a list of {what} like {list(default)}, found {value!r}")
         return tuple(value)
     if type(value) is not type(default):
         raise UsageError(f"{where}: {key} must be a value like {default!r}, found {value!r}")

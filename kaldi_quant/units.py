@@ -3,6 +3,7 @@
 Bits = int
 Bytes = int
 Frames = int
+Hertz = int
 Nats = float
 Seconds = float
 

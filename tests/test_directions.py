@@ -24,7 +24,7 @@ ROOMS = {
     "api": {"kaldi", "quant", "backends", "train", "nnet3", "torchnn", "formats"},
     "frontends": {"metrics", "quant", "backends", "train", "torchnn", "formats", "api"},
     "report": {"kaldi", "metrics", "quant", "backends", "train", "decode", "nnet3", "formats"},
-    "cli": {"kaldi", "quant", "backends", "train", "decode", "nnet3", "formats", "report"},
+    "cli": {"kaldi", "quant", "backends", "train", "decode", "nnet3", "formats", "report", "frontends"},
 }
 
 

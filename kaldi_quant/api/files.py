@@ -115,7 +115,8 @@ def export(quantized: Quantized, path: str | os.PathLike[str], **options: Any) -
         quantized: from ``quantize``, ``qat`` or ``load``.
         path: ``.onnx``: operators between QuantizeLinear and DequantizeLinear; ``.mdl``: the quantized weights in a
             Kaldi model, activations in float.
-        options: for ``.onnx`` those of ``write_onnx`` in ``formats.onnx_qdq`` or in ``torchnn.onnx.file``.
+        options: for ``.onnx`` those of ``write_onnx`` in ``formats.onnx_qdq`` or in ``torchnn.onnx.file``; the
+            ``example`` there is by default that which the network was traced with.
 
     Raises:
         UsageError: there is no form of that suffix, or none for networks of torch.nn.
@@ -128,8 +129,9 @@ def export(quantized: Quantized, path: str | os.PathLike[str], **options: Any) -
     if isinstance(network.host, TorchHost):
         if suffix == ".mdl":
             raise UsageError(f"{path}: a network of torch.nn is no model of Kaldi; export() writes it as .onnx")
-        example = network.host.example
-        return write_torch_onnx(network, path, example.args or dict(example.kwargs), **options).path
+        call = network.host.example
+        example = options.pop("example", call.args or dict(call.kwargs))
+        return write_torch_onnx(network, path, example, **options).path
     assert isinstance(origin, KaldiNetwork)
     if suffix == ".onnx":
         return write_onnx(network, path, origin.factor, **options).path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from kaldi_quant.api.folders import folder_or_none
-from kaldi_quant.api.networks import FloatNetwork, as_network
-from kaldi_quant.errors import UsageError
+from kaldi_quant.api.networks import FloatNetwork, TorchNetwork, as_network
+from kaldi_quant.errors import MissingDependencyError, UsageError
 from kaldi_quant.quant import ptq
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.divergence import Divergence, divergence, output_divergence
@@ -65,6 +65,11 @@ class Quantized:
         return dict(self.network.float_layers)
 
     @property
+    def weights_only(self) -> list[str]:
+        """The layers whose weights alone are quantized: they compute in float."""
+        return self.network.weights_only
+
+    @property
     def float_matmuls(self) -> dict[str, str]:
         """The products of two values that both depend on the input which stay in float, each with the reason."""
         return dict(self.network.float_matmuls)
@@ -93,6 +98,32 @@ def quantize(network: Any, config: str | PtqConfig = "w8a8", *, calibration: Any
     data = origin.data(calibration)
     result = ptq.quantize(origin.source(data), chosen, data)
     return Quantized(result, origin, chosen, data, config if isinstance(config, str) else None)
+
+
+def compile(quantized: Quantized) -> Callable[..., Any]:
+    """A quantized network of ``torch.nn`` on this processor's integer kernels: called as the network, same results.
+
+    Products of fully connected layers and recurrences run on compiled kernels (numba), on one thread; what has no
+    kernel runs as in the integer reference. Convolutions are faster in onnxruntime, with the file of ``export``.
+
+    Args:
+        quantized: from ``quantize``, ``qat`` or ``load``.
+
+    Raises:
+        UsageError: it is a Kaldi model.
+        MissingDependencyError: numba is not installed.
+
+    Example:
+        >>> run = kq.compile(quantized)
+        >>> gains, state = run(frame, state)
+    """
+    if not isinstance(quantized.origin, TorchNetwork):
+        raise UsageError("compile is for networks of torch.nn: Kaldi models run on onnxruntime (kaldi-quant forward)")
+    try:
+        from kaldi_quant.torchnn.execution.network import CompiledNetwork
+    except ImportError as error:
+        raise MissingDependencyError("compiled kernels need numba: pip install numba") from error
+    return CompiledNetwork(quantized.network)
 
 
 def compare(quantized: Quantized, inputs: Any, network: Any = None) -> Divergence:

@@ -112,7 +112,7 @@ def search(
             data.
         calibration: inputs to calibrate on; for a quantized network by default its own.
         widths: bits of weights to choose from, 2 to 16, and ``"float"`` where layers may stay in float.
-        act_widths: bits of layers' inputs to choose from.
+        act_widths: bits of layers' inputs to choose from; 0 alone for inputs that stay in float.
         base_bits: the width of the other layers while one is measured.
         estimate: measured, by running the network for each width; second-order, from curvature.
         method: how weights are rounded while measuring; by default as in the result.
@@ -134,8 +134,8 @@ def search(
         >>> found.measured.bits, found.measured.distance, found.quantized
     """
     options = SearchOptions(
-        _widths(widths, "widths", with_float=True),
-        _widths(act_widths, "act_widths"),
+        parse_widths(",".join(map(str, widths)), "widths", with_float=True),
+        parse_widths(",".join(map(str, act_widths)), "act_widths", with_none=True),
         base_bits,
         estimate,
         method,
@@ -161,10 +161,6 @@ def search(
         store = Store(place / "measurements.json", about)
         found = run(Search(source, chosen, data, measured_on, store, options, size), wanted, size, front=front)
     return _found(found, origin, data)
-
-
-def _widths(widths: Sequence[Bits | str], name: str, with_float: bool = False) -> tuple[Bits, ...]:
-    return parse_widths(",".join(map(str, widths)), name, with_float)
 
 
 def _asked(network: Any, config: str | PtqConfig | None, calibration: Any) -> tuple[FloatNetwork, PtqConfig, Data]:
@@ -203,7 +199,7 @@ def _file_size(origin: FloatNetwork) -> FileSize:
 def _found(result: Result, origin: FloatNetwork, data: Data) -> FoundWidths:
     outcome, search = result.outcome, result.models.search
     quantized = Quantized(outcome.network, origin, outcome.proposal.config, data)
-    record, mean = result.as_dict(bits_per_weight(outcome.network)), search.cost_model.bits_per_weight
+    record = result.as_dict(bits_per_weight(outcome.network))
     groups = [group.layers for group in search.cost_model.problem.groups]
 
     def predicted(proposal: Proposal) -> Point:
@@ -213,9 +209,8 @@ def _found(result: Result, origin: FloatNetwork, data: Data) -> FoundWidths:
         return Point(proposal.bytes, proposal.divergence, proposal.bits, bits, act_bits)
 
     def measured(model: MeasuredModel, size: Bytes) -> Point:
-        layers = search.candidates.base.layers
-        weight_bits = sum(layers[name].weight.integers.numel() * bits for name, bits in model.bits.items())
-        return Point(size, model.divergence, mean(weight_bits), model.bits, model.act_bits)
+        mean = search.cost_model.mean_width(model.bits, model.act_bits)
+        return Point(size, model.divergence, mean, model.bits, model.act_bits)
 
     curve = [
         Point(

@@ -116,7 +116,7 @@ class SpeedArguments:
         from kaldi_quant.cli.feature_options import without_normalisation
         from kaldi_quant.cli.models import read_network
         from kaldi_quant.report.runners import Speech, models_of, read_speech, runners_of
-        from kaldi_quant.report.speed import measure, one_thread
+        from kaldi_quant.speed import measure, one_thread
 
         def load(path: Path) -> RunnableNetwork:
             return read_network(str(path), subsampling=subsampling)

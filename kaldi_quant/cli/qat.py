@@ -150,13 +150,14 @@ def _check_ranges(model: Model, config: PtqConfig, qat: QatArguments) -> None:
     from kaldi_quant.nnet3.quantization import layer_configs
 
     quantized = {name: layer for name, layer in layer_configs(model.nnet, config).items() if not layer.float_reason}
-    dynamic = [name for name, layer in quantized.items() if layer.ranges == "dynamic"]
+    dynamic = [name for name, layer in quantized.items() if layer.is_dynamic]
     if dynamic and config.backend == "torch":
         raise UsageError(f"the layer {dynamic[0]} has dynamic ranges: PyTorch trains static ranges only")
-    if qat.feature_weight and len(dynamic) == len(quantized):
+    if qat.feature_weight and not any(layer.is_static for layer in quantized.values()):
+        why = "dynamic ranges" if dynamic else "their weights alone quantized"
         raise UsageError(
             f"--feature-weight {qat.feature_weight:g}: hidden layers are compared on static grids, and all layers have "
-            "dynamic ranges"
+            f"{why}"
         )
 
 

@@ -75,6 +75,8 @@ def command(
     for reason in dict.fromkeys(network.float_layers.values()):
         names = [name for name, of_it in network.float_layers.items() if of_it == reason]
         _log.info("in float: %s (%s)", ", ".join(names), reason)
+    if network.weights_only:
+        _log.info("weights only, computed in float: %s", ", ".join(network.weights_only))
     _log.info(
         "%s: %d bytes, %.3f of the float parameters, %.2f bits per weight; KL from float %.5f on calibration data",
         made.path,

@@ -24,7 +24,9 @@ _OPTIONS = (
         show_default=True,
         help="Bits per weight to choose from; 'float' allows layers in float.",
     ),
-    click.option("--act-widths", default="8", show_default=True, help="Bits per activation to choose from."),
+    click.option(
+        "--act-widths", default="8", show_default=True, help="Bits per activation to choose from; 0: weights alone."
+    ),
     click.option(
         "--base-bits",
         type=int,
@@ -74,7 +76,7 @@ class SearchArguments:
 
         return SearchOptions(
             parse_widths(self.widths, "--widths", with_float=True),
-            parse_widths(self.act_widths, "--act-widths"),
+            parse_widths(self.act_widths, "--act-widths", with_none=True),
             self.base_bits,
             "second-order" if self.estimate == "second-order" else "measured",
             self.method,

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 from kaldi_quant.errors import FormatError, UsageError
 from kaldi_quant.quant.spec import QSpec
 
+_LARGEST_GROUP = 1 << 24
+
 Value = TypeVar("Value", int, str, bool, list, dict)
 
 _TYPE_NAMES = {int: "an integer", str: "a string", bool: "true or false", list: "a list", dict: "an object"}
@@ -72,7 +74,7 @@ class Fields:
         signed = fields.take("signed", bool, default.signed)
         symmetric = fields.take("symmetric", bool, default.symmetric)
         per_channel = fields.take("per_channel", bool, default.per_channel)
-        group_size = fields.take("group_size", int, default.group_size)
+        group_size = fields.int_between("group_size", 0, _LARGEST_GROUP, default.group_size)
         fields.finish()
         try:
             return QSpec(bits, signed, symmetric, per_channel, group_size)

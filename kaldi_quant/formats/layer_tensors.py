@@ -3,9 +3,10 @@
 ``LAYER.weight`` holds the integers, each as its offset from the grid's least, in exactly as many bits as the grid has,
 row by row; ``LAYER.scale`` a float32 for each row, or for each group of a row's columns, row by row;
 ``LAYER.zero_point``, of affine grids alone, an integer for each scale, packed like the weights. ``LAYER.bias`` holds
-int32, where ranges are dynamic, rows have several scales or weights alone are quantized float32. ``activation_scale``
-and ``activation_zero_point`` hold those of all nodes on grids, in the order of their description; a network input has
-one for each column.
+int32, where ranges are dynamic, rows have several scales or weights alone are quantized float32. ``LAYER.factor``
+holds, where columns were multiplied by factors before they were quantized, a float32 for each. ``activation_scale`` and
+``activation_zero_point`` hold those of all nodes on grids, in the order of their description; a network input has one
+for each column.
 """
 
 from __future__ import annotations
@@ -45,12 +46,14 @@ class StoredLayer:
         bias: (out,) int32, or float32.
         dynamic: the width of an input whose range is not known beforehand, or None.
         weights_only: whether its input stays in float.
+        factor: (in,), of its columns, or None.
     """
 
     weight: QuantizedWeight
     bias: Tensor
     dynamic: QSpec | None
     weights_only: bool
+    factor: Tensor | None
 
     @property
     def is_static(self) -> bool:
@@ -82,6 +85,9 @@ def layer_tensors(name: str, layer: QuantizedLayer) -> tuple[Tensors, dict[str, 
         described["dynamic"] = spec_fields(layer.spec)
     if isinstance(layer, WeightOnlyLinear):
         described["weights_only"] = True
+        if layer.factor is not None:
+            described["factor"] = True
+            tensors[f"{name}.factor"] = layer.factor.numpy()
     return tensors, described
 
 
@@ -103,8 +109,14 @@ def take_layer(container: Container, name: str, described: Fields) -> StoredLaye
         container.fail(f"the layer {name} has a bias that is not finite")
     if dynamic is not None:
         _require_activation(container, f"the layer {name}", dynamic)
+    factor = None
+    if described.take("factor", bool, False):
+        if not weights_only:
+            container.fail(f"the layer {name} has factors of columns, which are for inputs in float")
+        found = container.take(f"{name}.factor", "float32", weight.integers.shape[1])
+        factor = torch.from_numpy(_positive(container, f"the layer {name}", found).copy())
     described.finish()
-    return StoredLayer(weight, torch.from_numpy(bias.copy()), dynamic, weights_only)
+    return StoredLayer(weight, torch.from_numpy(bias.copy()), dynamic, weights_only, factor)
 
 
 def _take_weight(container: Container, name: str, described: Fields) -> QuantizedWeight:
@@ -148,6 +160,8 @@ def _positive(container: Container, what: str, scale: np.ndarray) -> np.ndarray:
 def _require_activation(container: Container, what: str, spec: QSpec) -> None:
     if spec.signed:
         container.fail(f"{what} has a signed activation grid, where activations are unsigned")
+    if spec.group_size:
+        container.fail(f"{what} has an activation grid with groups of columns, which only weights have")
 
 
 def activation_tensors(activations: dict[str, Grid]) -> tuple[Tensors, dict[str, Any]]:
@@ -216,6 +230,6 @@ def complete_layer(
             check_accumulator(stored.weight, inputs.largest, in_steps.double())
         elif stored.dynamic is not None:
             check_accumulator(stored.weight, stored.dynamic.qmax, in_steps)
-        return assembled(stored.weight, stored.bias, inputs, stored.dynamic)
+        return assembled(stored.weight, stored.bias, inputs, stored.dynamic, stored.factor)
     except UsageError as error:
         raise FormatError(container.path, None, f"the layer {name}: {error}") from error

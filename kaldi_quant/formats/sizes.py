@@ -4,7 +4,7 @@ from kaldi_quant.kaldi.nnet import ComponentNode, Nnet
 from kaldi_quant.kaldi.training_statistics import inference_arrays
 from kaldi_quant.nnet3.graph import reachable_nodes
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.quantized_weight import QuantizedWeight
+from kaldi_quant.quant.quantized_layer import bits_beside
 from kaldi_quant.units import Bytes
 
 _FLOAT_BYTES, _FLOAT_BITS = 4, 32
@@ -25,22 +25,14 @@ def bits_per_weight(network: QuantizedNetwork) -> float:
     """The mean width of a weight, over the weight matrices of all linear layers.
 
     A layer that stays in float counts with 32 bits. Scales, zero points and biases, one for each row, do not count;
-    they are part of the file's size. Where groups of a row's columns have scales and zero points of their own, these
-    are part of the mean.
+    they are part of the file's size. Scales and zero points of groups of a row's columns, and factors of columns, are
+    part of the mean.
     """
     widths: list[tuple[int, float]] = []
     for layer in network.layers.values():
-        widths.append((layer.weight.integers.numel(), _bits_of(layer.weight)))
+        spec, count = layer.weight.spec, layer.weight.integers.numel()
+        widths.append((count, spec.bits + bits_beside(layer, spec) / count))
     for name in network.float_layers:
         widths.append((network.host.weight(name).numel(), _FLOAT_BITS))
     weights = sum(count for count, _ in widths)
     return sum(count * bits for count, bits in widths) / weights if weights else float(_FLOAT_BITS)
-
-
-def _bits_of(weight: QuantizedWeight) -> float:
-    """Of a mean weight of one layer."""
-    spec = weight.spec
-    if not weight.is_groupwise:
-        return spec.bits
-    of_group = _FLOAT_BITS + (0 if spec.symmetric else spec.bits)
-    return spec.bits + of_group * weight.scale.numel() / weight.integers.numel()

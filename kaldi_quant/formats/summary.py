@@ -35,8 +35,11 @@ def summary_lines(path: str | os.PathLike[str]) -> Iterator[str]:
     for name, layer in layers.items():
         rows, columns = (*layer.take("shape", list), "?", "?")[:2]
         ranges = "dynamic" if layer.has("dynamic") else "static"
-        width = f"weight-bits={layer.spec('weight').bits}, input-bits={widths.get(name, 'unknown')}"
-        yield f"layer: name={name}, {width}, ranges={ranges}, rows={rows}, columns={columns}"
+        spec, is_alone = layer.spec("weight"), layer.take("weights_only", bool, False)
+        groups = f", group-size={spec.group_size}" if spec.group_size else ""
+        of_input = f"input-bits={widths.get(name, 'unknown')}, ranges={ranges}"
+        width = f"weight-bits={spec.bits}{groups}, {'weights only' if is_alone else of_input}"
+        yield f"layer: name={name}, {width}, rows={rows}, columns={columns}"
     for name, reason in float_layers.items():
         yield f"float-layer: name={name}, {reason}"
     for name, reason in fields.take("float_matmuls", dict, {}).items():

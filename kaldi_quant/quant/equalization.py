@@ -25,8 +25,8 @@ from kaldi_quant.registry import Registry
 if TYPE_CHECKING:
     from kaldi_quant.quant.layer_config import LayerConfig
 
-# Exponents that are tried where none is given: from weights alone to activations alone.
-_ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+#: Exponents that are tried where none is given: from weights alone to activations alone.
+ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 # Cross-layer equalization has converged when no factor is further from one than this, or after so many rounds.
 _CONVERGED, _MOST_ROUNDS = 1e-3, 100
@@ -98,7 +98,7 @@ def _cross_layer(prepared: Host) -> Host:
         furthest = 0.0
         for group in groups:
             factor = np.sqrt(_largest_rows(prepared, group) / _largest_columns(prepared, group))
-            factor = _bounded(factor, centred=False)
+            factor = bounded(factor, centred=False)
             prepared = prepared.rescaled({group: factor})
             furthest = max(furthest, float(np.abs(np.log(factor)).max()))
         if furthest < _CONVERGED:
@@ -156,10 +156,10 @@ class _Search:
         return self.prepared.rescaled(chosen)
 
     def _factor(self, group: ChannelGroup, alpha: float) -> np.ndarray:
-        return _bounded(self.rule(self.prepared, group, self.inputs, alpha), centred=True)
+        return bounded(self.rule(self.prepared, group, self.inputs, alpha), centred=True)
 
     def _best(self, group: ChannelGroup) -> np.ndarray:
-        candidates = [np.ones(group.size), *(self._factor(group, alpha) for alpha in _ALPHAS)]
+        candidates = [np.ones(group.size), *(self._factor(group, alpha) for alpha in ALPHAS)]
         return candidates[int(np.argmin([self._loss(group, candidate) for candidate in candidates]))]
 
     def _loss(self, group: ChannelGroup, factor: np.ndarray) -> float:
@@ -201,7 +201,7 @@ def _per_channel(tables: Mapping[str, np.ndarray], size: int, values: Callable[[
     return np.where(largest > 0, largest, largest.max() or 1.0)
 
 
-def _bounded(factor: np.ndarray, centred: bool) -> np.ndarray:
+def bounded(factor: np.ndarray, centred: bool) -> np.ndarray:
     """Factors that are not too far from each other, around one if they are to be centred."""
     middle = float(np.exp(np.median(np.log(factor))))
     factor = np.clip(factor, middle / _WIDEST, middle * _WIDEST)

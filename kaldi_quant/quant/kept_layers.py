@@ -19,7 +19,7 @@ from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.host import Data, Source
 from kaldi_quant.quant.integer_linear import InputGrid
-from kaldi_quant.quant.quantized_layer import QuantizedLayer, assembled, dynamic_spec
+from kaldi_quant.quant.quantized_layer import QuantizedLayer, assembled, dynamic_spec, factor_of
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
 from kaldi_quant.quant.ranges import Ranges
 from kaldi_quant.quant.spec import QSpec
@@ -69,7 +69,7 @@ class KeptLayers:
         spec, integers, scale, zero = content["weight"]
         weight = QuantizedWeight(QSpec(**spec), integers.to(torch.int32), scale, zero, content["groups"])
         dynamic = QSpec(**content["dynamic"]) if "dynamic" in content else None
-        return assembled(weight, content["bias"], inputs, dynamic)
+        return assembled(weight, content["bias"], inputs, dynamic, content.get("factor"))
 
     def keep_layer(self, number: int, layer: QuantizedLayer) -> None:
         """Keeps a layer."""
@@ -83,6 +83,8 @@ class KeptLayers:
         }
         if (dynamic := dynamic_spec(layer)) is not None:
             content["dynamic"] = dataclasses.asdict(dynamic)
+        if (factor := factor_of(layer)) is not None:
+            content["factor"] = factor
         self._write(f"layer{number}", content)
 
     def _write(self, name: str, content: Any) -> None:

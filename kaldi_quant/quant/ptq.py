@@ -12,6 +12,7 @@ from torch import Tensor
 from kaldi_quant.heap import give_back_freed_memory
 from kaldi_quant.progress import progress
 from kaldi_quant.quant.calibration import InputStatistics, input_statistics, observe
+from kaldi_quant.quant.column_factors import column_factors
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.equalization import equalize
 from kaldi_quant.quant.fast_products import fast
@@ -41,6 +42,9 @@ _log = logging.getLogger(__name__)
 
 # Terms of a sum lie on grids of at least this width: they are not stored, and their rounding adds to that of the sum.
 _LEAST_TERM_BITS = 8
+
+# The equalization whose rule is for weights alone.
+_WITH_FACTORS = "awq"
 
 
 def quantize(
@@ -170,12 +174,22 @@ class Quantizer:
         config: widths and methods.
         data: the calibration set.
         memory: as of ``quantize``.
+        factors: of the columns of layers whose weights alone are quantized; by default those that the configuration's
+            equalization finds.
 
     Raises:
         UsageError: the configuration names layers that do not exist.
+        DataError: the calibration set cannot be used.
     """
 
-    def __init__(self, prepared: Host, config: PtqConfig, data: Data, memory: Bytes = MEMORY) -> None:
+    def __init__(
+        self,
+        prepared: Host,
+        config: PtqConfig,
+        data: Data,
+        memory: Bytes = MEMORY,
+        factors: Mapping[str, Tensor] | None = None,
+    ) -> None:
         self.config, self.data, self.memory = config, data, memory
         self.prepared = prepared
         self.configs = config.for_layers(layer_kinds(self.prepared.nodes))
@@ -185,6 +199,9 @@ class Quantizer:
         self.float_matmuls = float_matmuls(self.prepared, self.configs, static)
         in_integers = [name for name in matmuls(self.prepared.nodes) if name not in self.float_matmuls]
         self.graph = QuantGraph(self.prepared.nodes, static, in_integers)
+        if factors is None and config.equalization == _WITH_FACTORS:
+            factors = column_factors(prepared, data, {name: self.configs[name] for name in self.names})
+        self.factors = factors or {}
 
     def run(self, ranges: Ranges | None, kept: KeptLayers | None = None) -> QuantizedNetwork:
         """Grids first, then the layers in the order of the graph.
@@ -314,8 +331,10 @@ class Quantizer:
             UsageError: the widths would overflow 32-bit accumulators.
         """
         layer = self.configs[name]
-        folded = inputs.folded if inputs else torch.ones(original.shape[1], dtype=torch.float64)
-        is_folded = inputs is not None and inputs.per_column
+        factor = self.factors.get(name)
+        folded = torch.ones(original.shape[1], dtype=torch.float64) if factor is None else factor.double()
+        folded = inputs.folded if inputs else folded
+        is_folded = factor is not None or (inputs is not None and inputs.per_column)
         hessian = fit.covariance / torch.outer(folded, folded) if is_folded else fit.covariance
         float_bias = self.prepared.bias(name, original)
         on_steps = inputs is not None and not layer.group_size
@@ -337,4 +356,5 @@ class Quantizer:
                 for mean, rows in ((fit.float_mean, original), (fit.mean, dequantized))
             )
             bias = of_float + float_bias - of_integers
-        return build_layer(weight, bias, inputs, layer.activation_spec(signed=True) if layer.is_dynamic else None)
+        dynamic = layer.activation_spec(signed=True) if layer.is_dynamic else None
+        return build_layer(weight, bias, inputs, dynamic, factor)

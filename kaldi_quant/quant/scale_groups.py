@@ -31,7 +31,7 @@ def blocked(values: Tensor, size: int) -> Tensor:
 
 def by_column(values: Tensor, columns: int, size: int) -> Tensor:
     """(..., groups) → (..., in): for each column what its group has; (..., 1) where all have one."""
-    return values if not size else values.repeat_interleave(size, dim=-1)[..., :columns]
+    return values if not size else values.repeat_interleave(min(size, columns), dim=-1)[..., :columns]
 
 
 def by_group_of(values: Tensor, size: int) -> Tensor:

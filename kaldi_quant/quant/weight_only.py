@@ -1,4 +1,8 @@
-"""A linear component whose weights alone are integers: they are made floats again, and meet an input in float."""
+"""A linear component whose weights alone are integers: they are made floats again, and meet an input in float.
+
+Columns may have been multiplied by factors before they were quantized, and are divided by them again: those that meet
+large inputs are then rounded relatively less (``column_factors``).
+"""
 
 from __future__ import annotations
 
@@ -18,17 +22,28 @@ class WeightOnlyLinear:
     """Such a component. It computes in float32, as the float layer does.
 
     Args:
-        weight: for a float input.
+        weight: of columns multiplied by ``factor``.
         bias: (out,) float32.
+        factor: (in,) float32, positive; None where it is one for all columns.
     """
 
     weight: QuantizedWeight
     bias: Tensor
+    factor: Tensor | None = None
 
     @classmethod
-    def build(cls, weight: QuantizedWeight, bias: np.ndarray | Tensor) -> WeightOnlyLinear:
+    def build(
+        cls, weight: QuantizedWeight, bias: np.ndarray | Tensor, factor: Tensor | None = None
+    ) -> WeightOnlyLinear:
         """Puts a layer together; bias: (out,) float64."""
-        return cls(weight, torch.as_tensor(bias).float())
+        return cls(weight, torch.as_tensor(bias).float(), factor)
+
+    @property
+    def folded(self) -> Tensor:
+        """(in,) float64: what the float weights' columns are multiplied by before they are quantized."""
+        if self.factor is not None:
+            return self.factor.double()
+        return torch.ones(self.weight.integers.shape[1], dtype=torch.float64, device=self.bias.device)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., groups * in) float → (..., out), in its dtype."""
@@ -40,7 +55,7 @@ class WeightOnlyLinear:
 
     def dequantized_weight(self) -> Tensor:
         """(out, in) float32."""
-        return self.weight.dequantized().float()
+        return (self.weight.dequantized() / self.folded).float()
 
     def dequantized_bias(self) -> Tensor:
         """(out,) float32."""

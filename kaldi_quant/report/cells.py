@@ -112,12 +112,11 @@ def layer_table(comparison: Comparison) -> Table | None:
 
 
 def _layer_cell(layer: LayerRecord | None) -> str:
-    """``W4A8 31.2``: widths of weights and activations, and decibels."""
+    """``W4A8 31.2``: widths of weights and activations, and decibels; ``W4 (weights only) 31.2``."""
     if layer is None:
         return EMPTY
-    widths = "".join(
-        f"{letter}{value:g}" for letter, value in (("W", layer.bits), ("A", layer.act_bits)) if value is not None
-    )
+    widths = "".join(f"{letter}{value:g}" for letter, value in (("W", layer.bits), ("A", layer.act_bits)) if value)
+    widths += " (weights only)" if layer.act_bits == 0 else ""
     return " ".join(filter(None, [widths, f"{layer.sqnr:.1f}" if layer.sqnr is not None else EMPTY]))
 
 

@@ -18,7 +18,7 @@ from kaldi_quant.cores import ONE_THREAD
 from kaldi_quant.errors import DataError, MissingDependencyError, UsageError
 from kaldi_quant.kaldi.tables import matrix_writer, read_matrices
 from kaldi_quant.report.comparison import Comparison
-from kaldi_quant.report.speed import Runner, Timed
+from kaldi_quant.speed import Runner, Timed
 from kaldi_quant.units import Frames, Seconds
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ def as_text(comparison: Comparison) -> str:
     parts += [_aligned([header, *body], left=2), "".join(f"# {note}\n" for note in notes(comparison))]
     layers, speeds = layer_table(comparison), speed_table(comparison)
     if layers:
-        parts.append("# signal-to-quantization-noise of each layer, dB\n" + _table(layers))
+        parts.append("# signal-to-quantization-noise of each layer, dB\n" + table_as_text(layers))
     if speeds:
-        parts.append("# speed on one thread, as ratios to the first; medians over rounds\n" + _table(speeds))
+        parts.append("# speed on one thread, as ratios to the first; medians over rounds\n" + table_as_text(speeds))
     return "\n".join(filter(None, parts))
 
 
@@ -62,7 +62,8 @@ def trainings_as_text(comparison: TrainingComparison) -> str:
     return _aligned(body, left=1) + "".join(f"# {note}\n" for note in said)
 
 
-def _table(table: Table) -> str:
+def table_as_text(table: Table) -> str:
+    """A table whose headings are in a line that begins with ``#``."""
     return _aligned([[f"# {table.headings[0]}", *table.headings[1:]], *table.rows], left=1)
 
 

@@ -16,6 +16,7 @@ from kaldi_quant.torchnn.layer_columns import columns_of_inputs
 from kaldi_quant.torchnn.moves import is_move, is_rearrangement, sources_of
 from kaldi_quant.torchnn.own_modules import float_reasons
 from kaldi_quant.torchnn.recurrent_nodes import (
+    name_of_memory,
     of_direction,
     recurrent_call,
     recurrent_nodes_of,
@@ -169,7 +170,8 @@ class _Describer:
         elif node.args[1] == 0:
             self.reads[node] = self.reads[call]
         else:
-            self._add_value(node, joined(path, "c"), "other", before[self.reads[call][0].node].reads)
+            name = joined(path, name_of_memory(self.region, call))
+            self._add_value(node, name, "other", before[self.reads[call][0].node].reads)
             self.found.float_operations[self.points[node.name]] = what_is_recurrent(self.region, call)
         if node.name not in self.points and isinstance(node.meta["value"], Tensor):
             self.hidden[node] = self.reads[node][0].node

@@ -1,9 +1,9 @@
 """The recurrent half of a layer of cells: its product, one time after the other, and the hidden states of all times.
 
 The recurrent product's input is the hidden state. Where that lies on a grid, it is put there at every time before
-anything reads it, an initial state too: the product, the cell's own sums, the next layer and the network's output all
-have the same values, as they would in an integer engine that stores the state in integers. What a cell remembers
-beside it (the LSTM's c) stays in float.
+products read it, an initial state too: the recurrent product, the next layer and the network's output all have the same
+values. What a cell remembers beside it stays in float: the LSTM's c, and the state itself of cells that add to it from
+time to time, as GRUs do. Such a state is handed on, and given as the last one, as it was before it was put on its grid.
 
 Dynamic ranges are found at every call of the product, which is every time of each sequence: the range over all times
 is not known before the last of them, and ``DynamicQuantizeLinear`` within a loop of onnxruntime does the same.
@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from kaldi_quant.quant.repeated import repeated
 from kaldi_quant.quant.taps import SeenTap, Tap
 from kaldi_quant.torchnn.forms import Layer
 from kaldi_quant.torchnn.forms.linear import Linear
@@ -34,6 +35,8 @@ class Recurrence(nn.Module):
     def __init__(self, mode: str, hh: nn.Linear, reverse: bool) -> None:
         super().__init__()
         self.mode, self.cell, self.reverse = mode, CELLS[mode], reverse
+        #: Whether something in float is handed on from time to time.
+        self.remembers = self.cell.remembers or self.cell.adds_to_state
         self.size = hh.in_features
         self.hh: nn.Module = hh
         # In a list, which hides them: they are the whole network's.
@@ -67,11 +70,11 @@ class Recurrence(nn.Module):
         Args:
             of_input: the input product of all times, (N, T, gates * size).
             hidden: the initial state, (N, size); by default zeros.
-            memory: likewise, what is remembered.
+            memory: likewise, what is remembered; of cells that add to their state the same as ``hidden``.
             node: the quantizer's of the hidden states, which taps are at.
 
         Returns:
-            (N, T, size), and (N, size) where cells remember.
+            (N, T, size), and (N, size) where something is remembered.
         """
         on_grid, sights = _parts(self._taps[0].get(node))
         _, sights_of_product = _parts(self._taps[0].get(getattr(self.hh, "name", "")))
@@ -79,15 +82,16 @@ class Recurrence(nn.Module):
         # Zeros are on every grid.
         first = [] if hidden is None else [on_grid(hidden)]
         state = first[0] if first else zeros
-        memory = zeros if self.cell.remembers and memory is None else memory
+        memory = zeros if self.remembers and memory is None else memory
         states, products = [], []
-        for now in reversed(of_input.unbind(1)) if self.reverse else of_input.unbind(1):
-            of_hidden = self.hh(state)
-            state, memory = self.cell.step(now, of_hidden, state, memory)
-            state = on_grid(state)
-            states.append(state)
-            if sights_of_product:
-                products.append(of_hidden)
+        with repeated(getattr(self.hh, "product", None)):
+            for now in reversed(of_input.unbind(1)) if self.reverse else of_input.unbind(1):
+                of_hidden = self.hh(state)
+                state, memory = self.cell.step(now, of_hidden, state, memory)
+                state = on_grid(state)
+                states.append(state)
+                if sights_of_product:
+                    products.append(of_hidden)
         result = torch.stack(states[::-1] if self.reverse else states, 1)
         for see in sights_of_product:
             see(torch.stack(products[::-1] if self.reverse else products, 1))

@@ -102,8 +102,8 @@ class RecurrentStack(nn.Module):
             input: (N, T, in), (T, N, in) if not ``batch_first``, or (T, in).
             hx: the initial state, (layers * directions, N, size) or without N; of LSTMs two such.
         """
-        remembers, is_batch = CELLS[self.mode].remembers, input.dim() == 3
-        hidden, memory = hx if remembers and hx is not None else (hx, None)
+        cell, is_batch = CELLS[self.mode], input.dim() == 3
+        hidden, memory = hx if cell.remembers and hx is not None else (hx, hx if cell.adds_to_state else None)
         directions = 1 + self.bidirectional
         for state in (hidden, memory):
             if state is not None and state.shape[0] != self.num_layers * directions:
@@ -118,10 +118,13 @@ class RecurrentStack(nn.Module):
             numbers = range(layer * directions, (layer + 1) * directions)
             first = [tuple(None if state is None else state[i] for state in (hidden, memory)) for i in numbers]
             found = getattr(self, f"l{layer}")(x, *first)
-            outputs = [one[0] if remembers else one for one in found]
-            # The last time backwards is the first.
-            last += [states[:, time] for states, time in zip(outputs, (-1, 0), strict=False)]
-            if remembers:
+            outputs = [one[0] if cell.remembers or cell.adds_to_state else one for one in found]
+            if cell.adds_to_state:
+                last += [one[1] for one in found]
+            else:
+                # The last time backwards is the first.
+                last += [states[:, time] for states, time in zip(outputs, (-1, 0), strict=False)]
+            if cell.remembers:
                 last_memory += [one[1] for one in found]
             x = torch.cat(outputs, -1) if self.bidirectional else outputs[0]
         final = torch.stack(last)
@@ -129,7 +132,7 @@ class RecurrentStack(nn.Module):
             x, final = x.squeeze(0), final.squeeze(1)
         elif not self.batch_first:
             x = x.transpose(0, 1)
-        if not remembers:
+        if not cell.remembers:
             return x, final
         final_memory = torch.stack(last_memory)
         return x, (final, final_memory if is_batch else final_memory.squeeze(1))

@@ -1,6 +1,8 @@
 """What recurrent cells compute of their two products, in float: gates, and the state of the next time.
 
-The formulas and the order of the gates are those of ``torch.nn.LSTM``, ``GRU`` and ``RNN``.
+The formulas and the order of the gates are those of ``torch.nn.LSTM``, ``GRU`` and ``RNN``. Sigmoids and hyperbolic
+tangents are computed in float64 and rounded: in float32 the last bits of such functions differ between libraries, and
+one hidden state that goes to another step of its grid changes all that follow.
 """
 
 from __future__ import annotations
@@ -17,14 +19,25 @@ from kaldi_quant.registry import Registry
 State = tuple[Tensor, Tensor | None]
 
 
+def _sigmoid(x: Tensor) -> Tensor:
+    return x.double().sigmoid().to(x.dtype)
+
+
+def _tanh(x: Tensor) -> Tensor:
+    return x.double().tanh().to(x.dtype)
+
+
 class Cell(ABC):
     """A kind of cell.
 
     Attributes:
         remembers: whether it has a state beside the hidden one.
+        adds_to_state: whether the next hidden state is a sum with the one before it. Rounded at every time, a state
+            that moves by less than half a step of its grid would stay where it is, and other roundings would add up.
     """
 
     remembers: ClassVar[bool] = False
+    adds_to_state: ClassVar[bool] = False
 
     @staticmethod
     @abstractmethod
@@ -35,7 +48,8 @@ class Cell(ABC):
             of_input: the input product, (N, gates * size).
             of_hidden: the recurrent product, likewise.
             hidden: (N, size).
-            memory: (N, size) where the cell remembers.
+            memory: (N, size) where the cell remembers; where it adds to its state, that state as it was before it was
+                put on a grid, or None if it is ``hidden`` itself.
         """
 
 
@@ -54,8 +68,8 @@ class Lstm(Cell):
         """The next state."""
         assert memory is not None
         enter, keep, candidate, leave = (of_input + of_hidden).chunk(4, -1)
-        memory = keep.sigmoid() * memory + enter.sigmoid() * candidate.tanh()
-        return leave.sigmoid() * memory.tanh(), memory
+        memory = _sigmoid(keep) * memory + _sigmoid(enter) * _tanh(candidate)
+        return _sigmoid(leave) * _tanh(memory), memory
 
 
 @CELLS.add("GRU")
@@ -65,14 +79,17 @@ class Gru(Cell):
     As in torch and cuDNN, the reset gate multiplies the recurrent product, its bias included, not the hidden state.
     """
 
+    adds_to_state = True
+
     @staticmethod
     def step(of_input: Tensor, of_hidden: Tensor, hidden: Tensor, memory: Tensor | None) -> State:
         """The next state."""
         reset, update, candidate = of_input.chunk(3, -1)
         reset_hidden, update_hidden, candidate_hidden = of_hidden.chunk(3, -1)
-        new = (candidate + (reset + reset_hidden).sigmoid() * candidate_hidden).tanh()
-        kept = (update + update_hidden).sigmoid()
-        return (1 - kept) * new + kept * hidden, None
+        new = _tanh(candidate + _sigmoid(reset + reset_hidden) * candidate_hidden)
+        kept = _sigmoid(update + update_hidden)
+        state = (1 - kept) * new + kept * (hidden if memory is None else memory)
+        return state, None if memory is None else state
 
 
 @CELLS.add("RNN_TANH")
@@ -82,7 +99,7 @@ class TanhCell(Cell):
     @staticmethod
     def step(of_input: Tensor, of_hidden: Tensor, hidden: Tensor, memory: Tensor | None) -> State:
         """The next state."""
-        return (of_input + of_hidden).tanh(), None
+        return _tanh(of_input + of_hidden), None
 
 
 @CELLS.add("RNN_RELU")

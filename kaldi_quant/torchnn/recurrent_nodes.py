@@ -1,8 +1,8 @@
 """What a recurrence is for the quantizer: a product that reads the node of its own hidden states.
 
 The call of a recurrence in a traced graph stands for two nodes. ``hh``, the recurrent product, reads ``h``; ``h``, the
-hidden states of all times, is computed in float from the two products and an initial state. What an LSTM remembers
-after the last time is a node of its own, ``c``, where a network uses it.
+hidden states of all times, is computed in float from the two products and an initial state. What is remembered in float
+after the last time is a node of its own where a network uses it: ``c`` of LSTMs, ``state`` of GRUs.
 """
 
 from __future__ import annotations
@@ -59,3 +59,10 @@ def what_is_recurrent(region: Region, call: fx.Node) -> str:
     recurrence = region.recurrence_of(call)
     assert recurrence is not None
     return f"what {recurrence.mode} cells compute of their products"
+
+
+def name_of_memory(region: Region, call: fx.Node) -> str:
+    """What the node is called of what is remembered after the last time."""
+    recurrence = region.recurrence_of(call)
+    assert recurrence is not None
+    return "c" if recurrence.cell.remembers else "state"

@@ -12,7 +12,7 @@ import copy
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -288,15 +288,21 @@ def compute(node: fx.Node, root: nn.Module, value_of: Callable[[fx.Node], Any]) 
         root: has the modules and tensors that nodes name.
         value_of: of the nodes that it reads.
     """
+    return computation(node, root, value_of)()
+
+
+def computation(node: fx.Node, root: nn.Module, value_of: Callable[[fx.Node], Any]) -> Callable[[], Any]:
+    """How a node of a graph is computed from the values that others have now; arguments as of ``compute``."""
     if node.op == "get_attr":
-        return attribute(root, str(node.target))
+        return partial(attribute, root, str(node.target))
     args = fx.node.map_arg(node.args, value_of)
     kwargs = fx.node.map_arg(node.kwargs, value_of)
     if node.op == "call_module":
-        return root.get_submodule(str(node.target))(*args, **kwargs)
+        return partial(root.get_submodule(str(node.target)), *args, **kwargs)
     if node.op == "call_method":
-        return getattr(args[0], str(node.target))(*args[1:], **kwargs)
-    return node.target(*args, **kwargs)  # type: ignore[operator]
+        return partial(getattr(args[0], str(node.target)), *args[1:], **kwargs)
+    function: Any = node.target
+    return partial(function, *args, **kwargs)
 
 
 def constant(node: fx.Node, root: nn.Module) -> Any:

@@ -23,6 +23,7 @@ from kaldi_quant.nnet3.training.finetune import with_nnet
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.distance import KullbackLeibler, mean_distance
 from kaldi_quant.quant.layer_config import LayerConfig
+from kaldi_quant.torchnn.batches import Passes
 from kaldi_quant.torchnn.copies import own_copy
 from kaldi_quant.train.loop import Loop
 from kaldi_quant.train.optimizer import OptimizerOptions
@@ -246,6 +247,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         (lambda: kq.finetune(network(), batches(), loss=cross_entropy, den_fst="x"), "are for Kaldi models"),
         (lambda: kq.finetune(network(), [], loss=cross_entropy), "there is nothing to train on"),
         (lambda: kq.finetune(kaldi, [], loss=cross_entropy), "loss and train_mode are for networks of torch"),
+        (lambda: kq.finetune(kaldi, [], watched={"loss": cross_entropy}), "watched is for networks of torch"),
         (lambda: kq.finetune(kaldi, [], teacher=network()), "the teacher of a Kaldi model must be one, too"),
         (lambda: kq.finetune(kaldi, "ark:x"), "give the folder that holds them"),
         (lambda: kq.finetune(kaldi, "egs", held_out="egs"), "has held-out ones of its own"),
@@ -259,3 +261,40 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         kq.finetune(network(), batches(), loss=lambda output, target: output.sum() * float("nan"), lr_initial=1e-5)
     with pytest.raises(UsageError, match=r"has no examples, cegs\.1\.ark and so on"):
         kq.finetune(kaldi, tmp_path)
+
+
+class Shifted(Passes):
+    """Other minibatches on each pass: the inputs' channels rolled."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def __len__(self) -> int:
+        return 3
+
+    def minibatches(self, number: int) -> list[tuple[Tensor, Tensor]]:
+        self.asked.append(number)
+        return [(x.roll(number, -1), target.roll(number, -1)) for x, target in batches(3)]
+
+    def digest(self) -> str:
+        return "shifted"
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_each_pass_has_minibatches_of_its_own(quantized: bool, tmp_path: Path) -> None:
+    passes = Shifted()
+    options: dict[str, Any] = {"loss": functional.cross_entropy, "epochs": 3, "folder": tmp_path}
+    options |= {"held_out": batches(2), "watched": {"right": right}}
+    if quantized:
+        start = kq.quantize(network(), "w4a8", calibration=[x for x, _ in batches()])
+        kq.qat(start, passes, **options)
+    else:
+        kq.finetune(network(), passes, **options)
+    assert passes.asked == [0, 1, 2]
+    record = json.loads((tmp_path / "progress.json").read_text())
+    assert [entry["minibatches"] for entry in record["iterations"]] == [0, 3, 3, 3]
+    assert all(0 < entry["valid"]["right"] < 1 for entry in record["iterations"])
+
+
+def right(output: Tensor, target: Tensor) -> Tensor:
+    return (output.argmax(1) == target).float().mean()

@@ -28,6 +28,10 @@ CONFIGS = {
     "w3-affine": PtqConfig(LayerConfig(bits=3, act_bits=5, symmetric=False)),
     "w11-per-tensor": PtqConfig(LayerConfig(bits=11, per_channel=False)),
     "dynamic": PtqConfig(LayerConfig(bits=6, ranges="dynamic", symmetric=False)),
+    "weights-only": PtqConfig(
+        LayerConfig(bits=4, act_bits=0, group_size=24, method="clip", symmetric=False), equalization="awq"
+    ),
+    "by-groups": PtqConfig(LayerConfig(bits=5, group_size=24)),
     "mixed": PtqConfig(
         LayerConfig(bits=4), {"@input": {"bits": 8, "ranges": "dynamic"}, "@output": {"float_reason": "it is the last"}}
     ),

@@ -2,6 +2,7 @@
 
 import json
 import resource
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -207,26 +208,31 @@ def test_other_files_are_refused(tmp_path: Path, example: Path) -> None:
         load(path)
 
 
-@pytest.mark.parametrize(("version", "remedy"), [(4, "read it with a newer"), (1, "write it again with this")])
+@pytest.mark.parametrize(("version", "remedy"), [(5, "read it with a newer"), (1, "write it again with this")])
 def test_another_format_is_refused(version: int, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "q.safetensors"
     with monkeypatch.context() as patch:
         patch.setattr(container, "VERSION", version)
         write_container(path, {}, {})
-    with pytest.raises(FormatError, match=f"has version {version} of the format, and 2 to 3 are read here: {remedy}"):
+    with pytest.raises(FormatError, match=f"has version {version} of the format, and 2 to 4 are read here: {remedy}"):
         load(path)
 
 
-def test_version_2_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("version", [2, 3])
+def test_older_versions_are_read(version: int, tmp_path: Path) -> None:
+    import safetensors.numpy
+
     model, network, _ = quantized("priors_mdl", "w8")
-    sizes = []
-    for version in (2, 3):
-        with monkeypatch.context() as patch:
-            patch.setattr(container, "VERSION", version)
-            sizes.append(save(tmp_path / f"{version}.safetensors", network, model, RECORD))
-    old, new = (load(tmp_path / f"{version}.safetensors") for version in (2, 3))
-    assert sizes[0] == sizes[1] and old.record == new.record == RECORD
-    assert all(torch.equal(old.network.layers[name].bias, layer.bias) for name, layer in new.network.layers.items())
+    path = tmp_path / "old.safetensors"
+    size = save(path, network, model, RECORD)
+    found = read_container(path)
+    # As they were written: all of the content in the metadata, and nothing compressed.
+    text = json.dumps({"version": version, **found.content}, separators=(",", ":"))
+    checksum = container._checksum(text, found.tensors)
+    path.write_bytes(safetensors.numpy.save({**found.tensors, "checksum": checksum}, {"kaldi_quant": text}))
+    old = load(path)
+    assert old.record == RECORD and size < path.stat().st_size
+    assert all(torch.equal(old.network.layers[name].bias, layer.bias) for name, layer in network.layers.items())
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
@@ -309,6 +315,8 @@ def test_the_description_can_be_read_without_this_project(tmp_path: Path) -> Non
     path = written(tmp_path / "q.safetensors")
     data = path.read_bytes()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    description = json.loads(header["__metadata__"]["kaldi_quant"])
-    assert description["record"] == RECORD and description["version"] == container.VERSION
+    shown = json.loads(header["__metadata__"]["kaldi_quant"])
+    assert shown == {"version": container.VERSION, "record": RECORD}
+    begin, end = (8 + int.from_bytes(data[:8], "little") + at for at in header["description"]["data_offsets"])
+    description = json.loads(zlib.decompress(data[begin:end]))
     assert description["layers"]["tdnn1.affine"]["weight"] == {"bits": 8, "per_channel": True}

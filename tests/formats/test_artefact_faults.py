@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from kaldi_quant.bad_utterances import BadUtterances
+from kaldi_quant.formats import container
 from kaldi_quant.formats.artefact import load, save
 from kaldi_quant.formats.container import read_container, write_container
 from kaldi_quant.formats.dequantized import write_dequantized
@@ -35,6 +36,7 @@ SOURCES = [
     ("ivector_utterance", "dynamic"),
     ("fast_lstmp", "w4"),
     ("resnet_bypasses", "mixed"),
+    ("tdnn_lda", "weights-only"),
 ]
 
 
@@ -101,3 +103,12 @@ def test_a_small_file_does_not_become_a_large_one(tmp_path: Path) -> None:
     tensors = {**found.tensors, "network": compressed(bytes(1 << 26))}
     write_container(path, tensors, found.content)
     assert "not one whole compressed stream of a believable size" in check(path)
+
+
+def test_nor_does_its_description(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path / "q.safetensors", *SOURCES[0])
+    found = read_container(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(container, "compressed", lambda _: compressed(bytes(1 << 26)))
+        write_container(path, found.tensors, found.content)
+    assert "(description): it is not one whole compressed stream of a believable size" in check(path)

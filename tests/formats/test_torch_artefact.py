@@ -18,6 +18,7 @@ from kaldi_quant.formats.artefact import load, load_any, save_torch
 from kaldi_quant.formats.container import read_container, write_container
 from kaldi_quant.formats.summary import summary_lines
 from kaldi_quant.formats.torch_graph.functions import functions, methods
+from kaldi_quant.formats.torch_graph.modules import decoded_module, encoded_module
 from kaldi_quant.formats.torch_graph.values import decoded, encoded
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.distance import KullbackLeibler
@@ -26,6 +27,7 @@ from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.torchnn.data import TensorData
 from kaldi_quant.torchnn.host import TorchHost
 from kaldi_quant.torchnn.quantization import quantize
+from kaldi_quant.torchnn.recurrence import Recurrence
 from kaldi_quant.torchnn.variants import FAILURES
 from tests.formats.faults import fault_in_description, fault_in_tensors
 from tests.fuzzing import answer
@@ -121,6 +123,28 @@ def test_recurrent_networks(kind: str, tmp_path: Path) -> None:
     read = again(network, tmp_path / "q.safetensors")
     x = torch.randn(1, 5, 20)
     assert torch.equal(read.model()(x), network.model()(x))
+
+
+def test_recurrences_of_older_files_have_one_state_alone() -> None:
+    torch.manual_seed(0)
+    tensors: dict[str, np.ndarray] = {}
+    described = encoded_module("rnn", Recurrence("GRU", nn.Linear(2, 6), reverse=False), (), tensors)
+    assert described["attributes"].pop("remembers") is True
+
+    def states(remembers: bool | None) -> Any:
+        if remembers is not None:
+            described["attributes"]["remembers"] = remembers
+        read = decoded_module("rnn", described, lambda name, _: tensors[name])
+        read.use({"h": torch.round})
+        return read(8 * torch.ones(1, 3, 6), 4.4 * torch.ones(1, 2), 4.4 * torch.ones(1, 2) if remembers else None, "h")
+
+    # The gate is open for the state that there was.
+    assert torch.equal(states(None), states(False))
+    assert torch.equal(states(False), 4 * torch.ones(1, 3, 2))
+    found, last = states(True)
+    assert torch.equal(found, 4 * torch.ones(1, 3, 2)) and (last > 4.3).all()
+    with pytest.raises(ValueError, match="the module rnn is not whole: cells of GRU remember what they do not have"):
+        states("much")  # type: ignore[arg-type]
 
 
 ATTENTION = {

@@ -97,7 +97,7 @@ def test_a_pattern_that_matches_nothing_is_an_error() -> None:
         ({"default": {"bits": "four"}}, "bits must be a value like 8, found 'four'"),
         ({"feature_headroom": 0.9}, "feature_headroom must be from 1 to 4, found 0.9"),
         ({"default": {"bits": 17}}, "17 bits is not possible"),
-        ({"default": {"method": "guess"}}, "method 'guess' is not one of minmax, mse, gptq"),
+        ({"default": {"method": "guess"}}, "method 'guess' is not one of minmax, mse, clip, gptq"),
         ({"observer": "eye"}, "observer 'eye' is not one of minmax"),
         ([1], "expected keys and values, found list"),
     ],
@@ -227,7 +227,7 @@ def test_every_preset_is_a_configuration() -> None:
     assert "baseline" in preset_names()
     for name in preset_names():
         assert read_preset(name).description
-    with pytest.raises(UsageError, match="there is no preset 'best'; the presets are baseline"):
+    with pytest.raises(UsageError, match="there is no preset 'best'; the presets are awq-w4"):
         read_preset("best")
 
 

@@ -109,7 +109,7 @@ def test_learned_rounding_comes_closer_to_the_float_layer(relu: bool) -> None:
 def test_a_method_is_added_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     weight, inputs = problem(0)
     monkeypatch.setattr(ROUNDING_METHODS, "_entries", dict(ROUNDING_METHODS._entries))
-    with pytest.raises(UsageError, match="method 'down' is not one of minmax, mse, gptq, descent, adaround"):
+    with pytest.raises(UsageError, match="method 'down' is not one of minmax, mse, clip, gptq, descent, adaround"):
         LayerConfig(method="down")
 
     def down(weight: Tensor, spec: QSpec, hessian: Tensor, least: Tensor) -> tuple[Grid, Tensor]:

@@ -8,7 +8,7 @@ from kaldi_quant.report.comparison import ComparisonOptions, compare
 from kaldi_quant.report.files.search_file import read_search
 from kaldi_quant.report.files.sensitivity_file import read_sensitivity
 from kaldi_quant.report.pages.contents import Contents
-from kaldi_quant.report.speed import Speed
+from kaldi_quant.speed import Speed
 from tests.report.decode_folders import disturbed, real, write_folder
 from tests.report.found_files import search_content, sensitivity_content, write_json
 

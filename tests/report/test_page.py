@@ -14,7 +14,7 @@ from kaldi_quant.report.comparison import Comparison, ComparisonOptions, compare
 from kaldi_quant.report.pages.comparison_page import as_html
 from kaldi_quant.report.pages.plot_style import require_matplotlib
 from kaldi_quant.report.pages.plots import plots
-from kaldi_quant.report.speed import Speed
+from kaldi_quant.speed import Speed
 from tests.report.decode_folders import disturbed, real, write_folder
 from tests.report.outline import Outline
 

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from kaldi_quant import speed
 from kaldi_quant.errors import DataError, FormatError, MissingDependencyError, UsageError
 from kaldi_quant.kaldi.tables import matrix_writer, read_matrices
 from kaldi_quant.nnet3.model import AcousticModel
-from kaldi_quant.report import runners, speed
+from kaldi_quant.report import runners
 from kaldi_quant.report.comparison import Comparison, ComparisonOptions, compare
 from kaldi_quant.report.runners import Speech, kaldi_runner, models_of, read_speech, runners_of
-from kaldi_quant.report.speed import Speed, Timed, measure, one_thread
+from kaldi_quant.speed import Speed, Timed, measure, one_thread
 from tests.references import load_network
 from tests.report.decode_folders import EXAMPLE, write_folder
 

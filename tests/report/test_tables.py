@@ -9,8 +9,8 @@ import pytest
 from kaldi_quant.report.as_json import as_json
 from kaldi_quant.report.comparison import Comparison, ComparisonOptions, compare
 from kaldi_quant.report.markdown import as_markdown
-from kaldi_quant.report.speed import Speed
 from kaldi_quant.report.text import as_text
+from kaldi_quant.speed import Speed
 from tests.report.decode_folders import disturbed, real, write_folder
 
 RECORD = {

@@ -8,8 +8,8 @@ import pytest
 from kaldi_quant.report.comparison import Comparison, ComparisonOptions, Row, Versus, compare
 from kaldi_quant.report.significance.bootstrap import Interval, PairedDifference
 from kaldi_quant.report.significance.mapsswe import MatchedPairs
-from kaldi_quant.report.speed import Speed
 from kaldi_quant.report.verdict import lines, verdicts
+from kaldi_quant.speed import Speed
 from tests.report.decode_folders import disturbed, real, write_folder
 
 

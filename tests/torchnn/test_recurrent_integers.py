@@ -99,6 +99,46 @@ def test_an_lstm_in_integers_by_hand(config: str) -> None:
     assert len(np.unique(states)) > 6
 
 
+def slow_gru() -> nn.GRU:
+    """One cell whose state goes from 0 towards 1 by a thousandth of the way at every time."""
+    network = nn.GRU(1, 1, batch_first=True)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        network.bias_ih_l0.copy_(torch.tensor([0.0, np.log(999.0), 20.0]))
+    return network
+
+
+def test_a_gru_moves_by_less_than_half_a_step_of_its_grid() -> None:
+    network = WithState(slow_gru()).eval()
+    data = [(torch.zeros(1, 3, 1), torch.tensor([[[state]]])) for state in (0.0, 1.0)]
+    found = quantized(network, PtqConfig(observer="minmax"), data, output=0).model()
+    states, last = found(torch.zeros(1, 1000, 1), torch.zeros(1, 1, 1))
+    torch.testing.assert_close(float(last), 1 - 0.999**1000, rtol=0, atol=1e-4)
+    # What others read lies on the grid.
+    expected = 1 - 0.999 ** torch.arange(1, 1001)
+    torch.testing.assert_close(states[0, :, 0], expected, rtol=0, atol=0.5 / 255 + 1e-4)
+    steps = states * 255
+    torch.testing.assert_close(steps, steps.round(), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pieces_one_after_the_other_give_what_the_whole_gives(kind: str) -> None:
+    torch.manual_seed(0)
+    network, size = WithState(KINDS[kind](3, 5, 2, batch_first=True)).eval(), (2, 2, 5)
+    states = (torch.zeros(size), torch.zeros(size))[: 1 + (kind == "lstm")]
+    found = quantized(network, CONFIGS["w8a8 static"], [(torch.randn(2, 9, 3), *states) for _ in range(3)], output=0)
+    model, x = found.model(), torch.randn(2, 9, 3)
+    with torch.no_grad():
+        whole, *expected = model(x, *states)
+        pieces = []
+        for piece in x.split([1, 1, 4, 3], 1):
+            result, *states = model(piece, *states)
+            pieces.append(result)
+    assert torch.equal(torch.cat(pieces, 1), whole)
+    assert all(torch.equal(one, other) for one, other in zip(states, expected, strict=True))
+
+
 def test_dynamic_ranges_are_those_of_each_time_and_sequence() -> None:
     torch.manual_seed(0)
     network = nn.GRU(4, 6, batch_first=True)

@@ -63,6 +63,16 @@ def test_weight_decay_is_adamw_s() -> None:
     assert_equal(found(OptimizerOptions(weight_decay=0.3, **FREE), RATES), there)
 
 
+def test_an_l2_penalty_is_the_weight_decay_of_torch_s_adam() -> None:
+    expected = parameter()
+    there = steps(torch.optim.Adam([expected], weight_decay=0.3), expected, RATES)
+    here = found(OptimizerOptions(l2_penalty=0.3, **FREE), RATES)
+    assert_equal(here, there)
+    assert_equal(
+        found(OptimizerOptions(l2_penalty=0.3, **FREE), RATES, decays=False), found(OptimizerOptions(**FREE), RATES)
+    )
+
+
 def test_sgd_is_torch_s_for_gradients_summed_over_the_minibatch() -> None:
     expected = parameter()
     there = steps(torch.optim.SGD([expected]), expected, [100 * rate for rate in RATES])
@@ -102,6 +112,7 @@ def test_a_checkpoint_keeps_amsgrad_s_largest_squares() -> None:
         ("sgd", {"weight_decay": 0.01}, "--weight-decay 0.01 has an effect only with --optimizer adam"),
         ("adam", {"momentum": 0.5}, "--momentum 0.5 has an effect only with --optimizer sgd"),
         ("adam", {"weight_decay": -1.0}, "--weight-decay -1: expected 0 or more"),
+        ("adam", {"l2_penalty": -1.0}, "an L2 penalty of -1: expected 0 or more"),
         ("adam", {"weight_decay": float("nan")}, "--weight-decay nan: expected 0 or more"),
     ],
 )

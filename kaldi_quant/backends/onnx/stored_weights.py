@@ -14,7 +14,6 @@ import numpy as np
 from kaldi_quant.backends.onnx.writer import GraphWriter, Name
 from kaldi_quant.quant.groupwise_linear import GroupwiseLinear
 from kaldi_quant.quant.quantized_layer import QuantizedLayer
-from kaldi_quant.quant.quantized_weight import QuantizedWeight
 from kaldi_quant.quant.weight_only import WeightOnlyLinear
 
 #: The operator set that brought integers of 4 bits, and scales of blocks.
@@ -31,8 +30,9 @@ def has_stored(layers: Iterable[QuantizedLayer]) -> bool:
     return any(isinstance(layer, FloatProduct) for layer in layers)
 
 
-def stored_rows(writer: GraphWriter, name: Name, weight: QuantizedWeight) -> Name:
-    """Adds a weight's integers, scales and zero points to a graph; returns the name of its float value, (out, in)."""
+def stored_rows(writer: GraphWriter, name: Name, layer: FloatProduct) -> Name:
+    """Adds the weight of a layer, as it is stored, to a graph; returns the name of its float value, (out, in)."""
+    weight = layer.weight
     integers, zeros = weight.integers.numpy(), weight.zero_point.numpy()
     scale: Any = weight.scale.numpy()
     place: dict[str, int] = {"axis": 0}
@@ -46,7 +46,11 @@ def stored_rows(writer: GraphWriter, name: Name, weight: QuantizedWeight) -> Nam
     ]
     if zeros.any():
         constants.append(_integers(writer, zeros, weight.spec.bits, f"{name}.weight.zero_point"))
-    return writer.op("DequantizeLinear", constants, f"{name}.weight", **place)
+    rows = writer.op("DequantizeLinear", constants, f"{name}.weight", **place)
+    factor = (
+        layer.folded.float().numpy() if isinstance(layer, WeightOnlyLinear) else layer.inputs.folded.float().numpy()
+    )
+    return writer.op("Div", [rows, writer.constant(factor)]) if (factor != 1).any() else rows
 
 
 def _integers(writer: GraphWriter, values: np.ndarray, bits: int, hint: Name) -> Name:

@@ -32,6 +32,8 @@ _NOTES = (
     r"torch\.quantize_per_tensor, torch\.quantize_per_channel and other quantized tensor creation functions",
     # Of a layer whose own ranges are not asked for, because its input's come from a file.
     r"must run observer before calling calculate_qparams",
+    # PyTorch's own default settings for x86.
+    r"Please use quant_min and quant_max to specify the range",
     # torchao, when it is imported and used.
     r"`torch\.jit\.script(_method)?` is deprecated",
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",

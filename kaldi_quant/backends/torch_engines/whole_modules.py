@@ -7,13 +7,17 @@ What comes out is PyTorch's own module with its own grids, for comparison; it is
 from __future__ import annotations
 
 import copy
+import tempfile
+import warnings
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.ao import quantization as ao
 
+from kaldi_quant.atomic import atomic_write
 from kaldi_quant.backends.torch_engines.kernels import Engine, engine_in_use, engine_named, without_notes
 from kaldi_quant.registry import Registry
 
@@ -28,6 +32,8 @@ MODULE_OBSERVERS.add("moving-average")(ao.MovingAverageMinMaxObserver.with_args(
 MODULE_OBSERVERS.add("minmax")(ao.MinMaxObserver.with_args(**_SEVEN_BITS))
 
 _DEFAULT = "histogram"
+# The first with scales for each channel.
+_OPSET = 13
 
 #: Whole modules run on these.
 WholeEngine = Literal["x86", "fbgemm", "qnnpack", "onednn"]
@@ -102,6 +108,30 @@ def convert_module(trained: nn.Module, engine: WholeEngine = "x86") -> Quantized
     """What ``prepare_module`` gave, when it has been trained, in integers."""
     with without_notes(), engine_in_use(engine_named(engine)):
         return QuantizedModule(ao.convert(copy.deepcopy(trained).eval()), engine_named(engine))
+
+
+def export_module(network: nn.Module, example: Tensor, path: Path, any_batch: bool) -> Path:
+    """Writes a network that holds a ``QuantizedModule`` as ONNX: operators between QuantizeLinear and DequantizeLinear.
+
+    Args:
+        network: from one input to one output.
+        example: an input, (1, ...).
+        path: the file.
+        any_batch: whether the first axis has any length.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    axes = {name: {0: "batch"} for name in ("input", "output")} if any_batch else None
+    with tempfile.TemporaryDirectory() as folder, without_notes(), warnings.catch_warnings():
+        # The exporter that knows PyTorch's quantized modules is the one that torch calls legacy.
+        warnings.simplefilter("ignore")
+        names: dict[str, Any] = {"input_names": ["input"], "output_names": ["output"], "dynamic_axes": axes}
+        made = Path(folder) / path.name
+        torch.onnx.export(network.eval(), (example,), made, dynamo=False, opset_version=_OPSET, **names)
+        with atomic_write(path) as stream:
+            stream.write(made.read_bytes())
+    return path
 
 
 def _settings(observer: str, engine: WholeEngine) -> ao.QConfig:

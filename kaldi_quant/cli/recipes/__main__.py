@@ -15,6 +15,12 @@ RECIPES = {
     "run_mixed.sh": ("mixed", "run_mixed"),
     "run_tdnn.py": ("training", "run_tdnn"),
     "run_tdnn_qat.py": ("quantized_training", "run_tdnn_qat"),
+    "egs/keywords/main.py": ("keywords", "main"),
+    "egs/keywords/evaluate.py": ("keywords", "evaluate"),
+    "egs/keywords/m5.py": ("keywords", "m5"),
+    "egs/keywords/table.py": ("keywords", "table"),
+    "egs/keywords/results.py": ("keywords_results", "results"),
+    "egs/keywords/nsnet2.py": ("suppression", "nsnet2"),
 }
 
 

@@ -80,7 +80,7 @@ def run_mixed(
     """
     if searching.get("config"):
         searching["config"] = str(Path.cwd() / searching["config"])
-    none = MethodArguments(None, None, None, None, None, None)
+    none = MethodArguments(None, None, None, None, None, None, None)
     run = qat_recipe.begin(arguments, none, calibration, training, exp, "mixed")
     run = replace(run, method=replace(none, config=str(run.places.out / ALLOCATION_NAME)))
     search = _Search(run, {"budget": "3 bits", **searching}, _dev_folder(run, dev_dir), dev_ivector_dir)

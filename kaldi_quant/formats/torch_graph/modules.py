@@ -37,7 +37,11 @@ def _complete_layer(layer: Layer) -> None:
 
 
 def _complete_recurrence(recurrence: Recurrence) -> None:
-    recurrence.cell = CELLS[recurrence.mode]
+    cell = recurrence.cell = CELLS[recurrence.mode]
+    # Older files do not have it: there, all that reads a hidden state reads it as it lies on its grid.
+    remembers = vars(recurrence).setdefault("remembers", cell.remembers)
+    if remembers not in (cell.remembers, cell.remembers or cell.adds_to_state):
+        raise AttributeError(f"cells of {recurrence.mode} remember what they do not have")
     recurrence._taps = [{}]
 
 

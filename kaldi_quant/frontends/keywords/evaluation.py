@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from kaldi_quant.api.quantization import Quantized
 from kaldi_quant.backends.onnx.session import open_session
+from kaldi_quant.errors import UsageError
 from kaldi_quant.frontends.keywords.data import Recording, load_batches
 from kaldi_quant.metrics.known import ACCURACY
 from kaldi_quant.metrics.score import Score
@@ -24,6 +25,7 @@ Run = Callable[[Tensor], Any]
 
 WARM_UP, RUNS = 10, 50
 _TAILS = (0.025, 0.975)
+_DRAWS = 10_000
 
 
 def run_module(network: nn.Module) -> Run:
@@ -69,14 +71,21 @@ def accuracy_of(run: Run, recordings: Sequence[Recording], sample_rate: int, bat
 
 
 def interval(score: Score) -> tuple[float, float]:
-    """The 95 % bootstrap interval of an accuracy, in percent.
+    """The 95 % bootstrap interval of a mean over recordings, as its metric shows it.
 
-    Of values that are 0 or 1, the sum over a test set that is drawn again with replacement is binomial: percentiles
-    over all such draws are those of that distribution.
+    Where all values are 0 or 1, the sum over a test set that is drawn again with replacement is binomial: percentiles
+    over all such draws are those of that distribution. Of other values so many draws are made.
     """
-    units = len(score.per_unit)
-    low, high = stats.binom.ppf(_TAILS, units, score.value / ACCURACY.scale)
-    return float(ACCURACY.scale * low / units), float(ACCURACY.scale * high / units)
+    values = np.array(list(score.per_unit.values()))
+    if score.out_of is not None:
+        raise UsageError(f"{score.metric.name} is no mean over recordings: kaldi-quant compare tells its interval")
+    if np.isin(values, (0.0, 1.0)).all():
+        found = stats.binom.ppf(_TAILS, len(values), values.mean()) / len(values)
+    else:
+        drawn = np.random.default_rng(0).integers(0, len(values), (_DRAWS, len(values)))
+        found = np.quantile(values[drawn].mean(1), _TAILS)
+    low, high = score.metric.scale * found
+    return float(low), float(high)
 
 
 def latency(run: Run, waves: Tensor, runs: int = RUNS, warm_up: int = WARM_UP) -> Seconds:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ from kaldi_quant.frontends.keywords.checkpoint import Checkpoint, build, shape_o
 from kaldi_quant.frontends.keywords.config import KeywordConfig
 from kaldi_quant.frontends.keywords.data import KeywordSet
 from kaldi_quant.frontends.keywords.examples import Changes, Examples, accuracy, cross_entropy, drawn, held_out
+from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.distance import KullbackLeibler
+from kaldi_quant.quant.presets import read_preset
 from kaldi_quant.train.optimizer import OptimizerOptions
 from kaldi_quant.train.record import FILE_NAME as PROGRESS_NAME
 from kaldi_quant.train.schedules import Step
@@ -76,16 +78,24 @@ def train_float(keywords: KeywordSet, config: KeywordConfig, folder: Path) -> Ch
     return Checkpoint(network.eval(), keywords.classes, config.data.sample_rate, made_of(config))
 
 
-def quantize(keywords: KeywordSet, config: KeywordConfig, network: nn.Module) -> Quantized:
+def quantize(keywords: KeywordSet, config: KeywordConfig, network: nn.Module, block: int | None = None) -> Quantized:
     """Quantizes after training; the calibration set is drawn from the training data.
 
     Args:
         keywords: the data.
         config: how.
         network: in float.
+        block: that is quantized alone; None for the whole network.
     """
+    preset: str | PtqConfig = config.preset if block is None else only_block(read_preset(config.preset), block)
     origin = TorchNetwork(network, KullbackLeibler())
-    return quantization.quantize(origin, config.preset, calibration=calibration_set(keywords, config))
+    return quantization.quantize(origin, preset, calibration=calibration_set(keywords, config))
+
+
+def only_block(config: PtqConfig, block: int) -> PtqConfig:
+    """A configuration that quantizes one block of M5, and leaves the others in float."""
+    alone = {"*": {"float_reason": f"block {block} alone is quantized"}, f"conv{block}": {"float_reason": ""}}
+    return replace(config, layers={**config.layers, **alone})
 
 
 def calibration_set(keywords: KeywordSet, config: KeywordConfig) -> list[Tensor]:
@@ -163,7 +173,7 @@ def examples_of(keywords: KeywordSet, config: KeywordConfig, teacher: nn.Module 
         len(keywords.classes),
         config.data.sample_rate,
         config.batch_size,
-        Changes(train.shift, train.gain, train.noise),
+        Changes(train.shift, train.speed, train.gain, train.noise),
         train.seed,
         teacher,
         train.teacher,

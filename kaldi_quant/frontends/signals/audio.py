@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from kaldi_quant.errors import DataError, MissingDependencyError
+from kaldi_quant.units import Hertz
 
 try:
     import soundfile
@@ -18,7 +19,7 @@ except ImportError as error:
 _LOWEST_RATE = 1000
 
 
-def read_audio(path: Path, sample_rate: int, start: int = 0, samples: int | None = None) -> np.ndarray:
+def read_audio(path: Path, sample_rate: Hertz, start: int = 0, samples: int | None = None) -> np.ndarray:
     """Reads a recording, or a part of it; several channels become their mean.
 
     Args:
@@ -53,7 +54,7 @@ def read_audio(path: Path, sample_rate: int, start: int = 0, samples: int | None
     return resample(found.mean(axis=1), rate, sample_rate)
 
 
-def resample(wave: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
+def resample(wave: np.ndarray, rate: Hertz, new_rate: Hertz) -> np.ndarray:
     """Samples (n,) float32 at another rate; both rates in Hz. Returns (about n · new_rate / rate,) float32."""
     if rate == new_rate or len(wave) == 0:
         return wave.astype(np.float32, copy=False)

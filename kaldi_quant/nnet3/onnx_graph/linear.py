@@ -18,7 +18,6 @@ from kaldi_quant.backends.onnx.writer import GraphWriter, Name
 from kaldi_quant.nnet3.onnx_graph.stretches import Stretch
 from kaldi_quant.nnet3.onnx_graph.tracks import Layout, Track, Tracks
 from kaldi_quant.quant.grid import Grid
-from kaldi_quant.quant.groupwise_linear import GroupwiseLinear
 from kaldi_quant.quant.integer_linear import IntegerLinear
 
 
@@ -184,11 +183,8 @@ def multiply_stored(tracks: Tracks, layer: FloatProduct, source: Track, name: Na
 def stored_product(writer: GraphWriter, layer: FloatProduct, rows: Name, name: Name) -> Name:
     """The product of such a layer and (..., in): (rows, out)."""
     flat = writer.op("Reshape", [rows, writer.integers(-1, layer.weight.integers.shape[1])], f"{rows}.flat")
-    if isinstance(layer, GroupwiseLinear) and layer.inputs.per_column:
-        # The scales of columns are part of the weights.
-        flat = writer.op("Div", [flat, writer.constant(layer.inputs.scale.numpy())])
     bias = writer.constant(layer.bias.numpy(), f"{name}.bias")
-    return writer.op("Gemm", [flat, stored_rows(writer, name, layer.weight), bias], name, transB=1)
+    return writer.op("Gemm", [flat, stored_rows(writer, name, layer), bias], name, transB=1)
 
 
 def _wide_sums(tracks: Tracks, parameters: LinearParameters, pieces: Sequence[Piece], name: Name) -> Name:

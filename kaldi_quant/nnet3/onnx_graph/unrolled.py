@@ -62,8 +62,8 @@ def unroll(
     for name, layer in network.layers.items():
         if isinstance(layer, FloatProduct):
             raise ModelError(
-                f"in the layer {name} weights alone, or groups of columns with scales of their own, are quantized, which "
-                "has an ONNX form only where a network has one with any number of frames"
+                f"in the layer {name} weights alone, or groups of columns with scales of their own, are quantized, "
+                "which has an ONNX form only where the network has one with any number of frames"
             )
         if not isinstance(layer, IntegerLinear):
             raise ModelError(f"the ranges of the layer {name} are found anew for each sequence")

@@ -162,8 +162,8 @@ class TorchNetwork(AcousticModel):
             module.product = DynamicProduct(layer, self.engine)
         else:
             raise ModelError(
-                f"PyTorch's engines have no kernel for the layer {name}, in which weights alone, or groups of columns with "
-                "scales of their own, are quantized: run the model with --engine reference"
+                f"PyTorch's engines have no kernel for the layer {name}, in which weights alone, or groups of columns "
+                "with scales of their own, are quantized: run the model with --engine reference"
             )
         module.weight = nn.Parameter(torch.zeros(0), requires_grad=False)
 

@@ -23,7 +23,7 @@ from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.observers import Observer
 from kaldi_quant.quant.paired_moments import PairedSample, see_rows_on_grid
 from kaldi_quant.quant.ptq import Quantizer, kinds_of, quantize
-from kaldi_quant.quant.quantized_layer import QuantizedLayer
+from kaldi_quant.quant.quantized_layer import QuantizedLayer, factor_of
 from kaldi_quant.quant.search.options import FLOAT_BITS, Widths, with_widths
 from kaldi_quant.quant.sensitivity import without
 from kaldi_quant.quant.weight_rounding import Fit, needs_rows, on_grid
@@ -50,6 +50,8 @@ class Candidates:
     def __init__(self, source: Source, config: PtqConfig, calibration: Data, base: Widths) -> None:
         if config.backend != "kaldi_quant":
             raise UsageError("the presets torch-* have 8 bits only: there are no widths to choose from")
+        if config.default.weights_only and base.act_bits:
+            raise UsageError("the configuration leaves inputs in float: choose widths of weights alone, --act-widths 0")
         self.config = replace(config, sequential=False)
         self.calibration, self.base_widths = calibration, base
         self.kinds = kinds_of(source, config)
@@ -138,7 +140,9 @@ class Candidates:
     def _quantizer(self, widths: Widths) -> Quantizer:
         if widths not in self._quantizers:
             config = replace(self._uniform(widths), equalization="none")
-            self._quantizers[widths] = Quantizer(self._prepared, config, self.calibration)
+            factors = {name: factor_of(layer) for name, layer in self.base.layers.items()}
+            known = {name: factor for name, factor in factors.items() if factor is not None}
+            self._quantizers[widths] = Quantizer(self._prepared, config, self.calibration, factors=known)
         return self._quantizers[widths]
 
     def _grids_in(self, act_bits: Bits) -> dict[str, Grid]:

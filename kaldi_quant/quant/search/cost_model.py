@@ -25,7 +25,7 @@ from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.packing import packed_bytes
 from kaldi_quant.quant.ptq import kinds_of, quantize
-from kaldi_quant.quant.quantized_layer import QuantizedLayer, static_layers
+from kaldi_quant.quant.quantized_layer import QuantizedLayer, bits_beside, static_layers
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
 from kaldi_quant.quant.scale_groups import count_groups
 from kaldi_quant.quant.search.allocation import Allocation, InputGroup, Option, Problem
@@ -140,10 +140,14 @@ class CostModel:
     def _option(self, name: str, widths: Widths) -> Option:
         is_base = widths.bits == self.options.base.bits
         divergence = 0.0 if is_base else self.measuring.of_weights(name, widths.bits).divergence
-        weights = self.base.layers[name].weight.integers.numel()
         size = self._float_bytes(name) if widths.bits == FLOAT_BITS else self._integer_bytes(name, widths)
-        work = self._products[name] * widths.bits * widths.act_bits
-        return Option(widths.bits, widths.act_bits, size, weights * widths.bits, divergence, work)
+        work = self._products[name] * widths.bits * (widths.act_bits or FLOAT_BITS)
+        return Option(widths.bits, widths.act_bits, size, self._weight_bits(name, widths), divergence, work)
+
+    def _weight_bits(self, name: str, widths: Widths) -> int:
+        layer = self.base.layers[name]
+        beside = 0 if widths.bits == FLOAT_BITS else bits_beside(layer, self._spec(name, widths))
+        return layer.weight.integers.numel() * widths.bits + beside
 
     def _inputs_divergence(self, group: tuple[str, ...], bits: Bits) -> float:
         return 0.0 if bits == self.options.base.act_bits else self.measuring.of_inputs(group, bits).divergence
@@ -192,6 +196,10 @@ class CostModel:
         """The mean, layers in float included, as in ``export.sizes``; ``weight_bits`` is the sum over all others."""
         chosen, in_float = self.weights
         return (weight_bits + FLOAT_BITS * in_float) / (chosen + in_float)
+
+    def mean_width(self, bits: Mapping[str, Bits], act_bits: Mapping[str, Bits]) -> float:
+        """``bits_per_weight`` with layers in some widths."""
+        return self.bits_per_weight(sum(self._weight_bits(name, Widths(bits[name], act_bits[name])) for name in bits))
 
     def divergence(self, allocation: Allocation) -> float:
         """What is predicted: that of the base, and what each choice adds; nats per frame."""

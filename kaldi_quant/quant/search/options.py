@@ -54,17 +54,20 @@ class Widths:
     act_bits: Bits
 
 
-def parse_widths(text: str, option: str, with_float: bool = False) -> tuple[Bits, ...]:
+def parse_widths(text: str, option: str, with_float: bool = False, with_none: bool = False) -> tuple[Bits, ...]:
     """Widths from a list such as ``2,3,4,float``, sorted, each once.
 
     Args:
         text: the list.
         option: its name, for messages.
         with_float: whether ``float`` may be among them.
+        with_none: whether 0 may stand alone, for inputs that stay in float.
 
     Raises:
         UsageError: it is no such list, or a width is impossible.
     """
+    if with_none and text.strip() == "0":
+        return (0,)
     found: set[Bits] = set()
     for word in text.split(","):
         word = word.strip()
@@ -162,7 +165,7 @@ class SearchOptions:
 
     Args:
         widths: of weights, ascending; FLOAT_BITS for layers in float.
-        act_widths: of layers' inputs, ascending.
+        act_widths: of layers' inputs, ascending; 0 alone where these stay in float.
         base_bits: the weights' width of all layers but the one that is measured; inputs are in the widest there.
         estimate: how divergences are found.
         method: how weights are rounded while measuring; empty for the configuration's own.

@@ -120,10 +120,8 @@ def _models(search: Search, outcome: Outcome) -> list[dict[str, Any]]:
 
 def _told(search: Search, model: MeasuredModel) -> dict[str, Any]:
     """The mean width is of all weights, as that of the result: layers that are in float anyway are included."""
-    layers = search.candidates.base.layers
-    weight_bits = sum(layers[name].weight.integers.numel() * bits for name, bits in model.bits.items())
     known = {key: value for key, value in model.as_dict().items() if key != "configuration"}
-    return {**known, "bits_per_weight": search.cost_model.bits_per_weight(weight_bits)}
+    return {**known, "bits_per_weight": search.cost_model.mean_width(model.bits, model.act_bits)}
 
 
 def _layers(search: Search, allocation: Allocation) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ class LayerRecord:
 
     Attributes:
         name: of its component.
-        bits, act_bits: width of its weights and of its input.
+        bits, act_bits: width of its weights and of its input; 0 where the input stays in float.
         parameters: how many it has.
         sqnr: signal-to-quantization-noise ratio.
     """

@@ -9,7 +9,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from kaldi_quant.errors import MissingDependencyError
@@ -158,6 +158,11 @@ def make_plot(title: str, caption: str, prefix: str, draw: Callable[[Paper], Fig
         return Plot(title, caption, _svg(draw(_WIDE), prefix), _svg(draw(_NARROW), f"{prefix}-narrow"))
 
 
+def renamed(plot: Plot, prefix: str) -> Plot:
+    """The same plot for a page on which others have its names: these begin with a prefix of its own."""
+    return replace(plot, wide=_named(plot.wide, prefix), narrow=_named(plot.narrow, prefix))
+
+
 def write_svg(stream: Any, draw: Callable[[Paper], Figure]) -> None:
     """Writes a plot as a file of its own."""
     import matplotlib as mpl
@@ -241,7 +246,11 @@ def _svg(figure: Figure, prefix: str) -> str:
     text = stream.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'(?<= id=")|(?<=url\(#)|(?<=xlink:href="#)', f"{prefix}-", text)
+    text = _named(text, prefix)
     return re.sub(
         r'^<svg ([^>]*?)\s*width="[^"]*"', r'<svg role="img" \1', re.sub(r' height="[^"]*"', "", text, count=1)
     )
+
+
+def _named(text: str, prefix: str) -> str:
+    return re.sub(r'(?<= id=")|(?<=url\(#)|(?<=xlink:href="#)', f"{prefix}-", text)

@@ -21,7 +21,7 @@ from kaldi_quant.report.pages.plot_style import (
     marker_of,
 )
 from kaldi_quant.report.pages.scale import BEYOND, WIDEST_DIFFERENCE, beyond, reach
-from kaldi_quant.report.speed import Speeds
+from kaldi_quant.speed import Speeds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

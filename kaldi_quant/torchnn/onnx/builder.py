@@ -31,8 +31,9 @@ from kaldi_quant.torchnn.onnx.matmuls import MatmulWriter
 from kaldi_quant.torchnn.onnx.operation import Operation
 from kaldi_quant.torchnn.onnx.operations import EMITTERS
 from kaldi_quant.torchnn.onnx.recurrence import RecurrenceWriter
+from kaldi_quant.torchnn.onnx.recurrent_operator import RecurrentOperator, takes_in
 from kaldi_quant.torchnn.onnx.sizes import ARITHMETIC, Number, Sizes
-from kaldi_quant.torchnn.onnx.values import Grids, Value, is_wide, same_grid, zero_of
+from kaldi_quant.torchnn.onnx.values import Grids, Value, array_of, flat, is_wide, same_grid, zero_of
 from kaldi_quant.torchnn.simplify import added, is_relu
 from kaldi_quant.torchnn.tracing import same_way
 
@@ -158,7 +159,7 @@ class _Builder:
             self.computed.add(node)
             self.values[node] = self._on_its_grid(node, self._computed(node))
         elif isinstance(value, Tensor):
-            self.values[node] = self._on_its_grid(node, Value(self.writer.constant(_array(value), node.name)))
+            self.values[node] = self._on_its_grid(node, Value(self.writer.constant(array_of(value), node.name)))
         else:
             self.values[node] = value
 
@@ -195,6 +196,8 @@ class _Builder:
         x, shape = self.values[source], self.known.shape(source)
         integers = self.network.layers.get(layer.name)
         writer = LayerWriter(self.writer, self.form)
+        if takes_in(self.region, self.network, node):
+            return x
         if integers is None:
             return Value(writer.in_float(layer, self.grids.floats(x), shape))
         if isinstance(integers, DynamicLinear):
@@ -225,13 +228,18 @@ class _Builder:
         assert recurrence is not None
         grid = self._grid(point) if point in self.network.activations else None
         integers = self.network.layers.get(recurrence.layer.name)
-        writer = RecurrenceWriter(self.writer, self.form, recurrence, integers, grid, point)
-        source, *states = node.args
-        first = ["" if state is None else self.grids.floats(self.values[state]) for state in states]  # type: ignore[index]
-        found = writer.write(self.grids.floats(self.values[source]), self.known.shape(source), *first)  # type: ignore[index,arg-type]
+        source: Any = node.args[0]
+        states: Any = node.args[1:]
+        first = ["" if state is None else self.grids.floats(self.values[state]) for state in states]
+        floats, layer = self.grids.floats(self.values[source]), self.region.layer_of(source)
+        if layer is not None and takes_in(self.region, self.network, source):
+            found = RecurrentOperator(self.writer, recurrence, layer, point).write(floats, *first)
+        else:
+            writer = RecurrenceWriter(self.writer, self.form, recurrence, integers, grid, point)
+            found = writer.write(floats, self.known.shape(source), *first)
         if grid is not None:
             self.integers.setdefault(point, []).append(found[0].integers)
-        return found if recurrence.cell.remembers else found[0]
+        return found if recurrence.remembers else found[0]
 
     def _grid(self, point: str) -> Grid:
         grid = self.network.activations[point]
@@ -301,7 +309,7 @@ class _Builder:
         """The grid of all that a move reads, so that it moves integers."""
         if not is_move(node):
             return None
-        sources = [value for source in sources_of(node) for value in _flat(self.values[source])]
+        sources = [value for source in sources_of(node) for value in flat(self.values[source])]
         grids = [value.grid for value in sources if value.integers and value.grid]
         if not grids or len(grids) < len(sources):
             return None
@@ -313,8 +321,7 @@ class _Builder:
         args: Any = fx.node.map_arg(node.args, self.values.__getitem__)
         if name in ("shape", "size"):
             source: fx.Node = node.args[0]  # type: ignore[assignment]
-            value = self.values[source]
-            found = self.sizes.of(value.integers or self.grids.floats(value), self.known.shape(source))
+            found = self._sizes_of(source)
             return found if name == "shape" or len(node.args) == 1 else found[args[1]]
         if name == "getitem":
             return args[0][args[1]]
@@ -325,22 +332,13 @@ class _Builder:
         if name in ARITHMETIC and len(args) == 2 and all(isinstance(each, Number) for each in args):
             return ARITHMETIC[name](self.sizes, *args)
         if name == "numel":
-            source = node.args[0]  # type: ignore[assignment]
-            value = self.values[source]
-            return self.sizes.product(
-                self.sizes.of(value.integers or self.grids.floats(value), self.known.shape(source))
-            )
+            return self.sizes.product(self._sizes_of(node.args[0]))
         raise FreeAxisError(f"the number {node.name} ({name}) has no ONNX form where lengths are free")
 
-
-def _flat(value: Any) -> list[Value]:
-    return [one for each in value for one in _flat(each)] if isinstance(value, list | tuple) else [value]
+    def _sizes_of(self, source: Any) -> list[Any]:
+        value = self.values[source]
+        return self.sizes.of(value.integers or self.grids.floats(value), self.known.shape(source))
 
 
 def _holds_tensors(value: Any) -> bool:
     return isinstance(value, Tensor) or (isinstance(value, list | tuple) and any(map(_holds_tensors, value)))
-
-
-def _array(value: Tensor) -> np.ndarray:
-    value = value.detach()
-    return (value.to(torch.float32) if value.is_floating_point() else value).numpy()

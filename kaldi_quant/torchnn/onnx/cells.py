@@ -1,7 +1,6 @@
 """What recurrent cells compute of their two products as ONNX operators, by the names of ``recurrent_cells``.
 
-The operations and their order are those of the cells there, so that what is no sigmoid or tanh is the same to the last
-bit.
+The operations and their order are those of the cells there.
 """
 
 from __future__ import annotations
@@ -10,13 +9,19 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kaldi_quant.backends.onnx.writer import GraphWriter, Name
+from kaldi_quant.backends.onnx.writer import DOUBLE, FLOAT, GraphWriter, Name
 from kaldi_quant.registry import Registry
 
 #: The graph, the input product, the recurrent product, each (N, gates * size), the hidden state and what is remembered
-#: beside it, each (N, size): the next two of these; an empty name where nothing is remembered.
+#: beside it, each (N, size): the next two of these; an empty name where nothing is remembered. As in ``Cell.step``.
 CellWriter = Callable[[GraphWriter, Name, Name, Name, Name], tuple[Name, Name]]
 CELLS: Registry[CellWriter] = Registry("recurrent cell with an ONNX form")
+
+
+def _function(writer: GraphWriter, kind: str, x: Name) -> Name:
+    """A function as cells have it: in float64, rounded once."""
+    wide = writer.op(kind, [writer.op("Cast", [x], to=DOUBLE)])
+    return writer.op("Cast", [wide], to=FLOAT)
 
 
 def _gates(writer: GraphWriter, products: Name, count: int) -> list[Name]:
@@ -27,10 +32,10 @@ def _gates(writer: GraphWriter, products: Name, count: int) -> list[Name]:
 def lstm(writer: GraphWriter, of_input: Name, of_hidden: Name, hidden: Name, memory: Name) -> tuple[Name, Name]:
     """Long short-term memory."""
     enter, keep, candidate, leave = _gates(writer, writer.op("Add", [of_input, of_hidden]), 4)
-    kept = writer.op("Mul", [writer.op("Sigmoid", [keep]), memory])
-    entered = writer.op("Mul", [writer.op("Sigmoid", [enter]), writer.op("Tanh", [candidate])])
+    kept = writer.op("Mul", [_function(writer, "Sigmoid", keep), memory])
+    entered = writer.op("Mul", [_function(writer, "Sigmoid", enter), _function(writer, "Tanh", candidate)])
     memory = writer.op("Add", [kept, entered])
-    return writer.op("Mul", [writer.op("Sigmoid", [leave]), writer.op("Tanh", [memory])]), memory
+    return writer.op("Mul", [_function(writer, "Sigmoid", leave), _function(writer, "Tanh", memory)]), memory
 
 
 @CELLS.add("GRU")
@@ -38,21 +43,24 @@ def gru(writer: GraphWriter, of_input: Name, of_hidden: Name, hidden: Name, memo
     """Gated recurrent units."""
     pairs = zip(_gates(writer, of_input, 3), _gates(writer, of_hidden, 3), strict=True)
     (reset, reset_hidden), (update, update_hidden), (candidate, candidate_hidden) = pairs
-    opened = writer.op("Sigmoid", [writer.op("Add", [reset, reset_hidden])])
+    opened = _function(writer, "Sigmoid", writer.op("Add", [reset, reset_hidden]))
     of_candidate = writer.op("Mul", [opened, candidate_hidden])
-    new = writer.op("Tanh", [writer.op("Add", [candidate, of_candidate])])
-    kept = writer.op("Sigmoid", [writer.op("Add", [update, update_hidden])])
+    new = _function(writer, "Tanh", writer.op("Add", [candidate, of_candidate]))
+    kept = _function(writer, "Sigmoid", writer.op("Add", [update, update_hidden]))
     left = writer.op("Sub", [writer.constant(np.float32(1)), kept])
-    return writer.op("Add", [writer.op("Mul", [left, new]), writer.op("Mul", [kept, hidden])]), ""
+    of_state = writer.op("Mul", [kept, memory or hidden])
+    state = writer.op("Add", [writer.op("Mul", [left, new]), of_state])
+    # A graph gives each of its values once.
+    return state, writer.op("Identity", [state]) if memory else ""
 
 
-def _elman(kind: str) -> CellWriter:
-    """Elman's cell with a function."""
-    return lambda writer, of_input, of_hidden, hidden, memory: (
-        writer.op(kind, [writer.op("Add", [of_input, of_hidden])]),
-        "",
-    )
+@CELLS.add("RNN_TANH")
+def tanh_cell(writer: GraphWriter, of_input: Name, of_hidden: Name, hidden: Name, memory: Name) -> tuple[Name, Name]:
+    """Elman's cell."""
+    return _function(writer, "Tanh", writer.op("Add", [of_input, of_hidden])), ""
 
 
-for _mode, _kind in {"RNN_TANH": "Tanh", "RNN_RELU": "Relu"}.items():
-    CELLS.add(_mode)(_elman(_kind))
+@CELLS.add("RNN_RELU")
+def relu_cell(writer: GraphWriter, of_input: Name, of_hidden: Name, hidden: Name, memory: Name) -> tuple[Name, Name]:
+    """Elman's with rectifiers."""
+    return writer.op("Relu", [writer.op("Add", [of_input, of_hidden])]), ""

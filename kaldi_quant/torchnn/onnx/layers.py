@@ -14,7 +14,6 @@ from kaldi_quant.backends.onnx.wide import byte_sums
 from kaldi_quant.backends.onnx.writer import FLOAT, GraphWriter, Name
 from kaldi_quant.errors import ModelError
 from kaldi_quant.quant.grid import Grid
-from kaldi_quant.quant.groupwise_linear import GroupwiseLinear
 from kaldi_quant.quant.integer_linear import IntegerLinear
 from kaldi_quant.torchnn.forms import Layer
 from kaldi_quant.torchnn.forms.convolution import Convolution
@@ -133,10 +132,7 @@ class LayerWriter:
     def stored(self, layer: Layer, quantized: FloatProduct, x: Name, shape: Shape) -> Name:
         """A layer that multiplies floats by weights that are stored as integers; arguments as of ``in_float``."""
         writer = self.writer
-        if isinstance(quantized, GroupwiseLinear) and quantized.inputs.per_column:
-            # The scales of columns are part of the weights.
-            x = writer.op("Div", [x, writer.constant(quantized.inputs.scale.numpy())])
-        rows = stored_rows(writer, layer.name, quantized.weight)
+        rows = stored_rows(writer, layer.name, quantized)
         bias = writer.constant(quantized.bias.numpy(), f"{layer.name}.bias")
         if isinstance(layer, Linear):
             out, columns = quantized.weight.integers.shape

@@ -59,7 +59,7 @@ class RecurrenceWriter:
             hidden: the initial state, (N, size), in float; empty for zeros.
             memory: likewise, what is remembered.
         """
-        remembers, size = self.recurrence.cell.remembers, self.recurrence.size
+        remembers, size = self.recurrence.remembers, self.recurrence.size
         kind = UINT8 if self.grid is not None and not is_wide(self.grid) else FLOAT
         first = [self._state(self.writer, hidden) if hidden else self._zeros(of_input, shape, self._zero)]
         if remembers:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from kaldi_quant.backends.onnx.writer import FLOAT, GraphWriter, Name
 from kaldi_quant.errors import ModelError
@@ -134,3 +137,14 @@ class Grids:
             return integers
         bounds = [self.writer.constant(np.uint8(bound)) for bound in (least, grid.spec.qmax)]
         return self.writer.op("Clip", [integers, *bounds])
+
+
+def flat(value: Any) -> list[Value]:
+    """Values within lists and tuples, in order."""
+    return [one for each in value for one in flat(each)] if isinstance(value, list | tuple) else [value]
+
+
+def array_of(value: Tensor) -> np.ndarray:
+    """A constant as it stands in a graph: floats have 32 bits."""
+    value = value.detach()
+    return (value.to(torch.float32) if value.is_floating_point() else value).numpy()

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from kaldi_quant.quant.graph import products
 from kaldi_quant.quant.grid import Grid
-from kaldi_quant.quant.groupwise_linear import GroupwiseLinear
 from kaldi_quant.quant.host import Executable
 from kaldi_quant.quant.input_grids import input_grid
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear, least_scale
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.quantized_layer import QuantizedLayer, build_layer
+from kaldi_quant.quant.quantized_layer import QuantizedLayer, build_layer, factor_of
 from kaldi_quant.quant.slots import bias_of, set_product, trained_in_float
+from kaldi_quant.quant.weight_only import WeightOnlyLinear
 from kaldi_quant.train.parameters import TrainedComponent
 from kaldi_quant.train.qat.fake_grid import FakeGrid
 from kaldi_quant.train.qat.fake_product import DynamicProduct, FakeProduct, FloatBiasProduct, on_cpu
@@ -128,7 +128,8 @@ class TrainableNetwork:
             in_steps = inputs is not None and not product.grid.columns
             least = least_scale(bias, inputs) if inputs is not None and in_steps else torch.zeros(len(bias), 1)
             dynamic = product.spec if isinstance(product, DynamicProduct) else None
-            result.layers[name] = build_layer(product.quantized(least), bias, inputs, dynamic)
+            factor = factor_of(self.start.layers[name])
+            result.layers[name] = build_layer(product.quantized(least), bias, inputs, dynamic, factor)
         return result
 
 
@@ -158,9 +159,9 @@ def _product(
 
 def _folded(layer: QuantizedLayer) -> Tensor:
     """(in,): what the columns of a layer's float weight are multiplied by for its integers."""
-    if isinstance(layer, IntegerLinear | GroupwiseLinear):
-        return layer.inputs.folded
-    return torch.ones(layer.weight.integers.shape[1], dtype=torch.float64)
+    if isinstance(layer, DynamicLinear):
+        return torch.ones(layer.weight.integers.shape[1], dtype=torch.float64)
+    return layer.folded if isinstance(layer, WeightOnlyLinear) else layer.inputs.folded
 
 
 def _steps(weight: Tensor, layer: QuantizedLayer) -> Tensor:

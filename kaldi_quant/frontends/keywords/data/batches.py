@@ -14,7 +14,7 @@ from kaldi_quant.bad_utterances import DEFAULT_MAX_BAD_SHARE, BadUtterances
 from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.frontends.keywords.data.keyword_set import Recording
 from kaldi_quant.frontends.signals.audio import read_audio
-from kaldi_quant.units import Seconds
+from kaldi_quant.units import Hertz, Seconds
 
 # So much audio is kept in memory; what is beyond is read again on each pass.
 _KEPT_BYTES = 1 << 30
@@ -40,7 +40,7 @@ class Batch:
 def load_batches(
     recordings: Sequence[Recording],
     *,
-    sample_rate: int,
+    sample_rate: Hertz,
     batch_size: int,
     seconds: Seconds | None = 1.0,
     seed: int | None = None,
@@ -85,7 +85,7 @@ class Batches:
     def __init__(
         self,
         recordings: Sequence[Recording],
-        sample_rate: int,
+        sample_rate: Hertz,
         batch_size: int,
         seconds: Seconds | None,
         seed: int | None,

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
+from torch import fx
 
-from kaldi_quant.backends.onnx.writer import Name
+from kaldi_quant.backends.onnx.writer import DOUBLE, FLOAT, Name
+from kaldi_quant.torchnn.graph_nodes import name_of
 from kaldi_quant.torchnn.onnx.operation import Emitter, Operation, adds
 from kaldi_quant.torchnn.onnx.operations.slices import cut
 from kaldi_quant.torchnn.onnx.sizes import END
@@ -16,7 +19,7 @@ def _plain(kind: str) -> Emitter:
     return lambda operation: operation.op(kind, [operation.x])
 
 
-for _function, _kind in {
+_PLAIN = {
     "relu": "Relu",
     "sigmoid": "Sigmoid",
     "tanh": "Tanh",
@@ -34,7 +37,8 @@ for _function, _kind in {
     "round": "Round",
     "sign": "Sign",
     "reciprocal": "Reciprocal",
-}.items():
+}
+for _function, _kind in _PLAIN.items():
     adds(_function)(_plain(_kind))
 
 
@@ -168,12 +172,21 @@ def glu(operation: Operation) -> Name:
     return operation.op("Mul", [value, operation.op("Sigmoid", [gate])])
 
 
-@adds("to", "float", "type", "type_as")
+@adds("to", "float", "double", "type", "type_as")
 def to(operation: Operation) -> Name:
-    """Floats of another kind of number."""
+    """Floats of another kind of number. All are computed with 32 bits, but for single functions between two changes."""
     if not operation.example.is_floating_point():
         operation.refuse("has no ONNX form to integers")
-    return operation.op("Cast", [operation.x], to=1)
+    is_double = operation.example.dtype == torch.float64 and _reads_one_function(operation.node)
+    return operation.op("Cast", [operation.x], to=DOUBLE if is_double else FLOAT)
+
+
+def _reads_one_function(node: fx.Node) -> bool:
+    """Whether all that reads a node is a function of each value by itself, whose result changes its type at once."""
+    return all(
+        name_of(user) in _PLAIN and user.users and all(name_of(last) in ("to", "float") for last in user.users)
+        for user in node.users
+    )
 
 
 @adds("zeros_like", "ones_like")

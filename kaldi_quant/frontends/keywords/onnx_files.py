@@ -1,0 +1,43 @@
+"""Keyword networks as ONNX: with any number of recordings in a batch, and with one."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from kaldi_quant.api import files
+from kaldi_quant.api.quantization import Quantized
+from kaldi_quant.quant.sensitivity import with_layers
+from kaldi_quant.torchnn.calls import Inputs
+
+DYNAMIC_NAME, FIXED_NAME = "network.onnx", "network_fixed.onnx"
+
+
+def write_onnx_files(folder: Path, quantized: Quantized, example: Inputs) -> list[Path]:
+    """Writes ``network.onnx``, whose batches have any size, and ``network_fixed.onnx``, for one recording.
+
+    Args:
+        folder: for both.
+        quantized: the network.
+        example: one recording, as the network is called with it.
+
+    Raises:
+        ModelError: the network has no such form.
+        MissingDependencyError: onnx or onnxruntime is not installed.
+    """
+    dynamic, fixed = folder / DYNAMIC_NAME, folder / FIXED_NAME
+    files.export(quantized, dynamic, example=example)
+    files.export(quantized, fixed, example=example, dynamic_axes=False)
+    return [dynamic, fixed]
+
+
+def in_float(quantized: Quantized) -> Quantized:
+    """The float network that was quantized, normalizations folded, as what can be exported like any other."""
+    return replace(quantized, network=with_layers(quantized.network, set()))
+
+
+def onnx_content(quantized: Quantized) -> bytes:
+    """The content of the ONNX file of a network."""
+    with tempfile.TemporaryDirectory() as folder:
+        return files.export(quantized, Path(folder) / DYNAMIC_NAME).read_bytes()

@@ -1,0 +1,1 @@
+"""Noise suppression before recognition: noisy speech, enhancement, quantization, scores."""

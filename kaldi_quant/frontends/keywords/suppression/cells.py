@@ -1,0 +1,162 @@
+"""The cells of NSNet2 in the table of keyword networks: in float, after training, after distillation, weights only."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from kaldi_quant.api import files
+from kaldi_quant.api.quantization import Quantized
+from kaldi_quant.formats.names import ARTEFACT_NAME
+from kaldi_quant.frontends.keywords.cells import Work, make_cell
+from kaldi_quant.frontends.keywords.config import FLOAT, QAT
+from kaldi_quant.frontends.keywords.data import KeywordSet, Recording
+from kaldi_quant.frontends.keywords.m5_cells import flat
+from kaldi_quant.frontends.keywords.networks.nsnet2 import NSNet2
+from kaldi_quant.frontends.keywords.networks.nsnet2_file import installed_nsnet2, load_nsnet2
+from kaldi_quant.frontends.keywords.onnx_files import DYNAMIC_NAME, FIXED_NAME, in_float
+from kaldi_quant.frontends.keywords.suppression.config import SuppressionConfig
+from kaldi_quant.frontends.keywords.suppression.enhancement import Suppressor
+from kaldi_quant.frontends.keywords.suppression.evaluation import enhanced, suppression_scores
+from kaldi_quant.frontends.keywords.suppression.noisy_speech import NoisySpeech, noisy_speech
+from kaldi_quant.frontends.keywords.suppression.quantization import (
+    distil_nsnet2,
+    quantize_nsnet2,
+    with_recurrent_ranges,
+)
+from kaldi_quant.frontends.signals.audio import read_audio
+from kaldi_quant.frontends.signals.stft import Array
+from kaldi_quant.made import Sources
+from kaldi_quant.metrics.known import PESQ
+from kaldi_quant.metrics.score_file import write_score
+from kaldi_quant.units import Hertz
+
+_log = logging.getLogger(__name__)
+NETWORK = "nsnet2"
+#: Under this key the record of an integer model has the rate that it was made for.
+RECORD_KEY = "suppression"
+# Any quantization has the float network within: the one that is made in no time.
+_FLOAT_PRESET = "baseline"
+# Of the example for a file with any number of frames.
+_FRAMES = 8
+
+
+@dataclass(frozen=True)
+class SuppressionCells:
+    """What makes them.
+
+    Args:
+        speech: recordings without noise, in splits.
+        folder: ``exp``.
+        command: that makes them, for records.
+        config: how.
+    """
+
+    speech: KeywordSet
+    folder: Path
+    command: str
+    config: SuppressionConfig
+
+    @property
+    def name(self) -> str:
+        """Of the cell's folder."""
+        config = self.config
+        if config.method == FLOAT:
+            return "float"
+        name = config.preset if config.preset.startswith(config.method) else f"{config.method}-{config.preset}"
+        return name if config.model.recurrent_ranges == "static" else f"{name}-dynamic"
+
+    def make(self) -> Path:
+        """Makes the cell that the configuration describes, unless it is there; returns its folder.
+
+        Raises:
+            KaldiQuantError: the data, the network and the configuration do not fit each other.
+        """
+        place = self.folder / NETWORK / self.name
+        recordings = [recording for split in self.speech.splits.values() for recording in split]
+        paths = {
+            "the sentences": list(dict.fromkeys(recording.path for recording in recordings)),
+            "the float network": [self.float_file],
+        }
+        sources = Sources(dict(flat(asdict(self.config))), paths)
+        make_cell(place, self.config.preset, self.command, sources, self._work)
+        return place
+
+    @property
+    def float_file(self) -> Path:
+        """The ONNX file with the float network."""
+        given = self.config.model.pretrained_path
+        return Path(given) if given else installed_nsnet2(self.config.data.sample_rate)
+
+    @cached_property
+    def network(self) -> NSNet2:
+        """In float."""
+        return load_nsnet2(self.float_file)
+
+    def noisy(self, recordings: Sequence[Recording]) -> list[NoisySpeech]:
+        """Recordings with noise."""
+        rate = self.config.data.sample_rate
+        return noisy_speech(read_speech(recordings, rate), rate, self.config.data.noise)
+
+    def quantized(self, folder: Path) -> Quantized:
+        """As the configuration says; folder: of the distillation, where there is one."""
+        config, network = self.config, self.network
+        train = [utterance.noisy for utterance in self.noisy(self.speech.train)]
+        preset = with_recurrent_ranges(config.preset, config.model.recurrent_ranges)
+        found = quantize_nsnet2(network, train[: config.model.calibration], preset)
+        found = replace(found, preset=config.preset)
+        if config.method == QAT:
+            found = distil_nsnet2(found, network, train, config.train, config.data.sample_rate, folder)
+        return found
+
+    def _work(self, folder: Path) -> Work:
+        test, rate = self.noisy(self.speech.test), self.config.data.sample_rate
+        suppressor = Suppressor.of(self.network)
+        of_float = enhanced(suppressor, test)
+        if self.config.method == FLOAT:
+            within = quantize_nsnet2(self.network, [test[0].noisy], _FLOAT_PRESET)
+            others = _write_onnx(folder, in_float(within), suppressor)
+            path, scores = others.pop(0), suppression_scores(test, of_float, rate)
+        else:
+            quantized = self.quantized(folder)
+            path, others = folder / ARTEFACT_NAME, _write_onnx(folder, quantized, suppressor)
+            files.save(quantized, path, {RECORD_KEY: {"sample_rate": rate}})
+            found = enhanced(suppressor.with_network(quantized.network.model()), test)
+            scores = suppression_scores(test, found, rate, of_float)
+        for name, score in {**scores.of_clean, "of-float": scores.of_float}.items():
+            if score is not None:
+                others.append(write_score(folder_of(folder, name), score))
+        noisy = suppression_scores(test, {utterance.name: utterance.noisy for utterance in test}, rate)
+        details = {"scores": scores.values(), "of_noisy": noisy.values(), "utterances": len(test)}
+        return Work(path, scores.of_clean[PESQ.name], others, details)
+
+
+def read_speech(recordings: Sequence[Recording], rate: Hertz) -> dict[str, Array]:
+    """(samples,) float32 of each recording, by its name.
+
+    Raises:
+        DataError: one cannot be read.
+    """
+    return {one.name: read_audio(one.path, rate, one.start, one.samples) for one in recordings}
+
+
+def folder_of(cell: Path, score: str) -> Path:
+    """The folder of one of a cell's scores; PESQ stands in the cell's own, too."""
+    found = cell / score.lower()
+    found.mkdir(exist_ok=True)
+    return found
+
+
+def _write_onnx(folder: Path, quantized: Quantized, suppressor: Suppressor) -> list[Path]:
+    """Writes ``network.onnx``, for any number of frames, and ``network_fixed.onnx``, for one frame of a stream."""
+    found = []
+    for name, frames in ((DYNAMIC_NAME, _FRAMES), (FIXED_NAME, 1)):
+        features = torch.zeros(1, frames, suppressor.stft.bins)
+        call = (features, *suppressor.states)
+        found.append(files.export(quantized, folder / name, example=call, dynamic_axes=frames > 1))
+    return found

@@ -1,0 +1,1 @@
+"""Makes a set of keywords from synthetic voices, noise and rooms."""

@@ -1,0 +1,1 @@
+"""Quantized torch networks on integer kernels that are compiled where they run."""
