@@ -21,6 +21,7 @@ RECIPES = {
     "egs/keywords/table.py": ("keywords", "table"),
     "egs/keywords/results.py": ("keywords_results", "results"),
     "egs/keywords/nsnet2.py": ("suppression", "nsnet2"),
+    "egs/keywords/wav2vec2.py": ("wav2vec2", "wav2vec2"),
 }
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from kaldi_quant.api import files
 from kaldi_quant.api.quantization import Quantized
 from kaldi_quant.formats.names import ARTEFACT_NAME
-from kaldi_quant.frontends.keywords.cells import Work, make_cell
+from kaldi_quant.frontends.keywords.cells import FLOAT_METHOD, Work, make_cell
 from kaldi_quant.frontends.keywords.config import FLOAT, QAT
 from kaldi_quant.frontends.keywords.data import KeywordSet, load_batches, read_keywords
 from kaldi_quant.frontends.keywords.evaluation import (
@@ -25,6 +25,7 @@ from kaldi_quant.frontends.keywords.evaluation import (
     run_module,
     run_onnx,
 )
+from kaldi_quant.frontends.keywords.models import RECORD_KEY
 from kaldi_quant.frontends.keywords.networks.wav2vec2_folder import CONFIG, FEATURES, WEIGHTS, write_wav2vec2
 from kaldi_quant.frontends.keywords.onnx_files import DYNAMIC_NAME, in_float, write_onnx_files
 from kaldi_quant.frontends.keywords.wav2vec2_config import Wav2Vec2Settings
@@ -33,33 +34,38 @@ from kaldi_quant.made import Sources
 from kaldi_quant.metrics.score import Score
 from kaldi_quant.torchnn.host import TorchHost
 
-#: Under this key the record of an integer model has the words and the rate that it was made for.
-RECORD_KEY = "keywords"
+NETWORK = "wav2vec2"
 
 _FLOAT_FILES = (WEIGHTS, CONFIG, FEATURES)
 # What the float network is taken out of: any quantization has it within.
 _ANY_PRESET = "w8a8"
 
 
-def make_wav2vec2_cell(settings: Wav2Vec2Settings, command: str) -> Path:
+def make_wav2vec2_cell(settings: Wav2Vec2Settings, folder: Path, command: str) -> Path:
     """Makes the cell of a configuration, unless it is there and nothing that made it has changed; returns its folder.
 
     Args:
         settings: the configuration.
+        folder: of all networks.
         command: that makes the cell, for its record.
 
     Raises:
         KaldiQuantError: the data, the float checkpoint and the configuration do not fit each other.
     """
     keywords = read_keywords(Path(settings.data.raw_dir), settings.data.layout)
-    work = _FloatWork(settings, keywords) if settings.method == FLOAT else _QuantizedWork(settings, keywords)
+    checkpoint = Path(settings.model.pretrained) if settings.model.pretrained else None
+    if checkpoint is None and settings.method != FLOAT:
+        checkpoint = folder / NETWORK / FLOAT_METHOD
+    kind = _FloatWork if settings.method == FLOAT else _QuantizedWork
+    work = kind(settings, keywords, checkpoint)
     recordings = [recording.path for split in keywords.splits.values() for recording in split]
     sources = {"the recordings": list(dict.fromkeys(recordings))}
-    if settings.pretrained is not None:
-        sources["the float checkpoint"] = [settings.pretrained / name for name in (WEIGHTS, CONFIG)]
+    if checkpoint is not None:
+        sources["the float checkpoint"] = [checkpoint / name for name in (WEIGHTS, CONFIG)]
     made_of = Sources(dict(_flat(asdict(settings))), sources)
-    make_cell(settings.output, settings.preset, command, made_of, work)
-    return settings.output
+    place = folder / NETWORK / settings.cell
+    make_cell(place, settings.preset, command, made_of, work)
+    return place
 
 
 class _Work:
@@ -68,10 +74,15 @@ class _Work:
     Args:
         settings: the configuration.
         keywords: the data.
+        checkpoint: the folder of what it begins with; None for random weights.
+
+    Raises:
+        KaldiQuantError: the checkpoint does not fit the data.
     """
 
-    def __init__(self, settings: Wav2Vec2Settings, keywords: KeywordSet) -> None:
+    def __init__(self, settings: Wav2Vec2Settings, keywords: KeywordSet, checkpoint: Path | None) -> None:
         self.settings, self.keywords = settings, keywords
+        self.network = first_network(keywords, settings, checkpoint)
         self.example = next(iter(self._batches(1)))
 
     def _batches(self, size: int) -> Iterator[Tensor]:
@@ -106,8 +117,7 @@ class _FloatWork(_Work):
 
     def __call__(self, folder: Path) -> Work:
         """Leaves the checkpoint and ONNX files."""
-        network = first_network(self.keywords, self.settings)
-        trained = train_float(network, self.keywords, self.settings, folder)
+        trained = train_float(self.network, self.keywords, self.settings, folder)
         write_wav2vec2(trained, folder)
         within = quantize(trained, self.keywords, _with_preset(self.settings, _ANY_PRESET))
         others = write_onnx_files(folder, in_float(within), self.example)
@@ -122,15 +132,14 @@ class _QuantizedWork(_Work):
 
     def __call__(self, folder: Path) -> Work:
         """Leaves the integer model and ONNX files."""
-        network = first_network(self.keywords, self.settings)
-        quantized = quantize(network, self.keywords, self.settings)
+        quantized = quantize(self.network, self.keywords, self.settings)
         if self.settings.method == QAT:
             quantized = train_quantized(quantized, self.keywords, self.settings, folder)
         about = {"classes": list(self.keywords.classes), "sample_rate": self.settings.data.sample_rate}
         files.save(quantized, folder / ARTEFACT_NAME, {RECORD_KEY: about})
         others = write_onnx_files(folder, quantized, self.example)
         run = run_integers(quantized)
-        details = self._details(run, folder, sum(value.numel() for value in network.parameters()))
+        details = self._details(run, folder, sum(value.numel() for value in self.network.parameters()))
         return Work(folder / ARTEFACT_NAME, self._score(run), others, {**details, **_in_float(quantized)})
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from kaldi_quant.errors import UsageError
+from kaldi_quant.frontends.keywords.cells import FLOAT_METHOD
 from kaldi_quant.frontends.keywords.config import AWQ, FLOAT, PTQ, QAT, DataConfig
 from kaldi_quant.settings import changed, read_yaml
 from kaldi_quant.units import Seconds
@@ -24,11 +25,10 @@ class Wav2Vec2Config:
         size: a name of ``networks.wav2vec2.SIZES``.
         sizes: what is different from it, by the names of ``Wav2Vec2Sizes``.
         pretrained: the folder of a float checkpoint: training in float begins with it, quantization is of it. Empty for
-            random weights, and for the float cell beside the quantized ones.
+            random weights; of quantized networks for the float cell beside them.
         new_head: whether its two last layers are left out, for another task.
         preset: how weights and activations are quantized; empty for that of the method.
         calibration: so many recordings of the training data, drawn at random, are calibrated on.
-        output: the folder of the cell that is made; empty for ``exp/wav2vec2/METHOD``.
         seed: of random weights and of the calibration set.
     """
 
@@ -38,7 +38,6 @@ class Wav2Vec2Config:
     new_head: bool = False
     preset: str = ""
     calibration: int = 128
-    output: str = ""
     seed: int = 0
 
 
@@ -54,7 +53,8 @@ class Wav2Vec2Training:
         weight_decay: as of AdamW.
         batch_size: recordings in a minibatch.
         shift: each recording is moved in time by up to so much in either direction.
-        gain: and made louder or softer by up to so many dB.
+        speed: made faster or slower, and higher or lower with it, by up to this share.
+        gain: made louder or softer by up to so many dB.
         noise: and covered by white noise, so many dB below it at the least; 0 for none.
         seed: of order and of what is changed at random.
         teacher: in quantization-aware training, the share of the float network's answers in what the output learns;
@@ -71,6 +71,7 @@ class Wav2Vec2Training:
     weight_decay: float = 0.01
     batch_size: int = 32
     shift: Seconds = 0.1
+    speed: float = 0.0
     gain: float = 0.0
     noise: float = 0.0
     seed: int = 0
@@ -107,25 +108,25 @@ class Wav2Vec2Settings:
         return self.model.preset or _PRESETS[self.method]
 
     @property
-    def output(self) -> Path:
-        """The folder of the cell that is made."""
-        return Path(self.model.output or f"exp/wav2vec2/{self.method}")
-
-    @property
-    def pretrained(self) -> Path | None:
-        """The folder of the checkpoint that it begins with; None for random weights."""
-        if self.model.pretrained:
-            return Path(self.model.pretrained)
-        return None if self.method == FLOAT else self.output.parent / FLOAT
+    def cell(self) -> str:
+        """The name of the cell that is made, among those of the network."""
+        if self.method == FLOAT:
+            return FLOAT_METHOD
+        return self.preset if self.preset.startswith(self.method) else f"{self.method}-{self.preset}"
 
 
-def read_settings(path: str | Path) -> Wav2Vec2Settings:
+def read_settings(path: str | Path, preset: str = "") -> Wav2Vec2Settings:
     """Reads a configuration.
+
+    Args:
+        path: of the file.
+        preset: in the place of its own; empty for its own.
 
     Raises:
         UsageError: the file is missing or no YAML, has a key that does not exist, or a value that is impossible.
     """
     found: Wav2Vec2Settings = changed(Wav2Vec2Settings(), read_yaml(path), str(path))
+    found = replace(found, model=replace(found.model, preset=preset or found.model.preset))
     if found.model_type not in MODEL_TYPES:
         raise UsageError(f"{path}: model_type {found.model_type!r} is not one of {', '.join(MODEL_TYPES)}")
     if found.data.sample_rate != 16000:
@@ -154,6 +155,7 @@ def _check_numbers(settings: Wav2Vec2Settings, where: str) -> None:
         "train, warm_up": train.warm_up,
         "train, weight_decay": train.weight_decay,
         "train, shift": train.shift,
+        "train, speed": train.speed,
         "train, gain": train.gain,
         "train, noise": train.noise,
     }.items():

@@ -53,15 +53,20 @@ def accuracy(logits: Tensor, target: Tensor) -> Tensor:
     return examples.accuracy(answers(logits), target)
 
 
-def first_network(keywords: KeywordSet, settings: Wav2Vec2Settings) -> KeywordWav2Vec2:
+def first_network(keywords: KeywordSet, settings: Wav2Vec2Settings, checkpoint: Path | None) -> KeywordWav2Vec2:
     """What training or quantization begins with.
+
+    Args:
+        keywords: the data.
+        settings: how it is made.
+        checkpoint: its folder; None for random weights.
 
     Raises:
         DataError, FormatError, ModelError: its checkpoint is none, or of another network.
     """
-    model, folder = settings.model, settings.pretrained
-    if folder is not None:
-        return read_wav2vec2(folder, keywords.classes, new_head=model.new_head, seed=model.seed)
+    model = settings.model
+    if checkpoint is not None:
+        return read_wav2vec2(checkpoint, keywords.classes, new_head=model.new_head, seed=model.seed)
     return make_wav2vec2(keywords.classes, sizes_from({"like": model.size, **model.sizes}), model.seed)
 
 
@@ -128,7 +133,7 @@ def _examples(keywords: KeywordSet, settings: Wav2Vec2Settings, teacher: nn.Modu
         len(keywords.classes),
         settings.data.sample_rate,
         train.batch_size,
-        examples.Changes(train.shift, train.gain, train.noise),
+        examples.Changes(train.shift, train.speed, train.gain, train.noise),
         train.seed,
         teacher,
         train.teacher,
