@@ -26,18 +26,19 @@ class Speaker:
     formants: float = 1.0
 
 
-# Variants of espeak-ng. Those that are made from each other (klatt, klatt2) are in the same split, so that a test voice
-# is no relative of one in training. What sounds like a machine on purpose is left out.
+# Variants of espeak-ng. Two variants of different splits share less than half of the lines of their definitions, names
+# left out, so that a test voice is no near copy of one in training; only aunty and f4 share more, 62 %. What sounds
+# like a machine on purpose is left out.
 _VARIANTS = {
     "train": (
-        "Alex Alicia Andy AnxiousAndy Annie Denis Diogo Gene Gene2 Henrique Jacky Marco Michael Nguyen Storm Tweaky",
-        "antonio belinda benjamin caleb croak ed f1 f2 f3 grandma gustave iven iven2 iven3 iven4 john klatt klatt2",
-        "klatt3 klatt4 m1 m2 m3 m4 marcelo max michel paul pedro quincy sandro steph steph2 steph3 whisper",
+        "Alex Alicia Andy Annie AnxiousAndy Denis Diogo Gene Gene2 Henrique Hugo Jacky Marco Mario Michael Nguyen",
+        "RicishayMax Storm Tweaky aunty croak ed f1 f2 f3 grandma gustave iven iven2 iven3 iven4 john klatt",
+        "klatt2 klatt3 klatt4 m1 m2 m3 m4 m8 max michel miguel norbert quincy sandro steph steph2 steph3 whisper",
     ),
-    "dev": ("Lee adam aunty boris f5 grandpa m7 miguel rob travis",),
+    "dev": ("Lee adam belinda boris f5 grandpa m7 pedro rob travis",),
     "test": (
-        "Andrea Hugo Mario Mike RicishayMax anika david edward f4 linda m5 m6 m8",
-        "norbert pablo robert shelby victor zac",
+        "Andrea Mike anika antonio benjamin caleb david edward f4 linda m5 m6 marcelo pablo paul robert shelby",
+        "victor zac",
     ),
 }
 # They speak with these accents in turn, most often as in America.
