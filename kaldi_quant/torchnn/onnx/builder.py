@@ -33,7 +33,7 @@ from kaldi_quant.torchnn.onnx.operations import EMITTERS
 from kaldi_quant.torchnn.onnx.recurrence import RecurrenceWriter
 from kaldi_quant.torchnn.onnx.recurrent_operator import RecurrentOperator, takes_in
 from kaldi_quant.torchnn.onnx.sizes import ARITHMETIC, Number, Sizes
-from kaldi_quant.torchnn.onnx.values import Grids, Value, is_wide, same_grid, zero_of
+from kaldi_quant.torchnn.onnx.values import Grids, Value, array_of, is_wide, same_grid, zero_of
 from kaldi_quant.torchnn.simplify import added, is_relu
 from kaldi_quant.torchnn.tracing import same_way
 
@@ -159,7 +159,7 @@ class _Builder:
             self.computed.add(node)
             self.values[node] = self._on_its_grid(node, self._computed(node))
         elif isinstance(value, Tensor):
-            self.values[node] = self._on_its_grid(node, Value(self.writer.constant(_array(value), node.name)))
+            self.values[node] = self._on_its_grid(node, Value(self.writer.constant(array_of(value), node.name)))
         else:
             self.values[node] = value
 
@@ -346,8 +346,3 @@ def _flat(value: Any) -> list[Value]:
 
 def _holds_tensors(value: Any) -> bool:
     return isinstance(value, Tensor) or (isinstance(value, list | tuple) and any(map(_holds_tensors, value)))
-
-
-def _array(value: Tensor) -> np.ndarray:
-    value = value.detach()
-    return (value.to(torch.float32) if value.is_floating_point() else value).numpy()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from kaldi_quant.backends.onnx.writer import FLOAT, GraphWriter, Name
 from kaldi_quant.errors import ModelError
@@ -134,3 +136,9 @@ class Grids:
             return integers
         bounds = [self.writer.constant(np.uint8(bound)) for bound in (least, grid.spec.qmax)]
         return self.writer.op("Clip", [integers, *bounds])
+
+
+def array_of(value: Tensor) -> np.ndarray:
+    """A tensor as a constant of a graph: floats as float32."""
+    value = value.detach()
+    return (value.to(torch.float32) if value.is_floating_point() else value).numpy()
