@@ -100,7 +100,7 @@ def quantize(network: Any, config: str | PtqConfig = "w8a8", *, calibration: Any
     return Quantized(result, origin, chosen, data, config if isinstance(config, str) else None)
 
 
-def compile(quantized: Quantized) -> Callable[..., Any]:  # noqa: A001 - as torch.compile
+def compile(quantized: Quantized) -> Callable[..., Any]:
     """A quantized network of ``torch.nn`` on this processor's integer kernels: called as the network, same results.
 
     Products of fully connected layers and recurrences run on compiled kernels (numba), on one thread; what has no

@@ -14,8 +14,8 @@ from kaldi_quant.report.kinds.choice import kind_of
 from kaldi_quant.report.kinds.kind import Folder, Kind
 from kaldi_quant.report.paired_scores import PairedScores, pair_scores
 from kaldi_quant.report.significance.bootstrap import DEFAULT_REPLICATIONS, Bootstrap, Interval, check_draws
-from kaldi_quant.speed import Speeds
 from kaldi_quant.report.versus import Versus
+from kaldi_quant.speed import Speeds
 
 
 @dataclass(frozen=True)

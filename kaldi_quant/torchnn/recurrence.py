@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from kaldi_quant.quant.repeated import repeated
 from kaldi_quant.quant.taps import SeenTap, Tap
 from kaldi_quant.torchnn.forms import Layer
 from kaldi_quant.torchnn.forms.linear import Linear
@@ -83,13 +84,14 @@ class Recurrence(nn.Module):
         state = first[0] if first else zeros
         memory = zeros if self.remembers and memory is None else memory
         states, products = [], []
-        for now in reversed(of_input.unbind(1)) if self.reverse else of_input.unbind(1):
-            of_hidden = self.hh(state)
-            state, memory = self.cell.step(now, of_hidden, state, memory)
-            state = on_grid(state)
-            states.append(state)
-            if sights_of_product:
-                products.append(of_hidden)
+        with repeated(getattr(self.hh, "product", None)):
+            for now in reversed(of_input.unbind(1)) if self.reverse else of_input.unbind(1):
+                of_hidden = self.hh(state)
+                state, memory = self.cell.step(now, of_hidden, state, memory)
+                state = on_grid(state)
+                states.append(state)
+                if sights_of_product:
+                    products.append(of_hidden)
         result = torch.stack(states[::-1] if self.reverse else states, 1)
         for see in sights_of_product:
             see(torch.stack(products[::-1] if self.reverse else products, 1))

@@ -105,7 +105,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise FormatError(str(path), None, "there is no such file: expected a checkpoint of a float network")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - what a broken file makes torch raise is of every kind
+    except Exception as error:
         raise FormatError(str(path), None, "it is no checkpoint that torch can read without executing it") from error
     if not isinstance(content, dict):
         raise FormatError(str(path), None, f"expected parameters by name, found {type(content).__name__}")

@@ -103,6 +103,7 @@ class TrainConfig:
         seed: of initial weights, order and what is changed at random.
         batch_size: recordings in a minibatch; 0 for that of the data.
         shift: each recording is moved in time by up to so much in either direction.
+        speed: and made faster or slower by up to this share.
         gain: and made louder or softer by up to so many dB.
         noise: and covered by white noise, so many dB below it at the least; 0 for none.
         teacher: in quantization-aware training, the share of the float network's answers in what is learned; the rest
@@ -119,6 +120,7 @@ class TrainConfig:
     seed: int = 42
     batch_size: int = 0
     shift: Seconds = 0.0
+    speed: float = 0.0
     gain: float = 0.0
     noise: float = 0.0
     teacher: float = 0.0
@@ -212,6 +214,7 @@ def _check_numbers(config: KeywordConfig, where: str) -> None:
         "train, weight_decay": train.weight_decay,
         "train, batch_size": train.batch_size,
         "train, shift": train.shift,
+        "train, speed": train.speed,
         "train, gain": train.gain,
         "train, noise": train.noise,
     }

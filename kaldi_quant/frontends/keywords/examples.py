@@ -24,23 +24,24 @@ class Changes:
 
     Args:
         shift: in time, in either direction, up to so much.
+        speed: faster or slower, and higher or lower with it, by up to this share.
         gain: in dB, louder or softer, up to so much.
         noise: white noise is so many dB below the recording, or softer; 0 for none.
     """
 
     shift: Seconds = 0.0
+    speed: float = 0.0
     gain: float = 0.0
     noise: float = 0.0
 
     def apply(self, waves: Tensor, sample_rate: int, generator: torch.Generator) -> Tensor:
         """waves: (B, 1, T) float32 → the same shape; what is moved beyond the ends is lost."""
         count, _, length = waves.shape
-        if self.shift:
-            most = round(self.shift * sample_rate)
-            moved = torch.randint(-most, most + 1, (count, 1, 1), generator=generator)
-            places = torch.arange(length) - moved
-            inside = (places >= 0) & (places < length)
-            waves = waves.gather(2, places.clamp(0, length - 1)) * inside
+        if self.shift or self.speed:
+            most = self.shift * sample_rate
+            begin = most * (2 * torch.rand(count, 1, generator=generator) - 1)
+            speed = 1 + self.speed * (2 * torch.rand(count, 1, generator=generator) - 1)
+            waves = _resampled(waves, torch.arange(length) * speed - begin)
         if self.gain:
             waves = waves * _amplitude(self.gain * (2 * torch.rand(count, 1, 1, generator=generator) - 1))
         if self.noise:
@@ -48,6 +49,14 @@ class Changes:
             power = waves.square().mean(2, keepdim=True).sqrt()
             waves = waves + torch.randn(waves.shape, generator=generator) * power * _amplitude(-below)
         return waves
+
+
+def _resampled(waves: Tensor, places: Tensor) -> Tensor:
+    """Waves, (B, 1, T), between whose samples is interpolated at other places, (B, T), and which are 0 beyond."""
+    length = waves.shape[2]
+    across = (2 * places + 1) / length - 1
+    grid = torch.stack([across, torch.zeros_like(across)], dim=2).unsqueeze(1)
+    return functional.grid_sample(waves.unsqueeze(2), grid, align_corners=False).squeeze(2)
 
 
 def _amplitude(decibels: Tensor) -> Tensor:

@@ -173,7 +173,7 @@ def examples_of(keywords: KeywordSet, config: KeywordConfig, teacher: nn.Module 
         len(keywords.classes),
         config.data.sample_rate,
         config.batch_size,
-        Changes(train.shift, train.gain, train.noise),
+        Changes(train.shift, train.speed, train.gain, train.noise),
         train.seed,
         teacher,
         train.teacher,

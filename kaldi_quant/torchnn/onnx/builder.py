@@ -33,7 +33,7 @@ from kaldi_quant.torchnn.onnx.operations import EMITTERS
 from kaldi_quant.torchnn.onnx.recurrence import RecurrenceWriter
 from kaldi_quant.torchnn.onnx.recurrent_operator import RecurrentOperator, takes_in
 from kaldi_quant.torchnn.onnx.sizes import ARITHMETIC, Number, Sizes
-from kaldi_quant.torchnn.onnx.values import Grids, Value, array_of, is_wide, same_grid, zero_of
+from kaldi_quant.torchnn.onnx.values import Grids, Value, array_of, flat, is_wide, same_grid, zero_of
 from kaldi_quant.torchnn.simplify import added, is_relu
 from kaldi_quant.torchnn.tracing import same_way
 
@@ -309,7 +309,7 @@ class _Builder:
         """The grid of all that a move reads, so that it moves integers."""
         if not is_move(node):
             return None
-        sources = [value for source in sources_of(node) for value in _flat(self.values[source])]
+        sources = [value for source in sources_of(node) for value in flat(self.values[source])]
         grids = [value.grid for value in sources if value.integers and value.grid]
         if not grids or len(grids) < len(sources):
             return None
@@ -338,10 +338,6 @@ class _Builder:
     def _sizes_of(self, source: Any) -> list[Any]:
         value = self.values[source]
         return self.sizes.of(value.integers or self.grids.floats(value), self.known.shape(source))
-
-
-def _flat(value: Any) -> list[Value]:
-    return [one for each in value for one in _flat(each)] if isinstance(value, list | tuple) else [value]
 
 
 def _holds_tensors(value: Any) -> bool:

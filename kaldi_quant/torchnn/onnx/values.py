@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -138,7 +139,12 @@ class Grids:
         return self.writer.op("Clip", [integers, *bounds])
 
 
+def flat(value: Any) -> list[Value]:
+    """Values within lists and tuples, in order."""
+    return [one for each in value for one in flat(each)] if isinstance(value, list | tuple) else [value]
+
+
 def array_of(value: Tensor) -> np.ndarray:
-    """A tensor as a constant of a graph: floats as float32."""
+    """A constant as it stands in a graph: floats have 32 bits."""
     value = value.detach()
     return (value.to(torch.float32) if value.is_floating_point() else value).numpy()

@@ -5,19 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.grouped import grouped_linear
 from kaldi_quant.quant.integer_linear import of_each_sequence
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
+from kaldi_quant.quant.repeated import RepeatedProduct
 from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.train.parameters import TrainedComponent
 from kaldi_quant.train.qat.fake_grid import FakeGrid
 from kaldi_quant.train.qat.trained_weight import TrainedWeight
 
 
-class FakeProduct(nn.Module):
+class FakeProduct(RepeatedProduct):
     """A product with fake-quantized weights; stands in for a module's float product. Its input lies on a grid already.
 
     Args:
@@ -48,10 +49,12 @@ class FakeProduct(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """x: (..., groups * in) → (..., out)."""
+        weight, bias = self.once(lambda: (self._weight(), None if bias is None else self._on_steps(bias)))
+        return grouped_linear(x, weight, bias, self.groups)
+
+    def _weight(self) -> Tensor:
         weight = self.grid.rounded(self.steps) * self.grid.scale
-        if self.is_folded:
-            weight = weight / self.folded
-        return grouped_linear(x, weight, None if bias is None else self._on_steps(bias), self.groups)
+        return weight / self.folded if self.is_folded else weight
 
     def _on_steps(self, bias: Tensor) -> Tensor:
         """The bias, (out,), rounded to steps of the accumulator, which are coarse at low widths."""
@@ -100,7 +103,7 @@ class DynamicProduct(FakeProduct):
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """x: (N, ..., groups * in) → (N, ..., out); each of the N sequences has a grid of its own."""
         integers, scale = _integers_of_each(x, self.spec)
-        weight = self.grid.rounded(self.steps)
+        weight = self.once(lambda: self.grid.rounded(self.steps))
         if self.grid.columns:
             products = grouped_linear(integers, weight * self.grid.scale, groups=self.groups) * scale
         else:
