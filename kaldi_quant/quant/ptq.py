@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 
@@ -23,10 +23,10 @@ from kaldi_quant.quant.grouped import grouped_linear
 from kaldi_quant.quant.host import Data, Host, Source, StepwiseExecutable
 from kaldi_quant.quant.input_grids import input_grid
 from kaldi_quant.quant.integer_linear import InputGrid, least_scale
-from kaldi_quant.quant.integer_matmul import longest_inner
 from kaldi_quant.quant.kept_layers import Keeping, KeptLayers
 from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.layer_kinds import layer_kinds
+from kaldi_quant.quant.left_in_float import float_matmuls, float_reasons, group_spec
 from kaldi_quant.quant.network import QuantizedNetwork, moved
 from kaldi_quant.quant.observers import OBSERVERS, ColumnMinMaxObserver, Observer
 from kaldi_quant.quant.paired_moments import PairedSample, see_rows_on_grid
@@ -40,9 +40,6 @@ from kaldi_quant.quant.weight_rounding import Fit, learn_rounding, needs_rows, o
 from kaldi_quant.units import Bytes
 
 _log = logging.getLogger(__name__)
-
-# Terms of a sum lie on grids of at least this width: they are not stored, and their rounding adds to that of the sum.
-_LEAST_TERM_BITS = 8
 
 # The equalization whose rule is for weights alone.
 _WITH_FACTORS = "awq"
@@ -112,59 +109,6 @@ def prepare(source: Source, config: PtqConfig, data: Data) -> Host:
     if config.equalization == "none":
         return prepared
     return equalize(prepared, data, config.equalization, config.for_layers(layer_kinds(prepared.nodes)))
-
-
-def float_reasons(prepared: Host, configs: Mapping[str, LayerConfig]) -> dict[str, str]:
-    """The layers that stay in float, each with the reason.
-
-    Args:
-        prepared: the network.
-        configs: for each layer how it is to be quantized.
-    """
-    reasons = {
-        name: configs[name].float_reason or prepared.float_reason(name, configs[name].is_static)
-        for name in products(prepared.nodes)
-    }
-    return {name: reason for name, reason in reasons.items() if reason}
-
-
-def float_matmuls(prepared: Host, configs: Mapping[str, LayerConfig], layers: Sequence[str]) -> dict[str, str]:
-    """The products of two values that stay in float, each with the reason.
-
-    Args:
-        prepared: the network.
-        configs: for each layer and each product how it is to be quantized.
-        layers: those in integers with static ranges, which have a say in the widths of what they read.
-    """
-    nodes, reasons = prepared.nodes, {}
-    for name in matmuls(nodes):
-        reason = configs[name].float_reason
-        if not reason and configs[name].weights_only:
-            reason = "weights alone are quantized, and it has none"
-        elif not reason and not configs[name].is_static:
-            reason = "its ranges would be dynamic, and those of both factors must be known beforehand"
-        if reason:
-            reasons[name] = reason
-    graph = QuantGraph(nodes, layers, [name for name in matmuls(nodes) if name not in reasons])
-    spec_of = {name: _group_spec(graph, group, configs, signed=True) for group in graph.groups() for name in group}
-    for name in graph.matmuls:
-        one, other = (spec_of[names[0]] for names in nodes[name].factors)
-        longest = longest_inner(one, other)
-        if nodes[name].inner > longest:
-            reasons[name] = (
-                f"it adds up {nodes[name].inner} products of {one.bits}-bit and {other.bits}-bit integers, and 32-bit "
-                f"accumulators hold {longest}"
-            )
-    return reasons
-
-
-def _group_spec(graph: QuantGraph, group: Sequence[str], configs: Mapping[str, LayerConfig], signed: bool) -> QSpec:
-    """The kind of the grid that nodes share: as wide as the widest of what reads them asks for."""
-    readers = [configs[reader] for name in group for reader in graph.readers.get(name, [])]
-    if any(name not in graph.readers for name in group):
-        readers.append(LayerConfig(act_bits=_LEAST_TERM_BITS))
-    widest = max(readers, key=lambda config: config.act_bits)
-    return widest.activation_spec(signed, graph.is_per_column(group[0]))
 
 
 class Quantizer:
@@ -317,7 +261,7 @@ class Quantizer:
         return grids
 
     def _spec(self, group: list[str], signed: bool) -> QSpec:
-        return _group_spec(self.graph, group, self.configs, signed)
+        return group_spec(self.graph, group, self.configs, signed)
 
     def inputs_of(self, name: str, activations: Mapping[str, Grid]) -> InputGrid | None:
         """The grids that a layer's columns lie on; None where its ranges are dynamic, or its input is in float."""

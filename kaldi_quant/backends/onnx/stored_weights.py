@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from kaldi_quant.backends.onnx.writer import GraphWriter, Name
+from kaldi_quant.backends.onnx.writer import OPSET, GraphWriter, Name
 from kaldi_quant.quant.groupwise_linear import GroupwiseLinear
 from kaldi_quant.quant.quantized_layer import QuantizedLayer
 from kaldi_quant.quant.weight_only import WeightOnlyLinear
 
-#: The operator set that brought integers of 4 bits, and scales of blocks.
-STORED_OPSET = 21
+# It brought integers of 4 bits, and scales of blocks.
+_STORED_OPSET = 21
 
 _NARROW, _BYTE = 4, 8
 
@@ -25,9 +25,9 @@ _NARROW, _BYTE = 4, 8
 FloatProduct = WeightOnlyLinear | GroupwiseLinear
 
 
-def has_stored(layers: Iterable[QuantizedLayer]) -> bool:
-    """Whether some layers multiply floats by weights that are stored as integers."""
-    return any(isinstance(layer, FloatProduct) for layer in layers)
+def writer_for(layers: Iterable[QuantizedLayer]) -> GraphWriter:
+    """An empty graph, of a newer operator set where some layers multiply floats by weights stored as integers."""
+    return GraphWriter(_STORED_OPSET if any(isinstance(layer, FloatProduct) for layer in layers) else OPSET)
 
 
 def stored_rows(writer: GraphWriter, name: Name, layer: FloatProduct) -> Name:

@@ -17,8 +17,9 @@ from kaldi_quant.quant.input_grids import input_grid
 from kaldi_quant.quant.integer_linear import DynamicLinear, InputGrid, IntegerLinear, least_scale
 from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.layer_kinds import layer_kinds
+from kaldi_quant.quant.left_in_float import float_reasons
 from kaldi_quant.quant.network import QuantizedNetwork
-from kaldi_quant.quant.ptq import float_reasons, prepare
+from kaldi_quant.quant.ptq import prepare
 from kaldi_quant.quant.quantized_layer import QuantizedLayer
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
 from kaldi_quant.quant.ranges import Ranges, grid_over

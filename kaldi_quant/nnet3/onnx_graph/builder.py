@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kaldi_quant.backends.onnx.parameters import WeightForm
-from kaldi_quant.backends.onnx.stored_weights import STORED_OPSET, FloatProduct, has_stored
-from kaldi_quant.backends.onnx.writer import OPSET, Dim, GraphWriter, context_metadata
+from kaldi_quant.backends.onnx.stored_weights import FloatProduct, writer_for
+from kaldi_quant.backends.onnx.writer import Dim, GraphWriter, context_metadata
 from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.descriptor import Append, Const, Descriptor, NodeName, Scale, Sum
 from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, OutputNode
@@ -96,7 +96,7 @@ class _Builder:
     values: dict[str, list[Track]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.writer = GraphWriter(STORED_OPSET if has_stored(self.network.layers.values()) else OPSET)
+        self.writer = writer_for(self.network.layers.values())
         self.nnet = nnet_of(self.network.dequantized())
         self.graph: Graph = AcousticModel(self.nnet).graph
         self.plan = TimePlan(self.graph, self.options.period, self._read_by_convolutions())

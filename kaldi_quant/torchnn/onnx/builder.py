@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, fx
 
 from kaldi_quant.backends.onnx.parameters import WeightForm
-from kaldi_quant.backends.onnx.stored_weights import STORED_OPSET, has_stored
-from kaldi_quant.backends.onnx.writer import BOOL, OPSET, Dim, GraphWriter, Name
+from kaldi_quant.backends.onnx.stored_weights import writer_for
+from kaldi_quant.backends.onnx.writer import BOOL, Dim, GraphWriter, Name
 from kaldi_quant.errors import ModelError
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
@@ -93,7 +93,7 @@ class _Builder:
     fused: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.writer = GraphWriter(STORED_OPSET if has_stored(self.network.layers.values()) else OPSET)
+        self.writer = writer_for(self.network.layers.values())
         executable = self.network.dequantized().executable()
         assert isinstance(executable, TorchExecutable)
         self.region = executable.region
