@@ -239,7 +239,7 @@ def write_sentences(folder: Path) -> Path:
 
 @pytest.mark.parametrize("method", ["fp32", "ptq", "qat", "awq"])
 def test_cells(method: str, tmp_path: Path) -> None:
-    for package in ("pesq", "pystoi", "soundfile", "soxr"):
+    for package in ("pesq", "pystoi", "soundfile", "soxr", "numba"):
         needs(package)
     from kaldi_quant.frontends.keywords.suppression.cells import SuppressionCells
     from kaldi_quant.frontends.keywords.suppression.sentences import read_sentences
