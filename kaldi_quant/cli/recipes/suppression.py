@@ -12,7 +12,7 @@ from kaldi_quant.cli.options import KaldiCommand, num_threads_option, result_fol
 
 @click.command(cls=KaldiCommand)
 @click.option("--config", required=True, metavar="YAML", help="What is made, and how: see egs/keywords/README.md.")
-@click.option("--data-dir", metavar="FOLDER", help="Of the sentences, in the place of data, raw_dir.")
+@click.option("--data-dir", metavar="FOLDER", help="Of sentences, or above it, in the place of data, raw_dir.")
 @click.option("--exp-dir", default="exp", show_default=True, metavar="FOLDER", help="For the cell.")
 @click.option("--preset", default="", help="Of the quantization, in the place of model, preset.")
 @num_threads_option()

@@ -139,19 +139,18 @@ def test_integers_are_near_float_and_go_to_files(tmp_path: Path) -> None:
 
 
 def test_distillation_comes_nearer_to_float() -> None:
-    network, train = small_nsnet2(), [one.noisy for one in utterances(3, 1.0)]
+    network, train = small_nsnet2(), [utterances(1, 0.8)[0].noisy]
     with torch.no_grad():
         network.fc_out[0].weight.mul_(3)
         network.fc_out[2].weight.mul_(3)
-    found = integers(network, bits=2, method="minmax")
-    options = DistillConfig(n_epoch=8, batch_size=4, seconds=0.3, gain=1.0)
-    taught = distil_nsnet2(found, network, train, options, RATE)
+    found = integers(network, bits=3, method="minmax")
+    taught = distil_nsnet2(found, network, train, DistillConfig(n_epoch=10, batch_size=2, seconds=0.15, gain=1.0), RATE)
     features = features_of(stft_of_bins(161).spectrum(train[0]))
     with torch.no_grad():
         expected = network(features)[0]
         models = [one.network.model() for one in (found, taught)]
         before, after = (float((model(features, *network.states())[0] - expected).square().mean()) for model in models)
-    assert 0 < after < 0.95 * before
+    assert 0 < after < 0.5 * before
     with pytest.raises(DataError, match="no recording for distillation is as long as 9 seconds"):
         distil_nsnet2(found, network, train, DistillConfig(seconds=9.0), RATE)
 
@@ -240,7 +239,7 @@ def write_sentences(folder: Path) -> Path:
 
 @pytest.mark.parametrize("method", ["fp32", "ptq", "qat", "awq"])
 def test_cells(method: str, tmp_path: Path) -> None:
-    for package in ("pesq", "pystoi", "soundfile", "soxr"):
+    for package in ("pesq", "pystoi", "soundfile", "soxr", "numba"):
         needs(package)
     from kaldi_quant.frontends.keywords.suppression.cells import SuppressionCells
     from kaldi_quant.frontends.keywords.suppression.sentences import read_sentences
@@ -273,7 +272,10 @@ def test_tables_of_sentences_that_are_broken(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match="does not exist, or is no folder: expected sentences"):
         read_sentences(tmp_path / "absent")
-    table = write_sentences(tmp_path) / "sentences.tsv"
+    (tmp_path / "sentences").mkdir()
+    table = write_sentences(tmp_path / "sentences") / "sentences.tsv"
+    assert read_sentences(tmp_path) == read_sentences(table.parent)
+    assert list(read_sentences(tmp_path)["test"]) == ["test-1"]
     text = table.read_text()
     for changed, message in (
         (text.replace("\ttest\t", "\teval\t"), "line 4: expected one of the splits train, dev, test, found 'eval'"),

@@ -11,6 +11,7 @@ import torch
 
 from kaldi_quant.api import files
 from kaldi_quant.api.quantization import Quantized
+from kaldi_quant.api.quantization import compile as compile_network
 from kaldi_quant.formats.names import ARTEFACT_NAME
 from kaldi_quant.frontends.keywords.cells import Work, make_cell
 from kaldi_quant.frontends.keywords.config import FLOAT, QAT
@@ -121,7 +122,7 @@ class SuppressionCells:
             quantized = self.quantized(folder)
             path, others = folder / ARTEFACT_NAME, _write_onnx(folder, quantized, suppressor)
             files.save(quantized, path, {RECORD_KEY: {"sample_rate": rate}})
-            found = enhanced(suppressor.with_network(quantized.network.model()), test)
+            found = enhanced(suppressor.with_network(compile_network(quantized)), test)
             scores = suppression_scores(test, found, rate, of_float)
         for name, score in {**scores.of_clean, "of-float": scores.of_float}.items():
             if score is not None:

@@ -14,6 +14,8 @@ from kaldi_quant.units import Hertz
 
 #: What networks are taught with, what settings are chosen on, what is scored once.
 SPLITS = ("train", "dev", "test")
+# The folder of sentences within one of keywords.
+_BELOW = "sentences"
 #: For each split the sentences' files, by name.
 Sentences = Mapping[str, Mapping[str, Path]]
 
@@ -21,12 +23,17 @@ Sentences = Mapping[str, Mapping[str, Path]]
 def read_sentences(folder: Path) -> Sentences:
     """Finds the sentences of a folder; their audio is not read.
 
+    Args:
+        folder: with the table, or above ``sentences`` with the table.
+
     Raises:
         DataError: there is no such folder or table, or it is broken: a split has no sentence, a file is missing, a
             name stands there twice.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} does not exist, or is no folder: expected sentences and {TABLE}")
+    if not (folder / TABLE).exists() and (folder / _BELOW / TABLE).exists():
+        folder = folder / _BELOW
     found: dict[str, dict[str, Path]] = {split: {} for split in SPLITS}
     for where, row in read_table(folder / TABLE, COLUMNS):
         name, path = row["name"], folder / row["file"]
