@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
 # Keyword networks, each in float, quantized after training, with training, and weights only, with size, accuracy and speed.
-# Stages: 0 float, 1 ptq, 2 qat, 3 awq, 4 rivals, 5 sensitivity (these of M5), 6 NSNet2, 7 Wav2Vec2, 8 evaluation and table.
+# Stages: 0 float, 1 ptq, 2 qat, 3 awq, 4 rivals, 5 sensitivity (these of M5), 6 NSNet2, 7 Wav2Vec2, 8 results.
 # --help says more.
 set -euo pipefail
 
 usage() {
   cat <<'USAGE'
 Usage: egs/keywords/run.sh [OPTIONS]
-Makes a folder for each network and method below --exp-dir, and a table of them; logs are in EXP-DIR/log. What is there and
+Makes a folder for each network and method below --exp-dir, and RESULTS of all of them; logs are in EXP-DIR/log. What is there and
 was made from the same data in the same way is kept, so that an interrupted run goes on.
 
   --stage N            begin with this stage: 0 float, 1 ptq, 2 qat, 3 awq, 4 rivals, 5 sensitivity, 6 nsnet2, 7 wav2vec2,
-                       8 evaluation and table  (default: 0)
+                       8 results  (default: 0)
   --stop-stage N       end with this one  (default: 8)
   --data-dir FOLDER    recordings: Speech Commands, spoken digits, or a table (default: the embedded ones)
   --exp-dir FOLDER     results  (default: egs/keywords/exp)
-  --conf-dir FOLDER    configurations of M5  (default: egs/keywords/conf)
+  --conf-dir FOLDER    configurations  (default: egs/keywords/conf)
   --networks LIST      of m5, nsnet2, wav2vec2, with commas between them  (default: all)
   --nj N               stages that run at the same time, where they do not depend on each other  (default: all cores)
 
@@ -52,15 +52,18 @@ done
 for network in ${networks//,/ }; do
   case $network in m5 | nsnet2 | wav2vec2) ;; *) fail "--networks: $network is not one of m5, nsnet2, wav2vec2" ;; esac
 done
-for name in fp32 ptq qat awq; do
-  [ -f "$conf_dir/cnn_$name.yaml" ] || fail "--conf-dir $conf_dir has no cnn_$name.yaml"
+for network in ${networks//,/ }; do
+  for name in fp32 ptq qat awq; do
+    file=${network/m5/cnn}_$name.yaml
+    [ -f "$conf_dir/$file" ] || fail "--conf-dir $conf_dir has no $file"
+  done
 done
 
 runs() { [[ ,$networks, == *,$1,* ]]; }
 begins() { [ "$stage" -le "$1" ] && [ "$1" -le "$stop_stage" ]; }
 
 KALDI_QUANT_EXTRAS="keywords ${KALDI_QUANT_EXTRAS:-}"
-! runs nsnet2 || KALDI_QUANT_EXTRAS="nsnet2 $KALDI_QUANT_EXTRAS"
+! runs nsnet2 || KALDI_QUANT_EXTRAS="nsnet2 speech-quality $KALDI_QUANT_EXTRAS"
 ! runs wav2vec2 || KALDI_QUANT_EXTRAS="wav2vec2 $KALDI_QUANT_EXTRAS"
 # shellcheck source=../../path.sh
 . "$here/../../path.sh"
@@ -99,9 +102,16 @@ m5() {
   runs m5 && begins "$1" || return 0
   start "m5_$2" recipe egs/keywords/m5.py --data-dir "$data_dir" --exp-dir "$exp_dir" --conf-dir "$conf_dir" "$2"
 }
+# One after the other, as all begin with the float network.
+methods_of() {
+  local method
+  for method in fp32 ptq qat awq; do
+    recipe "egs/keywords/$1.py" --config "$conf_dir/$1_$method.yaml" --data-dir "$data_dir" --exp-dir "$exp_dir"
+  done
+}
 other() {
   runs "$2" && begins "$1" || return 0
-  start "$2" "$here/$2.py" --data-dir "$data_dir" --exp-dir "$exp_dir"
+  start "$2" methods_of "$2"
 }
 
 m5 0 float
@@ -116,5 +126,5 @@ m5 5 sensitivity
 for name in "${!running[@]}"; do finish "$name"; done
 
 if begins 8; then
-  recipe egs/keywords/table.py --exp-dir "$exp_dir"
+  recipe egs/keywords/results.py --exp-dir "$exp_dir"
 fi

@@ -18,7 +18,6 @@ RECIPES = {
     "egs/keywords/main.py": ("keywords", "main"),
     "egs/keywords/evaluate.py": ("keywords", "evaluate"),
     "egs/keywords/m5.py": ("keywords", "m5"),
-    "egs/keywords/table.py": ("keywords", "table"),
     "egs/keywords/results.py": ("keywords_results", "results"),
     "egs/keywords/nsnet2.py": ("suppression", "nsnet2"),
     "egs/keywords/wav2vec2.py": ("wav2vec2", "wav2vec2"),

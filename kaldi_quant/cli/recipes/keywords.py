@@ -129,22 +129,3 @@ def _make(cell: str, config: Any, keywords: Any, folder: Path, command: str) -> 
     else:
         for preset in _AWQ if cell == "awq" else _WIDTHS:
             cells.make_quantized(config, preset)
-
-
-@click.command(cls=KaldiCommand)
-@click.option("--exp-dir", default="exp", show_default=True, metavar="FOLDER", help="Of the cells.")
-def table(exp_dir: str) -> None:
-    """Print a line for each cell: size, its share of the float network's, and the score with its interval.
-
-    e.g.: table.py --exp-dir exp
-    """
-    from kaldi_quant.errors import DataError
-    from kaldi_quant.frontends.keywords.cells import as_lines, cells_in
-
-    folders = cells_in(Path(exp_dir))
-    if not folders:
-        raise DataError(f"{exp_dir} has no cells: run.sh makes them")
-    text = "\n".join(as_lines(folders))
-    with atomic_write(Path(exp_dir) / "table.txt", "w") as stream:
-        stream.write(text + "\n")
-    click.echo(text)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import FormatError
-from kaldi_quant.frontends.keywords.evaluation import interval
 from kaldi_quant.json_file import read_object
 from kaldi_quant.made import Made, Sources, make
 from kaldi_quant.metrics.score import Score
@@ -141,15 +140,3 @@ def read_cell(folder: Path) -> tuple[Cell, Score]:
 def cells_in(folder: Path) -> list[Path]:
     """The folders of all cells below one, sorted."""
     return sorted(path.parent for path in folder.glob(f"*/*/{CELL_NAME}"))
-
-
-def as_lines(folders: Iterable[Path]) -> Iterator[str]:
-    """A table of cells, one line each: size beside that of the network's float cell, score, interval."""
-    cells = [read_cell(folder) for folder in folders]
-    floats = {cell.network: cell.bytes for cell, _ in cells if cell.method == FLOAT_METHOD}
-    yield f"{'network':10} {'method':20} {'bytes':>9} {'of float':>9}  score"
-    for cell, score in cells:
-        share = f"{cell.bytes / floats[cell.network]:.2f}" if cell.network in floats else ""
-        low, high = (score.metric.number(value) for value in interval(score))
-        value = f"{score.metric.name} {score.metric.shown(score.value)} [{low}, {high}]"
-        yield f"{cell.network:10} {cell.method:20} {cell.bytes:9} {share:>9}  {value}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,23 +36,54 @@ def read_audio(path: Path, sample_rate: Hertz, start: int = 0, samples: int | No
         DataError: the file is missing or no audio, does not reach as far as is wanted, or has samples that are not
             finite; names the file.
     """
+    return _read(path, sample_rate, lambda stream: [_part(path, stream, start, samples)])[0]
+
+
+def read_parts(path: Path, sample_rate: Hertz, parts: Sequence[tuple[int, int]]) -> list[np.ndarray]:
+    """Reads several parts of a file, which is decoded once and from its beginning.
+
+    What a lossy codec gives depends, a little, on where decoding began: so it is the same whichever parts are wanted.
+
+    Args:
+        path: as of ``read_audio``.
+        sample_rate: likewise.
+        parts: of each ``start`` and ``samples``.
+
+    Raises:
+        DataError: as of ``read_audio``.
+    """
+
+    def taken(stream: soundfile.SoundFile) -> list[np.ndarray]:
+        for start, samples in parts:
+            _check_part(path, stream.frames, start, samples)
+        whole = _part(path, stream, 0, max(start + samples for start, samples in parts))
+        return [whole[start : start + samples] for start, samples in parts]
+
+    return _read(path, sample_rate, taken)
+
+
+def _read(path: Path, sample_rate: Hertz, taken: Callable[[soundfile.SoundFile], list[np.ndarray]]) -> list[np.ndarray]:
     if not path.is_file():
         raise DataError(f"{path} does not exist, or is no file")
     try:
         with soundfile.SoundFile(path) as stream:
-            rate = stream.samplerate
-            _check_part(path, stream.frames, start, samples)
-            stream.seek(start)
-            found = stream.read(-1 if samples is None else samples, dtype="float32", always_2d=True)
+            rate, found = stream.samplerate, taken(stream)
     except (soundfile.SoundFileError, OSError) as error:
         raise DataError(f"{path} cannot be read as audio: {' '.join(str(error).split())}") from error
+    if rate < _LOWEST_RATE:
+        raise DataError(f"{path} has a sampling frequency of {rate} Hz, expected at least {_LOWEST_RATE}")
+    return [resample(part.mean(axis=1), rate, sample_rate) for part in found]
+
+
+def _part(path: Path, stream: soundfile.SoundFile, start: int, samples: int | None) -> np.ndarray:
+    _check_part(path, stream.frames, start, samples)
+    stream.seek(start)
+    found: np.ndarray = stream.read(-1 if samples is None else samples, dtype="float32", always_2d=True)
     if not np.isfinite(found).all():
         raise DataError(f"{path} has samples that are not finite (NaN or infinity)")
     if samples is not None and len(found) != samples:
         raise DataError(f"{path} is cut off: expected {samples} samples from {start} on, found {len(found)}")
-    if rate < _LOWEST_RATE:
-        raise DataError(f"{path} has a sampling frequency of {rate} Hz, expected at least {_LOWEST_RATE}")
-    return resample(found.mean(axis=1), rate, sample_rate)
+    return found
 
 
 def resample(wave: np.ndarray, rate: Hertz, new_rate: Hertz) -> np.ndarray:

@@ -10,7 +10,7 @@ import kaldi_quant as kq
 from tests.frontends.keywords.toy_words import toy_words
 from tests.recipes import Outcome, run
 
-MAIN, EVALUATE, M5, TABLE = (f"egs/keywords/{name}.py" for name in ("main", "evaluate", "m5", "table"))
+MAIN, EVALUATE, M5 = (f"egs/keywords/{name}.py" for name in ("main", "evaluate", "m5"))
 TEXT = """
 data: {{sample_rate: {rate}, batch_size: 12}}
 model_type: {kind}
@@ -96,8 +96,6 @@ def test_a_cell_is_kept_until_something_changes(words: Path, tmp_path: Path) -> 
     assert "exp/m5/float is kept" in cells("float").stderr
     config(tmp_path, "cnn_fp32", epochs=11)
     assert "exp/m5/float is made again: train.n_epoch was 10 and is 11" in cells("float").stderr
-    table = run(TABLE, "--exp-dir", "exp", cwd=tmp_path).stdout.splitlines()
-    assert len(table) == 2 and table[1].split()[:2] == ["m5", "float"] and "100.00 %" in table[1]
 
 
 def test_wrong_inputs_are_one_sentence(place: Path, words: Path, tmp_path: Path) -> None:
@@ -113,7 +111,6 @@ def test_wrong_inputs_are_one_sentence(place: Path, words: Path, tmp_path: Path)
         (evaluate(place, model, slow, words), "was trained on waves of 8000 Hz, and data, sample_rate is 4000"),
         (evaluate(place, model, settings, tmp_path / "nowhere"), "nowhere does not exist, or is no folder"),
         (make(tmp_path, config(tmp_path, "cnn_ptq"), words), "cnn_fp32_model.pth: there is no such file"),
-        (run(TABLE, "--exp-dir", tmp_path / "nothing"), "nothing has no cells: run.sh makes them"),
     ):
         lines = [line for line in outcome.stderr.splitlines() if line]
         assert outcome.status == 1 and len(lines) == 1 and sentence in lines[0], outcome.stderr

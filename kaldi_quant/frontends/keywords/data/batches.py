@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from kaldi_quant.bad_utterances import DEFAULT_MAX_BAD_SHARE, BadUtterances
 from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.frontends.keywords.data.keyword_set import Recording
-from kaldi_quant.frontends.signals.audio import read_audio
+from kaldi_quant.frontends.signals.audio import read_audio, read_parts
 from kaldi_quant.units import Hertz, Seconds
 
 # So much audio is kept in memory; what is beyond is read again on each pass.
@@ -101,6 +102,9 @@ class Batches:
         self._kept: dict[str, np.ndarray] = {}
         self._kept_bytes = 0
         self._left_out: set[str] = set()
+        self._by_file: dict[Path, list[Recording]] = {}
+        for recording in self.recordings:
+            self._by_file.setdefault(recording.path, []).append(recording)
 
     def __len__(self) -> int:
         """How many batches a pass has, as far as it is known which recordings can be used."""
@@ -140,6 +144,9 @@ class Batches:
             return None
         if recording.name in self._kept:
             return self._kept[recording.name]
+        self._keep_all_of(recording.path)
+        if recording.name in self._kept:
+            return self._kept[recording.name]
         try:
             wave = read_audio(recording.path, self.sample_rate, recording.start, recording.samples)
             if len(wave) == 0:
@@ -152,6 +159,22 @@ class Batches:
             self._kept[recording.name] = wave
             self._kept_bytes += wave.nbytes
         return wave
+
+    def _keep_all_of(self, path: Path) -> None:
+        """Reads all recordings that are parts of a file at once: a lossy codec is slow to go to a place."""
+        parts = [(entry, entry.samples) for entry in self._by_file.pop(path, []) if entry.samples is not None]
+        if not parts or self._kept_bytes > _KEPT_BYTES:
+            return
+        beside = [entry for entry, _ in parts]
+        try:
+            waves = read_parts(path, self.sample_rate, [(entry.start, samples) for entry, samples in parts])
+        except DataError:
+            # Which of them it is, is told when each is asked for.
+            return
+        for entry, wave in zip(beside, waves, strict=True):
+            if len(wave):
+                self._kept[entry.name] = wave
+                self._kept_bytes += wave.nbytes
 
     def _check(self) -> None:
         self._bad.good = len(self.recordings) - self._bad.bad
