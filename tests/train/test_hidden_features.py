@@ -83,23 +83,19 @@ def test_the_networks_may_run_in_either_order() -> None:
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize("with_targets", [False, True])
-def test_a_quantized_network_learns_hidden_layers(start: Quantized, with_targets: bool) -> None:
+def test_a_quantized_network_learns_hidden_layers(start: Quantized) -> None:
     targets = [(x, torch.zeros(4, 3, 20)) for x in inputs()]
-    options: dict[str, Any] = {"epochs": 15, "lr_initial": 1e-2, "lr_final": 1e-3}
+    options: dict[str, Any] = {"epochs": 8, "lr_initial": 1e-2, "lr_final": 1e-3}
     led_away = kq.qat(start, targets, loss=functional.mse_loss, **options)
-    data: Any = targets if with_targets else inputs()
-    if with_targets:
-        options["loss"] = functional.mse_loss
-    alone = kq.qat(led_away, data, **options, features=["0", "2"], feature_share=1.0)
-    assert sum(errors(alone)) < 0.1 * sum(errors(led_away))
+    before = sum(errors(led_away))
+    alone = kq.qat(led_away, inputs(), **options, features=["0", "2"], feature_share=1.0)
+    assert sum(errors(alone)) < 0.1 * before
     # What no compared node reads has learned nothing.
     layers = [each.network.layers["3"].weight.integers for each in (led_away, alone)]
     assert torch.equal(*layers)
-    both = kq.qat(led_away, data, **options, features=["[02]"], feature_share=0.5)
-    output_alone = kq.qat(led_away, data, **options)
+    both = kq.qat(led_away, targets, loss=functional.mse_loss, **options, features=["[02]"], feature_share=0.9)
     assert not torch.equal(both.network.layers["3"].weight.integers, layers[0])
-    assert sum(errors(alone)) < sum(errors(both)) < 0.5 * sum(errors(output_alone))
+    assert sum(errors(both)) < 0.2 * before
 
 
 def test_a_training_goes_on_with_the_same_features(start: Quantized, tmp_path: Path) -> None:
