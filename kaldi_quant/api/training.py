@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from kaldi_quant.nnet3.utterances import utterances_digest
 from kaldi_quant.quant.distance import Distance, KullbackLeibler
 from kaldi_quant.torchnn.batches import Batches, LossFunction, Passes
 from kaldi_quant.train.distillation import Distillation
+from kaldi_quant.train.hidden_features import ErrorAndAngle, FeatureLoss, HiddenOptions, HiddenTeacher
 from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.optimizer import OptimizerOptions
 from kaldi_quant.train.qat.network import TrainableNetwork
@@ -44,6 +45,9 @@ def qat(
     early_stopping: int = 0,
     learned_scales: bool = True,
     weights: str = DEFAULT_WEIGHTS,
+    features: Sequence[str] = (),
+    feature_share: float = 0.5,
+    feature_loss: FeatureLoss | None = None,
     watched: Mapping[str, LossFunction] | None = None,
     folder: str | Path | None = None,
 ) -> Quantized:
@@ -68,6 +72,12 @@ def qat(
         weights: what is learned of weights: ``steps``, their places between the integers of their grids; or ``values``,
             the weights in float. Of a Kaldi model a step then changes all parameters by a norm of 2 at most, as in
             Kaldi (``max-param-change``).
+        features: of a network of ``torch.nn``: hidden nodes that learn from the float network's, whatever the output
+            learns from: names, as ``quantized.network.host.nodes`` has them (a layer's is that of its module), or
+            patterns of names (shell wildcards).
+        feature_share: of the loss that features have, above 0, up to 1; the rest is the output's.
+        feature_loss: of a node's values in training and in float; by default ``ErrorAndAngle`` of
+            ``train.hidden_features``, half the squared error and half one minus the cosine.
         watched: of a network of ``torch.nn``: what else the record tells of held-out minibatches, by name, each from
             output and target as ``loss``.
         folder: of the checkpoint and the record: an interrupted run goes on there; by default nowhere.
@@ -79,22 +89,30 @@ def qat(
     quantized.calibrated("qat")
     method = QatOptions("lsq" if learned_scales else "fixed", weights=weights)
     network = TrainableNetwork.of(quantized.network, learned_scales, weights)
+    hidden = HiddenOptions(features, feature_share, feature_loss or ErrorAndAngle())
     source: Source
     if isinstance(quantized.origin, KaldiNetwork):
         if loss is not None:
             raise UsageError("a loss is for networks of torch.nn: Kaldi models learn from their float selves here")
+        if features:
+            raise UsageError("features are for networks of torch.nn: of a Kaldi model, kaldi-quant qat compares them")
         if watched:
             raise UsageError("watched is for networks of torch.nn: the record of a Kaldi model has its divergence")
         options = FeatureOptions(epochs, minibatch_size)
         source, digest = _features(quantized, quantized.origin, data, held_out, options)
     elif isinstance(quantized.origin, TorchNetwork):
         source, digest = _batches(quantized, quantized.origin, data, held_out, loss, epochs, watched)
+        if features:
+            host = quantized.network.host
+            source.hidden = HiddenTeacher(network.model, source.teacher or host.executable(), host.nodes, hidden)
         # Kaldi's limit is one for Kaldi's networks.
         optimizer = optimizer or OptimizerOptions(max_param_change=0.0)
     else:
         raise UsageError(f"a {type(quantized.origin).__name__} cannot be trained")
     loop = loop_options(optimizer, schedule, lr_initial, lr_final, early_stopping)
     identity = {"data": digest, "epochs": epochs, "minibatch_size": minibatch_size}
+    if features:
+        identity["features"] = hidden.as_dict()
     with folder_or_none(folder) as place:
         trained = train_quantized(network, quantized.network.host, source, method, loop, place, identity)
     assert trained is not None

@@ -333,7 +333,8 @@ class _Run:
     def _distillation(self, network: Trainable) -> Distillation:
         from kaldi_quant.nnet3.model import AcousticModel
         from kaldi_quant.nnet3.preparation.prepared import nnet_of
-        from kaldi_quant.train.distillation import Distillation, HiddenFeatures
+        from kaldi_quant.train.distillation import Distillation
+        from kaldi_quant.train.hidden_features import HiddenFeatures
 
         features = None
         teacher = AcousticModel(self._teacher or nnet_of(network.start.host)).to(self.place.device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -179,7 +180,6 @@ class Quantizer:
 
     Raises:
         UsageError: the configuration names layers that do not exist.
-        DataError: the calibration set cannot be used.
     """
 
     def __init__(
@@ -199,9 +199,14 @@ class Quantizer:
         self.float_matmuls = float_matmuls(self.prepared, self.configs, static)
         in_integers = [name for name in matmuls(self.prepared.nodes) if name not in self.float_matmuls]
         self.graph = QuantGraph(self.prepared.nodes, static, in_integers)
-        if factors is None and config.equalization == _WITH_FACTORS:
-            factors = column_factors(prepared, data, {name: self.configs[name] for name in self.names})
-        self.factors = factors or {}
+        self._given_factors = factors
+
+    @cached_property
+    def factors(self) -> Mapping[str, Tensor]:
+        """Of the columns of layers whose weights alone are quantized."""
+        if self._given_factors is not None or self.config.equalization != _WITH_FACTORS:
+            return self._given_factors or {}
+        return column_factors(self.prepared, self.data, {name: self.configs[name] for name in self.names})
 
     def run(self, ranges: Ranges | None, kept: KeptLayers | None = None) -> QuantizedNetwork:
         """Grids first, then the layers in the order of the graph.
@@ -288,7 +293,9 @@ class Quantizer:
             config = self.config
             shared = ColumnMinMaxObserver(config.feature_headroom) if per_column else OBSERVERS[config.observer]()
             observers.update(dict.fromkeys(group, shared))
-        observe(self.prepared.complete().executable(), observers, self.data)
+        # Sequential fitting needs units that were seen to be usable.
+        if observers or self.config.sequential:
+            observe(self.prepared.complete().executable(), observers, self.data)
         return observers
 
     def grids_of(self, observers: Mapping[str, Observer]) -> dict[str, Grid]:

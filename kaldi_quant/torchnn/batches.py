@@ -15,6 +15,7 @@ from kaldi_quant.errors import UsageError
 from kaldi_quant.quant.host import Executable
 from kaldi_quant.torchnn.calls import Call
 from kaldi_quant.torchnn.data import chosen, digest_of
+from kaldi_quant.train.hidden_features import HiddenTeacher
 from kaldi_quant.train.loss import Loss, mean
 from kaldi_quant.train.parallel.distributed import Group
 
@@ -68,6 +69,8 @@ class Batches:
         watched: Mapping[str, LossFunction] | None = None,
     ) -> None:
         self.loss, self.epochs, self.teacher, self.output, self.seed = loss, epochs, teacher, output, seed
+        #: Teaches by hidden layers, too; where a teacher's output is the target, the same network.
+        self.hidden: HiddenTeacher | None = None
         self.watched = dict(watched or {})
         self.batches = batches if isinstance(batches, Passes) else list(map(self._call, batches))
         self.held_out = list(map(self._call, held_out))
@@ -112,12 +115,16 @@ class Batches:
     def _loss(
         self, model: Executable, call: Call, target: Tensor | None, watched: Mapping[str, LossFunction] | None = None
     ) -> Loss:
-        if target is None:
-            assert self.teacher is not None
+        teacher = self.teacher if self.hidden is None else self.hidden.teacher
+        if teacher is not None:
             with torch.no_grad():
-                target = chosen(call.run(self.teacher), self.output)
+                taught = chosen(call.run(teacher), self.output)
+            target = taught if target is None else target
+        assert target is not None
         output = chosen(call.run(model), self.output)
         value, size = self.loss(output, target), len(call.tensors[0])
+        if self.hidden is not None:
+            value = self.hidden.mixed(value)
         values = {"loss": value.detach(), **{name: found(output, target) for name, found in (watched or {}).items()}}
         sums = {name: float(value) * size for name, value in values.items()}
         return Loss(value, sums, size, size, size, bool(torch.isfinite(value)))

@@ -231,7 +231,7 @@ class _Tracer(fx.Tracer):
         if isinstance(value, Tensor) and read is not len:
             raise TraceError("what it does depends on the values of tensors")
         found = read(value)
-        if _is_of_every_call(proxy.node):
+        if _is_of_every_call(proxy.node) or (read is len and _is_shape(proxy.node)):
             return found
         for other in self._other_sizes:
             if read(self._value_for(other, proxy.node)) != found:
@@ -332,6 +332,17 @@ def _is_of_every_call(node: fx.Node) -> bool:
         return False
     read = node.all_input_nodes
     return node.op == "call_function" and bool(read) and all(map(_is_of_every_call, read))
+
+
+def _is_shape(node: fx.Node) -> bool:
+    """Whether a node is sizes of a tensor, all or some by place: as many for all calls that are like the example."""
+    if node.op == "call_method":
+        return node.target == "size" and len(node.args) == 1 and not node.kwargs
+    if node.op != "call_function" or not isinstance(node.args[0], fx.Node):
+        return False
+    if node.target is operator.getitem:
+        return isinstance(node.args[1], slice) and len(node.all_input_nodes) == 1 and _is_shape(node.args[0])
+    return node.target is getattr and node.args[1] == "shape"
 
 
 def _refuse_kept(module: nn.Module) -> None:

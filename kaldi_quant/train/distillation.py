@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.quant.host import Executable
-from kaldi_quant.quant.taps import SeenTap
+from kaldi_quant.train.hidden_features import HiddenFeatures
 
 # So much memory goes to what a teacher says of held-out minibatches; about the others it is asked again.
 _KEPT_BYTES = 1 << 28
@@ -122,41 +122,3 @@ def with_targets(
         free -= 0 if kept is None else kept.nbytes
         found.append((batch, kept))
     return found
-
-
-class HiddenFeatures:
-    """The results of hidden nodes in two networks of the same graph; these remember them from now on.
-
-    Args:
-        student: the network in training, whose nodes lie on grids.
-        teacher: the float one.
-        nodes: names, in both.
-
-    Raises:
-        UsageError: there is no node.
-    """
-
-    def __init__(self, student: Executable, teacher: Executable, nodes: Iterable[str]) -> None:
-        self._seen: dict[str, list[Tensor]] = {node: [] for node in nodes}
-        if not self._seen:
-            raise UsageError("--feature-weight: no hidden layer lies on a static grid, so there is nothing to compare")
-        for node in self._seen:
-            self._watch(student, node)
-            self._watch(teacher, node)
-
-    def _watch(self, model: Executable, node: str) -> None:
-        def see(x: Tensor) -> None:
-            # The student's of this minibatch, then the teacher's; what an evaluation left goes.
-            self._seen[node] = [*self._seen[node][-1:], x]
-
-        model.taps[node] = SeenTap(model.taps.get(node), see)
-
-    def error(self) -> Tensor:
-        """The squared error of the student's nodes as a share of the teacher's variance, the mean over nodes: ()."""
-        shares = []
-        for student, teacher in self._seen.values():
-            target = teacher.detach()
-            variance = target.var(dim=(0, 1)).mean().clamp_min(torch.finfo(target.dtype).tiny)
-            shares.append((student.to(target.dtype) - target).square().mean() / variance)
-        self._seen = {node: [] for node in self._seen}
-        return torch.stack(shares).mean()

@@ -1,5 +1,7 @@
 """Scales by groups of columns, and weights alone in integers."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from kaldi_quant.errors import UsageError
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.groupwise_linear import GroupwiseLinear
 from kaldi_quant.quant.integer_linear import DynamicLinear, InputGrid
+from kaldi_quant.quant.kept_layers import KeptLayers
 from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.presets import resolve
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
@@ -150,3 +153,16 @@ def test_options_choose_groups_and_weights_alone() -> None:
     assert (config.default.bits, config.default.group_size, config.default.weights_only) == (4, 64, True)
     assert resolve("awq-w4-g32", None, None, None)[1].default.group_size == 32
     assert resolve("w4a8", None, None, None, group_size=32)[1].default.is_static
+
+
+@pytest.mark.parametrize("with_factor", [True, False])
+def test_layers_of_a_run_that_was_killed_are_kept(with_factor: bool, tmp_path: Path) -> None:
+    kept, weight, bias = KeptLayers(tmp_path, "a" * 64), quantized(), torch.linspace(-1, 1, 12)
+    inputs = InputGrid(torch.full((24,), 0.02), torch.full((24,), 7, dtype=torch.int32), 0, 255, per_column=False)
+    alone = WeightOnlyLinear.build(weight, bias, torch.linspace(0.5, 2, 24) if with_factor else None)
+    kept.keep_layer(0, alone)
+    kept.keep_layer(1, GroupwiseLinear.build(weight, bias, inputs))
+    for number, (grids, made) in enumerate(((None, alone), (inputs, GroupwiseLinear.build(weight, bias, inputs)))):
+        found = kept.layer(number, grids)
+        assert type(found) is type(made)
+        assert torch.equal(found.dequantized_weight(), made.dequantized_weight()) and torch.equal(found.bias, bias)

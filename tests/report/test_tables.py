@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 
 from kaldi_quant.report.as_json import as_json
+from kaldi_quant.report.cells import _layer_cell
 from kaldi_quant.report.comparison import Comparison, ComparisonOptions, compare
+from kaldi_quant.report.files.record import LayerRecord
 from kaldi_quant.report.markdown import as_markdown
 from kaldi_quant.report.text import as_text
 from kaldi_quant.speed import Speed
@@ -102,6 +104,10 @@ def test_the_verdict_comes_first(comparison: Comparison) -> None:
     assert json.loads(as_json(comparison))["verdicts"]["w8"] == second.removeprefix("# w8: ")
     alone = as_text(replace(comparison, rows=comparison.rows[:1]))
     assert alone.startswith("#   ")
+
+
+def test_a_layer_whose_weights_alone_are_quantized_says_so(comparison: Comparison) -> None:
+    assert _layer_cell(LayerRecord("a", 4, 0, sqnr=21.46)) == "W4 (weights only) 21.5"
 
 
 def test_layers_and_speed_in_the_text(comparison: Comparison) -> None:

@@ -115,6 +115,19 @@ def test_decisions_by_axes_and_by_sizes_that_cannot_vary_are_taken() -> None:
     assert "By" not in host.nodes
 
 
+def test_how_many_sizes_there_are_asks_for_no_call_of_other_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kaldi_quant.torchnn.tracing.variants", lambda *_: pytest.fail("other sizes were tried"))
+
+    def compute(net: By, x: Tensor) -> Tensor:
+        y = net.first(x).transpose(1, 2)
+        heads = y.view((*y.shape[:-1], -1, 2)).transpose(1, 2)
+        n, *rest = heads.size()
+        return net.second(heads.transpose(1, 2).reshape(n, rest[1], -1).transpose(1, 2))
+
+    host = checked(compute)
+    assert "By" not in host.nodes
+
+
 def test_decisions_by_length_are_not_taken_for_the_example() -> None:
     def compute(net: By, x: Tensor) -> Tensor:
         rest = x.shape[-1] % 4

@@ -33,7 +33,8 @@ from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.search.options import parse_budget
-from kaldi_quant.train.distillation import Distillation, HiddenFeatures
+from kaldi_quant.train.distillation import Distillation
+from kaldi_quant.train.hidden_features import HiddenFeatures
 from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.optimizer import OptimizerOptions
 from kaldi_quant.train.orthonormal import orthonormality_error

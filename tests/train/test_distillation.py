@@ -19,7 +19,8 @@ from kaldi_quant.nnet3.time_access import Times
 from kaldi_quant.nnet3.training.chain_source import ChainSource, SourceOptions
 from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
 from kaldi_quant.nnet3.training.objective import ChainLoss
-from kaldi_quant.train.distillation import Distillation, HiddenFeatures, Taught
+from kaldi_quant.train.distillation import Distillation, Taught
+from kaldi_quant.train.hidden_features import HiddenFeatures
 from tests.train.fake_quantized import SUBSAMPLING
 
 torch.set_num_threads(1)

@@ -26,7 +26,8 @@ from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
 from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.quant.weight_grids import minmax_grid
-from kaldi_quant.train.distillation import Distillation, HiddenFeatures
+from kaldi_quant.train.distillation import Distillation
+from kaldi_quant.train.hidden_features import HiddenFeatures
 from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.optimizer import OptimizerOptions
 from kaldi_quant.train.qat.fake_grid import FakeGrid

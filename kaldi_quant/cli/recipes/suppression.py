@@ -23,14 +23,14 @@ def nsnet2(config: str, data_dir: str | None, exp_dir: str, preset: str, num_thr
 
     e.g.: nsnet2.py --config conf/nsnet2_ptq.yaml
     """
-    from kaldi_quant.frontends.keywords.data import read_keywords
     from kaldi_quant.frontends.keywords.suppression.cells import SuppressionCells
     from kaldi_quant.frontends.keywords.suppression.config import read_suppression_config
+    from kaldi_quant.frontends.keywords.suppression.sentences import read_sentences
 
     set_threads(num_threads)
     found = read_suppression_config(config)
     data, model = found.data, found.model
     data = replace(data, raw_dir=data_dir or data.raw_dir)
     found = replace(found, data=data, model=replace(model, preset=preset or model.preset))
-    folder, speech = result_folder(exp_dir), read_keywords(Path(data.raw_dir))
-    click.echo(SuppressionCells(speech, folder, f"egs/keywords/nsnet2.py --config {config}", found).make())
+    folder, sentences = result_folder(exp_dir), read_sentences(Path(data.raw_dir))
+    click.echo(SuppressionCells(sentences, folder, f"egs/keywords/nsnet2.py --config {config}", found).make())

@@ -203,7 +203,7 @@ def multiply_stored_heights(
     rows, columns = layer.weight.integers.shape
     patches = _patches(tracks, _Read(columns, np.float32(0)), geometry, source, name, stretch)
     dim = geometry.height_out * rows
-    product = stored_product(writer, layer, patches, f"{name}.filters")
+    product = stored_product(writer, layer, patches, name)
     return Track(stretch, dim, {}, flat=(writer.op("Reshape", [product, writer.integers(-1, dim)], name), patches))
 
 

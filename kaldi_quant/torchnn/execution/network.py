@@ -5,6 +5,7 @@ It gives the reference's integers (of the functions in recurrent cells see ``bac
 
 from __future__ import annotations
 
+import operator
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -120,6 +121,9 @@ class CompiledNetwork:
             return step
         if is_relu(node) and point in self._fused:
             return lambda run, values: values[source]
+        if node.target is operator.getitem and isinstance(source.meta.get("value"), tuple):
+            place: Any = node.args[1]
+            return lambda run, values: values[source][place]
         if is_move(node) and name_of(node) not in _IN_FLOAT:
             return partial(self._moved, node)
         return partial(self._in_float, node, point)

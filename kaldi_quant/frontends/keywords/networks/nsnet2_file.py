@@ -206,7 +206,7 @@ class _Reader:
         if name in self.constants:
             return not self._constant(name).any()
         # A ConstantOfShape without a value is of zeros.
-        values = [] if node is None else [self._to_array(x.t) for x in node.attribute]
+        values = [] if node is None else [self._array(name, x.t) for x in node.attribute]
         return node is not None and node.op_type == "ConstantOfShape" and not any(x.any() for x in values)
 
     def _least_gain(self, clip: onnx.NodeProto) -> float:
@@ -232,8 +232,14 @@ class _Reader:
     def _constant(self, name: str) -> np.ndarray:
         if name not in self.constants:
             raise self.refuse(f"{name!r} should be a constant of the file")
+        return self._array(name, self.constants[name])
+
+    def _array(self, name: str, tensor: onnx.TensorProto) -> np.ndarray:
+        """The values of a tensor, which no other file may hold."""
+        if tensor.external_data or tensor.data_location:
+            raise self.refuse(f"the values of {name!r} should be in the file itself")
         try:
-            return self._to_array(self.constants[name])
+            return self._to_array(tensor)
         except (ValueError, TypeError, KeyError, OSError, MemoryError) as error:
             raise self.refuse(f"{name!r} cannot be read: {_line(error)}") from error
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +14,6 @@ from kaldi_quant.api.quantization import Quantized
 from kaldi_quant.formats.names import ARTEFACT_NAME
 from kaldi_quant.frontends.keywords.cells import Work, make_cell
 from kaldi_quant.frontends.keywords.config import FLOAT, QAT
-from kaldi_quant.frontends.keywords.data import KeywordSet, Recording
 from kaldi_quant.frontends.keywords.m5_cells import flat
 from kaldi_quant.frontends.keywords.networks.nsnet2 import NSNet2
 from kaldi_quant.frontends.keywords.networks.nsnet2_file import installed_nsnet2, load_nsnet2
@@ -29,12 +27,10 @@ from kaldi_quant.frontends.keywords.suppression.quantization import (
     quantize_nsnet2,
     with_recurrent_ranges,
 )
-from kaldi_quant.frontends.signals.audio import read_audio
-from kaldi_quant.frontends.signals.stft import Array
+from kaldi_quant.frontends.keywords.suppression.sentences import Sentences, read_speech
 from kaldi_quant.made import Sources
 from kaldi_quant.metrics.known import PESQ
 from kaldi_quant.metrics.score_file import write_score
-from kaldi_quant.units import Hertz
 
 _log = logging.getLogger(__name__)
 NETWORK = "nsnet2"
@@ -51,13 +47,13 @@ class SuppressionCells:
     """What makes them.
 
     Args:
-        speech: recordings without noise, in splits.
+        sentences: without noise.
         folder: ``exp``.
         command: that makes them, for records.
         config: how.
     """
 
-    speech: KeywordSet
+    sentences: Sentences
     folder: Path
     command: str
     config: SuppressionConfig
@@ -78,9 +74,8 @@ class SuppressionCells:
             KaldiQuantError: the data, the network and the configuration do not fit each other.
         """
         place = self.folder / NETWORK / self.name
-        recordings = [recording for split in self.speech.splits.values() for recording in split]
         paths = {
-            "the sentences": list(dict.fromkeys(recording.path for recording in recordings)),
+            "the sentences": [path for split in self.sentences.values() for path in split.values()],
             "the float network": [self.float_file],
         }
         sources = Sources(dict(flat(asdict(self.config))), paths)
@@ -98,15 +93,15 @@ class SuppressionCells:
         """In float."""
         return load_nsnet2(self.float_file)
 
-    def noisy(self, recordings: Sequence[Recording]) -> list[NoisySpeech]:
-        """Recordings with noise."""
+    def noisy(self, split: str) -> list[NoisySpeech]:
+        """The sentences of a split with noise."""
         rate = self.config.data.sample_rate
-        return noisy_speech(read_speech(recordings, rate), rate, self.config.data.noise)
+        return noisy_speech(read_speech(self.sentences[split], rate), rate, self.config.data.noise)
 
     def quantized(self, folder: Path) -> Quantized:
         """As the configuration says; folder: of the distillation, where there is one."""
         config, network = self.config, self.network
-        train = [utterance.noisy for utterance in self.noisy(self.speech.train)]
+        train = [utterance.noisy for utterance in self.noisy("train")]
         preset = with_recurrent_ranges(config.preset, config.model.recurrent_ranges)
         found = quantize_nsnet2(network, train[: config.model.calibration], preset)
         found = replace(found, preset=config.preset)
@@ -115,11 +110,11 @@ class SuppressionCells:
         return found
 
     def _work(self, folder: Path) -> Work:
-        test, rate = self.noisy(self.speech.test), self.config.data.sample_rate
+        test, rate = self.noisy("test"), self.config.data.sample_rate
         suppressor = Suppressor.of(self.network)
         of_float = enhanced(suppressor, test)
         if self.config.method == FLOAT:
-            within = quantize_nsnet2(self.network, [test[0].noisy], _FLOAT_PRESET)
+            within = quantize_nsnet2(self.network, [self.noisy("dev")[0].noisy], _FLOAT_PRESET)
             others = _write_onnx(folder, in_float(within), suppressor)
             path, scores = others.pop(0), suppression_scores(test, of_float, rate)
         else:
@@ -134,15 +129,6 @@ class SuppressionCells:
         noisy = suppression_scores(test, {utterance.name: utterance.noisy for utterance in test}, rate)
         details = {"scores": scores.values(), "of_noisy": noisy.values(), "utterances": len(test)}
         return Work(path, scores.of_clean[PESQ.name], others, details)
-
-
-def read_speech(recordings: Sequence[Recording], rate: Hertz) -> dict[str, Array]:
-    """(samples,) float32 of each recording, by its name.
-
-    Raises:
-        DataError: one cannot be read.
-    """
-    return {one.name: read_audio(one.path, rate, one.start, one.samples) for one in recordings}
 
 
 def folder_of(cell: Path, score: str) -> Path:

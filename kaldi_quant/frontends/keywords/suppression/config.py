@@ -64,7 +64,7 @@ class NetworkConfig:
 
     pretrained_path: str = ""
     preset: str = ""
-    calibration: int = 16
+    calibration: int = 8
     recurrent_ranges: str = "static"
 
 
@@ -83,9 +83,9 @@ class DistillConfig:
         gain: the share of the gains' squared error in the loss; the rest is that of compressed magnitudes.
     """
 
-    lr: float = 1e-3
-    lr_final: float = 1e-4
-    n_epoch: int = 4
+    lr: float = 3e-4
+    lr_final: float = 3e-5
+    n_epoch: int = 2
     batch_size: int = 8
     seconds: Seconds = 1.0
     seed: int = 42

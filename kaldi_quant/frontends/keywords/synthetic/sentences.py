@@ -50,7 +50,7 @@ def make_sentences(folder: Path, seed: int) -> None:
     Raises:
         KaldiQuantError: a program is missing or fails, or the folder cannot be written.
     """
-    rows = []
+    rows: list[dict[str, str]] = []
     random = seeded(seed, "sentences")
     # Each is said once in the whole set, so that no text of the test is heard in training.
     choices = [part.split(", ") for part in _PARTS]
