@@ -65,7 +65,23 @@ def _part(network: str, cells: Sequence[Path]) -> Any:
     costs = read_costs(path)
     comparison = compare([f"{cell.name}={cell}" for cell in ordered])
     shares = Bars("Where time goes", "Of the float network in torch, by function.", "share of the time", costs.shares)
-    return NetworkPart(network, comparison, _costs(costs), _about(costs), [shares, *_sweeps(cells[0].parent)])
+    bars = [shares, *_sweeps(cells[0].parent)]
+    return NetworkPart(network, comparison, _costs(costs), _about(costs), bars, _confusions(ordered[0]))
+
+
+def _confusions(cell: Path) -> Any:
+    """Which classes the network of a cell takes for which; None where it does not classify."""
+    from kaldi_quant.frontends.keywords.cells import read_cell
+    from kaldi_quant.report.pages.heat_map import Cell, HeatMap
+
+    found = read_cell(cell)[0].details.get("confusions")
+    if not found:
+        return None
+    rows = [
+        (name, [Cell(str(count), float(count)) for count in counts])
+        for name, counts in zip(found["classes"], found["counts"], strict=True)
+    ]
+    return HeatMap("right", found["classes"], rows, "recordings")
 
 
 def _sweeps(folder: Path) -> list[Any]:

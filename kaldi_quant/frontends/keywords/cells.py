@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import FormatError
+from kaldi_quant.formats.names import RECORD_NAME
 from kaldi_quant.json_file import read_object
 from kaldi_quant.made import Made, Sources, make
 from kaldi_quant.metrics.score import Score
@@ -28,6 +30,7 @@ CELL_NAME = "cell.json"
 #: The method of a network that is not quantized.
 FLOAT_METHOD = "float"
 _FORMAT = 1
+_BYTES_OF_FLOAT = 4
 
 
 @dataclass(frozen=True)
@@ -64,12 +67,14 @@ class Work:
     Args:
         file: the model.
         score: of the test data.
+        parameters: of the float network.
         others: further files.
         details: what else is to be told, as JSON has it.
     """
 
     file: Path
     score: Score
+    parameters: int
     others: Sequence[Path] = ()
     details: dict[str, Any] | None = None
 
@@ -108,15 +113,25 @@ def make_cell(folder: Path, preset: str, command: str, sources: Sources, work: C
             left.details or {},
         )
         write_score(folder, left.score)
-        with atomic_write(folder / CELL_NAME, "w") as stream:
-            stream.write(json.dumps({"format": _FORMAT, **asdict(cell)}, indent=1) + "\n")
+        for name, content in ((CELL_NAME, asdict(cell)), (RECORD_NAME, _record(cell, left.parameters))):
+            with atomic_write(folder / name, "w") as stream:
+                stream.write(json.dumps({"format": _FORMAT, **content}, indent=1) + "\n")
         _log.info("%s: %s, %d bytes", folder, left.score.metric.shown(cell.score), cell.bytes)
-        return [left.file, folder / SCORES_NAME, *left.others]
+        return [left.file, folder / SCORES_NAME, folder / RECORD_NAME, *left.others]
 
     if not made.is_unfinished():
         # Of a training with other options: it cannot be gone on from.
         (folder / CHECKPOINT_NAME).unlink(missing_ok=True)
     return make(made, run, lambda text: _log.info("%s", text))
+
+
+def _record(cell: Cell, parameters: int) -> dict[str, Any]:
+    """What comparisons read of a model: ``kaldi-quant compare`` tells its size from it."""
+    record: dict[str, Any] = {"model": cell.file, "command": shlex.split(cell.command)}
+    record["float_bytes"] = parameters * _BYTES_OF_FLOAT
+    if cell.method == FLOAT_METHOD:
+        record["bits_per_weight"] = 8.0 * _BYTES_OF_FLOAT
+    return record | ({"preset": cell.preset} if cell.preset else {})
 
 
 def read_cell(folder: Path) -> tuple[Cell, Score]:

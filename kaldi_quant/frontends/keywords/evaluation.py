@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from kaldi_quant.api.quantization import Quantized
 from kaldi_quant.backends.onnx.session import open_session
 from kaldi_quant.errors import UsageError
 from kaldi_quant.frontends.keywords.data import Recording, load_batches
-from kaldi_quant.metrics.known import ACCURACY
+from kaldi_quant.metrics.accuracy import accuracy, confusion_counts
 from kaldi_quant.metrics.score import Score
 from kaldi_quant.units import Seconds
 
@@ -56,18 +57,46 @@ def run_onnx(content: bytes, threads: int = 1) -> Run:
     return lambda waves: session.run(None, {name: waves.numpy()})[0]
 
 
-def accuracy_of(run: Run, recordings: Sequence[Recording], sample_rate: int, batch_size: int) -> Score:
-    """The accuracy on recordings: 1 for each that is classified rightly, 0 for each other.
+@dataclass(frozen=True)
+class Answers:
+    """What a network says of recordings.
+
+    Args:
+        found: recording → the number of the class that it says.
+        labels: recording → the number of the class that is right.
+    """
+
+    found: Mapping[str, int]
+    labels: Mapping[str, int]
+
+    @property
+    def score(self) -> Score:
+        """The accuracy: 1 for each recording that is classified rightly, 0 for each other."""
+        return accuracy(self.found, self.labels)
+
+    def confusions(self, classes: Sequence[str]) -> dict[str, Any]:
+        """How often each class is taken for each, as JSON has it: rows are what is right."""
+        counts = confusion_counts(self.found, self.labels, len(classes))
+        return {"classes": list(classes), "counts": counts.tolist()}
+
+
+def answers_of(run: Run, recordings: Sequence[Recording], sample_rate: int, batch_size: int) -> Answers:
+    """What a network says of recordings.
 
     Raises:
         DataError: no recording can be used, or too many cannot.
     """
-    found: dict[str, float] = {}
+    found, labels = dict[str, int](), dict[str, int]()
     for batch in load_batches(recordings, sample_rate=sample_rate, batch_size=batch_size):
         scores = np.asarray(run(batch.waves)).reshape(len(batch.names), -1)
-        right = scores.argmax(1) == batch.labels.numpy()
-        found.update(zip(batch.names, right.astype(float).tolist(), strict=True))
-    return Score(ACCURACY, found, units_are="recordings")
+        found.update(zip(batch.names, scores.argmax(1).tolist(), strict=True))
+        labels.update(zip(batch.names, batch.labels.tolist(), strict=True))
+    return Answers(found, labels)
+
+
+def accuracy_of(run: Run, recordings: Sequence[Recording], sample_rate: int, batch_size: int) -> Score:
+    """The accuracy on recordings; arguments and errors as of ``answers_of``."""
+    return answers_of(run, recordings, sample_rate, batch_size).score
 
 
 def interval(score: Score) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from kaldi_quant.frontends.keywords.cells import Work, make_cell
 from kaldi_quant.frontends.keywords.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from kaldi_quant.frontends.keywords.config import KeywordConfig
 from kaldi_quant.frontends.keywords.data import KeywordSet
-from kaldi_quant.frontends.keywords.evaluation import Run, accuracy_of, run_integers, run_module, run_onnx
+from kaldi_quant.frontends.keywords.evaluation import Run, answers_of, run_integers, run_module, run_onnx
 from kaldi_quant.frontends.keywords.models import make_quantized, write_quantized
 from kaldi_quant.frontends.keywords.onnx_files import DYNAMIC_NAME, FIXED_NAME, in_float, write_onnx_files
 from kaldi_quant.frontends.keywords.rivals import Classified, onnxruntime_ptq, torch_ptq, torch_qat
@@ -33,7 +33,6 @@ from kaldi_quant.frontends.keywords.sweeps import (
 )
 from kaldi_quant.frontends.keywords.training import HISTORY_NAME, calibration_set, quantize, train_float
 from kaldi_quant.made import Made, Sources, make
-from kaldi_quant.metrics.score import Score
 
 _log = logging.getLogger(__name__)
 NETWORK = "m5"
@@ -73,8 +72,8 @@ class M5Cells:
             # Any quantization has the float network within.
             within = quantize(self.keywords, replace_preset(config, _FLOAT_PRESET), found.network)
             others = write_onnx_files(folder, in_float(within), self._example(config))
-            score = self._score(run_module(found.network), config)
-            return Work(folder / FLOAT_FILE, score, [*others, folder / HISTORY_NAME])
+            run = run_module(found.network)
+            return self._work(folder / FLOAT_FILE, run, config, [*others, folder / HISTORY_NAME])
 
         self._make("float", "", config, work, from_float=False)
 
@@ -87,7 +86,7 @@ class M5Cells:
             path = folder / ARTEFACT_NAME
             write_quantized(path, quantized, self.keywords, config)
             others = write_onnx_files(folder, quantized, self._example(config))
-            return Work(path, self._score(run_integers(quantized), config), others)
+            return self._work(path, run_integers(quantized), config, others)
 
         name = preset if preset.startswith(config.method) else f"{config.method}-{preset}"
         self._make(name, preset, config, work)
@@ -118,7 +117,7 @@ class M5Cells:
                 parts = [part for batch in waves for part in (batch.split(1) if name == FIXED_NAME else [batch])]
                 onnxruntime_ptq(self.place("float") / name, folder / name, parts, "waves")
             path = folder / DYNAMIC_NAME
-            return Work(path, self._score(run_onnx(path.read_bytes()), config), [folder / FIXED_NAME])
+            return self._work(path, run_onnx(path.read_bytes()), config, [folder / FIXED_NAME])
 
         self._make("onnxruntime-ptq", "", config, work)
 
@@ -142,7 +141,7 @@ class M5Cells:
             export_module(network, example, folder / name, any_batch=name == DYNAMIC_NAME)
             for name in (DYNAMIC_NAME, FIXED_NAME)
         ]
-        return Work(path, self._score(run_module(network), config), others)
+        return self._work(path, run_module(network), config, others)
 
     def _make(
         self,
@@ -170,8 +169,12 @@ class M5Cells:
     def _example(self, config: KeywordConfig) -> Tensor:
         return calibration_set(self.keywords, config)[0][:1]
 
-    def _score(self, run: Run, config: KeywordConfig) -> Score:
-        return accuracy_of(run, self.keywords.test, config.data.sample_rate, config.data.batch_size)
+    def _work(self, file: Path, run: Run, config: KeywordConfig, others: Sequence[Path]) -> Work:
+        """What is in a cell's folder, scored; file: the model; run: it."""
+        answers = answers_of(run, self.keywords.test, config.data.sample_rate, config.data.batch_size)
+        parameters = sum(value.numel() for value in self._float(config).network.parameters())
+        details = {"confusions": answers.confusions(self.keywords.classes)}
+        return Work(file, answers.score, parameters, others, details)
 
 
 def _measured(path: Path, measure: Callable[[], Iterator[Measured]]) -> None:

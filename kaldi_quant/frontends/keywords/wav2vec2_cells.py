@@ -18,7 +18,7 @@ from kaldi_quant.frontends.keywords.config import FLOAT, QAT
 from kaldi_quant.frontends.keywords.data import KeywordSet, load_batches, read_keywords
 from kaldi_quant.frontends.keywords.evaluation import (
     Run,
-    accuracy_of,
+    answers_of,
     interval,
     run_integers,
     run_module,
@@ -85,6 +85,11 @@ class _Work:
         some = load_batches(keywords.train[:1], sample_rate=settings.data.sample_rate, batch_size=1)
         self.example = next(iter(some)).waves
 
+    @property
+    def parameters(self) -> int:
+        """Of the float network."""
+        return sum(value.numel() for value in self.network.parameters())
+
     def _score(self, run: Run, folder: Path) -> tuple[Score, dict[str, Any]]:
         """The score, and what is told beside it: its interval, and how often the ONNX file answers the same, in %."""
         data, onnx, same = self.settings.data, run_onnx((folder / DYNAMIC_NAME).read_bytes()), []
@@ -94,11 +99,12 @@ class _Work:
             same.extend(found.argmax(-1) == np.asarray(onnx(waves)).argmax(-1))
             return found
 
-        score = accuracy_of(both, self.keywords.test, data.sample_rate, data.batch_size)
+        answers = answers_of(both, self.keywords.test, data.sample_rate, data.batch_size)
+        score = answers.score
         return score, {
+            "confusions": answers.confusions(self.keywords.classes),
             "interval": list(interval(score)),
             "recordings": len(score.per_unit),
-            "parameters": sum(value.numel() for value in self.network.parameters()),
             "onnx_bytes": (folder / DYNAMIC_NAME).stat().st_size,
             "onnx_same_answers": float(100 * np.mean(same)),
         }
@@ -115,7 +121,7 @@ class _FloatWork(_Work):
         within = quantize(trained, self.keywords, replace(self.settings, model=model))
         others = write_onnx_files(folder, in_float(within), self.example)
         score, details = self._score(run_module(trained), folder)
-        return Work(folder / WEIGHTS, score, [*others, folder / CONFIG, folder / FEATURES], details)
+        return Work(folder / WEIGHTS, score, self.parameters, [*others, folder / CONFIG, folder / FEATURES], details)
 
 
 class _QuantizedWork(_Work):
@@ -130,7 +136,7 @@ class _QuantizedWork(_Work):
         files.save(quantized, folder / ARTEFACT_NAME, {RECORD_KEY: about})
         others = write_onnx_files(folder, quantized, self.example)
         score, details = self._score(run_integers(quantized), folder)
-        return Work(folder / ARTEFACT_NAME, score, others, {**details, **_in_float(quantized)})
+        return Work(folder / ARTEFACT_NAME, score, self.parameters, others, {**details, **_in_float(quantized)})
 
 
 def _in_float(quantized: Quantized) -> dict[str, Any]:

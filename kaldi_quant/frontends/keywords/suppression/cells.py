@@ -129,7 +129,8 @@ class SuppressionCells:
                 others.append(write_score(folder_of(folder, name), score))
         noisy = suppression_scores(test, {utterance.name: utterance.noisy for utterance in test}, rate)
         details = {"scores": scores.values(), "of_noisy": noisy.values(), "utterances": len(test)}
-        return Work(path, scores.of_clean[PESQ.name], others, details)
+        parameters = sum(value.numel() for value in self.network.parameters())
+        return Work(path, scores.of_clean[PESQ.name], parameters, others, details)
 
 
 def folder_of(cell: Path, score: str) -> Path:
