@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import FormatError
 from kaldi_quant.formats.names import RECORD_NAME
+from kaldi_quant.frontends.keywords.config import FLOAT, PTQ
 from kaldi_quant.json_file import read_object
 from kaldi_quant.made import Made, Sources, make
 from kaldi_quant.metrics.score import Score
@@ -31,6 +32,24 @@ CELL_NAME = "cell.json"
 FLOAT_METHOD = "float"
 _FORMAT = 1
 _BYTES_OF_FLOAT = 4
+
+
+def cell_name(method: str, preset: str) -> str:
+    """The name of a cell's folder.
+
+    Args:
+        method: of ``config``.
+        preset: of the quantization; empty where there is none.
+
+    Example:
+        >>> cell_name("ptq", "w8a8"), cell_name("awq", "awq-w4"), cell_name("torch", "")
+        ('ptq-w8a8', 'awq-w4', 'torch-ptq')
+    """
+    if method == FLOAT:
+        return FLOAT_METHOD
+    if not preset:
+        return f"{method}-{PTQ}"
+    return preset if preset.startswith(method) else f"{method}-{preset}"
 
 
 @dataclass(frozen=True)
@@ -155,3 +174,12 @@ def read_cell(folder: Path) -> tuple[Cell, Score]:
 def cells_in(folder: Path) -> list[Path]:
     """The folders of all cells below one, sorted."""
     return sorted(path.parent for path in folder.glob(f"*/*/{CELL_NAME}"))
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """``{"data": {"version": 1}}`` as ``data.version`` and 1; tuples as lists, as JSON has them."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", list(value) if isinstance(value, tuple) else value

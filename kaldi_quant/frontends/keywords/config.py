@@ -11,6 +11,8 @@ from kaldi_quant.settings import changed, read_yaml
 from kaldi_quant.units import Seconds
 
 FLOAT, PTQ, QAT, AWQ = "fp32", "ptq", "qat", "awq"
+#: Quantization by others, after training: onnxruntime's static one, and PyTorch's dynamic one.
+ONNXRUNTIME, TORCH = "onnxruntime", "torch"
 #: What ``model_type`` may be: how the network is made, and whether one block at a time is quantized.
 MODEL_TYPES = {
     "cnn_fp32": (FLOAT, False),

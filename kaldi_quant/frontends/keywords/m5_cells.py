@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from torch import Tensor
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.backends.torch_engines.whole_modules import export_module
 from kaldi_quant.formats.names import ARTEFACT_NAME
-from kaldi_quant.frontends.keywords.cells import Work, make_cell
+from kaldi_quant.frontends.keywords.cells import Work, cell_name, flat, make_cell
 from kaldi_quant.frontends.keywords.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from kaldi_quant.frontends.keywords.config import KeywordConfig
 from kaldi_quant.frontends.keywords.data import KeywordSet
@@ -88,8 +87,7 @@ class M5Cells:
             others = write_onnx_files(folder, quantized, self._example(config))
             return self._work(path, run_integers(quantized), config, others)
 
-        name = preset if preset.startswith(config.method) else f"{config.method}-{preset}"
-        self._make(name, preset, config, work)
+        self._make(cell_name(config.method, preset), preset, config, work)
 
     def make_torch_ptq(self, config: KeywordConfig) -> None:
         """PyTorch's quantization after training."""
@@ -184,12 +182,3 @@ def _measured(path: Path, measure: Callable[[], Iterator[Measured]]) -> None:
 def replace_preset(config: KeywordConfig, preset: str) -> KeywordConfig:
     """The configuration with another preset."""
     return replace(config, model=replace(config.model, preset=preset))
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """``{"data": {"version": 1}}`` as ``data.version`` and 1."""
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from kaldi_quant.api import files
 from kaldi_quant.api.quantization import Quantized
+from kaldi_quant.atomic import atomic_write
+from kaldi_quant.backends.onnx.static_quantization import quantize_static
+from kaldi_quant.backends.torch_engines.whole_modules import quantize_dynamic
 from kaldi_quant.formats.names import ARTEFACT_NAME
-from kaldi_quant.frontends.keywords.cells import FLOAT_METHOD, Work, make_cell
-from kaldi_quant.frontends.keywords.config import FLOAT, QAT
+from kaldi_quant.frontends.keywords.cells import FLOAT_METHOD, Work, flat, make_cell
+from kaldi_quant.frontends.keywords.config import FLOAT, ONNXRUNTIME, QAT, TORCH
 from kaldi_quant.frontends.keywords.data import KeywordSet, load_batches, read_keywords
 from kaldi_quant.frontends.keywords.evaluation import (
     Run,
@@ -26,9 +29,15 @@ from kaldi_quant.frontends.keywords.evaluation import (
 )
 from kaldi_quant.frontends.keywords.models import RECORD_KEY
 from kaldi_quant.frontends.keywords.networks.wav2vec2_folder import CONFIG, FEATURES, WEIGHTS, write_wav2vec2
-from kaldi_quant.frontends.keywords.onnx_files import DYNAMIC_NAME, in_float, write_onnx_files
+from kaldi_quant.frontends.keywords.onnx_files import DYNAMIC_NAME, FIXED_NAME, in_float, write_onnx_files
 from kaldi_quant.frontends.keywords.wav2vec2_config import Wav2Vec2Settings
-from kaldi_quant.frontends.keywords.wav2vec2_training import first_network, quantize, train_float, train_quantized
+from kaldi_quant.frontends.keywords.wav2vec2_training import (
+    calibration_set,
+    first_network,
+    quantize,
+    train_float,
+    train_quantized,
+)
 from kaldi_quant.made import Sources
 from kaldi_quant.metrics.score import Score
 from kaldi_quant.torchnn.host import TorchHost
@@ -54,13 +63,14 @@ def make_wav2vec2_cell(settings: Wav2Vec2Settings, folder: Path, command: str) -
     checkpoint = Path(settings.model.pretrained) if settings.model.pretrained else None
     if checkpoint is None and settings.method != FLOAT:
         checkpoint = folder / NETWORK / FLOAT_METHOD
-    kind = _FloatWork if settings.method == FLOAT else _QuantizedWork
-    work = kind(settings, keywords, checkpoint)
+    work = _WORKS.get(settings.method, _QuantizedWork)(settings, keywords, checkpoint)
+    if isinstance(work, _OnnxruntimeWork) and checkpoint is not None:
+        work.float_folder = checkpoint
     recordings = [recording.path for split in keywords.splits.values() for recording in split]
     sources = {"the recordings": list(dict.fromkeys(recordings))}
     if checkpoint is not None:
         sources["the float checkpoint"] = [checkpoint / name for name in (WEIGHTS, CONFIG)]
-    made_of = Sources(dict(_flat(asdict(settings))), sources)
+    made_of = Sources(dict(flat(asdict(settings))), sources)
     place = folder / NETWORK / settings.cell
     make_cell(place, settings.preset, command, made_of, work)
     return place
@@ -139,6 +149,48 @@ class _QuantizedWork(_Work):
         return Work(folder / ARTEFACT_NAME, score, self.parameters, others, {**details, **_in_float(quantized)})
 
 
+class _OnnxruntimeWork(_Work):
+    """Lets onnxruntime quantize the float network's files, calibrated as ``quantize`` is.
+
+    Attributes:
+        float_folder: of these files.
+    """
+
+    float_folder = Path()
+
+    def __call__(self, folder: Path) -> Work:
+        """Leaves ONNX files."""
+        for name in (DYNAMIC_NAME, FIXED_NAME):
+            # A file for one recording is calibrated on one after the other.
+            size = 1 if name == FIXED_NAME else self.settings.data.batch_size
+            waves = calibration_set(self.keywords, self.settings, size)
+            inputs = ({"waves": part.numpy()} for part in waves if len(part) == size)
+            quantize_static(self.float_folder / name, folder / name, inputs)
+        score, details = self._score(run_onnx((folder / DYNAMIC_NAME).read_bytes()), folder)
+        return Work(folder / DYNAMIC_NAME, score, self.parameters, [folder / FIXED_NAME], details)
+
+
+class _TorchWork(_Work):
+    """Lets PyTorch quantize fully connected layers dynamically."""
+
+    def __call__(self, folder: Path) -> Work:
+        """Leaves its parameters; it has no ONNX form."""
+        network, path = quantize_dynamic(self.network), folder / "model.pth"
+        with atomic_write(path) as stream:
+            torch.save(network.state_dict(), stream)
+        data = self.settings.data
+        answers = answers_of(run_module(network), self.keywords.test, data.sample_rate, data.batch_size)
+        details = {"confusions": answers.confusions(self.keywords.classes)}
+        return Work(path, answers.score, self.parameters, [], details)
+
+
+_WORKS: dict[str, type[_FloatWork | _OnnxruntimeWork | _TorchWork]] = {
+    FLOAT: _FloatWork,
+    ONNXRUNTIME: _OnnxruntimeWork,
+    TORCH: _TorchWork,
+}
+
+
 def _in_float(quantized: Quantized) -> dict[str, Any]:
     """What is not computed in integers, and why."""
     host = quantized.network.host
@@ -149,12 +201,3 @@ def _in_float(quantized: Quantized) -> dict[str, Any]:
         "float_matmuls": quantized.float_matmuls,
         "float_operations": {what: list(operations).count(what) for what in sorted(set(operations))},
     }
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """``{"data": {"version": 1}}`` as ``data.version`` and 1."""
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.frontends.keywords.cells import FLOAT_METHOD
-from kaldi_quant.frontends.keywords.config import AWQ, FLOAT, PTQ, QAT, DataConfig
+from kaldi_quant.frontends.keywords.cells import cell_name
+from kaldi_quant.frontends.keywords.config import AWQ, FLOAT, ONNXRUNTIME, PTQ, QAT, TORCH, DataConfig
 from kaldi_quant.settings import changed, read_yaml
 from kaldi_quant.units import Seconds
 
 #: What ``model_type`` may be: how the network is made.
-MODEL_TYPES = {f"wav2vec2_{method}": method for method in (FLOAT, PTQ, QAT, AWQ)}
-_PRESETS = {FLOAT: "", PTQ: "w8a8", QAT: "w4a8", AWQ: "awq-w4-g32"}
+MODEL_TYPES = {f"wav2vec2_{method}": method for method in (FLOAT, PTQ, QAT, AWQ, ONNXRUNTIME, TORCH)}
+_PRESETS = {FLOAT: "", PTQ: "w8a8", QAT: "w4a8", AWQ: "awq-w4-g32", ONNXRUNTIME: "", TORCH: ""}
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Wav2Vec2Settings:
 
     @property
     def method(self) -> str:
-        """FLOAT, PTQ, QAT or AWQ."""
+        """A value of ``MODEL_TYPES``."""
         return MODEL_TYPES[self.model_type]
 
     @property
@@ -110,9 +110,7 @@ class Wav2Vec2Settings:
     @property
     def cell(self) -> str:
         """The name of the cell that is made, among those of the network."""
-        if self.method == FLOAT:
-            return FLOAT_METHOD
-        return self.preset if self.preset.startswith(self.method) else f"{self.method}-{self.preset}"
+        return cell_name(self.method, self.preset)
 
 
 def read_settings(path: str | Path, preset: str = "") -> Wav2Vec2Settings:
@@ -131,8 +129,8 @@ def read_settings(path: str | Path, preset: str = "") -> Wav2Vec2Settings:
         raise UsageError(f"{path}: model_type {found.model_type!r} is not one of {', '.join(MODEL_TYPES)}")
     if found.data.sample_rate != 16000:
         raise UsageError(f"{path}: data, sample_rate must be 16000 for Wav2Vec2, found {found.data.sample_rate}")
-    if found.method == FLOAT and found.model.preset:
-        raise UsageError(f"{path}: model, preset is for quantized networks, not for {found.model_type}")
+    if not _PRESETS[found.method] and found.model.preset:
+        raise UsageError(f"{path}: model, preset is for networks that are quantized here, not for {found.model_type}")
     _check_numbers(found, str(path))
     return found
 

@@ -97,10 +97,15 @@ def train_float(
 
 def quantize(network: KeywordWav2Vec2, keywords: KeywordSet, settings: Wav2Vec2Settings) -> Quantized:
     """Quantizes all of it after training; the calibration set is drawn from the training data."""
-    data, model = settings.data, settings.model
-    batch = min(data.batch_size, model.calibration)
-    calibration = examples.drawn(keywords.train, model.calibration, data.sample_rate, batch, model.seed)
+    calibration = calibration_set(keywords, settings, settings.data.batch_size)
     return quantization.quantize(TorchNetwork(network, KullbackLeibler()), settings.preset, calibration=calibration)
+
+
+def calibration_set(keywords: KeywordSet, settings: Wav2Vec2Settings, batch_size: int) -> list[Tensor]:
+    """Waves of the training data to calibrate on, (B, 1, T) each, at most ``batch_size`` of them together."""
+    data, model = settings.data, settings.model
+    batch = min(batch_size, model.calibration)
+    return list(examples.drawn(keywords.train, model.calibration, data.sample_rate, batch, model.seed))
 
 
 def train_quantized(start: Quantized, keywords: KeywordSet, settings: Wav2Vec2Settings, folder: Path) -> Quantized:

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from kaldi_quant.api import files
 from kaldi_quant.api.quantization import Quantized
 from kaldi_quant.api.quantization import compile as compile_network
+from kaldi_quant.atomic import atomic_write
+from kaldi_quant.backends.onnx.session import open_session
+from kaldi_quant.backends.onnx.static_quantization import quantize_static
+from kaldi_quant.backends.torch_engines.whole_modules import quantize_dynamic
 from kaldi_quant.formats.names import ARTEFACT_NAME
-from kaldi_quant.frontends.keywords.cells import Work, make_cell
-from kaldi_quant.frontends.keywords.config import FLOAT, QAT
-from kaldi_quant.frontends.keywords.m5_cells import flat
-from kaldi_quant.frontends.keywords.networks.nsnet2 import NSNet2
+from kaldi_quant.frontends.keywords.cells import FLOAT_METHOD, Work, cell_name, flat, make_cell
+from kaldi_quant.frontends.keywords.config import FLOAT, ONNXRUNTIME, QAT, TORCH
+from kaldi_quant.frontends.keywords.networks.nsnet2 import Gains, NSNet2
 from kaldi_quant.frontends.keywords.networks.nsnet2_file import installed_nsnet2, load_nsnet2
 from kaldi_quant.frontends.keywords.onnx_files import DYNAMIC_NAME, FIXED_NAME, in_float
 from kaldi_quant.frontends.keywords.suppression.config import SuppressionConfig
-from kaldi_quant.frontends.keywords.suppression.enhancement import Suppressor
+from kaldi_quant.frontends.keywords.suppression.enhancement import Network, Suppressor, features_of
 from kaldi_quant.frontends.keywords.suppression.evaluation import enhanced, suppression_scores
 from kaldi_quant.frontends.keywords.suppression.noisy_speech import NoisySpeech, noisy_speech
 from kaldi_quant.frontends.keywords.suppression.quantization import (
@@ -39,6 +44,10 @@ NETWORK = "nsnet2"
 RECORD_KEY = "suppression"
 # Any quantization has the float network within: the one that is made in no time.
 _FLOAT_PRESET = "baseline"
+# Of the ONNX files.
+_INPUTS = ("features", "first", "second")
+#: The model's file, the other files, and what runs it.
+Left = tuple[Path, list[Path], Network]
 # Of the example for a file with any number of frames.
 _FRAMES = 8
 
@@ -62,11 +71,8 @@ class SuppressionCells:
     @property
     def name(self) -> str:
         """Of the cell's folder."""
-        config = self.config
-        if config.method == FLOAT:
-            return "float"
-        name = config.preset if config.preset.startswith(config.method) else f"{config.method}-{config.preset}"
-        return name if config.model.recurrent_ranges == "static" else f"{name}-dynamic"
+        name = cell_name(self.config.method, self.config.preset)
+        return name if self.config.model.recurrent_ranges == "static" else f"{name}-dynamic"
 
     def make(self) -> Path:
         """Makes the cell that the configuration describes, unless it is there; returns its folder.
@@ -119,11 +125,10 @@ class SuppressionCells:
             others = _write_onnx(folder, in_float(within), suppressor)
             path, scores = others.pop(0), suppression_scores(test, of_float, rate)
         else:
-            quantized = self.quantized(folder)
-            path, others = folder / ARTEFACT_NAME, _write_onnx(folder, quantized, suppressor)
-            files.save(quantized, path, {RECORD_KEY: {"sample_rate": rate}})
-            found = enhanced(suppressor.with_network(compile_network(quantized)), test)
-            scores = suppression_scores(test, found, rate, of_float)
+            path, others, network = _MAKERS.get(self.config.method, SuppressionCells._integers)(
+                self, folder, suppressor
+            )
+            scores = suppression_scores(test, enhanced(suppressor.with_network(network), test), rate, of_float)
         for name, score in {**scores.of_clean, "of-float": scores.of_float}.items():
             if score is not None:
                 others.append(write_score(folder_of(folder, name), score))
@@ -132,12 +137,49 @@ class SuppressionCells:
         parameters = sum(value.numel() for value in self.network.parameters())
         return Work(path, scores.of_clean[PESQ.name], parameters, others, details)
 
+    def _integers(self, folder: Path, suppressor: Suppressor) -> Left:
+        """Quantized here."""
+        quantized, path = self.quantized(folder), folder / ARTEFACT_NAME
+        files.save(quantized, path, {RECORD_KEY: {"sample_rate": self.config.data.sample_rate}})
+        return path, _write_onnx(folder, quantized, suppressor), compile_network(quantized)
+
+    def _by_onnxruntime(self, folder: Path, suppressor: Suppressor) -> Left:
+        """The float network's files as onnxruntime quantizes them, which leaves GRUs in float."""
+        train = self.noisy("train")[: self.config.model.calibration]
+        for name in (DYNAMIC_NAME, FIXED_NAME):
+            calls = [(features_of(suppressor.stft.spectrum(one.noisy)), *suppressor.states) for one in train]
+            if name == FIXED_NAME:
+                calls = [(frame, *states) for features, *states in calls for frame in features.split(1, 1)]
+            inputs = (dict(zip(_INPUTS, [each.numpy() for each in call], strict=True)) for call in calls)
+            quantize_static(self.folder / NETWORK / FLOAT_METHOD / name, folder / name, inputs)
+        session = open_session((folder / DYNAMIC_NAME).read_bytes())
+
+        def network(*call: Tensor) -> Gains:
+            given = dict(zip(_INPUTS, [each.numpy() for each in call], strict=True))
+            gains, first, second = map(torch.from_numpy, session.run(None, given))
+            return gains, first, second
+
+        return folder / DYNAMIC_NAME, [folder / FIXED_NAME], network
+
+    def _by_torch(self, folder: Path, suppressor: Suppressor) -> Left:
+        """As PyTorch quantizes it with ranges of each call; that has no ONNX form."""
+        network, path = quantize_dynamic(self.network), folder / "model.pth"
+        with atomic_write(path) as stream:
+            torch.save(network.state_dict(), stream)
+        return path, [], network
+
 
 def folder_of(cell: Path, score: str) -> Path:
     """The folder of one of a cell's scores; PESQ stands in the cell's own, too."""
     found = cell / score.lower()
     found.mkdir(exist_ok=True)
     return found
+
+
+_MAKERS: dict[str, Callable[[SuppressionCells, Path, Suppressor], Left]] = {
+    ONNXRUNTIME: SuppressionCells._by_onnxruntime,
+    TORCH: SuppressionCells._by_torch,
+}
 
 
 def _write_onnx(folder: Path, quantized: Quantized, suppressor: Suppressor) -> list[Path]:

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.frontends.keywords.config import AWQ, FLOAT, PTQ, QAT
+from kaldi_quant.frontends.keywords.config import AWQ, FLOAT, ONNXRUNTIME, PTQ, QAT, TORCH
 from kaldi_quant.frontends.keywords.suppression.enhancement import FRAMES
 from kaldi_quant.frontends.keywords.suppression.noisy_speech import NoiseOptions
 from kaldi_quant.settings import changed, read_yaml
 from kaldi_quant.units import Seconds
 
 #: What ``model_type`` may be.
-MODEL_TYPES = {"nsnet2_fp32": FLOAT, "nsnet2_ptq": PTQ, "nsnet2_qat": QAT, "nsnet2_awq": AWQ}
-_PRESETS = {FLOAT: "", PTQ: "w8a8", QAT: "w4a8", AWQ: "awq-w4"}
+MODEL_TYPES = {f"nsnet2_{method}": method for method in (FLOAT, PTQ, QAT, AWQ, ONNXRUNTIME, TORCH)}
+_PRESETS = {FLOAT: "", PTQ: "w8a8", QAT: "w4a8", AWQ: "awq-w4", ONNXRUNTIME: "", TORCH: ""}
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class SuppressionConfig:
 
     @property
     def method(self) -> str:
-        """FLOAT, PTQ, QAT or AWQ."""
+        """A value of ``MODEL_TYPES``."""
         return MODEL_TYPES[self.model_type]
 
     @property
