@@ -53,7 +53,9 @@ for network in ${networks//,/ }; do
   case $network in m5 | nsnet2 | wav2vec2) ;; *) fail "--networks: $network is not one of m5, nsnet2, wav2vec2" ;; esac
 done
 for network in ${networks//,/ }; do
-  for name in fp32 ptq qat awq; do
+  names=(fp32 ptq qat awq)
+  [ "$network" = m5 ] || names+=(onnxruntime torch)
+  for name in "${names[@]}"; do
     file=${network/m5/cnn}_$name.yaml
     [ -f "$conf_dir/$file" ] || fail "--conf-dir $conf_dir has no $file"
   done
@@ -105,7 +107,7 @@ m5() {
 # One after the other, as all begin with the float network.
 methods_of() {
   local method
-  for method in fp32 ptq qat awq; do
+  for method in fp32 ptq qat awq onnxruntime torch; do
     recipe "egs/keywords/$1.py" --config "$conf_dir/$1_$method.yaml" --data-dir "$data_dir" --exp-dir "$exp_dir"
   done
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,8 @@ def results(exp_dir: str, results: str) -> None:
     if not networks:
         raise DataError(f"{exp_dir} has no cells: run.sh makes them")
     parts = [_part(name, cells) for name, cells in networks.items()]
-    text = "\n\n".join(map(_text, parts))
+    # Paths as whoever keeps the text finds them.
+    text = "\n\n".join(map(_text, parts)).replace(f"{folder}/", f"{folder.name}/")
     head = (
         f"# Keyword networks: made by `{_COMMAND}`, which writes these lines; each cell's cell.json has its command.\n"
     )
@@ -50,7 +51,7 @@ def results(exp_dir: str, results: str) -> None:
 
 def _part(network: str, cells: Sequence[Path]) -> Any:
     """What is told of a network."""
-    from kaldi_quant.frontends.keywords.cells import FLOAT_METHOD
+    from kaldi_quant.frontends.keywords.cells import FLOAT_METHOD, read_cell
     from kaldi_quant.frontends.keywords.costs import FILE_NAME, measure_costs, read_costs, sizes_of, write_costs
     from kaldi_quant.made import Made, Sources, make
     from kaldi_quant.report.comparison import compare
@@ -66,15 +67,34 @@ def _part(network: str, cells: Sequence[Path]) -> Any:
     comparison = compare([f"{cell.name}={cell}" for cell in ordered])
     shares = Bars("Where time goes", "Of the float network in torch, by function.", "share of the time", costs.shares)
     bars = [shares, *_sweeps(cells[0].parent)]
-    return NetworkPart(network, comparison, _costs(costs), _about(costs), bars, _confusions(ordered[0]))
+    told = {cell.name: read_cell(cell)[0] for cell in ordered}
+    confusions = _confusions(told[FLOAT_METHOD].details)
+    return NetworkPart(network, comparison, _costs(costs), _about(costs), bars, confusions, _about_cells(told))
 
 
-def _confusions(cell: Path) -> Any:
-    """Which classes the network of a cell takes for which; None where it does not classify."""
-    from kaldi_quant.frontends.keywords.cells import read_cell
+def _about_cells(cells: Mapping[str, Any]) -> Any:
+    """What makes each cell, and its other scores."""
+    from kaldi_quant.report.cells import EMPTY, Table
+
+    scores = {name: cell.details.get("scores", {}) for name, cell in cells.items()}
+    others = list(dict.fromkeys(score for of_cell in scores.values() for score in of_cell))
+    rows = [
+        [name, *(f"{scores[name][score]:.4g}" if score in scores[name] else EMPTY for score in others), _words(cell)]
+        for name, cell in cells.items()
+    ]
+    return Table(["cell", *others, "made by"], rows)
+
+
+def _words(cell: Any) -> str:
+    """The command of a cell, as it is called in the recipe's folder."""
+    return " ".join(word.rpartition("egs/keywords/")[2] for word in cell.command.split())
+
+
+def _confusions(details: Mapping[str, Any]) -> Any:
+    """Which classes a network takes for which; None where it does not classify."""
     from kaldi_quant.report.pages.heat_map import Cell, HeatMap
 
-    found = read_cell(cell)[0].details.get("confusions")
+    found = details.get("confusions")
     if not found:
         return None
     rows = [
@@ -133,4 +153,5 @@ def _about(costs: Any) -> str:
 def _text(part: Any) -> str:
     from kaldi_quant.report.text import as_text, table_as_text
 
-    return f"## {part.name}\n{as_text(part.comparison)}\n# {part.about_costs}\n{table_as_text(part.costs)}".rstrip()
+    costs = f"# {part.about_costs}\n{table_as_text(part.costs)}"
+    return f"## {part.name}\n{as_text(part.comparison)}\n{costs}\n{table_as_text(part.about)}".rstrip()

@@ -91,13 +91,10 @@ def measure_costs(folders: Sequence[Path], sizes: Sizes) -> Costs:
     }
     inputs = {name: _inputs(by_method[FLOAT_METHOD], lengths) for name, lengths in sizes.items()}
     sessions = {method: open_session(subject.onnx.read_bytes()) for method, subject in subjects.items()}
-    memory = {
-        name: {
-            method: peak_memory(subject.onnx, onnx_inputs(sessions[method], given))
-            for method, subject in subjects.items()
-        }
-        for name, given in inputs.items()
-    }
+    places = [(name, method) for name in inputs for method in subjects]
+    calls = [(subjects[method].onnx, onnx_inputs(sessions[method], inputs[name])) for name, method in places]
+    peaks = dict(zip(places, peak_memory(calls), strict=True))
+    memory = {name: {method: peaks[name, method] for method in subjects} for name in inputs}
     first, last = next(iter(inputs.values())), list(inputs.values())[-1]
     operations = multiply_accumulates(next(iter(quantized.values())).network.host, *first)
     times = {name: measure_times(subjects, given) for name, given in inputs.items()}

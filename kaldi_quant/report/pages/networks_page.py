@@ -46,6 +46,7 @@ class NetworkPart:
         about_costs: how they were measured.
         bars: further plots.
         confusions: of the float network, where it classifies.
+        about: what made each form, and its other scores.
     """
 
     name: str
@@ -54,6 +55,7 @@ class NetworkPart:
     about_costs: str
     bars: Sequence[Bars] = field(default_factory=list)
     confusions: HeatMap | None = None
+    about: Table | None = None
 
 
 def networks_page(title: str, subtitle: str, parts: Sequence[NetworkPart]) -> str:
@@ -74,6 +76,8 @@ def _content(part: NetworkPart) -> str:
         sections.append(Section(bars.title, figure(_plot(bars, f"{part.name}-bars-{number}"))))
     if part.confusions:
         sections.append(Section("Confusions in float", heat_map(part.confusions)))
+    if part.about:
+        sections.append(Section("Made by", table(part.about, places)))
     sections.append(Section("What was compared", origins(part.comparison)))
     return "\n".join(heading(section.title) + section.content for section in sections)
 

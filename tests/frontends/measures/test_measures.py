@@ -46,15 +46,16 @@ def test_multiply_accumulates_are_those_of_the_formulas() -> None:
 def test_memory_of_a_larger_network_is_larger(tmp_path: Path) -> None:
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("memory is measured through Linux's /proc")
-    peaks = []
+    calls = []
     for width in (100, 2000):
         network = nn.Sequential(nn.Linear(10, width), nn.ReLU(), nn.Linear(width, width)).eval()
         quantized = kq.quantize(network, "w8a8", calibration=[torch.randn(4, 10)])
         file = kq.export(quantized, tmp_path / f"{width}.onnx")
-        peaks.append(peak_memory(file, {"input": np.zeros((1, 10), np.float32)}))
-    assert peaks[1] - peaks[0] > 2000 * 2000
-    with pytest.raises(DataError, match=r"100\.onnx: the memory that it needs cannot be measured: .*nothing"):
-        peak_memory(tmp_path / "100.onnx", {"nothing": np.zeros((1, 10), np.float32)})
+        calls.append((file, {"input": np.zeros((1, 10), np.float32)}))
+    small, large = peak_memory(calls)
+    assert small is not None and large is not None and large - small > 2000 * 2000
+    with pytest.raises(DataError, match=r"cannot be measured: .*nothing"):
+        peak_memory([(tmp_path / "100.onnx", {"nothing": np.zeros((1, 10), np.float32)})])
 
 
 def test_times_of_all_that_can_run_a_network(tmp_path: Path) -> None:
