@@ -31,7 +31,7 @@ _INFERENCE = [
     ("--ivectors ark:a --online-ivectors ark:b", "exclude each other"),
 ]
 _QUANTIZATION = [
-    ("--preset best", "there is no preset 'best'; the presets are baseline"),
+    ("--preset best", "there is no preset 'best'; the presets are awq-w4"),
     ("--bits 1", "a width of 1 bits is not possible: 2 to 16"),
     ("--act-bits 17", "a width of 17 bits is not possible: 2 to 16"),
     ("--observer eye", "observer 'eye' is not one of minmax"),

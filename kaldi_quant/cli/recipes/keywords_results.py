@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from kaldi_quant.atomic import atomic_write
-from kaldi_quant.cli.options import KaldiCommand
+from kaldi_quant.cli.options import KaldiCommand, num_threads_option, set_threads
 from kaldi_quant.errors import DataError
 
 RESULTS_NAME, PAGE_NAME = "RESULTS", "report.html"
@@ -19,7 +19,8 @@ _COMMAND = "bash egs/keywords/run.sh"
 @click.command(cls=KaldiCommand)
 @click.option("--exp-dir", default="exp", show_default=True, metavar="FOLDER", help="Of the cells.")
 @click.option("--results", default="", metavar="FILE", help="For the text; by default RESULTS in --exp-dir.")
-def results(exp_dir: str, results: str) -> None:
+@num_threads_option()
+def results(exp_dir: str, results: str, num_threads: int) -> None:
     """Measure what all cells cost, and write their results as text and as a page.
 
     e.g.: results.py --exp-dir exp
@@ -28,6 +29,8 @@ def results(exp_dir: str, results: str) -> None:
     from kaldi_quant.frontends.keywords.cells import cells_in
     from kaldi_quant.report.pages.networks_page import networks_page
 
+    # As the times are compared, by default on one thread.
+    set_threads(num_threads or 1)
     folder = Path(exp_dir)
     networks: dict[str, list[Path]] = {}
     for cell in cells_in(folder):

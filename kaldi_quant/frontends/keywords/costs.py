@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -143,9 +146,23 @@ def _inputs(folder: Path, lengths: Mapping[str, int]) -> tuple[Tensor, ...]:
 def _shares(module: nn.Module, inputs: Sequence[Tensor]) -> dict[str, float]:
     with torch.no_grad():
         module(*inputs)
-        with profile(activities=[ProfilerActivity.CPU]) as found:
+        with _unheard(), profile(activities=[ProfilerActivity.CPU]) as found:
             module(*inputs)
     times = {event.key: event.self_cpu_time_total for event in found.key_averages()}
     whole = sum(times.values()) or 1
     shares = {name.removeprefix("aten::"): time / whole for name, time in times.items()}
     return dict(sorted(((n, s) for n, s in shares.items() if s >= _LEAST_SHARE), key=lambda each: -each[1]))
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Drops what C code writes to standard error: PyTorch's profiler says there that it begins and ends."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w", encoding="ascii") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

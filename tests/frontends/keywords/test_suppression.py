@@ -209,6 +209,8 @@ def test_configurations(tmp_path: Path) -> None:
         "nsnet2_ptq": ("nsnet2_ptq", "w8a8"),
         "nsnet2_qat": ("nsnet2_qat", "w4a8"),
         "nsnet2_awq": ("nsnet2_awq", "awq-w4"),
+        "nsnet2_onnxruntime": ("nsnet2_onnxruntime", ""),
+        "nsnet2_torch": ("nsnet2_torch", ""),
     }
     path = tmp_path / "c.yaml"
     for text, message in (

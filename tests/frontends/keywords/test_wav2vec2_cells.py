@@ -84,7 +84,7 @@ def test_cells_have_the_names_of_their_presets(tmp_path: Path) -> None:
         ({"model": {"layers": 3}}, r"model: there is no key 'layers'; keys and defaults are size \(tiny\)"),
         ({"model": {"sizes": 3}}, "sizes must be a value like"),
         ({"data": {"sample_rate": 8000}}, "data, sample_rate must be 16000 for Wav2Vec2, found 8000"),
-        ({"model": {"preset": "w8a8"}}, "model, preset is for quantized networks, not for wav2vec2_fp32"),
+        ({"model": {"preset": "w8a8"}}, "model, preset is for networks that are quantized here, not for wav2vec2_fp32"),
         ({"train": {"n_epoch": 0}}, "train, n_epoch must be above 0, found 0"),
         ({"train": {"shift": -1.0}}, r"train, shift must be 0 or more, found -1\.0"),
         ({"train": {"alpha": 1.5}}, r"train, alpha must be from 0 to 1, found 1\.5"),
