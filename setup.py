@@ -29,7 +29,7 @@ EXTRAS = {
     # Audio files of any kind and rate, for the front ends.
     "audio": ["soundfile", "soxr"],
     # Kernels that are compiled where they run: integer recurrences of torch networks.
-    "kernels": ["numba"],
+    "kernels": ["numba", "llvmlite"],
     # How good speech sounds: PESQ (built with a C compiler) and STOI.
     "speech-quality": ["pesq", "pystoi"],
     # Keyword recognition and what stands before it; ml_dtypes is for onnxruntime's own quantization.
