@@ -55,6 +55,7 @@ done
 for network in ${networks//,/ }; do
   names=(fp32 ptq qat awq)
   [ "$network" = m5 ] || names+=(onnxruntime torch)
+  [ "$network" != nsnet2 ] || names+=(ptq_dynamic)
   for name in "${names[@]}"; do
     file=${network/m5/cnn}_$name.yaml
     [ -f "$conf_dir/$file" ] || fail "--conf-dir $conf_dir has no $file"
@@ -107,18 +108,18 @@ m5() {
 # One after the other, as all begin with the float network.
 methods_of() {
   local method
-  for method in fp32 ptq qat awq onnxruntime torch; do
+  for method in $2; do
     recipe "egs/keywords/$1.py" --config "$conf_dir/$1_$method.yaml" --data-dir "$data_dir" --exp-dir "$exp_dir"
   done
 }
 other() {
   runs "$2" && begins "$1" || return 0
-  start "$2" methods_of "$2"
+  start "$2" methods_of "$2" "$3"
 }
 
 m5 0 float
-other 6 nsnet2
-other 7 wav2vec2
+other 6 nsnet2 "fp32 ptq ptq_dynamic qat awq onnxruntime torch"
+other 7 wav2vec2 "fp32 ptq qat awq onnxruntime torch"
 finish m5_float
 m5 2 qat
 m5 1 ptq

@@ -63,19 +63,22 @@ def test_a_stream_is_the_whole(kind: str) -> None:
 
 
 class Mixed(nn.Module):
-    """Layers with and without kernels, sums, moves, and a layer that reads two nodes side by side."""
+    """Layers with and without kernels, sums, constants, moves, and a layer that reads two nodes side by side."""
+
+    offset: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.first = nn.Linear(5, 13)
         self.conv = nn.Conv1d(13, 13, 3, padding=1)
         self.second, self.last = nn.Linear(26, 37, bias=False), nn.Linear(37, 3)
+        self.register_buffer("offset", torch.linspace(-1, 1, 37))
 
     def forward(self, x: Tensor) -> Tensor:
         one = self.first(x).relu()
         other = self.conv(one.transpose(1, 2)).transpose(1, 2)
         both = torch.cat([one, one + other], -1)[:, 1:]
-        return self.last(self.second(both).relu().flip(1)).softmax(-1)
+        return self.last((self.second(both).relu().flip(1) * self.offset).sin()).softmax(-1)
 
 
 @pytest.mark.parametrize(

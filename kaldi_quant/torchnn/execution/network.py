@@ -185,7 +185,7 @@ class CompiledNetwork:
         if point not in self._network.activations or isinstance(value, GridValue):
             return value
         grid = self._network.activations[point]
-        return GridValue(grid, floats=value) if fits_bytes(grid) else run.computed(partial(grid.fake, value))
+        return GridValue(grid, floats=value) if fits_bytes(grid) else run.computed(partial(grid.fake, value), value)
 
 
 def _needed(steps: Sequence[fx.Node]) -> list[fx.Node]:

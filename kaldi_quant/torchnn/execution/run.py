@@ -38,10 +38,10 @@ class Run:
         Args:
             compute: of tensors of this run; its result is a tensor, several of these, or something that does not depend
                 on values.
-            sources: the tensors that it reads; parts of these need no action.
+            sources: what it reads; parts of these need no action, nor does what reads no tensor.
         """
-        found = compute()
-        if self._is_recorded and not _is_within(found, _tensors(sources)):
+        found, given = compute(), _tensors(sources)
+        if self._is_recorded and given and not _is_within(found, given):
             kept = _tensors(found)
 
             def again() -> None:

@@ -42,7 +42,7 @@ class GridValue:
         if self._floats is None:
             integers = self.integers(run)
             if self.grid.scale.dim():
-                self._floats = run.computed(partial(self.grid.dequantize, integers))
+                self._floats = run.computed(partial(self.grid.dequantize, integers), integers)
             else:
                 found = torch.empty(integers.shape)
                 numbers = (float(self.grid.scale), int(self.grid.zero_point))
@@ -54,7 +54,7 @@ class GridValue:
 
 def as_array(run: Run, x: Tensor) -> np.ndarray:
     """A tensor of floats as kernels read it; it changes with the tensor."""
-    return run.contiguous(x if x.dtype == torch.float32 else run.computed(x.float)).numpy()
+    return run.contiguous(x if x.dtype == torch.float32 else run.computed(x.float, x)).numpy()
 
 
 def fits_bytes(grid: Grid) -> bool:

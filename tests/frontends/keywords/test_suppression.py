@@ -207,6 +207,7 @@ def test_configurations(tmp_path: Path) -> None:
     assert {name: (one.model_type, one.preset) for name, one in kinds.items()} == {
         "nsnet2_fp32": ("nsnet2_fp32", ""),
         "nsnet2_ptq": ("nsnet2_ptq", "w8a8"),
+        "nsnet2_ptq_dynamic": ("nsnet2_ptq", "w8a8"),
         "nsnet2_qat": ("nsnet2_qat", "w4a8"),
         "nsnet2_awq": ("nsnet2_awq", "awq-w4"),
         "nsnet2_onnxruntime": ("nsnet2_onnxruntime", ""),
