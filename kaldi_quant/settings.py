@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,3 +59,28 @@ def _value(default: Any, value: Any, where: str, key: str) -> Any:
     if type(value) is not type(default):
         raise UsageError(f"{where}: {key} must be a value like {default!r}, found {value!r}")
     return value
+
+
+def above_0(where: str, values: Mapping[str, float]) -> None:
+    """Refuses settings that are not above 0; where: they stand; values: by name.
+
+    Raises:
+        UsageError: there is one.
+    """
+    _each(where, values, "above 0", lambda value: 0 < value < math.inf)
+
+
+def at_least_0(where: str, values: Mapping[str, float]) -> None:
+    """Refuses settings that are below 0; arguments and errors as of ``above_0``."""
+    _each(where, values, "0 or more", lambda value: 0 <= value < math.inf)
+
+
+def shares(where: str, values: Mapping[str, float]) -> None:
+    """Refuses settings that are no shares; arguments and errors as of ``above_0``."""
+    _each(where, values, "from 0 to 1", lambda value: 0 <= value <= 1)
+
+
+def _each(where: str, values: Mapping[str, float], what: str, holds: Callable[[float], bool]) -> None:
+    for name, value in values.items():
+        if not holds(value):
+            raise UsageError(f"{where}: {name} must be {what}, found {value}")

@@ -27,7 +27,7 @@ USAGE
 fail() { echo "egs/keywords/run.sh: $*" >&2; exit 1; }
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
-stage=0 stop_stage=8 data_dir=$here/data exp_dir=$here/exp conf_dir=$here/conf networks=m5,nsnet2,wav2vec2 nj=$(nproc --all)
+stage=0 stop_stage=8 data_dir=$here/data exp_dir=$here/exp conf_dir=$here/conf networks=m5,nsnet2,wav2vec2 nj=$(env -u OMP_NUM_THREADS nproc)
 
 while [ $# -gt 0 ]; do
   option=${1%%=*}

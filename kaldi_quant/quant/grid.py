@@ -71,5 +71,15 @@ class Grid:
         return (steps.round() + self.zero_point).clamp(self.spec.qmin, self.spec.qmax).to(torch.int32)
 
 
+def same_grid(one: Grid, other: Grid) -> bool:
+    """Whether integers of two grids mean the same."""
+    return one is other or (
+        one.spec == other.spec
+        and one.scale.shape == other.scale.shape
+        and bool((one.scale == other.scale).all())
+        and bool((one.zero_point == other.zero_point).all())
+    )
+
+
 def _positive(scale: Tensor) -> Tensor:
     return torch.where(scale > SMALLEST_SCALE, scale, torch.ones_like(scale)).float()

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx, nn
 
+from kaldi_quant.torchnn.computation import compute
 from kaldi_quant.torchnn.forms import Layer
 from kaldi_quant.torchnn.graph_nodes import name_of
 from kaldi_quant.torchnn.moves import MAXIMA, RESHAPES, is_move, pads_with_zeros, sources_of
 from kaldi_quant.torchnn.simplify import is_relu
-from kaldi_quant.torchnn.tracing import compute
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,12 @@ from torch import Tensor, fx, nn
 from kaldi_quant.quant.grouped import by_group
 from kaldi_quant.torchnn.channels import Labels, moved, on_axis
 from kaldi_quant.torchnn.column_readers import column_readers
+from kaldi_quant.torchnn.computation import constant
 from kaldi_quant.torchnn.forms import Layer
 from kaldi_quant.torchnn.graph_nodes import argument, is_constant, name_of, readers_of, shape_of
 from kaldi_quant.torchnn.moves import MAXIMA, is_move, pads_with_zeros, sources_of
 from kaldi_quant.torchnn.region import Region, regions_within
 from kaldi_quant.torchnn.simplify import is_relu
-from kaldi_quant.torchnn.tracing import constant
 
 #: For layers by name what their input lacks: (groups * in,) float64.
 Offsets = dict[str, Tensor]

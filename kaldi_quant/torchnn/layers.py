@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional
 
+from kaldi_quant.torchnn.computation import attribute
 from kaldi_quant.torchnn.forms import FORMS, Layer
 from kaldi_quant.torchnn.graph_nodes import argument, inputs_of, is_constant, name_of
 from kaldi_quant.torchnn.recurrent_nodes import of_direction
 from kaldi_quant.torchnn.region import Region, joined
-from kaldi_quant.torchnn.tracing import attribute
 
 #: Products of two values beside matrix products, which are nodes of their own.
 _OF_TWO_VALUES = ("baddbmm", "addbmm", "einsum", "bilinear", "scaled_dot_product_attention")

@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from kaldi_quant.quant.host import Arithmetic
 from kaldi_quant.quant.taps import Tap
 from kaldi_quant.torchnn.calls import Call, Signature
-from kaldi_quant.torchnn.tracing import compute
+from kaldi_quant.torchnn.computation import compute
 
 Taps = Mapping[str, Tap]
 Arithmetics = Mapping[str, Arithmetic]

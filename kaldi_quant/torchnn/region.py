@@ -14,12 +14,13 @@ from torch import fx, nn
 from torch.fx.proxy import TraceError
 
 from kaldi_quant.torchnn.calls import Call, Signature, arguments_of
+from kaldi_quant.torchnn.computation import attribute
 from kaldi_quant.torchnn.forms import Layer
 from kaldi_quant.torchnn.in_place import without_in_place
 from kaldi_quant.torchnn.program import Arithmetics, Program, Taps, one_call
 from kaldi_quant.torchnn.recurrence import Recurrence
 from kaldi_quant.torchnn.simplify import simplify
-from kaldi_quant.torchnn.tracing import attribute, trace
+from kaldi_quant.torchnn.tracing import trace
 
 
 class Region(nn.Module):

@@ -12,7 +12,7 @@ import copy
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from torch.utils import _pytree as pytree
 
 from kaldi_quant.errors import DataError
 from kaldi_quant.torchnn.calls import Call
+from kaldi_quant.torchnn.computation import attribute, compute
 from kaldi_quant.torchnn.followed import FOLLOWED
 from kaldi_quant.torchnn.graph_nodes import is_constant
 from kaldi_quant.torchnn.recurrence import Recurrence
@@ -278,41 +279,6 @@ class _Tracer(fx.Tracer):
         """Takes out all nodes but the first."""
         for node in list(self.graph.nodes)[: length - 1 : -1]:
             self.graph.erase_node(node)
-
-
-def compute(node: fx.Node, root: nn.Module, value_of: Callable[[fx.Node], Any]) -> Any:
-    """What a node of a graph gives.
-
-    Args:
-        node: neither an input nor the output.
-        root: has the modules and tensors that nodes name.
-        value_of: of the nodes that it reads.
-    """
-    return computation(node, root, value_of)()
-
-
-def computation(node: fx.Node, root: nn.Module, value_of: Callable[[fx.Node], Any]) -> Callable[[], Any]:
-    """How a node of a graph is computed from the values that others have now; arguments as of ``compute``."""
-    if node.op == "get_attr":
-        return partial(attribute, root, str(node.target))
-    args = fx.node.map_arg(node.args, value_of)
-    kwargs = fx.node.map_arg(node.kwargs, value_of)
-    if node.op == "call_module":
-        return partial(root.get_submodule(str(node.target)), *args, **kwargs)
-    if node.op == "call_method":
-        return partial(getattr(args[0], str(node.target)), *args[1:], **kwargs)
-    function: Any = node.target
-    return partial(function, *args, **kwargs)
-
-
-def constant(node: fx.Node, root: nn.Module) -> Any:
-    """What a node gives that depends on nothing but the network's own tensors."""
-    return compute(node, root, lambda other: constant(other, root))
-
-
-def attribute(root: nn.Module, path: str) -> Any:
-    """What lies at a path within a module."""
-    return operator.attrgetter(path)(root)
 
 
 def _depends_on_parameters(constant: fx.Node) -> bool:

@@ -18,7 +18,7 @@ from kaldi_quant.backends.torch_engines.whole_modules import (
     prepare_module,
     quantize_module,
 )
-from kaldi_quant.errors import UsageError
+from kaldi_quant.errors import DataError, UsageError
 from tests.conftest import needs
 
 FUSED = [["conv", "bn", "relu"]]
@@ -108,3 +108,9 @@ def test_onnxruntime_quantizes_a_float_file(network: Small, tmp_path: Path) -> N
     there = open_session(result.read_bytes()).run(None, {"input": x.numpy()})[0]
     with torch.no_grad():
         assert 0 < np.abs(there - network(x).numpy()).max() < 0.1
+
+
+def test_a_float_file_that_is_missing_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"float\.onnx: there is no such file: expected the float network as ONNX"):
+        quantize_static(tmp_path / "float.onnx", tmp_path / "result.onnx", [])
+    assert not list(tmp_path.iterdir())

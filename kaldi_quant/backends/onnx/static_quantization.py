@@ -12,7 +12,7 @@ import numpy as np
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.backends.onnx.writer import require_onnx
-from kaldi_quant.errors import MissingDependencyError
+from kaldi_quant.errors import DataError, MissingDependencyError
 
 
 def quantize_static(model: Path, result: Path, calibration: Iterable[Mapping[str, np.ndarray]]) -> None:
@@ -26,11 +26,13 @@ def quantize_static(model: Path, result: Path, calibration: Iterable[Mapping[str
 
     Raises:
         MissingDependencyError: onnxruntime's quantization is not installed.
-        DataError: the file cannot be written.
+        DataError: there is no float file, or the result cannot be written.
 
     Source: onnxruntime.ai/docs/performance/model-optimizations/quantization.html
     """
     require_onnx("onnxruntime's quantization")
+    if not model.is_file():
+        raise DataError(f"{model}: there is no such file: expected the float network as ONNX, which is made first")
     try:
         from onnxruntime import quantization
         from onnxruntime.quantization.shape_inference import quant_pre_process

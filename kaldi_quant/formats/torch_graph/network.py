@@ -22,11 +22,12 @@ from kaldi_quant.formats.torch_graph.graph import decoded_graph, encoded_graph, 
 from kaldi_quant.formats.torch_graph.modules import decoded_module, decoded_tensor, encoded_module, encoded_tensor
 from kaldi_quant.quant.distance import DISTANCES
 from kaldi_quant.torchnn.calls import Signature
+from kaldi_quant.torchnn.computation import attribute
 from kaldi_quant.torchnn.host import TorchHost
 from kaldi_quant.torchnn.nodes import Description
 from kaldi_quant.torchnn.program import Program
 from kaldi_quant.torchnn.region import Region, regions_within
-from kaldi_quant.torchnn.tracing import attribute, first_line
+from kaldi_quant.torchnn.tracing import first_line
 from kaldi_quant.torchnn.variants import FAILURES
 
 

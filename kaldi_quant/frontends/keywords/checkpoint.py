@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import FormatError, ModelError
@@ -65,6 +65,16 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     }
     with atomic_write(path) as stream:
         torch.save(content, stream)
+
+
+def write_parameters(path: Path, network: nn.Module) -> None:
+    """Writes what another program's quantization has made of a network, for its size and for torch.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    with atomic_write(path) as stream:
+        torch.save(network.state_dict(), stream)
 
 
 def read_checkpoint(path: str | Path, shape: BaseCnn) -> Checkpoint:

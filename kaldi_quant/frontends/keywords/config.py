@@ -7,7 +7,8 @@ from pathlib import Path
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.frontends.keywords.networks.m5 import BLOCKS
-from kaldi_quant.settings import changed, read_yaml
+from kaldi_quant.quant.layer_config import one_of
+from kaldi_quant.settings import above_0, at_least_0, changed, read_yaml, shares
 from kaldi_quant.units import Seconds
 
 FLOAT, PTQ, QAT, AWQ = "fp32", "ptq", "qat", "awq"
@@ -186,8 +187,7 @@ def read_keyword_config(path: str | Path) -> KeywordConfig:
     """
     where = str(path)
     found: KeywordConfig = changed(KeywordConfig(), read_yaml(path), where)
-    if found.model_type not in MODEL_TYPES:
-        raise UsageError(f"{where}: model_type {found.model_type!r} is not one of {', '.join(MODEL_TYPES)}")
+    one_of(f"{where}: model_type", found.model_type, MODEL_TYPES)
     _check_numbers(found, where)
     blocks = found.model.quantization
     if found.is_layer_wise and not blocks:
@@ -201,7 +201,7 @@ def read_keyword_config(path: str | Path) -> KeywordConfig:
 
 def _check_numbers(config: KeywordConfig, where: str) -> None:
     data, model, train = config.data, config.model, config.train
-    above_0 = {
+    positive = {
         "data, sample_rate": data.sample_rate,
         "data, batch_size": data.batch_size,
         "model, calibration": model.calibration,
@@ -209,7 +209,7 @@ def _check_numbers(config: KeywordConfig, where: str) -> None:
         "train, step_size": train.step_size,
         "train, n_epoch": train.n_epoch,
     }
-    at_least_0 = {
+    not_negative = {
         "model, base_cnn, n_output": model.base_cnn.n_output,
         "model, base_cnn, seed": model.base_cnn.seed,
         "train, seed": train.seed,
@@ -220,13 +220,8 @@ def _check_numbers(config: KeywordConfig, where: str) -> None:
         "train, gain": train.gain,
         "train, noise": train.noise,
     }
-    for name, value in above_0.items():
-        if not 0 < value < float("inf"):
-            raise UsageError(f"{where}: {name} must be above 0, found {value}")
-    for name, value in at_least_0.items():
-        if not 0 <= value < float("inf"):
-            raise UsageError(f"{where}: {name} must be 0 or more, found {value}")
+    above_0(where, positive)
+    at_least_0(where, not_negative)
     if not 0 < train.gamma < 1:
         raise UsageError(f"{where}: train, gamma must be between 0 and 1, found {train.gamma}")
-    if not 0 <= train.teacher <= 1:
-        raise UsageError(f"{where}: train, teacher must be from 0 to 1, found {train.teacher}")
+    shares(where, {"train, teacher": train.teacher})

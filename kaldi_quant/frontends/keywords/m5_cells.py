@@ -8,20 +8,24 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from kaldi_quant.atomic import atomic_write
 from kaldi_quant.backends.torch_engines.whole_modules import export_module
 from kaldi_quant.formats.names import ARTEFACT_NAME
-from kaldi_quant.frontends.keywords.cells import Work, cell_name, flat, make_cell
-from kaldi_quant.frontends.keywords.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from kaldi_quant.frontends.keywords.cells import FLOAT_METHOD, Work, cell_name, flat, make_cell
+from kaldi_quant.frontends.keywords.checkpoint import Checkpoint, read_checkpoint, write_checkpoint, write_parameters
 from kaldi_quant.frontends.keywords.config import KeywordConfig
 from kaldi_quant.frontends.keywords.data import KeywordSet
 from kaldi_quant.frontends.keywords.evaluation import Run, answers_of, run_integers, run_module, run_onnx
 from kaldi_quant.frontends.keywords.models import make_quantized, write_quantized
-from kaldi_quant.frontends.keywords.onnx_files import DYNAMIC_NAME, FIXED_NAME, in_float, write_onnx_files
-from kaldi_quant.frontends.keywords.rivals import Classified, onnxruntime_ptq, torch_ptq, torch_qat
+from kaldi_quant.frontends.keywords.onnx_files import (
+    DYNAMIC_NAME,
+    FIXED_NAME,
+    in_float,
+    quantize_by_onnxruntime,
+    write_onnx_files,
+)
+from kaldi_quant.frontends.keywords.rivals import Classified, torch_ptq, torch_qat
 from kaldi_quant.frontends.keywords.sweeps import (
     Measured,
     as_table,
@@ -60,7 +64,7 @@ class M5Cells:
     @property
     def float_file(self) -> Path:
         """The float checkpoint that all others begin with."""
-        return self.place("float") / FLOAT_FILE
+        return self.place(FLOAT_METHOD) / FLOAT_FILE
 
     def make_float(self, config: KeywordConfig) -> None:
         """Trains the float network."""
@@ -74,7 +78,7 @@ class M5Cells:
             run = run_module(found.network)
             return self._work(folder / FLOAT_FILE, run, config, [*others, folder / HISTORY_NAME])
 
-        self._make("float", "", config, work, from_float=False)
+        self._make(FLOAT_METHOD, "", config, work, from_float=False)
 
     def make_quantized(self, config: KeywordConfig, preset: str) -> None:
         """Quantizes the float network as a configuration says, by a preset in the place of its own."""
@@ -109,11 +113,7 @@ class M5Cells:
         """onnxruntime's static quantization."""
 
         def work(folder: Path) -> Work:
-            waves = calibration_set(self.keywords, config)
-            for name in (DYNAMIC_NAME, FIXED_NAME):
-                # A file for one recording is calibrated on one after the other.
-                parts = [part for batch in waves for part in (batch.split(1) if name == FIXED_NAME else [batch])]
-                onnxruntime_ptq(self.place("float") / name, folder / name, parts, "waves")
+            quantize_by_onnxruntime(self.place(FLOAT_METHOD), folder, calibration_set(self.keywords, config))
             path = folder / DYNAMIC_NAME
             return self._work(path, run_onnx(path.read_bytes()), config, [folder / FIXED_NAME])
 
@@ -133,8 +133,7 @@ class M5Cells:
 
     def _torch(self, folder: Path, network: Classified, config: KeywordConfig) -> Work:
         path, example = folder / FLOAT_FILE, self._example(config)
-        with atomic_write(path) as stream:
-            torch.save(network.state_dict(), stream)
+        write_parameters(path, network)
         others = [
             export_module(network, example, folder / name, any_batch=name == DYNAMIC_NAME)
             for name in (DYNAMIC_NAME, FIXED_NAME)

@@ -1,15 +1,13 @@
-"""M5 as PyTorch and onnxruntime quantize it, for comparison."""
+"""M5 as PyTorch quantizes it, for comparison."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from kaldi_quant.api import finetuning
-from kaldi_quant.backends.onnx.static_quantization import quantize_static
 from kaldi_quant.backends.torch_engines.whole_modules import (
     convert_module,
     prepare_module,
@@ -82,18 +80,6 @@ def torch_qat(network: M5, keywords: KeywordSet, config: KeywordConfig, folder: 
         **loop_of(config),
     )
     return Classified(convert_module(trained.scores))
-
-
-def onnxruntime_ptq(float_file: Path, result: Path, calibration: Sequence[Tensor], name: str) -> None:
-    """onnxruntime's static quantization.
-
-    Args:
-        float_file: the float network as ONNX.
-        result: the file that is made.
-        calibration: waves, (B, 1, T) each.
-        name: of the input.
-    """
-    quantize_static(float_file, result, ({name: waves.numpy()} for waves in calibration))
 
 
 def _dev(keywords: KeywordSet, config: KeywordConfig) -> list[tuple[Tensor, Tensor]]:

@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from kaldi_quant.api import files
 from kaldi_quant.api.quantization import Quantized
-from kaldi_quant.atomic import atomic_write
-from kaldi_quant.backends.onnx.static_quantization import quantize_static
 from kaldi_quant.backends.torch_engines.whole_modules import quantize_dynamic
 from kaldi_quant.formats.names import ARTEFACT_NAME
 from kaldi_quant.frontends.keywords.cells import FLOAT_METHOD, Work, flat, make_cell
+from kaldi_quant.frontends.keywords.checkpoint import write_parameters
 from kaldi_quant.frontends.keywords.config import FLOAT, ONNXRUNTIME, QAT, TORCH
 from kaldi_quant.frontends.keywords.data import KeywordSet, load_batches, read_keywords
 from kaldi_quant.frontends.keywords.evaluation import (
@@ -29,7 +27,13 @@ from kaldi_quant.frontends.keywords.evaluation import (
 )
 from kaldi_quant.frontends.keywords.models import RECORD_KEY
 from kaldi_quant.frontends.keywords.networks.wav2vec2_folder import CONFIG, FEATURES, WEIGHTS, write_wav2vec2
-from kaldi_quant.frontends.keywords.onnx_files import DYNAMIC_NAME, FIXED_NAME, in_float, write_onnx_files
+from kaldi_quant.frontends.keywords.onnx_files import (
+    DYNAMIC_NAME,
+    FIXED_NAME,
+    in_float,
+    quantize_by_onnxruntime,
+    write_onnx_files,
+)
 from kaldi_quant.frontends.keywords.wav2vec2_config import Wav2Vec2Settings
 from kaldi_quant.frontends.keywords.wav2vec2_training import (
     calibration_set,
@@ -64,8 +68,6 @@ def make_wav2vec2_cell(settings: Wav2Vec2Settings, folder: Path, command: str) -
     if checkpoint is None and settings.method != FLOAT:
         checkpoint = folder / NETWORK / FLOAT_METHOD
     work = _WORKS.get(settings.method, _QuantizedWork)(settings, keywords, checkpoint)
-    if isinstance(work, _OnnxruntimeWork) and checkpoint is not None:
-        work.float_folder = checkpoint
     recordings = [recording.path for split in keywords.splits.values() for recording in split]
     sources = {"the recordings": list(dict.fromkeys(recordings))}
     if checkpoint is not None:
@@ -150,22 +152,11 @@ class _QuantizedWork(_Work):
 
 
 class _OnnxruntimeWork(_Work):
-    """Lets onnxruntime quantize the float network's files, calibrated as ``quantize`` is.
-
-    Attributes:
-        float_folder: of these files.
-    """
-
-    float_folder = Path()
+    """Lets onnxruntime quantize the float cell's files, calibrated as ``quantize`` is."""
 
     def __call__(self, folder: Path) -> Work:
         """Leaves ONNX files."""
-        for name in (DYNAMIC_NAME, FIXED_NAME):
-            # A file for one recording is calibrated on one after the other.
-            size = 1 if name == FIXED_NAME else self.settings.data.batch_size
-            waves = calibration_set(self.keywords, self.settings, size)
-            inputs = ({"waves": part.numpy()} for part in waves if len(part) == size)
-            quantize_static(self.float_folder / name, folder / name, inputs)
+        quantize_by_onnxruntime(folder.parent / FLOAT_METHOD, folder, calibration_set(self.keywords, self.settings))
         score, details = self._score(run_onnx((folder / DYNAMIC_NAME).read_bytes()), folder)
         return Work(folder / DYNAMIC_NAME, score, self.parameters, [folder / FIXED_NAME], details)
 
@@ -176,8 +167,7 @@ class _TorchWork(_Work):
     def __call__(self, folder: Path) -> Work:
         """Leaves its parameters; it has no ONNX form."""
         network, path = quantize_dynamic(self.network), folder / "model.pth"
-        with atomic_write(path) as stream:
-            torch.save(network.state_dict(), stream)
+        write_parameters(path, network)
         data = self.settings.data
         answers = answers_of(run_module(network), self.keywords.test, data.sample_rate, data.batch_size)
         details = {"confusions": answers.confusions(self.keywords.classes)}

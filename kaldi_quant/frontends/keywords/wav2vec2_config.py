@@ -9,7 +9,8 @@ from typing import Any
 from kaldi_quant.errors import UsageError
 from kaldi_quant.frontends.keywords.cells import cell_name
 from kaldi_quant.frontends.keywords.config import AWQ, FLOAT, ONNXRUNTIME, PTQ, QAT, TORCH, DataConfig
-from kaldi_quant.settings import changed, read_yaml
+from kaldi_quant.quant.layer_config import one_of
+from kaldi_quant.settings import above_0, at_least_0, changed, read_yaml, shares
 from kaldi_quant.units import Seconds
 
 #: What ``model_type`` may be: how the network is made.
@@ -125,8 +126,7 @@ def read_settings(path: str | Path, preset: str = "") -> Wav2Vec2Settings:
     """
     found: Wav2Vec2Settings = changed(Wav2Vec2Settings(), read_yaml(path), str(path))
     found = replace(found, model=replace(found.model, preset=preset or found.model.preset))
-    if found.model_type not in MODEL_TYPES:
-        raise UsageError(f"{path}: model_type {found.model_type!r} is not one of {', '.join(MODEL_TYPES)}")
+    one_of(f"{path}: model_type", found.model_type, MODEL_TYPES)
     if found.data.sample_rate != 16000:
         raise UsageError(f"{path}: data, sample_rate must be 16000 for Wav2Vec2, found {found.data.sample_rate}")
     if not _PRESETS[found.method] and found.model.preset:
@@ -137,17 +137,15 @@ def read_settings(path: str | Path, preset: str = "") -> Wav2Vec2Settings:
 
 def _check_numbers(settings: Wav2Vec2Settings, where: str) -> None:
     model, train = settings.model, settings.train
-    for name, value in {
+    positive = {
         "data, batch_size": settings.data.batch_size,
         "model, calibration": model.calibration,
         "train, lr": train.lr,
         "train, lr_final": train.lr_final,
         "train, batch_size": train.batch_size,
         "train, n_epoch": train.n_epoch,
-    }.items():
-        if not 0 < value < float("inf"):
-            raise UsageError(f"{where}: {name} must be above 0, found {value}")
-    for name, value in {
+    }
+    not_negative = {
         "model, seed": model.seed,
         "train, seed": train.seed,
         "train, warm_up": train.warm_up,
@@ -156,9 +154,8 @@ def _check_numbers(settings: Wav2Vec2Settings, where: str) -> None:
         "train, speed": train.speed,
         "train, gain": train.gain,
         "train, noise": train.noise,
-    }.items():
-        if not 0 <= value < float("inf"):
-            raise UsageError(f"{where}: {name} must be 0 or more, found {value}")
-    for name, value in {"teacher": train.teacher, "feature_share": train.feature_share, "alpha": train.alpha}.items():
-        if not 0 <= value <= 1:
-            raise UsageError(f"{where}: train, {name} must be from 0 to 1, found {value}")
+    }
+    above_0(where, positive)
+    at_least_0(where, not_negative)
+    of_losses = {"teacher": train.teacher, "feature_share": train.feature_share, "alpha": train.alpha}
+    shares(where, {f"train, {name}": value for name, value in of_losses.items()})

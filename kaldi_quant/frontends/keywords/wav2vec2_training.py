@@ -97,14 +97,14 @@ def train_float(
 
 def quantize(network: KeywordWav2Vec2, keywords: KeywordSet, settings: Wav2Vec2Settings) -> Quantized:
     """Quantizes all of it after training; the calibration set is drawn from the training data."""
-    calibration = calibration_set(keywords, settings, settings.data.batch_size)
+    calibration = calibration_set(keywords, settings)
     return quantization.quantize(TorchNetwork(network, KullbackLeibler()), settings.preset, calibration=calibration)
 
 
-def calibration_set(keywords: KeywordSet, settings: Wav2Vec2Settings, batch_size: int) -> list[Tensor]:
-    """Waves of the training data to calibrate on, (B, 1, T) each, at most ``batch_size`` of them together."""
+def calibration_set(keywords: KeywordSet, settings: Wav2Vec2Settings) -> list[Tensor]:
+    """Waves of the training data to calibrate on, (B, 1, T) each."""
     data, model = settings.data, settings.model
-    batch = min(batch_size, model.calibration)
+    batch = min(data.batch_size, model.calibration)
     return list(examples.drawn(keywords.train, model.calibration, data.sample_rate, batch, model.seed))
 
 

@@ -74,9 +74,9 @@ def measure_times(subjects: Mapping[str, Subject], inputs: Sequence[Tensor], rou
 
 
 def onnx_inputs(session: object, inputs: Sequence[Tensor]) -> dict[str, np.ndarray]:
-    """Inputs by the names that an onnxruntime session has for them; those beyond its own are left out."""
+    """Inputs by the names that an onnxruntime session has for them."""
     names = [each.name for each in session.get_inputs()]  # type: ignore[attr-defined]
-    return {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=False)}
+    return {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=True)}
 
 
 def _often(run: Callable[[], object]) -> Runner:

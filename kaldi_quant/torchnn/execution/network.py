@@ -18,6 +18,7 @@ from kaldi_quant.quant.fast_products import fast_model
 from kaldi_quant.quant.integer_linear import IntegerLinear
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.torchnn.calls import Call
+from kaldi_quant.torchnn.computation import computation
 from kaldi_quant.torchnn.executable import TorchExecutable
 from kaldi_quant.torchnn.execution.linear import LinearKernel
 from kaldi_quant.torchnn.execution.recurrence import recurrence_kernel
@@ -27,7 +28,7 @@ from kaldi_quant.torchnn.forms.linear import Linear
 from kaldi_quant.torchnn.graph_nodes import name_of
 from kaldi_quant.torchnn.moves import MAXIMA, is_move, sources_of
 from kaldi_quant.torchnn.simplify import is_relu
-from kaldi_quant.torchnn.tracing import computation, same_way
+from kaldi_quant.torchnn.tracing import same_way
 
 _Values = Mapping[fx.Node, Any]
 _Sizes = tuple[tuple[torch.Size, torch.dtype], ...]

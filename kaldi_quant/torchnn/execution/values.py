@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from kaldi_quant.backends.kernels.products import floats_of, quantize
-from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.grid import Grid, same_grid
 from kaldi_quant.torchnn.execution.run import Run
-from kaldi_quant.torchnn.onnx.values import same_grid
 
 
 class GridValue:

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 
 from kaldi_quant.errors import DataError, ModelError
 from kaldi_quant.torchnn.calls import Call
-from kaldi_quant.torchnn.tracing import compute
+from kaldi_quant.torchnn.computation import compute
 from kaldi_quant.torchnn.variants import FAILURES, variants
 
 #: Axes of inputs, as (number of the input, axis).

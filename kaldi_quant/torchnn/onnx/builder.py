@@ -13,7 +13,7 @@ from kaldi_quant.backends.onnx.parameters import WeightForm
 from kaldi_quant.backends.onnx.stored_weights import writer_for
 from kaldi_quant.backends.onnx.writer import BOOL, Dim, GraphWriter, Name
 from kaldi_quant.errors import ModelError
-from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.grid import Grid, same_grid
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
 from kaldi_quant.quant.integer_matmul import IntegerMatmul
 from kaldi_quant.quant.integer_sum import term_scale
@@ -33,7 +33,7 @@ from kaldi_quant.torchnn.onnx.operations import EMITTERS
 from kaldi_quant.torchnn.onnx.recurrence import RecurrenceWriter
 from kaldi_quant.torchnn.onnx.recurrent_operator import RecurrentOperator, takes_in
 from kaldi_quant.torchnn.onnx.sizes import ARITHMETIC, Number, Sizes
-from kaldi_quant.torchnn.onnx.values import Grids, Value, array_of, flat, is_wide, same_grid, zero_of
+from kaldi_quant.torchnn.onnx.values import Grids, Value, array_of, flat, is_wide, zero_of
 from kaldi_quant.torchnn.simplify import added, is_relu
 from kaldi_quant.torchnn.tracing import same_way
 

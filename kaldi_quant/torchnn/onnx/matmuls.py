@@ -16,11 +16,12 @@ import numpy as np
 from kaldi_quant.backends.onnx.wide import bytes_of
 from kaldi_quant.backends.onnx.writer import FLOAT, UINT8, GraphWriter, Name
 from kaldi_quant.errors import ModelError
+from kaldi_quant.quant.grid import same_grid
 from kaldi_quant.quant.integer_matmul import IntegerMatmul
 from kaldi_quant.torchnn.onnx.axes import Shape
 from kaldi_quant.torchnn.onnx.layers import Output
 from kaldi_quant.torchnn.onnx.sizes import Sizes
-from kaldi_quant.torchnn.onnx.values import Grids, Value, is_wide, same_grid, zero_of
+from kaldi_quant.torchnn.onnx.values import Grids, Value, is_wide, zero_of
 
 if TYPE_CHECKING:
     import onnx

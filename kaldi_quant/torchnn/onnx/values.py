@@ -41,16 +41,6 @@ def zero_of(grid: Grid) -> np.generic:
     return np.float32(zero) if is_wide(grid) else np.uint8(zero)
 
 
-def same_grid(one: Grid, other: Grid) -> bool:
-    """Whether integers of two grids mean the same."""
-    return one is other or (
-        one.spec == other.spec
-        and one.scale.shape == other.scale.shape
-        and bool((one.scale == other.scale).all())
-        and bool((one.zero_point == other.zero_point).all())
-    )
-
-
 @dataclass(frozen=True)
 class Grids:
     """Puts values on grids and takes them off."""

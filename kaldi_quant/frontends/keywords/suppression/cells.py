@@ -14,12 +14,12 @@ from torch import Tensor
 from kaldi_quant.api import files
 from kaldi_quant.api.quantization import Quantized
 from kaldi_quant.api.quantization import compile as compile_network
-from kaldi_quant.atomic import atomic_write
 from kaldi_quant.backends.onnx.session import open_session
 from kaldi_quant.backends.onnx.static_quantization import quantize_static
 from kaldi_quant.backends.torch_engines.whole_modules import quantize_dynamic
 from kaldi_quant.formats.names import ARTEFACT_NAME
 from kaldi_quant.frontends.keywords.cells import FLOAT_METHOD, Work, cell_name, flat, make_cell
+from kaldi_quant.frontends.keywords.checkpoint import write_parameters
 from kaldi_quant.frontends.keywords.config import FLOAT, ONNXRUNTIME, QAT, TORCH
 from kaldi_quant.frontends.keywords.networks.nsnet2 import Gains, NSNet2
 from kaldi_quant.frontends.keywords.networks.nsnet2_file import installed_nsnet2, load_nsnet2
@@ -164,8 +164,7 @@ class SuppressionCells:
     def _by_torch(self, folder: Path, suppressor: Suppressor) -> Left:
         """As PyTorch quantizes it with ranges of each call; that has no ONNX form."""
         network, path = quantize_dynamic(self.network), folder / "model.pth"
-        with atomic_write(path) as stream:
-            torch.save(network.state_dict(), stream)
+        write_parameters(path, network)
         return path, [], network
 
 

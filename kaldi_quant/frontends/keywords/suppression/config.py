@@ -9,7 +9,8 @@ from kaldi_quant.errors import UsageError
 from kaldi_quant.frontends.keywords.config import AWQ, FLOAT, ONNXRUNTIME, PTQ, QAT, TORCH
 from kaldi_quant.frontends.keywords.suppression.enhancement import FRAMES
 from kaldi_quant.frontends.keywords.suppression.noisy_speech import NoiseOptions
-from kaldi_quant.settings import changed, read_yaml
+from kaldi_quant.quant.layer_config import one_of
+from kaldi_quant.settings import above_0, at_least_0, changed, read_yaml, shares
 from kaldi_quant.units import Seconds
 
 #: What ``model_type`` may be.
@@ -128,8 +129,7 @@ def read_suppression_config(path: str | Path) -> SuppressionConfig:
     """
     where = str(path)
     found: SuppressionConfig = changed(SuppressionConfig(), read_yaml(path), where)
-    if found.model_type not in MODEL_TYPES:
-        raise UsageError(f"{where}: model_type {found.model_type!r} is not one of {', '.join(MODEL_TYPES)}")
+    one_of(f"{where}: model_type", found.model_type, MODEL_TYPES)
     if found.data.sample_rate not in FRAMES:
         rates = " or ".join(map(str, FRAMES))
         raise UsageError(f"{where}: data, sample_rate must be {rates}, found {found.data.sample_rate}")
@@ -137,7 +137,7 @@ def read_suppression_config(path: str | Path) -> SuppressionConfig:
         _ = found.data.noise
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from error
-    above_0 = {
+    positive = {
         "model, calibration": found.model.calibration,
         "train, lr": found.train.lr,
         "train, lr_final": found.train.lr_final,
@@ -146,12 +146,7 @@ def read_suppression_config(path: str | Path) -> SuppressionConfig:
         "train, seconds": found.train.seconds,
         "train, compression": found.train.compression,
     }
-    for name, value in above_0.items():
-        if not 0 < value < float("inf"):
-            raise UsageError(f"{where}: {name} must be above 0, found {value}")
-    for name, seed in {"data, seed": found.data.seed, "train, seed": found.train.seed}.items():
-        if seed < 0:
-            raise UsageError(f"{where}: {name} must be 0 or more, found {seed}")
-    if not 0 <= found.train.gain <= 1:
-        raise UsageError(f"{where}: train, gain must be from 0 to 1, found {found.train.gain}")
+    above_0(where, positive)
+    at_least_0(where, {"data, seed": found.data.seed, "train, seed": found.train.seed})
+    shares(where, {"train, gain": found.train.gain})
     return found

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import torch
 
 from kaldi_quant.backends.onnx.writer import Name
+from kaldi_quant.torchnn.computation import compute
 from kaldi_quant.torchnn.onnx.axes import Shape
 from kaldi_quant.torchnn.onnx.operation import Operation, adds
 from kaldi_quant.torchnn.onnx.sizes import Number, Size
-from kaldi_quant.torchnn.tracing import compute
 
 
 @adds("contiguous", "clone", "detach")
