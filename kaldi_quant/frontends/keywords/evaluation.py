@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from kaldi_quant.api.quantization import Quantized
 from kaldi_quant.backends.onnx.session import open_session
-from kaldi_quant.errors import UsageError
 from kaldi_quant.frontends.keywords.data import Recording, load_batches
 from kaldi_quant.metrics.accuracy import accuracy, confusion_counts
 from kaldi_quant.metrics.score import Score
@@ -26,7 +25,6 @@ Run = Callable[[Tensor], Any]
 
 WARM_UP, RUNS = 10, 50
 _TAILS = (0.025, 0.975)
-_DRAWS = 10_000
 
 
 def run_module(network: nn.Module) -> Run:
@@ -100,20 +98,13 @@ def accuracy_of(run: Run, recordings: Sequence[Recording], sample_rate: int, bat
 
 
 def interval(score: Score) -> tuple[float, float]:
-    """The 95 % bootstrap interval of a mean over recordings, as its metric shows it.
+    """The 95 % bootstrap interval of an accuracy, as its metric shows it.
 
-    Where all values are 0 or 1, the sum over a test set that is drawn again with replacement is binomial: percentiles
-    over all such draws are those of that distribution. Of other values so many draws are made.
+    The sum of ones over a test set that is drawn again with replacement is binomial: percentiles over all such draws
+    are those of that distribution.
     """
-    values = np.array(list(score.per_unit.values()))
-    if score.out_of is not None:
-        raise UsageError(f"{score.metric.name} is no mean over recordings: kaldi-quant compare tells its interval")
-    if np.isin(values, (0.0, 1.0)).all():
-        found = stats.binom.ppf(_TAILS, len(values), values.mean()) / len(values)
-    else:
-        drawn = np.random.default_rng(0).integers(0, len(values), (_DRAWS, len(values)))
-        found = np.quantile(values[drawn].mean(1), _TAILS)
-    low, high = score.metric.scale * found
+    right = np.array(list(score.per_unit.values()))
+    low, high = score.metric.scale * stats.binom.ppf(_TAILS, len(right), right.mean()) / len(right)
     return float(low), float(high)
 
 
