@@ -26,7 +26,7 @@ def results(exp_dir: str, results: str, num_threads: int) -> None:
     e.g.: results.py --exp-dir exp
     """
     from kaldi_quant import __version__
-    from kaldi_quant.frontends.keywords.cells import cells_in
+    from kaldi_quant.frontends.cells import cells_in
     from kaldi_quant.report.pages.networks_page import networks_page
 
     # As the times are compared, by default on one thread.
@@ -54,7 +54,7 @@ def results(exp_dir: str, results: str, num_threads: int) -> None:
 
 def _part(network: str, cells: Sequence[Path]) -> Any:
     """What is told of a network."""
-    from kaldi_quant.frontends.keywords.cells import FLOAT_METHOD, read_cell
+    from kaldi_quant.frontends.cells import FLOAT_METHOD, read_cell
     from kaldi_quant.frontends.keywords.costs import FILE_NAME, measure_costs, read_costs, sizes_of, write_costs
     from kaldi_quant.made import Made, Sources, make
     from kaldi_quant.report.comparison import compare

@@ -7,13 +7,11 @@ from pathlib import Path
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.frontends.keywords.networks.m5 import BLOCKS
+from kaldi_quant.frontends.methods import AWQ, FLOAT, PTQ, QAT
 from kaldi_quant.quant.layer_config import one_of
 from kaldi_quant.settings import above_0, at_least_0, changed, read_yaml, shares
 from kaldi_quant.units import Seconds
 
-FLOAT, PTQ, QAT, AWQ = "fp32", "ptq", "qat", "awq"
-#: Quantization by others, after training: onnxruntime's static one, and PyTorch's dynamic one.
-ONNXRUNTIME, TORCH = "onnxruntime", "torch"
 #: What ``model_type`` may be: how the network is made, and whether one block at a time is quantized.
 MODEL_TYPES = {
     "cnn_fp32": (FLOAT, False),

@@ -21,11 +21,11 @@ from kaldi_quant.atomic import atomic_write
 from kaldi_quant.backends.onnx.session import open_session
 from kaldi_quant.errors import DataError
 from kaldi_quant.formats.names import ARTEFACT_NAME
-from kaldi_quant.frontends.keywords.cells import FLOAT_METHOD
-from kaldi_quant.frontends.keywords.onnx_files import DYNAMIC_NAME, FIXED_NAME
+from kaldi_quant.frontends.cells import FLOAT_METHOD
 from kaldi_quant.frontends.measures.memory import peak_memory
 from kaldi_quant.frontends.measures.operations import multiply_accumulates
 from kaldi_quant.frontends.measures.times import Subject, Times, measure_times, onnx_inputs
+from kaldi_quant.frontends.onnx_files import DYNAMIC_NAME, FIXED_NAME
 from kaldi_quant.json_file import read_object
 from kaldi_quant.units import Bytes
 

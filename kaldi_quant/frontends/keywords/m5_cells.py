@@ -12,19 +12,12 @@ from torch import Tensor
 
 from kaldi_quant.backends.torch_engines.whole_modules import export_module
 from kaldi_quant.formats.names import ARTEFACT_NAME
-from kaldi_quant.frontends.keywords.cells import FLOAT_METHOD, Work, cell_name, flat, make_cell
+from kaldi_quant.frontends.cells import FLOAT_METHOD, Work, cell_name, flat, make_cell
 from kaldi_quant.frontends.keywords.checkpoint import Checkpoint, read_checkpoint, write_checkpoint, write_parameters
 from kaldi_quant.frontends.keywords.config import KeywordConfig
 from kaldi_quant.frontends.keywords.data import KeywordSet
 from kaldi_quant.frontends.keywords.evaluation import Run, answers_of, run_integers, run_module, run_onnx
 from kaldi_quant.frontends.keywords.models import make_quantized, write_quantized
-from kaldi_quant.frontends.keywords.onnx_files import (
-    DYNAMIC_NAME,
-    FIXED_NAME,
-    in_float,
-    quantize_by_onnxruntime,
-    write_onnx_files,
-)
 from kaldi_quant.frontends.keywords.rivals import Classified, torch_ptq, torch_qat
 from kaldi_quant.frontends.keywords.sweeps import (
     Measured,
@@ -35,6 +28,13 @@ from kaldi_quant.frontends.keywords.sweeps import (
     write_measured,
 )
 from kaldi_quant.frontends.keywords.training import HISTORY_NAME, calibration_set, quantize, train_float
+from kaldi_quant.frontends.onnx_files import (
+    DYNAMIC_NAME,
+    FIXED_NAME,
+    in_float,
+    quantize_by_onnxruntime,
+    write_onnx_files,
+)
 from kaldi_quant.made import Made, Sources, make
 
 _log = logging.getLogger(__name__)

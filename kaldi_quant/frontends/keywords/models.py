@@ -15,7 +15,7 @@ from kaldi_quant.api.quantization import Quantized
 from kaldi_quant.errors import DataError, FormatError, ModelError, UsageError
 from kaldi_quant.formats.file_kind import is_artefact
 from kaldi_quant.frontends.keywords.checkpoint import read_checkpoint, write_checkpoint
-from kaldi_quant.frontends.keywords.config import FLOAT, QAT, KeywordConfig
+from kaldi_quant.frontends.keywords.config import KeywordConfig
 from kaldi_quant.frontends.keywords.data import KeywordSet, load_batches
 from kaldi_quant.frontends.keywords.evaluation import (
     Run,
@@ -26,8 +26,9 @@ from kaldi_quant.frontends.keywords.evaluation import (
     run_module,
     run_onnx,
 )
-from kaldi_quant.frontends.keywords.onnx_files import onnx_content
 from kaldi_quant.frontends.keywords.training import check_classes, made_of, quantize, train_float, train_quantized
+from kaldi_quant.frontends.methods import FLOAT, QAT
+from kaldi_quant.frontends.onnx_files import onnx_content
 from kaldi_quant.units import Bytes
 
 _log = logging.getLogger(__name__)

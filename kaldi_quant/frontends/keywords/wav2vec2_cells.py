@@ -13,9 +13,8 @@ from kaldi_quant.api import files
 from kaldi_quant.api.quantization import Quantized
 from kaldi_quant.backends.torch_engines.whole_modules import quantize_dynamic
 from kaldi_quant.formats.names import ARTEFACT_NAME
-from kaldi_quant.frontends.keywords.cells import FLOAT_METHOD, Work, flat, make_cell
+from kaldi_quant.frontends.cells import FLOAT_METHOD, Work, flat, make_cell
 from kaldi_quant.frontends.keywords.checkpoint import write_parameters
-from kaldi_quant.frontends.keywords.config import FLOAT, ONNXRUNTIME, QAT, TORCH
 from kaldi_quant.frontends.keywords.data import KeywordSet, load_batches, read_keywords
 from kaldi_quant.frontends.keywords.evaluation import (
     Run,
@@ -27,13 +26,6 @@ from kaldi_quant.frontends.keywords.evaluation import (
 )
 from kaldi_quant.frontends.keywords.models import RECORD_KEY
 from kaldi_quant.frontends.keywords.networks.wav2vec2_folder import CONFIG, FEATURES, WEIGHTS, write_wav2vec2
-from kaldi_quant.frontends.keywords.onnx_files import (
-    DYNAMIC_NAME,
-    FIXED_NAME,
-    in_float,
-    quantize_by_onnxruntime,
-    write_onnx_files,
-)
 from kaldi_quant.frontends.keywords.wav2vec2_config import Wav2Vec2Settings
 from kaldi_quant.frontends.keywords.wav2vec2_training import (
     calibration_set,
@@ -41,6 +33,14 @@ from kaldi_quant.frontends.keywords.wav2vec2_training import (
     quantize,
     train_float,
     train_quantized,
+)
+from kaldi_quant.frontends.methods import FLOAT, ONNXRUNTIME, QAT, TORCH
+from kaldi_quant.frontends.onnx_files import (
+    DYNAMIC_NAME,
+    FIXED_NAME,
+    in_float,
+    quantize_by_onnxruntime,
+    write_onnx_files,
 )
 from kaldi_quant.made import Sources
 from kaldi_quant.metrics.score import Score

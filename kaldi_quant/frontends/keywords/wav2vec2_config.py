@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.frontends.keywords.cells import cell_name
-from kaldi_quant.frontends.keywords.config import AWQ, FLOAT, ONNXRUNTIME, PTQ, QAT, TORCH, DataConfig
+from kaldi_quant.frontends.cells import cell_name
+from kaldi_quant.frontends.keywords.config import DataConfig
+from kaldi_quant.frontends.methods import AWQ, FLOAT, ONNXRUNTIME, PTQ, QAT, TORCH
 from kaldi_quant.quant.layer_config import one_of
 from kaldi_quant.settings import above_0, at_least_0, changed, read_yaml, shares
 from kaldi_quant.units import Seconds

@@ -12,7 +12,7 @@ from pathlib import Path
 from kaldi_quant.errors import DataError
 from kaldi_quant.frontends.keywords.data.keyword_set import KeywordSet, Recording
 from kaldi_quant.frontends.keywords.data.layouts import LAYOUTS, Layout
-from kaldi_quant.frontends.keywords.data.lists import read_table
+from kaldi_quant.frontends.lists import read_table
 
 NAME = "listed"
 TABLE = "recordings.tsv"

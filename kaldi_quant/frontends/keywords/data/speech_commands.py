@@ -10,7 +10,7 @@ from pathlib import Path
 from kaldi_quant.errors import DataError
 from kaldi_quant.frontends.keywords.data.keyword_set import KeywordSet, Recording
 from kaldi_quant.frontends.keywords.data.layouts import LAYOUTS, Layout
-from kaldi_quant.frontends.keywords.data.lists import read_list
+from kaldi_quant.frontends.lists import read_list
 
 NAME = "speech-commands"
 VALIDATION, TESTING = "validation_list.txt", "testing_list.txt"

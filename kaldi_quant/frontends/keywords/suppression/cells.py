@@ -18,12 +18,10 @@ from kaldi_quant.backends.onnx.session import open_session
 from kaldi_quant.backends.onnx.static_quantization import quantize_static
 from kaldi_quant.backends.torch_engines.whole_modules import quantize_dynamic
 from kaldi_quant.formats.names import ARTEFACT_NAME
-from kaldi_quant.frontends.keywords.cells import FLOAT_METHOD, Work, cell_name, flat, make_cell
+from kaldi_quant.frontends.cells import FLOAT_METHOD, Work, cell_name, flat, make_cell
 from kaldi_quant.frontends.keywords.checkpoint import write_parameters
-from kaldi_quant.frontends.keywords.config import FLOAT, ONNXRUNTIME, QAT, TORCH
 from kaldi_quant.frontends.keywords.networks.nsnet2 import Gains, NSNet2
 from kaldi_quant.frontends.keywords.networks.nsnet2_file import installed_nsnet2, load_nsnet2
-from kaldi_quant.frontends.keywords.onnx_files import DYNAMIC_NAME, FIXED_NAME, in_float
 from kaldi_quant.frontends.keywords.suppression.config import SuppressionConfig
 from kaldi_quant.frontends.keywords.suppression.enhancement import Network, Suppressor, features_of
 from kaldi_quant.frontends.keywords.suppression.evaluation import enhanced, suppression_scores
@@ -34,6 +32,8 @@ from kaldi_quant.frontends.keywords.suppression.quantization import (
     with_recurrent_ranges,
 )
 from kaldi_quant.frontends.keywords.suppression.sentences import Sentences, read_speech
+from kaldi_quant.frontends.methods import FLOAT, ONNXRUNTIME, QAT, TORCH
+from kaldi_quant.frontends.onnx_files import DYNAMIC_NAME, FIXED_NAME, in_float
 from kaldi_quant.made import Sources
 from kaldi_quant.metrics.known import PESQ
 from kaldi_quant.metrics.score_file import write_score

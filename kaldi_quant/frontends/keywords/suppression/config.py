@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.frontends.keywords.config import AWQ, FLOAT, ONNXRUNTIME, PTQ, QAT, TORCH
 from kaldi_quant.frontends.keywords.suppression.enhancement import FRAMES
 from kaldi_quant.frontends.keywords.suppression.noisy_speech import NoiseOptions
+from kaldi_quant.frontends.methods import AWQ, FLOAT, ONNXRUNTIME, PTQ, QAT, TORCH
 from kaldi_quant.quant.layer_config import one_of
 from kaldi_quant.settings import above_0, at_least_0, changed, read_yaml, shares
 from kaldi_quant.units import Seconds

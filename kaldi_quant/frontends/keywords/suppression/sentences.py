@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kaldi_quant.errors import DataError
-from kaldi_quant.frontends.keywords.data.lists import read_table
 from kaldi_quant.frontends.keywords.synthetic.sentences import COLUMNS, TABLE
+from kaldi_quant.frontends.lists import read_table
 from kaldi_quant.frontends.signals.audio import read_audio
 from kaldi_quant.frontends.signals.stft import Array
 from kaldi_quant.units import Hertz

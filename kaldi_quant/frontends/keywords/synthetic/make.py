@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kaldi_quant.frontends.keywords.synthetic.programs import check_programs
 from kaldi_quant.frontends.keywords.synthetic.sentences import make_sentences
 from kaldi_quant.frontends.keywords.synthetic.words import WordOptions, make_words
+from kaldi_quant.frontends.synthetic.programs import check_programs
 
 SENTENCES = "sentences"
 

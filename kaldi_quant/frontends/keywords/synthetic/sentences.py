@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from kaldi_quant.frontends.keywords.synthetic.clips import trim
-from kaldi_quant.frontends.keywords.synthetic.files import write_opus, write_table
-from kaldi_quant.frontends.keywords.synthetic.programs import speak
-from kaldi_quant.frontends.keywords.synthetic.seeds import seeded
-from kaldi_quant.frontends.keywords.synthetic.voices import FLITE, Speaker, speakers
 from kaldi_quant.frontends.signals.level import active_rms
+from kaldi_quant.frontends.synthetic.files import write_opus, write_table
+from kaldi_quant.frontends.synthetic.programs import speak
+from kaldi_quant.frontends.synthetic.seeds import seeded
+from kaldi_quant.frontends.synthetic.voices import FLITE, Speaker, speakers
 from kaldi_quant.units import Hertz, Seconds
 
 RATE: Hertz = 16000

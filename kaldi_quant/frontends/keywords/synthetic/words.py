@@ -13,10 +13,10 @@ import numpy as np
 
 from kaldi_quant.frontends.keywords.data.listed import COLUMNS, TABLE
 from kaldi_quant.frontends.keywords.synthetic.clips import Conditions, make_clip, trim
-from kaldi_quant.frontends.keywords.synthetic.files import FRAME, write_opus, write_table
-from kaldi_quant.frontends.keywords.synthetic.programs import speak
-from kaldi_quant.frontends.keywords.synthetic.seeds import seeded
-from kaldi_quant.frontends.keywords.synthetic.voices import Speaker, speakers
+from kaldi_quant.frontends.synthetic.files import FRAME, write_opus, write_table
+from kaldi_quant.frontends.synthetic.programs import speak
+from kaldi_quant.frontends.synthetic.seeds import seeded
+from kaldi_quant.frontends.synthetic.voices import Speaker, speakers
 from kaldi_quant.progress import progress
 from kaldi_quant.units import Hertz
 

@@ -12,8 +12,8 @@ pytest.importorskip("soxr", reason="KALDI_QUANT_EXTRAS=audio bash tests/run.sh")
 
 from kaldi_quant.frontends.keywords.synthetic.clips import Conditions, make_clip, trim
 from kaldi_quant.frontends.keywords.synthetic.make import make_data
-from kaldi_quant.frontends.keywords.synthetic.voices import speakers
 from kaldi_quant.frontends.signals.level import rms
+from kaldi_quant.frontends.synthetic.voices import speakers
 
 RATE = 16000
 WORD = np.sin(np.arange(6000) / 7).astype(np.float32)

@@ -17,7 +17,7 @@ from typing import Any
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import FormatError
 from kaldi_quant.formats.names import RECORD_NAME
-from kaldi_quant.frontends.keywords.config import FLOAT, PTQ
+from kaldi_quant.frontends.methods import FLOAT, PTQ
 from kaldi_quant.json_file import read_object
 from kaldi_quant.made import Made, Sources, make
 from kaldi_quant.metrics.score import Score
@@ -38,7 +38,7 @@ def cell_name(method: str, preset: str) -> str:
     """The name of a cell's folder.
 
     Args:
-        method: of ``config``.
+        method: of ``methods``.
         preset: of the quantization; empty where there is none.
 
     Example:

@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from kaldi_quant.errors import DataError, MissingDependencyError
-from kaldi_quant.frontends.keywords.synthetic.voices import ESPEAK, FLITE, Speaker
 from kaldi_quant.frontends.signals.audio import read_audio, resample
+from kaldi_quant.frontends.synthetic.voices import ESPEAK, FLITE, Speaker
 from kaldi_quant.units import Hertz
 
 # Words per minute of espeak-ng's ordinary speech.

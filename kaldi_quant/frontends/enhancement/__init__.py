@@ -1,0 +1,1 @@
+"""Speech enhancement: networks, data, training, quantization, scores."""

@@ -1,0 +1,1 @@
+"""Networks that clean spectra: a mask, or the clean magnitude, for each bin of each frame."""
