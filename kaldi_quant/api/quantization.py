@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Quantized:
         calibration: the data that it was calibrated on; None of one that was read from a file.
         preset: the name of the configuration, if it has one.
         record: of one that was read from a file, how it was made.
+        notes: of one that was not, what its record tells beside that, as JSON has it.
     """
 
     network: QuantizedNetwork
@@ -43,6 +44,7 @@ class Quantized:
     calibration: Data | None
     preset: str | None = None
     record: dict[str, Any] | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     def outputs(self, inputs: Any) -> Iterator[tuple[str, np.ndarray]]:
         """What the integer reference gives for inputs: their names and (rows, columns) float32.
