@@ -21,6 +21,8 @@ RECIPES = {
     "egs/keywords/results.py": ("keywords_results", "results"),
     "egs/keywords/nsnet2.py": ("suppression", "nsnet2"),
     "egs/keywords/wav2vec2.py": ("wav2vec2", "wav2vec2"),
+    "egs/enhancement/mbqat/model.py": ("mbqat", "model"),
+    "egs/enhancement/mbqat/quantize.py": ("mbqat", "quantize"),
 }
 
 
