@@ -21,6 +21,8 @@ from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.presets import read_preset
 from kaldi_quant.quant.sensitivity import Measurement
 from kaldi_quant.quant.sensitivity import sensitivity as measured_sensitivity
+from kaldi_quant.quant.side_by_side import MEMORY
+from kaldi_quant.units import Bytes
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,14 @@ class Quantized:
         return dict(self.network.float_matmuls)
 
 
-def quantize(network: Any, config: str | PtqConfig = "w8a8", *, calibration: Any) -> Quantized:
+def quantize(network: Any, config: str | PtqConfig = "w8a8", *, calibration: Any, memory: Bytes = MEMORY) -> Quantized:
     """Quantizes a network after training.
 
     Args:
         network: a model from ``load``, a ``torch.nn.Module``, or one of these as ``KaldiNetwork`` or ``TorchNetwork``.
         config: a preset's name, or a configuration.
         calibration: inputs to calibrate on, as the network's ``data`` takes them; never test data.
+        memory: what their values may take that later layers read; the others wait on disk.
 
     Raises:
         UsageError: there is no such preset, or the configuration does not fit the network.
@@ -99,7 +102,7 @@ def quantize(network: Any, config: str | PtqConfig = "w8a8", *, calibration: Any
         raise UsageError("the presets torch-* are for the command line: choose another one")
     origin = as_network(network)
     data = origin.data(calibration)
-    result = ptq.quantize(origin.source(data), chosen, data)
+    result = ptq.quantize(origin.source(data), chosen, data, memory=memory)
     return Quantized(result, origin, chosen, data, config if isinstance(config, str) else None)
 
 
@@ -183,13 +186,16 @@ def compare(quantized: Quantized, inputs: Any, network: Any = None) -> Divergenc
     return output_divergence(source.prepare(fold=False).complete(), quantized.network, data)
 
 
-def sensitivity(quantized: Quantized, inputs: Any, folder: str | Path | None = None) -> list[Measurement]:
+def sensitivity(
+    quantized: Quantized, inputs: Any, folder: str | Path | None = None, memory: Bytes = MEMORY
+) -> list[Measurement]:
     """What each layer costs: quantized alone, and left in float alone.
 
     Args:
         quantized: with all layers quantized.
         inputs: held-out ones, as the network's ``data`` takes them; never test data if choices follow from the result.
         folder: where measurements are kept, so that an interrupted run goes on; by default nowhere.
+        memory: what values may take that wait for layers; the others wait on disk.
 
     Raises:
         DataError: no input can be used, or the folder holds something else.
@@ -203,4 +209,4 @@ def sensitivity(quantized: Quantized, inputs: Any, folder: str | Path | None = N
         "held-out set": data.digest(),
     }
     with folder_or_none(folder) as place:
-        return list(measured_sensitivity(quantized.network, data, place / "sensitivity.json", about))
+        return list(measured_sensitivity(quantized.network, data, place / "sensitivity.json", about, memory=memory))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kaldi_quant.errors import UsageError
+from kaldi_quant.frontends.enhancement.networks.past import Past, States
 
 Activation = Literal["sigmoid", "tanh"]
 _ACTIVATIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh}
@@ -41,10 +42,10 @@ class ResBlock(nn.Module):
         self.depthwise_norm = nn.BatchNorm1d(latent)
         self.outer = nn.Conv1d(latent, channels, 1, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, past: Past) -> Tensor:
         """(N, C, T) → (N, C, T)."""
         y = functional.relu(self.inner_norm(self.inner(x)))
-        y = self.depthwise(functional.pad(y, (self.before, 0)) if self.before else y)
+        y = self.depthwise(past.before(y, self.before) if self.before else y)
         return self.outer(functional.relu(self.depthwise_norm(y))) + x
 
 
@@ -85,20 +86,36 @@ class STFTTCNN(nn.Module):
             raise UsageError(f"mask_activation {mask_activation!r} is not one of {', '.join(_ACTIVATIONS)}")
         if kernel_size % 2 != 1:
             raise UsageError(f"kernel_size {kernel_size}: expected an odd number")
-        self.bins, self.mask_activation = in_channels, mask_activation
-        self.layers = nn.ModuleList(
-            ResBlock(in_channels, latent, kernel_size, init_dilation**place, causal)
-            for _ in range(n_blocks)
-            for place in range(num_layers)
-        )
+        self.bins, self.mask_activation, self.causal = in_channels, mask_activation, causal
+        dilations = [init_dilation**place for _ in range(n_blocks) for place in range(num_layers)]
+        blocks = [ResBlock(in_channels, latent, kernel_size, dilation, causal) for dilation in dilations]
+        self.layers = nn.ModuleList(blocks)
+        self.latent, self._contexts = latent, [block.before for block in blocks]
 
-    def forward(self, magnitude: Tensor) -> Tensor:
-        """(N, bins, T): a mask.
+    def forward(self, magnitude: Tensor, states: States | None = None) -> Tensor | tuple[Tensor, States]:
+        """(N, bins, T): a mask; and the states after these frames, if some are given.
 
         Args:
             magnitude: (N, bins, T), of noisy speech.
+            states: of the frames before, for a stream of a causal network; by default there were none.
+
+        Raises:
+            UsageError: there are states, and the network is not causal.
         """
+        if states is not None and not self.causal:
+            raise UsageError("a network that sees later frames has no stream: expected no states")
+        past = Past(states)
         x = magnitude
         for layer in self.layers:
-            x = layer(x)
-        return _ACTIVATIONS[self.mask_activation](x)
+            x = layer(x, past)
+        return past.result(_ACTIVATIONS[self.mask_activation](x))
+
+    def states(self, batch: int = 1) -> States:
+        """What a stream begins with: zeros, (batch, latent, context) for each block.
+
+        Raises:
+            UsageError: the network is not causal.
+        """
+        if not self.causal:
+            raise UsageError("a network that sees later frames has no stream: choose a causal one")
+        return tuple(torch.zeros(batch, self.latent, context) for context in self._contexts)
