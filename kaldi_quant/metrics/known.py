@@ -7,17 +7,23 @@ from kaldi_quant.metrics.metric import Metric
 #: Errors out of the words, or characters, of the references.
 WER = Metric("WER", "%", "lower", scale=100.0, title="word error rate")
 CER = Metric("CER", "%", "lower", scale=100.0, title="character error rate")
-#: ITU-T P.862, in mean opinion scores.
+#: ITU-T P.862, in mean opinion scores: wide band (P.862.2) at 16 kHz, narrow band (P.862.1) at 8 kHz.
 PESQ = Metric("PESQ", "", "higher", digits=3)
+#: Narrow band at either rate, as through a telephone's handset.
+PESQ_NB = Metric("PESQ-nb", "", "higher", digits=3, title="PESQ, narrow band")
 #: C. Taal et al., "An Algorithm for Intelligibility Prediction of Time-Frequency Weighted Noisy Speech", 2011.
 STOI = Metric("STOI", "", "higher", digits=4)
 #: J. Le Roux et al., "SDR - Half-baked or Well Done?", 2019; what it is more than that of the mixture is SI-SDRi.
 SI_SDR = Metric("SI-SDR", "dB", "higher")
 SI_SDR_IMPROVEMENT = Metric("SI-SDRi", "dB", "higher", title="SI-SDR improvement")
+#: 10 log10 Σs²/Σ(ŝ-s)², which knows of the level, too.
+SNR = Metric("SNR", "dB", "higher", title="signal-to-noise ratio")
+#: Of samples, whose full scale is 1.
+MSE = Metric("MSE", "", "lower", digits=7, title="mean squared error")
 #: Of keywords: 1 for each example that is classified rightly, 0 for each other.
 ACCURACY = Metric("accuracy", "%", "higher", scale=100.0)
 
-KNOWN = (WER, CER, PESQ, STOI, SI_SDR, SI_SDR_IMPROVEMENT, ACCURACY)
+KNOWN = (WER, CER, PESQ, PESQ_NB, STOI, SI_SDR, SI_SDR_IMPROVEMENT, SNR, MSE, ACCURACY)
 
 
 def known(name: str) -> Metric | None:

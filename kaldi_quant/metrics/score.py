@@ -26,6 +26,7 @@ class Score:
         per_unit: unit → its value, or its part of the upper sum.
         out_of: unit → its part of the lower sum, which may be 0; None for a mean.
         units_are: what units are, in the plural: "utterances", "files".
+        made_by: the program that measured, where programs differ in what they find; else empty.
 
     Raises:
         DataError: there is no unit, a number is not finite, a part of the lower sum is negative, all of them are 0, or
@@ -42,6 +43,7 @@ class Score:
     per_unit: Mapping[str, float]
     out_of: Mapping[str, float] | None = None
     units_are: str = "utterances"
+    made_by: str = ""
 
     def __post_init__(self) -> None:
         if not self.per_unit:
@@ -49,6 +51,8 @@ class Score:
         object.__setattr__(self, "per_unit", self._finite(self.per_unit))
         if not self.units_are.isprintable() or not self.units_are.strip():
             raise DataError(f"{self.metric.name}: expected what its units are, found {self.units_are!r}")
+        if not self.made_by.isprintable():
+            raise DataError(f"{self.metric.name}: expected what measured it, found {self.made_by!r}")
         if self.out_of is not None:
             self._check_units(self.out_of)
             object.__setattr__(self, "out_of", self._finite({unit: self.out_of[unit] for unit in self.per_unit}))

@@ -7,6 +7,7 @@ An object with these keys; those with a star may be left out::
     units_are *   "utterances", "files"
     units         unit → its value, or its part of the upper sum
     out_of *      unit → its part of the lower sum; without it the score is the mean of the units' values
+    made_by *     the program that measured, where programs differ in what they find
 
 ``Metric`` and ``Score`` say what they mean.
 """
@@ -28,7 +29,7 @@ from kaldi_quant.metrics.score import Score
 FILE_NAME = "scores.json"
 FORMAT = 1
 
-_KEYS = ("format", "metric", "units_are", "units", "out_of")
+_KEYS = ("format", "metric", "units_are", "units", "out_of", "made_by")
 _METRIC_KEYS = ("name", "unit", "better", "digits", "scale", "title")
 
 
@@ -42,6 +43,8 @@ def write_score(folder: Path, score: Score) -> Path:
     content["units"] = dict(score.per_unit)
     if score.out_of is not None:
         content["out_of"] = dict(score.out_of)
+    if score.made_by:
+        content["made_by"] = score.made_by
     path = folder / FILE_NAME
     with atomic_write(path, "w") as stream:
         # In ASCII: names of units may hold bytes that are no UTF-8.
@@ -70,6 +73,7 @@ def read_score(folder: Path) -> Score:
             _numbers(found.inner("units")),
             _numbers(found.inner("out_of")) if "out_of" in found.content else None,
             found.maybe(found.text, "units_are") or "utterances",
+            found.maybe(found.text, "made_by") or "",
         )
     except DataError as error:
         raise FormatError(str(path), None, str(error)) from error

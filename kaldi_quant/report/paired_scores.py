@@ -67,6 +67,11 @@ def _check_comparable(first: tuple[str, Score], other: tuple[str, Score]) -> Non
             f"{one} has {score.metric}, and {another} has {compared.metric}: all folders of a comparison need the "
             "same metric"
         )
+    if score.made_by and compared.made_by and score.made_by != compared.made_by:
+        raise DataError(
+            f"{one} has {score.metric.name} as {score.made_by} computes it, and {another} as {compared.made_by} does: "
+            "score both by the same program"
+        )
     for has, lacks in ((first, other), (other, first)):
         lacking = [unit for unit in has[1].per_unit if unit not in lacks[1].per_unit]
         if lacking:

@@ -40,7 +40,7 @@ def test_known_metrics() -> None:
     assert known("pesq") is PESQ and known("Cer") is CER and known("MOS") is None
     assert len({metric.name.casefold() for metric in KNOWN}) == len(KNOWN)
     lower = {metric.name for metric in KNOWN if metric.better == "lower"}
-    assert lower == {"WER", "CER"}
+    assert lower == {"WER", "CER", "MSE"}
 
 
 @pytest.mark.parametrize(

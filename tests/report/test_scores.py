@@ -12,6 +12,8 @@ from kaldi_quant.decode.error_rate import CHARACTERS
 from kaldi_quant.errors import DataError, FormatError, KaldiQuantError, UsageError
 from kaldi_quant.metrics.known import ACCURACY, PESQ, SI_SDR, WER
 from kaldi_quant.metrics.metric import Metric
+from kaldi_quant.metrics.score import Score
+from kaldi_quant.metrics.score_file import read_score, write_score
 from kaldi_quant.report.as_json import as_json
 from kaldi_quant.report.comparison import Comparison, ComparisonOptions, compare
 from kaldi_quant.report.files.decode_folder import FixedPoint
@@ -186,6 +188,20 @@ def test_what_cannot_be_compared(other: dict, message: str, tmp_path: Path) -> N
         assert "\n" not in str(caught.value) and str(tmp_path / "b") in str(caught.value)
     with pytest.raises(DataError, match=message):
         compared(tmp_path, "a", "b")
+
+
+def test_what_measured_counts(tmp_path: Path) -> None:
+    base = Score(PESQ, values())
+    for name, made_by in (("program", "pesq 0.0.4"), ("own", "kaldi_quant"), ("unknown", "")):
+        write_score(tmp_path / name, replace(base, made_by=made_by))
+    assert read_score(tmp_path / "own").made_by == "kaldi_quant"
+    with pytest.raises(
+        DataError, match=r"program has PESQ as pesq 0\.0\.4 computes it, and \S+own as kaldi_quant does"
+    ):
+        compared(tmp_path, "program", "own")
+    # Of one that does not say, the reader sees what is known.
+    said = notes(compared(tmp_path, "program", "unknown"))
+    assert "program: PESQ as pesq 0.0.4 computes it" in said and not any("unknown: PESQ" in note for note in said)
 
 
 def test_other_lower_sums(tmp_path: Path) -> None:

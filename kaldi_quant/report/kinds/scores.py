@@ -70,7 +70,8 @@ class Scores:
         return f"{len(folder.score.per_unit)} {folder.score.units_are}"
 
     def notes(self, folder: ScoreFolder) -> list[str]:
-        return []
+        made_by = folder.score.made_by
+        return [f"{folder.metric.name} as {made_by} computes it"] if made_by else []
 
     def p_values(self, versus: Versus) -> str:
         return f"p {p_value(versus.paired.p_value)} by bootstrap"

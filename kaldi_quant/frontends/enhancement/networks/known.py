@@ -42,13 +42,21 @@ class Around:
 
     def inputs(self, spectrum: Tensor) -> Tensor:
         """What the network is called with: magnitudes, for spectra (N, T, bins)."""
-        magnitude = spectrum.abs()
-        return magnitude if self.layout == "frames-bins" else magnitude.transpose(1, 2)
+        return self._frames_first(spectrum.abs())
+
+    def _frames_first(self, values: Tensor) -> Tensor:
+        """(N, T, bins) to and from the layout of the network."""
+        return values if self.layout == "frames-bins" else values.transpose(1, 2)
 
     def enhanced(self, spectrum: Tensor, output: Tensor) -> Tensor:
         """Enhanced spectra (N, T, bins) from noisy ones and the network's output for them."""
-        found = output if self.layout == "frames-bins" else output.transpose(1, 2)
+        found = self._frames_first(output)
         return spectrum * found if self.output == "mask" else with_magnitude(spectrum, found)
+
+    def magnitude(self, spectrum: Tensor, output: Tensor) -> Tensor:
+        """The magnitudes of ``enhanced``, (N, T, bins)."""
+        found = self._frames_first(output)
+        return spectrum.abs() * found.abs() if self.output == "mask" else found
 
     def enhance(self, network: Callable[[Tensor], Tensor], waves: Tensor) -> Tensor:
         """Enhanced waves (N, samples) of noisy ones."""
