@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from kaldi_quant.backends.onnx.static_quantization import StaticOptions
 from kaldi_quant.errors import UsageError
+from kaldi_quant.frontends.enhancement.data import LAYOUTS
 from kaldi_quant.frontends.enhancement.zoo.measures import PESQ_RATE
 from kaldi_quant.frontends.enhancement.zoo.modes import MODES
 from kaldi_quant.quant.layer_config import one_of
 from kaldi_quant.quant.presets import read_preset
 from kaldi_quant.settings import above_0, at_least_0
+from kaldi_quant.train.optimizer import OptimizerOptions
 
 if TYPE_CHECKING:
     from kaldi_quant.frontends.enhancement.zoo.config import ZooConfig
@@ -21,6 +23,7 @@ PIPELINES = ("LibrosaSpecPipeline",)
 MODEL_TYPES = ("STFTTCNN",)
 #: Of the configuration → the name of the loss.
 LOSSES = {"spec_mse": "spec-mse", "wave_mse": "wave-mse", "wave_snr": "wave-snr", "wave_sisnr": "wave-si-snr"}
+OPTIMIZERS = ("Adam", "AdamW")
 BATCHING = ("pad", "trim")
 #: Of the configuration → the name of the score; None for the training's own loss.
 REFERENCE_METRICS = {
@@ -36,6 +39,7 @@ OPTIMIZATIONS = ("balanced", "time", "ram")
 PENALTIES = ("l1", "l2")
 MASKS = ("sigmoid", "tanh")
 SPEAKERS = (28, 56)
+#: Of ``dataset.name``, beside the other layouts of ``read_enhancement``.
 CUSTOM, VALENTINI = "custom", "valentini"
 _TRAIN_FOLDERS = ("clean_train_files_path", "noisy_train_files_path")
 _TEST_FOLDERS = ("clean_test_files_path", "noisy_test_files_path")
@@ -124,6 +128,7 @@ def _check_training(config: ZooConfig) -> None:
     rate = found.optimizer_arguments.get("lr")
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
         raise UsageError(f"training.optimizer_arguments.lr must be a number above 0, found {rate!r}")
+    optimizer_options(config)
     penalty = found.regularization
     if penalty is None:
         return
@@ -131,6 +136,38 @@ def _check_training(config: ZooConfig) -> None:
     given = {"weight_clipping_max": penalty.weight_clipping_max, "act_reg_threshold": penalty.act_reg_threshold}
     given["activation_regularization"] = penalty.activation_regularization
     at_least_0("training.regularization", {key: value for key, value in given.items() if value is not None})
+
+
+def optimizer_options(config: ZooConfig) -> OptimizerOptions:
+    """How the training loop changes parameters.
+
+    Raises:
+        UsageError: there is no such optimizer, or it has no such argument.
+    """
+    found = config.training
+    one_of("training.optimizer", found.optimizer, OPTIMIZERS)
+    given = {key: value for key, value in found.optimizer_arguments.items() if key != "lr"}
+    known = ("weight_decay", "amsgrad")
+    unknown = [key for key in given if key not in known]
+    if unknown:
+        raise UsageError(f"training.optimizer_arguments has no key {unknown[0]!r}: allowed are lr, {', '.join(known)}")
+    decay, amsgrad = given.get("weight_decay", 0.0), given.get("amsgrad", False)
+    if isinstance(decay, bool) or not isinstance(decay, int | float) or not isinstance(amsgrad, bool):
+        raise UsageError(
+            f"training.optimizer_arguments: weight_decay is a number, amsgrad true or false, found {given}"
+        )
+    clipped = found.regularization.weight_clipping_max if found.regularization is not None else None
+    # torch's Adam adds its decay to the gradient, AdamW keeps it apart.
+    apart = found.optimizer == "AdamW"
+    return OptimizerOptions(
+        "adam",
+        amsgrad=amsgrad,
+        weight_decay=float(decay) if apart else 0.0,
+        l2_penalty=0.0 if apart else float(decay),
+        clip_norm=0.0,
+        max_param_change=0.0,
+        max_weight=clipped or 0.0,
+    )
 
 
 def static_options(config: ZooConfig) -> StaticOptions:
@@ -196,6 +233,7 @@ def _check_folder(where: str, path: str) -> None:
 
 def _check_dataset(config: ZooConfig) -> None:
     found, steps = config.dataset, MODES[config.operation_mode]
+    one_of("dataset.name", found.name, (VALENTINI, CUSTOM, *(name for name in LAYOUTS if name != VALENTINI)))
     for name in ("num_training_samples", "num_validation_samples", "num_test_samples"):
         _check_amount(f"dataset.{name}", getattr(found, name))
     at_least_0("dataset", {"random_seed": found.random_seed})

@@ -13,8 +13,8 @@ import numpy as np
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import DataError, UsageError
+from kaldi_quant.frontends.enhancement.data import Pairs
 from kaldi_quant.frontends.enhancement.zoo.config import ZooConfig
-from kaldi_quant.frontends.enhancement.zoo.data import Pairs
 from kaldi_quant.frontends.enhancement.zoo.front import MaskFunction, ZooFront
 from kaldi_quant.frontends.enhancement.zoo.mask_file import MaskFile
 from kaldi_quant.frontends.enhancement.zoo.measures import MEASURES, measured
@@ -64,7 +64,7 @@ def evaluate(mask: MaskFunction, front: ZooFront, pairs: Pairs, rate: Hertz) -> 
     Args:
         mask: of magnitudes (1, bins, T), any T.
         front: what stands around it.
-        pairs: noisy and clean.
+        pairs: noisy and clean, as the front has them.
         rate: of both.
 
     Raises:
@@ -77,8 +77,7 @@ def evaluate(mask: MaskFunction, front: ZooFront, pairs: Pairs, rate: Hertz) -> 
     found = {}
     for place in range(len(pairs)):
         pair = pairs[place]
-        enhanced = front.enhance_wave(mask, front.normalized(pair.noisy))
-        found[pair.name] = measured(front.normalized(pair.clean), enhanced, rate)
+        found[pair.name] = measured(pair.clean, front.enhance_wave(mask, pair.noisy), rate)
     return Evaluated(found)
 
 

@@ -80,6 +80,6 @@ def _check_inverse(transform: CentredTransform) -> None:
         there = False
     if not there:
         raise UsageError(
-            f"preprocessing: frames of {transform.window} samples ({transform.shape}) every {transform.hop} samples cannot "
-            "be turned back into a wave: choose a smaller hop_length"
+            f"preprocessing: frames of {transform.window} samples ({transform.shape}) every {transform.hop} samples "
+            "cannot be turned back into a wave: choose a smaller hop_length"
         )

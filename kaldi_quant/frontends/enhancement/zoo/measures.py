@@ -1,7 +1,7 @@
 """The zoo's five scores of a clip, defined for every clip: pesq (wide band), stoi, snr, sisnr, mse.
 
-What is not defined has a value: where PESQ finds no speech, 1, the lowest note of listeners; where STOI finds too little,
-1e-5, as pystoi gives it; ratios go from -100 to 100 dB. So a silent or a very short clip ends no run.
+What is not defined has a value: where PESQ finds no speech, 1, the lowest note of listeners; where STOI finds too
+little, 1e-5, as pystoi gives it; ratios go from -100 to 100 dB. So a silent or a very short clip ends no run.
 """
 
 from __future__ import annotations
