@@ -19,7 +19,7 @@ from kaldi_quant.frontends.enhancement.zoo.front import MaskFunction, ZooFront
 from kaldi_quant.frontends.enhancement.zoo.mask_file import MaskFile
 from kaldi_quant.frontends.enhancement.zoo.measures import MEASURES, measured
 from kaldi_quant.frontends.enhancement.zoo.windows import Windowed, lookahead_of
-from kaldi_quant.units import Hertz
+from kaldi_quant.units import Frames, Hertz
 
 _log = logging.getLogger(__name__)
 METRICS_NAME, DETAILS_NAME = "metrics_dict.json", "detailed_metrics.csv"
@@ -81,26 +81,31 @@ def evaluate(mask: MaskFunction, front: ZooFront, pairs: Pairs, rate: Hertz) -> 
     return Evaluated(found)
 
 
-def mask_of(file: MaskFile, config: ZooConfig, frames: int | None = None) -> MaskFunction:
-    """The mask of any number of frames that a file gives; one of a fixed number goes through the signal in windows.
+def mask_of_file(file: MaskFile, config: ZooConfig, frames: Frames | None = None) -> MaskFunction:
+    """The mask of any number of frames that a file gives.
 
     Args:
         file: of the network.
         config: of the run.
-        frames: that the file must have, where that is stated.
+        frames: ``evaluation.fixed_sequence_length``.
 
     Raises:
-        UsageError: it has another number.
+        UsageError: the network is for another number of frames.
     """
-    if frames is not None and file.frames != frames:
-        found = "any number of frames" if file.frames is None else f"{file.frames} frames"
-        raise UsageError(f"evaluation.fixed_sequence_length is {frames}, but {file.path} is for {found}")
-    if file.frames is None:
-        return file.mask
+    if frames is not None and file.frames not in (None, frames):
+        raise UsageError(f"evaluation.fixed_sequence_length is {frames}, but {file.path} is for {file.frames} frames")
+    return in_windows(file.mask, config, file.frames or frames)
+
+
+def in_windows(mask: MaskFunction, config: ZooConfig, frames: Frames | None) -> MaskFunction:
+    """A mask that is called with a fixed number of frames, where there is one."""
+    if frames is None:
+        return mask
     deployment = config.deployment
-    lookahead = lookahead_of(file.frames, deployment.frames_per_patch, deployment.lookahead_frames)
-    _log.info("%s: patches of %d frames, %d beside them", file.path, file.frames - 2 * lookahead, lookahead)
-    return Windowed(file.mask, file.frames, lookahead)
+    lookahead = lookahead_of(frames, deployment.frames_per_patch, deployment.lookahead_frames)
+    found = Windowed(mask, frames, lookahead)
+    _log.info("in windows of %d frames: patches of %d, %d beside them on each side", frames, found.patch, lookahead)
+    return found
 
 
 def compared(results: Mapping[str, Evaluated]) -> Sequence[str]:

@@ -5,19 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from kaldi_quant.atomic import atomic_write
+from kaldi_quant.backends.onnx.reading import one_line, quantized_by, read_whole_model
 from kaldi_quant.backends.onnx.session import open_session
-from kaldi_quant.backends.onnx.writer import require_onnx
-from kaldi_quant.errors import FormatError, ModelError
+from kaldi_quant.errors import ModelError
 from kaldi_quant.units import Frames
-
-if TYPE_CHECKING:
-    import onnx
 
 _AXES = 3
 _FORM = "expected one input (batch, bins, frames) of float32"
@@ -33,7 +30,7 @@ class MaskFile:
         output: its name.
         frames: that it must be called with; None for any number.
         axis: the name of its last axis; empty where it has none.
-        is_quantized: whether weights are integers of 8 or 16 bits.
+        quantized: what of it is quantized already; None for a float network.
     """
 
     path: Path
@@ -41,7 +38,7 @@ class MaskFile:
     output: str
     frames: Frames | None
     axis: str
-    is_quantized: bool
+    quantized: str | None
 
     @cached_property
     def _session(self) -> Any:
@@ -58,7 +55,7 @@ class MaskFile:
             try:
                 found = self._session.run([self.output], {self.input: one.contiguous().numpy()})[0]
             except Exception as error:
-                raise ModelError(f"{self.path} cannot be run: {' '.join(str(error).split())}") from error
+                raise ModelError(f"{self.path} cannot be run: {one_line(error)}") from error
             if found.shape != tuple(one.shape):
                 raise ModelError(
                     f"{self.path}: expected a mask of the shape of its input, {tuple(one.shape)}, found {found.shape}"
@@ -75,11 +72,11 @@ def read_mask_file(path: Path, bins: int) -> MaskFile:
         bins: that it must have.
 
     Raises:
-        ModelError: there is no such file, or its network has another form.
-        FormatError: it is no ONNX file.
+        ModelError: its network has another form.
+        FormatError: there is no such file, or it is no ONNX file.
         MissingDependencyError: onnx is not installed.
     """
-    model = load_onnx(path)
+    model = read_whole_model(path)
     graph = model.graph
     constants = {entry.name for entry in graph.initializer}
     inputs = [entry for entry in graph.input if entry.name not in constants]
@@ -89,7 +86,7 @@ def read_mask_file(path: Path, bins: int) -> MaskFile:
     if len(graph.output) != 1:
         raise ModelError(f"{path}: expected one output, a mask, found {len(graph.output)}")
     frames, axis = _frames(path, inputs[0], bins)
-    return MaskFile(path, inputs[0].name, graph.output[0].name, frames, axis, is_quantized(model))
+    return MaskFile(path, inputs[0].name, graph.output[0].name, frames, axis, quantized_by(model))
 
 
 def _frames(path: Path, value: Any, bins: int) -> tuple[Frames | None, str]:
@@ -117,36 +114,6 @@ def _frames(path: Path, value: Any, bins: int) -> tuple[Frames | None, str]:
     return None, length.dim_param
 
 
-def load_onnx(path: Path) -> onnx.ModelProto:
-    """The content of a file.
-
-    Raises:
-        ModelError: there is none.
-        FormatError: it is no ONNX file.
-    """
-    require_onnx("reading ONNX files")
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        model = onnx.load(str(path))
-        onnx.checker.check_model(model)
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (DecodeError, onnx.checker.ValidationError) as error:
-        reason = (str(error).splitlines() or ["no reason"])[0]
-        raise FormatError(str(path), None, f"it is no ONNX file: {reason}") from error
-    return model
-
-
-def is_quantized(model: onnx.ModelProto) -> bool:
-    """Whether a weight is stored in 8 or 16 bits."""
-    import onnx
-
-    kinds = {getattr(onnx.TensorProto, name) for name in ("INT8", "UINT8", "INT16", "UINT16")}
-    return any(entry.data_type in kinds for entry in model.graph.initializer)
-
-
 def write_static(source: MaskFile, frames: Frames, result: Path) -> None:
     """Writes a network for one clip of a fixed number of frames.
 
@@ -163,7 +130,7 @@ def write_static(source: MaskFile, frames: Frames, result: Path) -> None:
 
     if source.frames not in (None, frames):
         raise ModelError(f"{source.path}: its input has {source.frames} frames, which cannot become {frames}")
-    model = load_onnx(source.path)
+    model = read_whole_model(source.path)
     given = next(entry for entry in model.graph.input if entry.name == source.input)
     batch, height, length = given.type.tensor_type.shape.dim
     for axis, size in ((batch, 1), (length, frames)):

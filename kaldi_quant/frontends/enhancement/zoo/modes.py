@@ -32,6 +32,10 @@ _SECTIONS: dict[Step, tuple[str, ...]] = {
 }
 
 
+#: Of these the first network must be one in float.
+FROM_FLOAT = tuple(mode for mode, steps in MODES.items() if "quantize" in steps and "train" not in steps)
+
+
 def sections_of(mode: str) -> set[str]:
     """The sections that a mode uses, beside ``general``, ``mlflow`` and ``hydra``."""
     return {section for step in MODES[mode] for section in _SECTIONS[step]}
