@@ -156,7 +156,7 @@ def _packages() -> tuple[ModuleType, Any]:
 
 
 def _reader(quantization: ModuleType, calibration: Iterable[Mapping[str, np.ndarray]]) -> Any:
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[name-defined, misc]
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[name-defined]
         def __init__(self) -> None:
             self._left = iter(calibration)
 

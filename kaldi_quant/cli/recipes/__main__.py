@@ -21,6 +21,7 @@ RECIPES = {
     "egs/keywords/results.py": ("keywords_results", "results"),
     "egs/keywords/nsnet2.py": ("suppression", "nsnet2"),
     "egs/keywords/wav2vec2.py": ("wav2vec2", "wav2vec2"),
+    "egs/enhancement/stm32/stm32ai_main.py": ("stm32", "stm32ai_main"),
 }
 
 

@@ -88,20 +88,27 @@ def read_data(config: ZooConfig, front: ZooFront) -> EnhancementSet:
         DataError: a folder is missing or empty, or files do not form pairs.
     """
     found = config.dataset
+    number = found.num_validation_samples
+    share: dict[str, Any] = {"validation_share": number} if isinstance(number, float) else {}
     options = ReadOptions(
         sample_rate=config.preprocessing.sample_rate,
         num_training_samples=found.num_training_samples,
-        num_validation_samples=found.num_validation_samples,
+        num_validation_samples=None if share else number,
         num_test_samples=found.num_test_samples,
         random_seed=found.random_seed,
         n_speakers=found.n_speakers,
         file_extension=found.file_extension.removeprefix("."),
+        **share,
     )
     folder = Path(found.root_folder or ".").expanduser()
     layout = found.name
     if layout == CUSTOM:
         given = {name: getattr(found, name) for name in _FOLDERS}
-        places: dict[str, Any] = {name: str(Path(path).expanduser().absolute()) for name, path in given.items() if path}
+        if not found.clean_train_files_path:
+            given["noisy_train_files_path"] = None
+        places: dict[str, Any] = {
+            name: str(Path(path).expanduser().absolute()) if path else "" for name, path in given.items()
+        }
         options, layout = replace(options, **places), _PARALLEL
     read = read_enhancement(folder, layout, reading=options)
     source = PreparedSource(read.train, front)

@@ -1,4 +1,4 @@
-"""A float mask network in 8 bits, twice: by onnxruntime, and by this project; each for any length and for a fixed one."""
+"""A float mask network in 8 bits by onnxruntime and by this project, each for any length and for a fixed one."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def quantize_both(
         )
     if source.axis != asked.static_axis_name:
         raise UsageError(
-            f"quantization.static_axis_name is {asked.static_axis_name!r}, but the last axis of {source.path} is called "
+            f"quantization.static_axis_name is {asked.static_axis_name!r}, but the last axis of {source.path} is "
             f"{source.axis!r}"
         )
     if not len(clips):
@@ -141,8 +141,8 @@ def magnitudes(clips: Sequence[Array], front: ZooFront, length: Frames | None = 
     Args:
         clips: waves, (samples,) float32 each; those without samples are left out.
         front: what stands around the network.
-        length: cut into pieces of so many frames; what is left over at the end is not used, but of a shorter clip, which
-            is filled up with silence. None for whole clips.
+        length: cut into pieces of so many frames; what is left over at the end is not used; a shorter clip is filled up
+            with silence. None for whole clips.
     """
     for place in range(len(clips)):
         wave = clips[place]

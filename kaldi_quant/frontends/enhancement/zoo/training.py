@@ -141,8 +141,8 @@ class Epochs:
         number = entry.iteration + 1
         self.last = {name: value.detach().clone() for name, value in network.state_dict().items()}
         scores = self.validation.scores
-        row = {"epoch": number, "train_loss": entry.train["loss"]}
-        row |= {name: scores.get(score, "") for name, score in COLUMNS.items()}
+        row: dict[str, Any] = {"epoch": number, "train_loss": entry.train["loss"]}
+        row |= {name: scores.get(score) for name, score in COLUMNS.items()}
         rows = [other for other in read_epochs(self.table) if int(other["epoch"]) < number]
         with atomic_write(self.table, "w") as stream:
             table = csv.DictWriter(stream, list(row), lineterminator="\n")

@@ -1,8 +1,8 @@
 """A network of a fixed number of frames on signals of any length, as the application on a board runs it.
 
 A call sees ``lookahead`` frames, a patch, and ``lookahead`` frames behind it; the mask of the patch is kept. Patches
-lie side by side from the first frame on; around the signal is silence. 40 frames with a lookahead of 5 are patches of 30,
-300 ms at a hop of 10 ms: what a board's listener waits for.
+lie side by side from the first frame on; around the signal is silence. 40 frames with a lookahead of 5 are patches of
+30, 300 ms at a hop of 10 ms: what a board's listener waits for.
 """
 
 from __future__ import annotations
