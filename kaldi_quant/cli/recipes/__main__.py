@@ -23,6 +23,7 @@ RECIPES = {
     "egs/keywords/wav2vec2.py": ("wav2vec2", "wav2vec2"),
     "egs/enhancement/mbqat/model.py": ("mbqat", "model"),
     "egs/enhancement/mbqat/quantize.py": ("mbqat", "quantize"),
+    "egs/enhancement/stm32/stm32ai_main.py": ("stm32", "stm32ai_main"),
 }
 
 
