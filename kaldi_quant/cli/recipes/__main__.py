@@ -24,6 +24,9 @@ RECIPES = {
     "egs/enhancement/mbqat/model.py": ("mbqat", "model"),
     "egs/enhancement/mbqat/quantize.py": ("mbqat", "quantize"),
     "egs/enhancement/stm32/stm32ai_main.py": ("stm32", "stm32ai_main"),
+    "egs/enhancement/train.py": ("enhancement", "train"),
+    "egs/enhancement/cells.py": ("enhancement", "cells"),
+    "egs/enhancement/noisy.py": ("enhancement", "noisy"),
 }
 
 
