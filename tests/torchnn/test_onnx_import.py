@@ -279,9 +279,7 @@ def test_names_and_axes_of_exported_files(tmp_path: Path) -> None:
 
 def refused(nodes: Sequence[onnx.NodeProto], constants: Mapping[str, Any] = {}, **more: Any) -> bytes:
     """A file with input x, (2, 3, 4), and output y."""
-    model = model_of(nodes, {"x": floats(2, 3, 4)}, constants, ("y",), **more)
-    model.opset_import.append(helper.make_opsetid("com.x", 1))
-    return model.SerializeToString()
+    return model_of(nodes, {"x": floats(2, 3, 4)}, constants, ("y",), **more).SerializeToString()
 
 
 def node(kind: str, inputs: str, outputs: str = "y", **attributes: Any) -> onnx.NodeProto:
@@ -333,7 +331,9 @@ REFUSALS = {
 @pytest.mark.parametrize("name", REFUSALS)
 def test_what_is_not_understood_is_refused_in_a_sentence(name: str, tmp_path: Path) -> None:
     nodes, constants, message = REFUSALS[name]
-    (tmp_path / "n.onnx").write_bytes(refused(nodes, constants))
+    model = onnx.load_from_string(refused(nodes, constants))
+    model.opset_import.append(helper.make_opsetid("com.x", 1))
+    onnx.save(model, tmp_path / "n.onnx")
     with pytest.raises(FormatError, match=f"n.onnx: .*{message}") as found:
         read_onnx_network(tmp_path / "n.onnx")
     assert "\n" not in str(found.value)
