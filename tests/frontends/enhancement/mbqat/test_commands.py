@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 import yaml
 
+import kaldi_quant as kq
 from kaldi_quant.frontends.enhancement.data import EnhancementSet, Pair
 from kaldi_quant.frontends.enhancement.mbqat import runs
 from kaldi_quant.frontends.enhancement.mbqat.settings import MbqatSettings
@@ -108,9 +110,26 @@ def test_files_are_cleaned(trained: Path, tmp_path: Path) -> None:
 def test_a_trained_network_is_quantized(kind: str, trained: Path) -> None:
     outcome = program(QUANTIZE, "CRN_100k", settings(trained, "CRN_100k", PTQ_type=kind))
     assert outcome.status == 0, outcome.stderr
-    assert len(outcome.stdout.splitlines()) == 9
-    made = trained / "result/mbqat/CRN_100k/quantized" / ("best.safetensors" if kind == "s" else "best.ckpt")
-    assert made.is_file()
+    rows = ["SNR", "MIX", "TIME", "TORCH"] if kind == "d" else ["SNR", "MIX", "TIME"]
+    assert [line.split("\t")[0] for line in outcome.stdout.splitlines()][: len(rows) + 1] == [*rows, "STOI"]
+    quantized = kq.load(trained / "result/mbqat/CRN_100k/quantized/best.safetensors")
+    assert any("conv" in name or "encoder" in name for name in quantized.float_layers) == (kind == "d")
+    model = quantized.network.model()
+    assert model(torch.rand(1, 4, 161)).shape == (1, 4, 161)
+
+
+@pytest.mark.parametrize("folder", ["CRN_100k_MBQAT", "TCN_100k_MBQAT"])
+def test_training_of_quantized_networks_ends_in_integers(folder: str, trained: Path, tmp_path: Path) -> None:
+    config = settings(tmp_path, folder, PTQ_load_path=f"mbqat/{folder}/checkpoints")
+    start = ("-m", trained / "result/mbqat/CRN_100k") if folder.startswith("CRN") else ()
+    outcome = program(MODEL, folder, config, "-r", "train", *start)
+    assert outcome.status == 0, outcome.stderr
+    made = tmp_path / "result/mbqat" / folder / "checkpoints"
+    assert outcome.stdout.strip() == str(made / "best.safetensors")
+    assert (made / "best.ckpt").is_file() == (not start)
+    assert not kq.load(made / "best.safetensors").float_layers
+    tables = [program(*words) for words in ((MODEL, folder, config, "-r", "test"), (QUANTIZE, folder, config))]
+    assert tables[0].stdout == tables[1].stdout and len(tables[0].stdout.splitlines()) == 9
 
 
 def test_bad_input_is_one_sentence(trained: Path, tmp_path: Path) -> None:
