@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ import numpy as np
 from kaldi_quant.api.folders import folder_or_none
 from kaldi_quant.api.networks import FloatNetwork, TorchNetwork, as_network
 from kaldi_quant.errors import MissingDependencyError, UsageError
-from kaldi_quant.quant import ptq
+from kaldi_quant.quant import further_layers, ptq
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.divergence import Divergence, divergence, output_divergence
+from kaldi_quant.quant.further_layers import further_config
 from kaldi_quant.quant.host import Data
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.presets import read_preset
@@ -103,6 +104,36 @@ def quantize(network: Any, config: str | PtqConfig = "w8a8", *, calibration: Any
     data = origin.data(calibration)
     result = ptq.quantize(origin.source(data), chosen, data, memory=memory)
     return Quantized(result, origin, chosen, data, config if isinstance(config, str) else None)
+
+
+def quantize_further(
+    quantized: Quantized, layers: Mapping[str, Mapping[str, Any]], *, calibration: Any = None
+) -> Quantized:
+    """Quantizes layers that a network has in float; all others stay as they are.
+
+    For layers that were in float while the others were trained: they have the weights that were trained.
+
+    Args:
+        quantized: from ``quantize`` or ``qat``.
+        layers: rules as those of a ``PtqConfig``, by name or kind: of the layers in float those that match are
+            quantized. Ranges must be dynamic, or ``act_bits`` 0: static ones would change grids that others learned.
+        calibration: inputs; by default those that the network was calibrated on.
+
+    Raises:
+        UsageError: a layer would have static ranges, no layer is left in float that the rules are for, or the network
+            was read from a file.
+        DataError: the inputs cannot be used.
+
+    Example:
+        >>> quantized = quantize(network, PtqConfig(layers={"@cell": {"float_reason": "while others learn"}}), ...)
+        >>> trained = qat(quantized, batches, loss=loss)
+        >>> whole = quantize_further(trained, {"@cell": {"ranges": "dynamic"}})
+    """
+    before = quantized.calibrated("quantize_further")
+    data = before if calibration is None else quantized.origin.data(calibration)
+    config = further_config(quantized.config, layers)
+    network = further_layers.quantize_further(quantized.network, config, data)
+    return replace(quantized, network=network, config=config, preset=None)
 
 
 def compile(quantized: Quantized) -> Callable[..., Any]:
