@@ -229,6 +229,8 @@ def quantize_trained(place: Workspace) -> str:
             others = {TORCH_ROW: dynamic_by_torch(found.network)}
             quantized = dynamic_by_own(kind, found.network, calibration, others="float")
         else:
-            quantized = quantize_by(_SCHEME, kind, found.network, calibration, (), loss_of(_LOSS, kind.around), epochs=1)
+            quantized = quantize_by(
+                _SCHEME, kind, found.network, calibration, (), loss_of(_LOSS, kind.around), epochs=1
+            )
     files.save(quantized, save / QUANTIZED_NAME)
     return _tested(place, {ENHANCED_ROW: quantized.network.model(), **others})

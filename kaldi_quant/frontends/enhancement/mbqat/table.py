@@ -1,4 +1,4 @@
-"""The table that MBQAT's programs print: for each metric a column for each noise and ratio, rows MIX, TIME and others."""
+"""The table that MBQAT's programs print: for each metric a column for each noise and ratio."""
 
 from __future__ import annotations
 
