@@ -62,10 +62,24 @@ def read_whole_model(path: str | os.PathLike[str]) -> onnx.ModelProto:
     except Exception as error:
         raise FormatError(where, None, f"its tensors in other files cannot be read: {one_line(error)}") from error
     try:
-        onnx.checker.check_model(model)
+        onnx.checker.check_model(_with_shapes_of_outputs(model))
     except Exception as error:
         raise FormatError(where, None, f"it is no valid ONNX model: {one_line(error)}") from error
     return model
+
+
+def _with_shapes_of_outputs(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with a shape for each output, which many files leave out and the check wants."""
+    import onnx
+
+    if all(each.type.tensor_type.HasField("shape") for each in model.graph.output):
+        return model
+    found = onnx.ModelProto()
+    found.CopyFrom(model)
+    for each in found.graph.output:
+        if each.type.HasField("tensor_type"):
+            each.type.tensor_type.shape.SetInParent()
+    return found
 
 
 def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:

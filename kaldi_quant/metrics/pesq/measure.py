@@ -47,10 +47,7 @@ def pesq(reference: np.ndarray[Any, Any], degraded: np.ndarray[Any, Any], rate: 
         >>> round(pesq(speech, speech, 16000, "wb"), 2)
         4.64
     """
-    if len(reference) < SHORTEST * rate:
-        raise DataError(f"PESQ needs a quarter of a second, found {len(reference) / rate:.3f} s")
-    if _speech(reference, rate) < LEAST_SPEECH:
-        raise DataError("PESQ finds no speech in the reference")
+    check_reference(reference, rate)
     largest = max(float(np.abs(signal).max()) for signal in (reference, degraded))
     heard = []
     for signal in (reference, degraded):
@@ -61,6 +58,22 @@ def pesq(reference: np.ndarray[Any, Any], degraded: np.ndarray[Any, Any], rate: 
     slope, offset = _CURVES[band]
     raw = _BEST - _SYMMETRIC * symmetric - _ASYMMETRIC * asymmetric
     return _FLOOR + _RANGE / (1.0 + math.exp(slope * raw + offset))
+
+
+def check_reference(reference: np.ndarray[Any, Any], rate: Hertz) -> None:
+    """Refuses a reference that no score can be found with.
+
+    Args:
+        reference: (n,).
+        rate: in Hz.
+
+    Raises:
+        DataError: it is too short, or holds too little speech.
+    """
+    if len(reference) < SHORTEST * rate:
+        raise DataError(f"PESQ needs a quarter of a second, found {len(reference) / rate:.3f} s")
+    if _speech(reference, rate) < LEAST_SPEECH:
+        raise DataError("PESQ finds no speech in the reference")
 
 
 def _speech(signal: np.ndarray[Any, Any], rate: Hertz) -> Seconds:

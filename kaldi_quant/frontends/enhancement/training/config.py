@@ -140,6 +140,7 @@ class TrainingConfig:
         batch_size: pieces in a minibatch.
         seconds: of a piece.
         gain: in dB: pieces are made louder or softer by up to this.
+        keep: mixtures are made anew after so many passes; pieces of them are drawn anew on each.
         seed: of initial weights, order and pieces.
         optimizer: see there, as are the following.
         schedule: of the learning rate.
@@ -154,6 +155,7 @@ class TrainingConfig:
     batch_size: int = 16
     seconds: Seconds = 3.0
     gain: float = 0.0
+    keep: int = 1
     seed: int = 0
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
@@ -171,7 +173,7 @@ def check_training(config: TrainingConfig, where: str) -> None:
     Raises:
         UsageError: there is one; says which, and what is expected.
     """
-    above_0(where, {name: getattr(config, name) for name in ("epochs", "batch_size", "seconds")})
+    above_0(where, {name: getattr(config, name) for name in ("epochs", "batch_size", "seconds", "keep")})
     above_0(where, {"validation, every": config.validation.every})
     at_least_0(where, {"gain": config.gain, "seed": config.seed, "validation, patience": config.validation.patience})
     if config.validation.score not in (LOSS, *MEASURES):

@@ -18,6 +18,8 @@ _LEAST_ENERGY = 1e-8
 # S. Braun and I. Tashev, "A consideration of noise and reverberation suppression", 2021: the power of magnitudes, and
 # the share of the error of complex values.
 _COMPRESSION, _COMPLEX_SHARE = 0.3, 0.3
+# Beside a ratio in dB.
+_COMPRESSED_SHARE = 100.0
 # Of squared magnitudes: below it, where speech has nothing to be heard, a power's slope would grow without limit.
 _LEAST_SQUARE = 1e-6
 _LEAST_PRODUCT = 1e-12
@@ -145,6 +147,12 @@ def wave_si_snr(found: Estimate) -> Tensor:
     clean, waves = found.target.clean, found.waves
     scale = (clean * waves).sum(1, keepdim=True) / (clean.square().sum(1, keepdim=True) + _LEAST_ENERGY)
     return -_decibels(clean * scale, waves - clean * scale)
+
+
+@LOSSES.add("compressed-si-snr")
+def compressed_si_snr(found: Estimate) -> Tensor:
+    """Both: the error of compressed spectra, which is heard, and the ratio of signal to error, by which waves agree."""
+    return _COMPRESSED_SHARE * compressed_mse(found) + wave_si_snr(found)
 
 
 @LOSSES.add("compressed-mse")

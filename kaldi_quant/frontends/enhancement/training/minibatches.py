@@ -63,6 +63,34 @@ def held_out_batches(pairs: Iterable[NoisyClean], around: Around, batch_size: in
     return [minibatch(waves[begin : begin + batch_size], around) for begin in range(0, len(waves), batch_size)]
 
 
+class Kept:
+    """Items that stay the same for several passes: mixing may cost more than a step of a small network.
+
+    Args:
+        source: of items; those of its pass n serve passes ``n * passes`` to ``(n + 1) * passes - 1``.
+        passes: how many.
+    """
+
+    def __init__(self, source: Items, passes: int) -> None:
+        self.source, self.passes = source, passes
+        self._kept: dict[int, tuple[int, NoisyClean]] = {}
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def item(self, index: int, number_of_pass: int) -> NoisyClean:
+        """As of ``Items``."""
+        number = number_of_pass // self.passes
+        known = self._kept.get(index)
+        if known is None or known[0] != number:
+            self._kept[index] = known = (number, self.source.item(index, number))
+        return known[1]
+
+    def digest(self) -> str:
+        """As of ``Items``."""
+        return f"{self.source.digest()} {self.passes}"
+
+
 class TrainingBatches(Passes):
     """Minibatches of training.
 
@@ -73,6 +101,7 @@ class TrainingBatches(Passes):
         seconds: of a piece, which is drawn anew from its item on each pass; shorter items are padded.
         seed: of order, pieces and gains.
         gain: in dB: pieces are made louder or softer by up to this.
+        keep: items are made anew after so many passes; in between they stay in memory.
         rate: of waves, in Hz.
 
     Raises:
@@ -88,9 +117,11 @@ class TrainingBatches(Passes):
         seconds: Seconds,
         seed: int = 0,
         gain: float = 0.0,
+        keep: int = 1,
         rate: Hertz = 16000,
     ) -> None:
-        self.source, self.around, self.batch_size, self.seed, self.gain = source, around, batch_size, seed, gain
+        self.source: Items = source if keep <= 1 else Kept(source, keep)
+        self.around, self.batch_size, self.seed, self.gain = around, batch_size, seed, gain
         self.samples = round(seconds * rate)
         if batch_size < 1 or self.samples < 1 or not len(source) or gain < 0:
             raise UsageError(
@@ -125,7 +156,7 @@ class TrainingBatches(Passes):
 
 
 def training_batches(
-    source: Items, around: Around, *, batch_size: int, seconds: Seconds, seed: int, gain: float = 0.0
+    source: Items, around: Around, *, batch_size: int, seconds: Seconds, seed: int, gain: float = 0.0, keep: int = 1
 ) -> TrainingBatches:
     """Minibatches of training; arguments and errors as of ``TrainingBatches``."""
-    return TrainingBatches(source, around, batch_size=batch_size, seconds=seconds, seed=seed, gain=gain)
+    return TrainingBatches(source, around, batch_size=batch_size, seconds=seconds, seed=seed, gain=gain, keep=keep)

@@ -17,8 +17,8 @@ from kaldi_quant.frontends.enhancement.training.losses import loss_of
 from kaldi_quant.frontends.enhancement.training.minibatches import (
     Items,
     NoisyClean,
+    TrainingBatches,
     held_out_batches,
-    training_batches,
 )
 from kaldi_quant.frontends.enhancement.training.validation import mean_score
 
@@ -90,8 +90,15 @@ def train_float(
         UsageError: a setting is impossible.
     """
     around, validation = kind.around, config.validation
-    batches = training_batches(
-        data.train, around, batch_size=config.batch_size, seconds=config.seconds, seed=config.seed, gain=config.gain
+    batches = TrainingBatches(
+        data.train,
+        around,
+        batch_size=config.batch_size,
+        seconds=config.seconds,
+        seed=config.seed,
+        gain=config.gain,
+        keep=config.keep,
+        rate=data.rate,
     )
     dev = [data.dev[place] for place in range(len(data.dev))]
     score = None

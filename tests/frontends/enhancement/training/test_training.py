@@ -96,7 +96,7 @@ def test_scores_that_are_not_defined_do_not_count() -> None:
 def test_weights_are_clipped_and_large_activations_cost(tmp_path: Path) -> None:
     config = replace(CONFIG, epochs=1, optimizer=OptimizerConfig(max_weight=0.01))
     clipped = train_float(SMALL_TCN, data(3, 1), config, tmp_path / "a")
-    assert max(float(value.abs().max()) for value in clipped.parameters()) == pytest.approx(0.01)
+    assert max(float(value.detach().abs().max()) for value in clipped.parameters()) == pytest.approx(0.01)
     config = replace(CONFIG, epochs=1, penalty=PenaltyConfig(10.0, 0.0, "l2", ("Linear",)))
     plain = train_float(SMALL_TCN, data(3, 1), replace(CONFIG, epochs=1), tmp_path / "b")
     punished = train_float(SMALL_TCN, data(3, 1), config, tmp_path / "c")
