@@ -21,6 +21,7 @@ _PUBLIC = {
     "save": "files",
     "export": "files",
     "quantize": "quantization",
+    "quantize_further": "quantization",
     "compare": "quantization",
     "compile": "quantization",
     "sensitivity": "quantization",

@@ -99,12 +99,12 @@ def _kaldi_record(quantized: Quantized, origin: KaldiNetwork) -> dict[str, Any]:
     companions = Companions.beside(model.path, origin.factor).as_record()
     record = make_record(quantized.network, quantized.config, quantized.preset, "", origin.factor, companions, lost)
     settings = origin.settings or settings_of_folder(folder_of(model.path)).for_dim(model.nnet.node_dim("input"))
-    return {**record, RECORD_KEY: settings.as_dict()}
+    return {**record, RECORD_KEY: settings.as_dict(), **quantized.notes}
 
 
 def _torch_record(quantized: Quantized, origin: TorchNetwork) -> dict[str, Any]:
     lost = divergence(quantized.network, quantized.calibrated("save").some())
-    more = {_OUTPUT: origin.output, _COLUMNS: origin.columns}
+    more = {_OUTPUT: origin.output, _COLUMNS: origin.columns, **quantized.notes}
     return make_torch_record(quantized.network, quantized.config, quantized.preset, lost, more)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,12 @@ from kaldi_quant.nnet3.training import finetune as nnet3
 from kaldi_quant.nnet3.training.chain_source import SourceOptions
 from kaldi_quant.nnet3.training.feature_source import FeatureOptions
 from kaldi_quant.quant.distance import SquaredError
-from kaldi_quant.torchnn.batches import Batches, LossFunction
+from kaldi_quant.torchnn.batches import Batches, HeldOutScore, LossFunction
 from kaldi_quant.torchnn.float_training import FloatModule
+from kaldi_quant.torchnn.penalties import Penalty
 from kaldi_quant.train.loop import Loop, LoopOptions
 from kaldi_quant.train.optimizer import OptimizerOptions
+from kaldi_quant.train.record import IterationRecord
 from kaldi_quant.train.schedules import Schedule
 
 # Those of the recipes, and of 'kaldi-quant train'.
@@ -50,6 +52,10 @@ def finetune(
     early_stopping: int = 0,
     train_mode: bool = False,
     watched: Mapping[str, LossFunction] | None = None,
+    score: HeldOutScore | None = None,
+    validate_every: int = 1,
+    penalty: Penalty | None = None,
+    after_pass: Callable[[IterationRecord, nn.Module], None] | None = None,
     chain: ChainOptions | None = None,
     den_fst: str | Path | None = None,
     folder: str | Path | None = None,
@@ -77,6 +83,12 @@ def finetune(
             taken; 0 for never.
         train_mode: whether dropout and batch normalizations of a network of ``torch.nn`` do what torch's training mode
             has them do, running statistics included; by default it is trained in test mode, as Kaldi models are.
+        watched: of a network of ``torch.nn``: what else the record tells of held-out minibatches, by name, each from
+            output and target as ``loss``.
+        score: of a network of ``torch.nn``: decides which network is the best, in the place of the held-out loss.
+        validate_every: held-out data are looked at after so many passes, and after the last.
+        penalty: of a network of ``torch.nn``: of large values that its layers give, added to the loss.
+        after_pass: of a network of ``torch.nn``: is told each pass when it has ended, and the network as it is then.
         chain: of LF-MMI; by default with the leaky-HMM coefficient and the cross-entropy branch of the recipes.
         den_fst: its denominator; by default as ``kaldi-quant train`` finds it.
         folder: of the checkpoint and the record: an interrupted run goes on there; by default nowhere.
@@ -97,7 +109,11 @@ def finetune(
         >>> tuned = finetune(network, [(inputs, target)], loss=torch.nn.functional.cross_entropy)
         >>> tuned = finetune(load("final.mdl"), "exp/chain/egs", folder="exp/tuned")
     """
-    loop = replace(loop_options(optimizer, schedule, lr_initial, lr_final, early_stopping), freeze_after=1.0)
+    loop = replace(
+        loop_options(optimizer, schedule, lr_initial, lr_final, early_stopping),
+        freeze_after=1.0,
+        validate_every=validate_every,
+    )
     found = as_network(network)
     with folder_or_none(folder) as place:
         if isinstance(found, TorchNetwork):
@@ -106,11 +122,14 @@ def finetune(
             if optimizer is None:
                 # Kaldi's limit is one for Kaldi's networks.
                 loop = replace(loop, optimizer=OptimizerOptions(max_param_change=0.0))
-            module = _torch(found, data, loss, teacher, epochs, held_out, train_mode, watched, loop, place)
+            held = _HeldOut(held_out, watched, score)
+            module = _torch(found, data, loss, teacher, epochs, held, train_mode, penalty, after_pass, loop, place)
             return module if isinstance(network, nn.Module) else replace(found, module=module)
         assert isinstance(found, KaldiNetwork)
         if loss is not None or train_mode:
             raise UsageError("loss and train_mode are for networks of torch.nn: Kaldi models learn from examples")
+        if score is not None or penalty is not None or after_pass is not None:
+            raise UsageError("score, penalty and after_pass are for networks of torch.nn")
         if watched:
             raise UsageError("watched is for networks of torch.nn: the record of a Kaldi model has its objective")
         if teacher is None:
@@ -123,15 +142,25 @@ def finetune(
         return model if isinstance(network, Model) else replace(found, model=model)
 
 
+@dataclass(frozen=True)
+class _HeldOut:
+    """What is looked at between passes."""
+
+    batches: Any
+    watched: Mapping[str, LossFunction] | None
+    score: HeldOutScore | None
+
+
 def _torch(
     network: TorchNetwork,
     data: Any,
     loss: LossFunction | None,
     teacher: Any,
     epochs: int,
-    held_out: Any,
+    held_out: _HeldOut,
     train_mode: bool,
-    watched: Mapping[str, LossFunction] | None,
+    penalty: Penalty | None,
+    after_pass: Callable[[IterationRecord, nn.Module], None] | None,
     loop: LoopOptions,
     folder: Path,
 ) -> nn.Module:
@@ -144,7 +173,17 @@ def _torch(
             raise UsageError("the teacher of a network of torch.nn must be one, too")
         taught = FloatModule(given.module)
     own_loss = distilled(network.distance or SquaredError(), network.columns)
-    source = Batches(data, loss or own_loss, epochs, held_out, taught, network.output, watched=watched)
+    source = Batches(
+        data,
+        loss or own_loss,
+        epochs,
+        held_out.batches,
+        taught,
+        network.output,
+        watched=held_out.watched,
+        score=held_out.score,
+        penalty=penalty,
+    )
     identity = {
         "network": model.digest(),
         "teacher": None if taught is None else taught.digest(),
@@ -152,7 +191,12 @@ def _torch(
         "epochs": epochs,
         "train_mode": train_mode,
     }
-    Loop(model, model.components(), source, loop, folder, identity, observers=model).run()
+
+    def after(entry: IterationRecord) -> None:
+        if after_pass is not None:
+            after_pass(entry, model.module)
+
+    Loop(model, model.components(), source, loop, folder, identity, observers=model, after=after).run()
     return model.trained()
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,17 @@ import numpy as np
 from kaldi_quant.api.folders import folder_or_none
 from kaldi_quant.api.networks import FloatNetwork, TorchNetwork, as_network
 from kaldi_quant.errors import MissingDependencyError, UsageError
-from kaldi_quant.quant import ptq
+from kaldi_quant.quant import further_layers, ptq
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.divergence import Divergence, divergence, output_divergence
+from kaldi_quant.quant.further_layers import further_config
 from kaldi_quant.quant.host import Data
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.presets import read_preset
 from kaldi_quant.quant.sensitivity import Measurement
 from kaldi_quant.quant.sensitivity import sensitivity as measured_sensitivity
+from kaldi_quant.quant.side_by_side import MEMORY
+from kaldi_quant.units import Bytes
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Quantized:
         calibration: the data that it was calibrated on; None of one that was read from a file.
         preset: the name of the configuration, if it has one.
         record: of one that was read from a file, how it was made.
+        notes: of one that was not, what its record tells beside that, as JSON has it.
     """
 
     network: QuantizedNetwork
@@ -41,6 +45,7 @@ class Quantized:
     calibration: Data | None
     preset: str | None = None
     record: dict[str, Any] | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     def outputs(self, inputs: Any) -> Iterator[tuple[str, np.ndarray]]:
         """What the integer reference gives for inputs: their names and (rows, columns) float32.
@@ -75,13 +80,14 @@ class Quantized:
         return dict(self.network.float_matmuls)
 
 
-def quantize(network: Any, config: str | PtqConfig = "w8a8", *, calibration: Any) -> Quantized:
+def quantize(network: Any, config: str | PtqConfig = "w8a8", *, calibration: Any, memory: Bytes = MEMORY) -> Quantized:
     """Quantizes a network after training.
 
     Args:
         network: a model from ``load``, a ``torch.nn.Module``, or one of these as ``KaldiNetwork`` or ``TorchNetwork``.
         config: a preset's name, or a configuration.
         calibration: inputs to calibrate on, as the network's ``data`` takes them; never test data.
+        memory: what their values may take that later layers read; the others wait on disk.
 
     Raises:
         UsageError: there is no such preset, or the configuration does not fit the network.
@@ -96,8 +102,38 @@ def quantize(network: Any, config: str | PtqConfig = "w8a8", *, calibration: Any
         raise UsageError("the presets torch-* are for the command line: choose another one")
     origin = as_network(network)
     data = origin.data(calibration)
-    result = ptq.quantize(origin.source(data), chosen, data)
+    result = ptq.quantize(origin.source(data), chosen, data, memory=memory)
     return Quantized(result, origin, chosen, data, config if isinstance(config, str) else None)
+
+
+def quantize_further(
+    quantized: Quantized, layers: Mapping[str, Mapping[str, Any]], *, calibration: Any = None
+) -> Quantized:
+    """Quantizes layers that a network has in float; all others stay as they are.
+
+    For layers that were in float while the others were trained: they have the weights that were trained.
+
+    Args:
+        quantized: from ``quantize`` or ``qat``.
+        layers: rules as those of a ``PtqConfig``, by name or kind: of the layers in float those that match are
+            quantized. Ranges must be dynamic, or ``act_bits`` 0: static ones would change grids that others learned.
+        calibration: inputs; by default those that the network was calibrated on.
+
+    Raises:
+        UsageError: a layer would have static ranges, no layer is left in float that the rules are for, or the network
+            was read from a file.
+        DataError: the inputs cannot be used.
+
+    Example:
+        >>> quantized = quantize(network, PtqConfig(layers={"@cell": {"float_reason": "while others learn"}}), ...)
+        >>> trained = qat(quantized, batches, loss=loss)
+        >>> whole = quantize_further(trained, {"@cell": {"ranges": "dynamic"}})
+    """
+    before = quantized.calibrated("quantize_further")
+    data = before if calibration is None else quantized.origin.data(calibration)
+    config = further_config(quantized.config, layers)
+    network = further_layers.quantize_further(quantized.network, config, data)
+    return replace(quantized, network=network, config=config, preset=None)
 
 
 def compile(quantized: Quantized) -> Callable[..., Any]:
@@ -150,13 +186,16 @@ def compare(quantized: Quantized, inputs: Any, network: Any = None) -> Divergenc
     return output_divergence(source.prepare(fold=False).complete(), quantized.network, data)
 
 
-def sensitivity(quantized: Quantized, inputs: Any, folder: str | Path | None = None) -> list[Measurement]:
+def sensitivity(
+    quantized: Quantized, inputs: Any, folder: str | Path | None = None, memory: Bytes = MEMORY
+) -> list[Measurement]:
     """What each layer costs: quantized alone, and left in float alone.
 
     Args:
         quantized: with all layers quantized.
         inputs: held-out ones, as the network's ``data`` takes them; never test data if choices follow from the result.
         folder: where measurements are kept, so that an interrupted run goes on; by default nowhere.
+        memory: what values may take that wait for layers; the others wait on disk.
 
     Raises:
         DataError: no input can be used, or the folder holds something else.
@@ -170,4 +209,4 @@ def sensitivity(quantized: Quantized, inputs: Any, folder: str | Path | None = N
         "held-out set": data.digest(),
     }
     with folder_or_none(folder) as place:
-        return list(measured_sensitivity(quantized.network, data, place / "sensitivity.json", about))
+        return list(measured_sensitivity(quantized.network, data, place / "sensitivity.json", about, memory=memory))

@@ -27,6 +27,7 @@ from kaldi_quant.quant.search.options import DEFAULT_WIDTHS, Budget, Estimate, S
 from kaldi_quant.quant.search.outcome import check_refinement
 from kaldi_quant.quant.search.result import Result, run
 from kaldi_quant.quant.search.search import Proposal, Search
+from kaldi_quant.quant.side_by_side import MEMORY
 from kaldi_quant.units import Bits, Bytes
 
 # The method that the command's result is quantized by, too.
@@ -94,6 +95,7 @@ def search(
     method: str = "",
     max_bit_operations: float | None = None,
     front: int = 0,
+    memory: Bytes = MEMORY,
     folder: str | Path | None = None,
 ) -> FoundWidths:
     """Finds the width of each layer that loses least within a size, or the smallest network within a loss.
@@ -119,6 +121,7 @@ def search(
         max_bit_operations: products times the bits of both factors, per frame of a Kaldi model, for other networks per
             number of its input; None for no limit.
         front: so many points of the predicted curve are quantized and measured, too.
+        memory: what values may take that wait for layers; the others wait on disk.
         folder: where measurements are kept: an interrupted search goes on there, and another budget measures nothing
             again; by default nowhere.
 
@@ -159,7 +162,7 @@ def search(
     }
     with folder_or_none(folder) as place:
         store = Store(place / "measurements.json", about)
-        found = run(Search(source, chosen, data, measured_on, store, options, size), wanted, size, front=front)
+        found = run(Search(source, chosen, data, measured_on, store, options, size, memory), wanted, size, front=front)
     return _found(found, origin, data)
 
 

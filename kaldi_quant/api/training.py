@@ -23,9 +23,11 @@ from kaldi_quant.train.distillation import Distillation
 from kaldi_quant.train.hidden_features import ErrorAndAngle, FeatureLoss, HiddenOptions, HiddenTeacher
 from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.optimizer import OptimizerOptions
+from kaldi_quant.train.qat.float_offsets import snapping
 from kaldi_quant.train.qat.network import TrainableNetwork
+from kaldi_quant.train.qat.options import DEFAULT_OFFSETS, QatOptions
 from kaldi_quant.train.qat.trained_weight import DEFAULT_WEIGHTS
-from kaldi_quant.train.qat.training import QatOptions, train_quantized
+from kaldi_quant.train.qat.training import train_quantized
 from kaldi_quant.train.schedules import Exponential, Schedule
 from kaldi_quant.train.steps import Source
 
@@ -43,8 +45,9 @@ def qat(
     optimizer: OptimizerOptions | None = None,
     schedule: Schedule | None = None,
     early_stopping: int = 0,
-    learned_scales: bool = True,
+    method: str = "lsq",
     weights: str = DEFAULT_WEIGHTS,
+    offsets: str = DEFAULT_OFFSETS,
     features: Sequence[str] = (),
     feature_share: float = 0.5,
     feature_loss: FeatureLoss | None = None,
@@ -68,10 +71,15 @@ def qat(
         schedule: another one of ``train.schedules``, in the place of the two learning rates.
         early_stopping: training ends after so many passes without a better held-out loss, and the best one is taken; 0
             for never.
-        learned_scales: whether scales and zero points are learned, too (LSQ).
+        method: what becomes of scales: ``lsq``: they are learned, and so are the zero points of activations; ``fixed``:
+            they stay; ``recomputed``: those of weights are found at every step, from the least to the greatest weight,
+            and those of activations for every minibatch; in the end they are the averages of those.
         weights: what is learned of weights: ``steps``, their places between the integers of their grids; or ``values``,
             the weights in float. Of a Kaldi model a step then changes all parameters by a norm of 2 at most, as in
-            Kaldi (``max-param-change``).
+            Kaldi (``max-param-change``). Scales can be recomputed from ``values`` alone.
+        offsets: what is learned of the zero points of activations with ``lsq``: ``integers``, or ``floats``, offsets in
+            the unit of the values (LSQ+), which become integer zero points at the end. How far that moves the output is
+            logged, and stands in the record of the result, under ``snapping``: on calibration data.
         features: of a network of ``torch.nn``: hidden nodes that learn from the float network's, whatever the output
             learns from: names, as ``quantized.network.host.nodes`` has them (a layer's is that of its module), or
             patterns of names (shell wildcards).
@@ -86,9 +94,9 @@ def qat(
         UsageError: there is no such kind of weights, or the data do not fit the network.
         DataError: no minibatch has a finite loss.
     """
-    quantized.calibrated("qat")
-    method = QatOptions("lsq" if learned_scales else "fixed", weights=weights)
-    network = TrainableNetwork.of(quantized.network, learned_scales, weights)
+    calibration = quantized.calibrated("qat")
+    scales = QatOptions(method, weights=weights, offsets=offsets)
+    network = TrainableNetwork.of(quantized.network, scales)
     hidden = HiddenOptions(features, feature_share, feature_loss or ErrorAndAngle())
     source: Source
     if isinstance(quantized.origin, KaldiNetwork):
@@ -114,9 +122,14 @@ def qat(
     if features:
         identity["features"] = hidden.as_dict()
     with folder_or_none(folder) as place:
-        trained = train_quantized(network, quantized.network.host, source, method, loop, place, identity)
+        trained = train_quantized(network, quantized.network.host, source, scales, loop, place, identity)
     assert trained is not None
-    return replace(quantized, network=trained)
+    notes = dict(quantized.notes)
+    if network.float_offsets:
+        in_float = quantized.network.host.executable()
+        moved = snapping(network.model, network.float_offsets, trained, in_float, calibration.some())
+        notes["snapping"] = moved.as_dict()
+    return replace(quantized, network=trained, notes=notes)
 
 
 def loop_options(

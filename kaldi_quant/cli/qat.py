@@ -167,6 +167,8 @@ def _with_method(qat: QatArguments, config: PtqConfig) -> QatArguments:
         if qat.method == "moving-average":
             raise UsageError("--method moving-average is only for --preset torch-static: choose lsq or fixed")
         return qat
+    if qat.method == "recomputed":
+        raise UsageError("--method recomputed is not for the presets torch-*: their scales follow moving averages")
     if qat.method == "fixed":
         raise UsageError(
             "--method fixed is not for the presets torch-*: --freeze-after 0 keeps their scales as calibrated"
@@ -188,7 +190,7 @@ def _network(model: Model, config: PtqConfig, data: UtteranceSet, qat: QatArgume
     if config.backend == "torch":
         return TorchTrainableNetwork.of(Nnet3Source(model.nnet), config, data)
     start = quantize(model.nnet, config, data, keeping=keeping)
-    return TrainableNetwork.of(start, qat.method == "lsq", qat.weights)
+    return TrainableNetwork.of(start, qat.options())
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from kaldi_quant.errors import UsageError
 
 if TYPE_CHECKING:
     from kaldi_quant.train.qat.learned_widths import WidthOptions
-    from kaldi_quant.train.qat.training import QatOptions
+    from kaldi_quant.train.qat.options import QatOptions
 
 _OPTIONS = (
     click.option(
@@ -45,7 +45,8 @@ _OPTIONS = (
         "--method",
         default="lsq",
         show_default=True,
-        help="lsq: learn the scales; fixed: keep the calibrated scales. Not for the presets torch-*.",
+        help="lsq: learn the scales; fixed: keep the calibrated scales; recomputed: find those of weights at every "
+        "step and those of activations for every minibatch, with --weights values. Not for the presets torch-*.",
     ),
     click.option(
         "--freeze-after",
@@ -114,15 +115,15 @@ class QatArguments:
         Raises:
             UsageError: a value is impossible.
         """
-        from kaldi_quant.train.qat.training import QatOptions
+        from kaldi_quant.train.qat.options import QatOptions
 
         return QatOptions(self.method, self.freeze_after, self.weights)
 
     def as_dict(self) -> dict[str, Any]:
         """All values, for records and for what tells trainings apart; ``weights`` only where it is not the default."""
-        from kaldi_quant.train.qat.training import without_default_weights
+        from kaldi_quant.train.qat.options import without_defaults
 
-        return without_default_weights(asdict(self))
+        return without_defaults(asdict(self))
 
 
 #: Decorator: the verb gets these options, and their values as its argument ``qat``.

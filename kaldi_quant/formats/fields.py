@@ -75,9 +75,10 @@ class Fields:
         symmetric = fields.take("symmetric", bool, default.symmetric)
         per_channel = fields.take("per_channel", bool, default.per_channel)
         group_size = fields.int_between("group_size", 0, _LARGEST_GROUP, default.group_size)
+        centred = fields.take("centred", bool, default.centred)
         fields.finish()
         try:
-            return QSpec(bits, signed, symmetric, per_channel, group_size)
+            return QSpec(bits, signed, symmetric, per_channel, group_size, centred)
         except UsageError as error:
             raise FormatError(self.path, None, f"{fields.where}: {error}") from error
 
@@ -90,7 +91,7 @@ class Fields:
 def spec_fields(spec: QSpec) -> dict[str, Any]:
     """A grid's width and kind as a JSON object, without what is usual."""
     usual = QSpec(spec.bits)
-    kind = {name: getattr(spec, name) for name in ("signed", "symmetric", "per_channel", "group_size")}
+    kind = {name: getattr(spec, name) for name in ("signed", "symmetric", "per_channel", "group_size", "centred")}
     return {"bits": spec.bits} | {name: value for name, value in kind.items() if value != getattr(usual, name)}
 
 

@@ -197,6 +197,8 @@ def take_activations(container: Container, described: Fields, graph: QuantGraph)
         values = [torch.from_numpy(values[part].copy()).view(shape) for values in (scale, zero_point)]
         grids[name] = Grid(spec, *values)
         low, high = (0, 0) if spec.symmetric else (spec.qmin, spec.qmax)
+        if spec.centred:
+            low = high = spec.middle
         if not low <= int(values[1].min()) <= int(values[1].max()) <= high:
             container.fail(f"the node {name} has a zero point outside its grid, {low} to {high}")
         begin += size

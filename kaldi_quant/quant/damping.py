@@ -16,8 +16,8 @@ DAMPING = 0.01
 _GROWTH, _TRIALS = 10.0, 6
 
 
-def damped(hessian: Tensor, damping: float = DAMPING) -> Tensor:
-    """A positive definite matrix near one of second moments.
+def damped_factor(hessian: Tensor, damping: float = DAMPING) -> tuple[Tensor, Tensor]:
+    """A positive definite matrix near one of second moments, and its triangular factor.
 
     Columns without any input get a one on the diagonal, so that they stay by themselves.
 
@@ -26,13 +26,8 @@ def damped(hessian: Tensor, damping: float = DAMPING) -> Tensor:
         damping: what is added to the diagonal, as a share of its mean.
 
     Returns:
-        (..., in, in) float64.
+        The matrix, and the lower triangular L with L L^T equal to it: (..., in, in) float64 each.
     """
-    return damped_factor(hessian, damping)[0]
-
-
-def damped_factor(hessian: Tensor, damping: float = DAMPING) -> tuple[Tensor, Tensor]:
-    """The matrix of ``damped``, and the lower triangular L with L L^T equal to it: (..., in, in) float64 each."""
     if hessian.dim() > 2:
         pairs = [damped_factor(part, damping) for part in hessian]
         return torch.stack([matrix for matrix, _ in pairs]), torch.stack([factor for _, factor in pairs])
@@ -58,7 +53,7 @@ class OrderedFactor:
     """A damped matrix of second moments, and what tells how columns that come later make up for errors of earlier ones.
 
     Args:
-        matrix: (..., in, in) float64, as of ``damped``.
+        matrix: (..., in, in) float64, as of ``damped_factor``.
         order: (..., in) int64, columns of large input first.
         factor: (..., in, in) float64, upper triangular U with U U^T equal to the matrix in that order.
     """

@@ -42,6 +42,9 @@ class Grid:
             bound = torch.maximum(-low, high) if spec.signed else high
             scale = _positive(bound / spec.qmax)
             zero_point = torch.zeros_like(scale)
+        elif spec.centred:
+            scale = _positive(torch.maximum(-low, high) / (spec.qmax - spec.middle))
+            zero_point = torch.full_like(scale, spec.middle)
         else:
             scale = _positive((high - low) / (spec.qmax - spec.qmin))
             zero_point = (spec.qmin - low / scale.double()).round().clamp(spec.qmin, spec.qmax)

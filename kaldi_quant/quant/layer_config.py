@@ -36,6 +36,8 @@ class LayerConfig:
         group_size: one scale for so many consecutive columns of a row, the last ones of which may be fewer; 0, one for
             the whole row.
         symmetric: weights have zero in the middle of their grid; else the zero point is fitted.
+        act_symmetric: the same of its input: its grid reaches as far below zero as above, also where no value is
+            negative. A grid that several layers read is symmetric only if all of them ask for it.
         ranges: static, known from the calibration set, or dynamic: found anew for each utterance or chunk. With dynamic
             ones products of two values stay in float.
         float_reason: why the layer stays in float; empty for layers that are quantized.
@@ -49,6 +51,7 @@ class LayerConfig:
     group_size: int = 0
     ranges: str = "static"
     float_reason: str = ""
+    act_symmetric: bool = False
 
     def __post_init__(self) -> None:
         one_of("method", self.method, ROUNDING_METHODS)
@@ -58,6 +61,8 @@ class LayerConfig:
             self.activation_spec(signed=True)
         elif self.ranges != "static":
             raise UsageError(f"ranges {self.ranges!r} and act_bits 0 exclude each other: inputs in float have no grid")
+        if self.act_symmetric and not self.is_static:
+            raise UsageError("act_symmetric is for static ranges: a grid that is found anew has a fitted zero point")
 
     @property
     def weights_only(self) -> bool:
@@ -80,4 +85,5 @@ class LayerConfig:
 
     def activation_spec(self, signed: bool, per_channel: bool = False) -> QSpec:
         """The grid of the input: integers from zero up, the zero point fitted where negative values were seen."""
-        return QSpec(self.act_bits, signed=False, symmetric=not signed, per_channel=per_channel)
+        centred = self.act_symmetric
+        return QSpec(self.act_bits, False, not signed and not centred, per_channel, centred=centred)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from kaldi_quant.quant.graph import Node, Nodes, matmuls, products, recurrent_nodes, uses
+from kaldi_quant.quant.graph import Node, Nodes, matmuls, products, readers, recurrent_nodes, uses
 from kaldi_quant.registry import Registry
 
 
@@ -33,6 +33,10 @@ class _Layer:
     @cached_property
     def names(self) -> set[str]:
         return {use.name for use in self.uses}
+
+    @cached_property
+    def readers(self) -> list[Node]:
+        return [reader for use in self.uses for reader in readers(self.nodes, use.name)]
 
     @cached_property
     def sources(self) -> list[Node]:
@@ -75,6 +79,12 @@ def _is_nothing_else(_: _Layer, kinds: set[str]) -> bool:
     return not kinds
 
 
+@KINDS.add("cell")
+def _is_a_product_of_a_recurrent_cell(layer: _Layer, kinds: set[str]) -> bool:
+    added = [reader for reader in layer.readers if reader.op not in ("product", "matmul")]
+    return "recurrent" in kinds or any(reader.name in layer.recurrent for reader in added)
+
+
 @KINDS.add("matmul")
 def _has_no_weights(layer: _Layer, _: set[str]) -> bool:
     return layer.nodes[layer.name].op == "matmul"
@@ -85,7 +95,8 @@ def layer_kinds(nodes: Nodes) -> dict[str, set[str]]:
 
     ``input``: reads an input of the network. ``output``: is read by an output. ``convolution``: its weights are used
     again at several places. ``recurrent``: depends on its own output at other times. ``bottleneck``: none of these,
-    with less than half as many channels as a node that it reads. ``hidden``: the other layers.
+    with less than half as many channels as a node that it reads. ``hidden``: the other layers. ``cell``, beside these:
+    ``recurrent``, or a state that depends on itself is computed of its result, as of the input product of an LSTM.
     ``matmul``: no layer, but a product of two values that both depend on the input; it has no weights.
     """
     recurrent = recurrent_nodes({name: node.sources for name, node in nodes.items()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from kaldi_quant.quant.graph import QuantGraph, matmuls, products
 from kaldi_quant.quant.host import Host
@@ -59,9 +60,10 @@ def float_matmuls(prepared: Host, configs: Mapping[str, LayerConfig], layers: Se
 
 
 def group_spec(graph: QuantGraph, group: Sequence[str], configs: Mapping[str, LayerConfig], signed: bool) -> QSpec:
-    """The kind of the grid that nodes share: as wide as the widest of what reads them asks for."""
+    """The kind of the grid that nodes share: as wide as the widest of what reads them asks for; symmetric if all do."""
     readers = [configs[reader] for name in group for reader in graph.readers.get(name, [])]
     if any(name not in graph.readers for name in group):
         readers.append(LayerConfig(act_bits=_LEAST_TERM_BITS))
     widest = max(readers, key=lambda config: config.act_bits)
-    return widest.activation_spec(signed, graph.is_per_column(group[0]))
+    symmetric = all(config.act_symmetric for config in readers)
+    return replace(widest, act_symmetric=symmetric).activation_spec(signed, graph.is_per_column(group[0]))

@@ -28,9 +28,12 @@ class QSpec:
         per_channel: one scale for each output channel (weights) or column (features); else one for the tensor.
         group_size: of weights, how many consecutive columns of a row share a scale and a zero point, where a row has
             several (``scale_groups``); 0 where a row has one.
+        centred: of an unsigned grid that is not symmetric whether the zero point is its middle, whatever the values:
+            the integers of a signed grid, moved to where those of activations are.
 
     Raises:
-        UsageError: a width outside 2..16, or groups of an impossible size or of rows that have no scale of their own.
+        UsageError: a width outside 2..16, or groups of an impossible size or of rows that have no scale of their own;
+            or a zero point in the middle of a grid whose zero point is elsewhere.
     """
 
     bits: Bits
@@ -38,6 +41,7 @@ class QSpec:
     symmetric: bool = True
     per_channel: bool = False
     group_size: int = 0
+    centred: bool = False
 
     def __post_init__(self) -> None:
         if not MIN_BITS <= self.bits <= MAX_BITS:
@@ -46,6 +50,8 @@ class QSpec:
             raise UsageError(f"group_size must be 0, or from {LEAST_GROUP} on, found {self.group_size}")
         if self.group_size and not self.per_channel:
             raise UsageError(f"group_size {self.group_size} needs per_channel: groups of columns are parts of a row")
+        if self.centred and (self.signed or self.symmetric):
+            raise UsageError("centred is for unsigned grids that are not symmetric: the zero point of others is known")
 
     @property
     def qmin(self) -> int:
@@ -58,6 +64,16 @@ class QSpec:
     def qmax(self) -> int:
         """The largest integer."""
         return 2 ** (self.bits - 1) - 1 if self.signed else 2**self.bits - 1
+
+    @property
+    def middle(self) -> int:
+        """The zero point of a centred grid: as many integers are below it as are above, and one more."""
+        return 2 ** (self.bits - 1)
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the zero point depends on the values."""
+        return not self.symmetric and not self.centred
 
     @property
     def is_wide(self) -> bool:

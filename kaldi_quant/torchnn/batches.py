@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,32 @@ from torch import Tensor
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.quant.host import Executable
-from kaldi_quant.torchnn.calls import Call
+from kaldi_quant.torchnn.calls import Call, tensors_in
 from kaldi_quant.torchnn.data import chosen, digest_of
+from kaldi_quant.torchnn.penalties import Penalty, penalised
 from kaldi_quant.train.hidden_features import HiddenTeacher
 from kaldi_quant.train.loss import Loss, mean
 from kaldi_quant.train.parallel.distributed import Group
 
+#: What an output is compared with: a tensor, or tuples, lists and dicts of tensors, as the loss takes them.
+Target = Any
 #: The mean loss of a minibatch, (), from the network's output and the target.
-LossFunction = Callable[[Tensor, Tensor], Tensor]
+LossFunction = Callable[[Tensor, Target], Tensor]
+
+
+@dataclass(frozen=True)
+class HeldOutScore:
+    """What decides which network is the best, in the place of the loss of held-out minibatches.
+
+    Args:
+        name: in the record.
+        measure: of the network as it is, called without gradients; the greater the better.
+        digest: what tells it, and the data that it looks at, from others.
+    """
+
+    name: str
+    measure: Callable[[Executable], float]
+    digest: str = ""
 
 
 class Passes(ABC):
@@ -52,6 +71,8 @@ class Batches:
         output: which part of what the network returns is its output, if it returns several.
         seed: for the order.
         watched: what else is told of held-out minibatches, by name, beside the loss.
+        score: decides on held-out data in the place of the loss.
+        penalty: of what layers give, added to the loss of training.
 
     Raises:
         UsageError: there are none.
@@ -67,17 +88,19 @@ class Batches:
         output: int | str | None = None,
         seed: int = 0,
         watched: Mapping[str, LossFunction] | None = None,
+        score: HeldOutScore | None = None,
+        penalty: Penalty | None = None,
     ) -> None:
         self.loss, self.epochs, self.teacher, self.output, self.seed = loss, epochs, teacher, output, seed
         #: Teaches by hidden layers, too; where a teacher's output is the target, the same network.
         self.hidden: HiddenTeacher | None = None
-        self.watched = dict(watched or {})
+        self.watched, self.decides, self.penalty = dict(watched or {}), score, penalty
         self.batches = batches if isinstance(batches, Passes) else list(map(self._call, batches))
         self.held_out = list(map(self._call, held_out))
         if not len(self.batches) or epochs < 1:
             raise UsageError("there is nothing to train on: expected a minibatch and an epoch or more")
 
-    def _call(self, entry: Any) -> tuple[Call, Tensor | None]:
+    def _call(self, entry: Any) -> tuple[Call, Target | None]:
         if self.teacher is not None:
             return Call.of(entry), None
         if not isinstance(entry, tuple | list) or len(entry) != 2:
@@ -90,8 +113,8 @@ class Batches:
 
     @property
     def has_held_out(self) -> bool:
-        """Whether there are held-out minibatches."""
-        return bool(self.held_out)
+        """Whether there are held-out minibatches, or another score."""
+        return bool(self.held_out) or self.decides is not None
 
     def describe(self, number: int) -> tuple[str, int]:
         """What is shown of a pass."""
@@ -100,20 +123,23 @@ class Batches:
     def losses(self, number: int, model: Executable) -> Iterator[Loss]:
         """The loss of each minibatch of a pass."""
         random = np.random.default_rng((self.seed, number))
-        for call, target in self._pass(number, random):
-            # What is drawn within, as by dropout, is the same where a training goes on after it was killed.
-            with torch.random.fork_rng(devices=[]):
-                torch.default_generator.manual_seed(int(random.integers(1 << 62)))
-                loss = self._loss(model, call, target)
-            yield loss
+        with penalised(model, self.penalty) as penalty:
+            for call, target in self._pass(number, random):
+                # What is drawn within, as by dropout, is the same where a training goes on after it was killed.
+                with torch.random.fork_rng(devices=[]):
+                    torch.default_generator.manual_seed(int(random.integers(1 << 62)))
+                    loss = self._loss(model, call, target)
+                if self.penalty is not None:
+                    loss.value = loss.value + penalty.taken()
+                yield loss
 
-    def _pass(self, number: int, random: np.random.Generator) -> Iterator[tuple[Call, Tensor | None]]:
+    def _pass(self, number: int, random: np.random.Generator) -> Iterator[tuple[Call, Target | None]]:
         if isinstance(self.batches, Passes):
             return map(self._call, self.batches.minibatches(number))
         return (self.batches[place] for place in random.permutation(len(self.batches)))
 
     def _loss(
-        self, model: Executable, call: Call, target: Tensor | None, watched: Mapping[str, LossFunction] | None = None
+        self, model: Executable, call: Call, target: Target | None, watched: Mapping[str, LossFunction] | None = None
     ) -> Loss:
         teacher = self.teacher if self.hidden is None else self.hidden.teacher
         if teacher is not None:
@@ -130,19 +156,22 @@ class Batches:
         return Loss(value, sums, size, size, size, bool(torch.isfinite(value)))
 
     def validate(self, model: Executable) -> dict[str, float]:
-        """The mean loss on held-out minibatches, and what else is watched; empty where there are none."""
-        if not self.held_out:
-            return {}
+        """The mean loss on held-out minibatches, what else is watched, and the score; empty where there are none."""
+        found: dict[str, float] = {}
         with torch.no_grad():
-            return mean([self._loss(model, *batch, self.watched) for batch in self.held_out], Group())
+            if self.held_out:
+                found = mean([self._loss(model, *batch, self.watched) for batch in self.held_out], Group())
+            if self.decides is not None:
+                found[self.decides.name] = self.decides.measure(model)
+        return found
 
     def objective(self, parts: dict[str, float]) -> float:
-        """Minus the loss."""
-        return -parts["loss"]
+        """The score that decides, or minus the loss."""
+        return -parts["loss"] if self.decides is None else parts[self.decides.name]
 
     def score(self, model: Executable) -> float | None:
-        """Minus the loss on held-out minibatches; None where there are none."""
-        return self.objective(self.validate(model)) if self.held_out else None
+        """The score on held-out data; None where there are none."""
+        return self.objective(self.validate(model)) if self.has_held_out else None
 
     def digest(self) -> str:
         """What tells the minibatches from others."""
@@ -150,6 +179,10 @@ class Batches:
         if isinstance(self.batches, Passes):
             found.update(self.batches.digest().encode())
         for call, target in [*([] if isinstance(self.batches, Passes) else self.batches), *self.held_out]:
-            for x in (*call.tensors, *([] if target is None else [target])):
+            for x in (*call.tensors, *tensors_in(target)):
                 found.update(digest_of(x))
+        if self.decides is not None:
+            found.update(f"{self.decides.name} {self.decides.digest}".encode())
+        if self.penalty is not None:
+            found.update(repr(self.penalty).encode())
         return found.hexdigest()

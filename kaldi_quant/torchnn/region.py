@@ -151,7 +151,10 @@ class Region(nn.Module):
         named = [node for node in self.graph.nodes if node.op in ("get_attr", "call_module")]
         tensors = {id(attribute(self, str(node.target))) for node in named if node.op == "get_attr"}
         called = [self.get_submodule(str(node.target)) for node in named if node.op == "call_module"]
-        _prune(self.original, tensors, {id(inner) for module in called for inner in module.modules()})
+        modules = {id(inner) for module in called for inner in module.modules()}
+        _prune(self.original, tensors, modules)
+        if isinstance(self.original, fx.GraphModule) and id(self.original) not in modules:
+            self.original = _without_graph(self.original)
 
 
 def _prune(module: nn.Module, tensors: Collection[int], modules: Collection[int]) -> bool:
@@ -163,8 +166,17 @@ def _prune(module: nn.Module, tensors: Collection[int], modules: Collection[int]
     for name, child in list(module._modules.items()):
         if child is None or not _prune(child, tensors, modules):
             del module._modules[name]
+        elif isinstance(child, fx.GraphModule) and id(child) not in modules:
+            module._modules[name] = _without_graph(child)
     left = [*module._parameters.values(), *module._buffers.values(), *module._modules.values()]
     return any(value is not None for value in left)
+
+
+def _without_graph(module: fx.GraphModule) -> nn.Module:
+    """What a module has, without its graph: copies of that would look for what has been taken out."""
+    found = nn.Module()
+    found._parameters, found._buffers, found._modules = module._parameters, module._buffers, module._modules
+    return found.eval()
 
 
 def regions_within(module: nn.Module) -> list[Region]:

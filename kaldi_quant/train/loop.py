@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -39,6 +40,8 @@ class LoopOptions:
         schedule: the learning rate of each iteration.
         early_stopping: training ends when the held-out score has not improved for so many iterations; 0 for never. The
             model before training does not count: the first steps improve a random one, and may spoil a trained one.
+        validate_every: held-out examples are looked at after so many iterations, and after the last. Iterations in
+            between count as no better ones.
 
     Raises:
         UsageError: a value is impossible.
@@ -49,8 +52,11 @@ class LoopOptions:
     freeze_after: float = 0.8
     schedule: Schedule = field(default_factory=Exponential)
     early_stopping: int = 0
+    validate_every: int = 1
 
     def __post_init__(self) -> None:
+        if self.validate_every < 1:
+            raise UsageError(f"validation after {self.validate_every} iterations: expected 1 or more")
         if self.average_last < 1:
             raise UsageError(f"--average-last {self.average_last}: expected 1 or more")
         check_patience(self.early_stopping)
@@ -130,6 +136,7 @@ class Loop:
         group: the processes that share the work; the first of them writes.
         iterations: what is done in each; by default one pass of the source.
         observers: of the model, if it has any. Averages of models have the ranges of the last iteration.
+        after: is told each iteration when it has ended, before it is in a checkpoint.
 
     Raises:
         UsageError: the options need held-out examples, and there are none.
@@ -147,7 +154,9 @@ class Loop:
         group: Group | None = None,
         iterations: Iterations | None = None,
         observers: Observers | None = None,
+        after: Callable[[IterationRecord], None] | None = None,
     ) -> None:
+        self.after = after
         options.check_held_out(source.has_held_out)
         self.model, self.source, self.options, self.folder = model, source, options, folder
         self.group = group or Group()
@@ -186,6 +195,8 @@ class Loop:
                 if stop_after is not None and iteration >= stop_after:
                     return {}
                 self._iterate(iteration)
+                if self.after is not None:
+                    self.after(self.iterations[-1])
                 self._checkpoint()
                 advance(1)
         return self._finish()
@@ -203,7 +214,7 @@ class Loop:
         return [self._score(entry.valid) for entry in self.iterations[1:]]
 
     def _score(self, valid: dict[str, float]) -> float:
-        score = self.source.objective(valid)
+        score = self.source.objective(valid) if valid else -math.inf
         return -math.inf if math.isnan(score) else score
 
     def _iterate(self, iteration: int) -> None:
@@ -212,7 +223,8 @@ class Loop:
         begin = time.monotonic()
         self.passes.train(self.trainer, entry)
         entry.seconds = round(time.monotonic() - begin, 3)
-        entry.valid = self.source.validate(self.model)
+        if (iteration + 1) % self.options.validate_every == 0 or iteration + 1 == len(self.passes):
+            entry.valid = self.source.validate(self.model)
         self.iterations.append(entry)
         self.last = [*self.last, self.trainer.state()][-self.options.average_last :]
         if self.options.early_stopping and is_best(self._scores):

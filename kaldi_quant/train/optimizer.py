@@ -33,6 +33,7 @@ class OptimizerOptions:
         weight_decay: of adam; each step takes this times the learning rate of each parameter away, whatever its
             component's ``learning-rate-factor``, and apart from the gradient.
         l2_penalty: this times each parameter is added to the gradient, as torch's Adam and SGD call weight decay.
+        max_weight: after each step no value of a parameter that decays is further from 0; 0 for no limit.
 
     Raises:
         UsageError: a value is impossible.
@@ -48,6 +49,7 @@ class OptimizerOptions:
     amsgrad: bool = False
     weight_decay: float = 0.0
     l2_penalty: float = 0.0
+    max_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.momentum < 1:
@@ -57,6 +59,8 @@ class OptimizerOptions:
         if not 0 <= self.l2_penalty < float("inf"):
             raise UsageError(f"an L2 penalty of {self.l2_penalty:g}: expected 0 or more")
         check_options("--optimizer", OPTIMIZERS, self.name, self._of_some(), lambda kind: kind.own_options)
+        if not 0 <= self.max_weight < float("inf"):
+            raise UsageError(f"a largest weight of {self.max_weight:g}: expected a number above 0, or 0 for no limit")
         for option, limit in (("--clip-norm", self.clip_norm), ("--max-param-change", self.max_param_change)):
             if not 0 <= limit < float("inf"):
                 raise UsageError(f"{option} {limit:g}: expected a number above 0, or 0 for no limit")
@@ -138,6 +142,8 @@ class Stepper:
         self.optimizer.step()
         if limited:
             self._limit(before)
+        if self.options.max_weight:
+            self._clip_weights()
         self.steps += 1
         if self.steps % EVERY == 0:
             self._constrain()
@@ -174,6 +180,12 @@ class Stepper:
             if scale * overall < 1:
                 for new, old in pairs:
                     new.copy_(old + (new - old) * (scale * overall))
+
+    def _clip_weights(self) -> None:
+        for part in self.components:
+            if part.decays:
+                for parameter in part.parameters.values():
+                    parameter.clamp_(-self.options.max_weight, self.options.max_weight)
 
     def _constrain(self) -> None:
         for part in self.components:

@@ -23,8 +23,9 @@ from kaldi_quant.nnet3.training.finetune import with_nnet
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.distance import KullbackLeibler, mean_distance
 from kaldi_quant.quant.layer_config import LayerConfig
-from kaldi_quant.torchnn.batches import Passes
+from kaldi_quant.torchnn.batches import HeldOutScore, Passes
 from kaldi_quant.torchnn.copies import own_copy
+from kaldi_quant.torchnn.penalties import Penalty
 from kaldi_quant.train.loop import Loop
 from kaldi_quant.train.optimizer import OptimizerOptions
 from kaldi_quant.train.schedules import Constant
@@ -248,6 +249,8 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         (lambda: kq.finetune(network(), [], loss=cross_entropy), "there is nothing to train on"),
         (lambda: kq.finetune(kaldi, [], loss=cross_entropy), "loss and train_mode are for networks of torch"),
         (lambda: kq.finetune(kaldi, [], watched={"loss": cross_entropy}), "watched is for networks of torch"),
+        (lambda: kq.finetune(kaldi, [], penalty=Penalty(("Conv1d",), 1.0)), "score and penalty are for networks"),
+        (lambda: kq.finetune(network(), batches(), loss=cross_entropy, validate_every=0), "after 0 iterations"),
         (lambda: kq.finetune(kaldi, [], teacher=network()), "the teacher of a Kaldi model must be one, too"),
         (lambda: kq.finetune(kaldi, "ark:x"), "give the folder that holds them"),
         (lambda: kq.finetune(kaldi, "egs", held_out="egs"), "has held-out ones of its own"),
@@ -298,3 +301,62 @@ def test_each_pass_has_minibatches_of_its_own(quantized: bool, tmp_path: Path) -
 
 def right(output: Tensor, target: Tensor) -> Tensor:
     return (output.argmax(1) == target).float().mean()
+
+
+def test_targets_may_be_of_several_tensors(tmp_path: Path) -> None:
+    def weighted(output: Tensor, target: tuple[Tensor, dict[str, Tensor]]) -> Tensor:
+        return (functional.cross_entropy(output, target[0], reduction="none") * target[1]["weight"]).mean()
+
+    both = [(x, (y, {"weight": torch.rand(y.shape)})) for x, y in batches(3)]
+    trained = kq.finetune(network(), both, loss=weighted, epochs=1, folder=tmp_path)
+    assert not torch.equal(next(trained.parameters()), next(network().parameters()))
+    both[0][1][1]["weight"][0] += 1
+    with pytest.raises(UsageError, match="belongs to a training with other options or another model"):
+        kq.finetune(network(), both, loss=weighted, epochs=1, folder=tmp_path)
+
+
+def test_a_score_decides_in_the_place_of_the_loss(tmp_path: Path) -> None:
+    seen: list[nn.Module] = []
+
+    def score(model: nn.Module) -> float:
+        assert not torch.is_grad_enabled()
+        seen.append(copy.deepcopy(model.module))
+        return 3.0 if len(seen) == 3 else 1.0
+
+    options: dict[str, Any] = {"loss": functional.cross_entropy, "held_out": batches(1), "early_stopping": 4}
+    trained = kq.finetune(
+        network(),
+        batches(3),
+        epochs=20,
+        score=HeldOutScore("liking", score),
+        validate_every=2,
+        folder=tmp_path,
+        **options,
+    )
+    passes = json.loads((tmp_path / "progress.json").read_text())["iterations"]
+    # Looked at before training and after passes 2, 4, 6 and 8; the fourth is the best one, and four more are not.
+    assert [entry["iteration"] for entry in passes if entry["valid"]] == [-1, 1, 3, 5, 7]
+    assert len(passes) == 9 and passes[4]["valid"]["liking"] == 3
+    assert all(map(torch.equal, trained.parameters(), seen[2].parameters()))
+
+
+def test_a_penalty_makes_outputs_of_layers_smaller() -> None:
+    def largest(model: nn.Module) -> float:
+        with torch.no_grad():
+            return max(float(model(x).abs().max()) for x, _ in batches(3))
+
+    options: dict[str, Any] = {"loss": functional.cross_entropy, "epochs": 5, "lr_initial": 1e-2, "lr_final": 1e-2}
+    plain, punished = (
+        kq.finetune(network(), batches(3), penalty=penalty, **options)
+        for penalty in (None, Penalty(("Conv1d",), 1.0, 0.2))
+    )
+    assert largest(punished) < 0.7 * largest(plain)
+    with pytest.raises(UsageError, match="for layers of the class Conv3d, and the network has BatchNorm1d, Conv1d"):
+        kq.finetune(network(), batches(3), penalty=Penalty(("Conv3d",), 1.0), **options)
+
+
+@pytest.mark.parametrize(("norm", "expected"), [("l1", 2 * (1 + 2)), ("l2", 2 * 5**0.5)])
+def test_a_penalty_counts_what_lies_beyond_its_threshold(norm: str, expected: float) -> None:
+    found = Penalty(("Linear",), 2.0, 3.0, norm).of(torch.tensor([-4.0, 1.0, 5.0, 3.0]))
+    assert float(found) == pytest.approx(expected)
+    assert float(Penalty(("Linear",), 2.0, 6.0, norm).of(torch.tensor([-4.0]))) == 0

@@ -18,6 +18,7 @@ from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.distance import KullbackLeibler
 from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.search.measuring import Meter
+from kaldi_quant.quant.shelf import Shelf
 
 FAST = PtqConfig(LayerConfig(method="minmax"), observer="minmax")
 
@@ -35,6 +36,22 @@ def inputs(number: int = 4, seed: int = 1) -> list[torch.Tensor]:
 def searched(budget: str, **options: object) -> kq.FoundWidths:
     given = {"calibration": inputs(), "held_out": inputs(2, seed=2), "widths": (2, 4, 8), **options}
     return kq.search(given.pop("network", network()), FAST, budget=budget, **given)
+
+
+def test_values_that_wait_on_disk_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+    monkeypatch.setattr(Shelf, "_mapped", lambda *given, real=Shelf._mapped: written.append(1) or real(*given))
+    found = searched("4.5 bits")
+    assert not written
+    assert searched("4.5 bits", memory=0).record == found.record
+    assert written
+    written.clear()
+    quantized = kq.quantize(network(), "w4a8", calibration=inputs(), memory=0)
+    measured = kq.sensitivity(quantized, inputs(2, seed=2))
+    assert written
+    written.clear()
+    assert kq.sensitivity(quantized, inputs(2, seed=2), memory=0) == measured
+    assert written
 
 
 def test_a_torch_network_under_each_budget() -> None:

@@ -54,7 +54,7 @@ def test_the_preset_is_for_networks_of_every_structure() -> None:
         model = load(model_file(NNET3 / name))
         utterances = list(read_archive(NNET3 / f"feats{model.nnet.input_dim()}.ark").items())[:2]
         seen |= check_structure(quantized(model.nnet, config, utterances), config)
-    assert seen == {"input", "output", "convolution", "recurrent", "bottleneck", "hidden"}
+    assert seen == {"input", "output", "convolution", "recurrent", "bottleneck", "hidden", "cell"}
 
 
 def test_static_and_dynamic_ranges_in_one_network(shared: Path) -> None:
@@ -65,7 +65,7 @@ def test_static_and_dynamic_ranges_in_one_network(shared: Path) -> None:
         LayerConfig(method="minmax"), {**widths, "@recurrent": {"bits": 6, "ranges": "dynamic"}}, observer="minmax"
     )
     network = quantized(nnet, config, utterances)
-    assert check_structure(network, config) == {"input", "hidden", "recurrent", "output"}
+    assert check_structure(network, config) == {"input", "hidden", "recurrent", "cell", "output"}
     assert not network.float_layers
     dynamic = {name for name, layer in network.layers.items() if isinstance(layer, DynamicLinear)}
     assert dynamic == {"lstm1.W_all", "lstm1.rp", "lstm2.W_all", "lstm2.rp"}

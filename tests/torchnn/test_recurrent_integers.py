@@ -16,6 +16,7 @@ from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.quant.taps import SeenTap
 from kaldi_quant.torchnn.data import TensorData
 from kaldi_quant.train.qat.network import TrainableNetwork
+from kaldi_quant.train.qat.options import QatOptions
 from tests.torchnn import by_hand
 from tests.torchnn.recurrent_networks import CONFIGS, KINDS, WithState, enhancer, inputs, quantized
 
@@ -200,7 +201,7 @@ HH_DYNAMIC = PtqConfig(LayerConfig(bits=4), {"*.hh": {"ranges": "dynamic"}})
 def test_fake_quantization_of_dynamic_layers_is_the_reference(kind: str, config: PtqConfig, weights: str) -> None:
     found = quantized(enhancer(kind, bidirectional=True), config, inputs())
     assert isinstance(found.layers["rnn.l0.hh"], DynamicLinear)
-    trained = TrainableNetwork.of(found, weights=weights)
+    trained = TrainableNetwork.of(found, QatOptions(weights=weights))
     x = inputs(4)[3]
     with torch.no_grad():
         assert_near(trained.model(x), found.model()(x), config)

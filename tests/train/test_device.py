@@ -42,8 +42,9 @@ from kaldi_quant.train.parallel.device_context import DeviceContext
 from kaldi_quant.train.qat.learned_widths import LearnedWidths, WidthOptions, learn_widths
 from kaldi_quant.train.qat.mixed_widths import MixedNetwork
 from kaldi_quant.train.qat.network import TrainableNetwork
+from kaldi_quant.train.qat.options import QatOptions
 from kaldi_quant.train.qat.torch_network import TorchTrainableNetwork
-from kaldi_quant.train.qat.training import QatOptions, Trainable, train_quantized
+from kaldi_quant.train.qat.training import Trainable, train_quantized
 from kaldi_quant.train.schedules import Exponential
 from tests.references import NNET3, load, model_file, read_archive
 from tests.train.fake_quantized import OPTIONS, SUBSAMPLING
@@ -210,7 +211,7 @@ def test_training_of_integers_on_features(
         network = (
             TorchTrainableNetwork.of(Nnet3Source(model.nnet), TORCH, data)
             if torch_s_own
-            else TrainableNetwork.of(start, weights=weights)
+            else TrainableNetwork.of(start, QatOptions(weights=weights))
         )
         teacher = AcousticModel(model.nnet).to(place.device)
         hidden = HiddenFeatures(network.model, teacher, [name for name in network.activations if name != "input"])

@@ -34,8 +34,9 @@ from kaldi_quant.train.qat.fake_grid import FakeGrid
 from kaldi_quant.train.qat.fake_product import DynamicProduct
 from kaldi_quant.train.qat.mixed_widths import MixedNetwork
 from kaldi_quant.train.qat.network import TrainableNetwork
+from kaldi_quant.train.qat.options import QatOptions
 from kaldi_quant.train.qat.trained_weight import TrainedSteps
-from kaldi_quant.train.qat.training import QatOptions, start_digest, train_quantized
+from kaldi_quant.train.qat.training import start_digest, train_quantized
 from kaldi_quant.train.schedules import Constant
 from tests.references import NNET3, load, model_file, read_archive
 from tests.train.fake_quantized import OPTIONS, SUBSAMPLING, assert_same, divergence, rows
@@ -162,7 +163,7 @@ def train(
     start: QuantizedNetwork, folder: Path, options: QatOptions, stop_after: int | None = None
 ) -> QuantizedNetwork | None:
     model, utterances = small()
-    network = TrainableNetwork.of(start, options.method == "lsq", options.weights)
+    network = TrainableNetwork.of(start, options)
     teacher = Distillation(AcousticModel(model.nnet))
     source = FeatureSource(utterances, teacher, FeatureOptions(8, 2, frames=30), SUBSAMPLING, utterances[:2])
     # Places on grids learn 20 times faster.

@@ -93,6 +93,14 @@ def test_what_has_no_meaning_near_zero_does_not_decay() -> None:
     assert_equal(decayed, found(OptimizerOptions(**FREE), RATES))
 
 
+def test_weights_stay_within_a_limit_after_each_step() -> None:
+    limited = found(OptimizerOptions(**FREE, max_weight=0.25), RATES)
+    free = found(OptimizerOptions(**FREE), RATES)
+    assert torch.equal(limited[0], free[0].clamp(-0.25, 0.25))
+    assert all(float(place.abs().max()) <= 0.25 for place in limited)
+    assert_equal(found(OptimizerOptions(**FREE, max_weight=0.25), RATES, decays=False), free)
+
+
 def test_a_checkpoint_keeps_amsgrad_s_largest_squares() -> None:
     options = OptimizerOptions(amsgrad=True, weight_decay=0.1, **FREE)
     whole, resumed = parameter(), parameter()
@@ -112,6 +120,7 @@ def test_a_checkpoint_keeps_amsgrad_s_largest_squares() -> None:
         ("sgd", {"weight_decay": 0.01}, "--weight-decay 0.01 has an effect only with --optimizer adam"),
         ("adam", {"momentum": 0.5}, "--momentum 0.5 has an effect only with --optimizer sgd"),
         ("adam", {"weight_decay": -1.0}, "--weight-decay -1: expected 0 or more"),
+        ("adam", {"max_weight": -1.0}, "a largest weight of -1: expected a number above 0, or 0 for no limit"),
         ("adam", {"l2_penalty": -1.0}, "an L2 penalty of -1: expected 0 or more"),
         ("adam", {"weight_decay": float("nan")}, "--weight-decay nan: expected 0 or more"),
     ],

@@ -31,7 +31,8 @@ from kaldi_quant.train.parallel.device_context import DeviceContext
 from kaldi_quant.train.parallel.distributed import Group
 from kaldi_quant.train.qat.fake_grid import FakeGrid
 from kaldi_quant.train.qat.network import TrainableNetwork
-from kaldi_quant.train.qat.training import QatOptions, train_quantized
+from kaldi_quant.train.qat.options import QatOptions
+from kaldi_quant.train.qat.training import train_quantized
 from kaldi_quant.train.schedules import Exponential
 from tests.train.fake_quantized import OPTIONS, SUBSAMPLING, assert_same, divergence, rows
 
@@ -53,7 +54,7 @@ def train(
     learned: bool = True,
     freeze_after: float = 0.8,
 ) -> tuple[TrainableNetwork, QuantizedNetwork | None]:
-    network = TrainableNetwork.of(start, learned)
+    network = TrainableNetwork.of(start, QatOptions("lsq" if learned else "fixed"))
     source = FeatureSource(
         utterances[:8],
         Distillation(AcousticModel(model.nnet)),

@@ -26,8 +26,9 @@ from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.train.distillation import Distillation
 from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.optimizer import OptimizerOptions
+from kaldi_quant.train.qat.options import QatOptions
 from kaldi_quant.train.qat.torch_network import TorchTrainableNetwork
-from kaldi_quant.train.qat.training import QatOptions, train_quantized
+from kaldi_quant.train.qat.training import train_quantized
 from kaldi_quant.train.schedules import Exponential
 from tests.train.fake_quantized import OPTIONS, SUBSAMPLING, assert_same, divergence, rows
 

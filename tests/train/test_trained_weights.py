@@ -25,8 +25,9 @@ from kaldi_quant.train.optimizer import OptimizerOptions
 from kaldi_quant.train.qat.fake_grid import FakeGrid
 from kaldi_quant.train.qat.fake_product import FakeProduct
 from kaldi_quant.train.qat.network import TrainableNetwork
+from kaldi_quant.train.qat.options import QatOptions
 from kaldi_quant.train.qat.trained_weight import TrainedValues
-from kaldi_quant.train.qat.training import QatOptions, train_quantized
+from kaldi_quant.train.qat.training import train_quantized
 from kaldi_quant.train.schedules import Constant
 from tests.references import NNET3, load, model_file, read_archive
 from tests.train.fake_quantized import OPTIONS, SUBSAMPLING, assert_same, divergence, rows
@@ -97,7 +98,7 @@ def test_values_cross_a_grid_whose_scale_changes() -> None:
 def test_values_begin_at_the_integers_and_are_weights_in_float(
     start: QuantizedNetwork, small: tuple[Model, list[tuple[str, np.ndarray]]]
 ) -> None:
-    network = TrainableNetwork.of(start, weights="values")
+    network = TrainableNetwork.of(start, QatOptions(weights="values"))
     assert any(product.is_folded for product in network.products.values())
     for name, layer in network.converted().layers.items():
         assert torch.equal(layer.weight.integers, start.layers[name].weight.integers), name
@@ -122,7 +123,7 @@ def train(
     stop_after: int | None = None,
 ) -> QuantizedNetwork | None:
     model, utterances = small
-    network = TrainableNetwork.of(start, options.method == "lsq", options.weights)
+    network = TrainableNetwork.of(start, options)
     cut = FeatureOptions(8, 2, frames=30)
     source = FeatureSource(utterances, Distillation(AcousticModel(model.nnet)), cut, SUBSAMPLING)
     loop = LoopOptions(OptimizerOptions(), average_last=1, schedule=Constant(1e-3))

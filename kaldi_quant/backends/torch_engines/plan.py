@@ -189,7 +189,11 @@ def check_default(config: PtqConfig) -> None:
 
 
 def _check_layer(what: str, layer: LayerConfig) -> None:
-    asked = {"method": (layer.method, "minmax"), "symmetric": (layer.symmetric, True)}
+    asked = {
+        "method": (layer.method, "minmax"),
+        "symmetric": (layer.symmetric, True),
+        "act_symmetric": (layer.act_symmetric, False),
+    }
     for key, (value, only) in asked.items():
         if value != only:
             raise UsageError(f"with backend torch, {key} must be {only!r}, found {value!r} for {what}")

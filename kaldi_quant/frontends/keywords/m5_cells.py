@@ -13,7 +13,8 @@ from torch import Tensor
 from kaldi_quant.backends.torch_engines.whole_modules import export_module
 from kaldi_quant.formats.names import ARTEFACT_NAME
 from kaldi_quant.frontends.cells import FLOAT_METHOD, Work, cell_name, flat, make_cell
-from kaldi_quant.frontends.keywords.checkpoint import Checkpoint, read_checkpoint, write_checkpoint, write_parameters
+from kaldi_quant.frontends.checkpoints import write_parameters
+from kaldi_quant.frontends.keywords.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from kaldi_quant.frontends.keywords.config import KeywordConfig
 from kaldi_quant.frontends.keywords.data import KeywordSet
 from kaldi_quant.frontends.keywords.evaluation import Run, answers_of, run_integers, run_module, run_onnx

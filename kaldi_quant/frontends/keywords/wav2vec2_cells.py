@@ -14,7 +14,7 @@ from kaldi_quant.api.quantization import Quantized
 from kaldi_quant.backends.torch_engines.whole_modules import quantize_dynamic
 from kaldi_quant.formats.names import ARTEFACT_NAME
 from kaldi_quant.frontends.cells import FLOAT_METHOD, Work, flat, make_cell
-from kaldi_quant.frontends.keywords.checkpoint import write_parameters
+from kaldi_quant.frontends.checkpoints import write_parameters
 from kaldi_quant.frontends.keywords.data import KeywordSet, load_batches, read_keywords
 from kaldi_quant.frontends.keywords.evaluation import (
     Run,

@@ -10,6 +10,8 @@ from kaldi_quant.units import Hertz, Seconds
 # What is so much weaker than a recording's loudest frame is a pause.
 _PAUSE_DB = 40.0
 _FRAME: Seconds = 0.02
+# What is so much weaker than the peak, before speech and behind it, is silence.
+_SILENCE_DB = 40.0
 
 
 def rms(wave: np.ndarray) -> float:
@@ -80,3 +82,15 @@ def at_level(wave: np.ndarray, dbfs: float, peak: float = 0.99) -> np.ndarray:
         raise DataError("silence cannot be brought to a level")
     gain = min(10 ** (dbfs / 20) / level, peak / float(np.abs(wave).max()))
     return (wave * gain).astype(np.float32)
+
+
+def trim(speech: np.ndarray) -> np.ndarray:
+    """Speech (n,) without the silence at both ends.
+
+    Raises:
+        DataError: it is all silence.
+    """
+    loud = np.flatnonzero(np.abs(speech) > np.abs(speech).max(initial=0.0) * 10 ** (-_SILENCE_DB / 20))
+    if not len(loud):
+        raise DataError("there is nothing but silence")
+    return speech[loud[0] : loud[-1] + 1]

@@ -57,13 +57,21 @@ class FakeGrid(nn.Module):
         zero_learned: whether the zero point is, too.
         columns: of a weight, where groups of them have scales of their own: ``grid`` then has those of the groups, and
             ``scale`` and ``zero_point`` of this those of columns.
+        together: whether scales of ``grid`` have one ratio to what they were: those of the rows of a weight with one
+            scale, where a row of zeros may have another for its bias.
     """
 
     scale_0: Tensor
     zero_0: Tensor
 
     def __init__(
-        self, grid: Grid, elements: int, learned: bool = True, zero_learned: bool = True, columns: int = 0
+        self,
+        grid: Grid,
+        elements: int,
+        learned: bool = True,
+        zero_learned: bool = True,
+        columns: int = 0,
+        together: bool = False,
     ) -> None:
         super().__init__()
         self.spec: QSpec = grid.spec
@@ -71,8 +79,8 @@ class FakeGrid(nn.Module):
         self.register_buffer("scale_0", grid.scale.clone())
         self.register_buffer("zero_0", grid.zero_point.float())
         self.gradient_scale = (elements * grid.spec.qmax) ** -0.5
-        self.ratio = nn.Parameter(torch.zeros_like(grid.scale)) if learned else None
-        fitted = learned and zero_learned and not grid.spec.symmetric
+        self.ratio = nn.Parameter(torch.zeros(()) if together else torch.zeros_like(grid.scale)) if learned else None
+        fitted = learned and zero_learned and grid.spec.is_fitted
         self.shift = nn.Parameter(torch.zeros_like(grid.scale)) if fitted else None
 
     @property
@@ -80,7 +88,7 @@ class FakeGrid(nn.Module):
         """Positive, like the first one."""
         if self.ratio is None:
             return self._by_column(self.scale_0)
-        return self._by_column(self.scale_0 * _slower(self.ratio, self.gradient_scale).exp())
+        return self._by_column(self.scale_0 * slower(self.ratio, self.gradient_scale).exp())
 
     @property
     def zero_point(self) -> Tensor:
@@ -88,20 +96,17 @@ class FakeGrid(nn.Module):
         if self.shift is None:
             return self._by_column(self.zero_0)
         qmin, qmax = self.spec.qmin, self.spec.qmax
-        exact = (self.zero_0 + _slower(self.shift, self.gradient_scale) * (qmax - qmin)).clamp(qmin, qmax)
+        exact = (self.zero_0 + slower(self.shift, self.gradient_scale) * (qmax - qmin)).clamp(qmin, qmax)
         return self._by_column(exact + (exact.round() - exact).detach())
 
     def forward(self, x: Tensor) -> Tensor:
         """x rounded to the grid; x: float, any shape that broadcasts with the scale; bfloat16 becomes float32."""
-        x = x.float() if x.dtype == torch.bfloat16 else x
-        rounded: Tensor = _Round.apply(x, self.scale, self.zero_point, self.spec.qmin, self.spec.qmax)
-        return rounded
+        return round_through(not_narrow(x), self.scale, self.zero_point, self.spec.qmin, self.spec.qmax)
 
     def rounded(self, steps: Tensor) -> Tensor:
         """Values in steps from the zero point, any shape that broadcasts with it, rounded to the grid's integers."""
         one = torch.ones((), dtype=steps.dtype, device=steps.device)
-        rounded: Tensor = _Round.apply(steps, one, self.zero_point, self.spec.qmin, self.spec.qmax)
-        return rounded
+        return round_through(steps, one, self.zero_point, self.spec.qmin, self.spec.qmax)
 
     @torch.no_grad()
     def grid(self) -> Grid:
@@ -117,6 +122,17 @@ class FakeGrid(nn.Module):
         return dict(self.named_parameters(recurse=False))
 
 
-def _slower(parameter: Tensor, factor: float) -> Tensor:
+def round_through(x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int) -> Tensor:
+    """x rounded to a grid of that scale and zero point; the gradients are those of LSQ and LSQ+."""
+    rounded: Tensor = _Round.apply(x, scale, zero_point, qmin, qmax)
+    return rounded
+
+
+def not_narrow(x: Tensor) -> Tensor:
+    """float32 of bfloat16, which has too few digits for grids; others as they are."""
+    return x.float() if x.dtype == torch.bfloat16 else x
+
+
+def slower(parameter: Tensor, factor: float) -> Tensor:
     """The parameter, its gradient multiplied by a factor."""
     return (parameter - parameter * factor).detach() + parameter * factor

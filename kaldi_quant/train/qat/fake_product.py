@@ -71,8 +71,9 @@ class FakeProduct(RepeatedProduct):
 
     @torch.no_grad()
     def quantized(self, least: Tensor) -> QuantizedWeight:
-        """The integers; scales stay above ``least``, (out, 1)."""
+        """The integers; scales stay above ``least``, (out, 1), one scale for a weight above all of them."""
         grid = on_cpu(self.grid.grid())
+        least = least if grid.spec.per_channel or not len(least) else least.max()
         wider = replace(grid, scale=torch.maximum(grid.scale, least))
         steps = self.steps.cpu() * (grid.scale / wider.scale)
         return QuantizedWeight.on_grid(wider, grid.integers_of(steps), self.groups)

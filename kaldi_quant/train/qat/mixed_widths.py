@@ -27,8 +27,11 @@ from kaldi_quant.train.parameters import TrainedComponent
 from kaldi_quant.train.qat.fake_grid import FakeGrid
 from kaldi_quant.train.qat.fake_product import DynamicProduct, FakeProduct, on_own_grids
 from kaldi_quant.train.qat.network import TrainableNetwork
+from kaldi_quant.train.qat.options import QatOptions
 from kaldi_quant.train.qat.trained_weight import TrainedSteps
 from kaldi_quant.units import Bits
+
+_FIXED = QatOptions("fixed")
 
 # Bisection for where the shares begin: beyond so many bits from the mean all but one of them are zero.
 _FARTHEST_CENTRE, _BISECTIONS = 64.0, 80
@@ -188,7 +191,7 @@ class MixedNetwork:
         if not widest.layers:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in widest.float_layers.items())
             raise UsageError(f"no layer can be quantized, so there are no widths to learn ({reasons or 'none'})")
-        network = TrainableNetwork.of(widest, learned=False)
+        network = TrainableNetwork.of(widest, _FIXED)
         weights = {name: layer.weight.integers.numel() for name, layer in widest.layers.items()}
         in_float = sum(widest.host.weight(name).numel() for name in widest.float_layers)
         shares = WidthShares(widths, weights, _mean_of_integers(widths, sum(weights.values()), in_float, mean))
@@ -236,7 +239,7 @@ def _mean_of_integers(widths: Sequence[Bits], weights: int, in_float: int, mean:
 
 def _mix(network: TrainableNetwork, shares: WidthShares, quantized: Sequence[QuantizedNetwork]) -> None:
     """Puts mixtures in the place of a network's products; ``quantized``: in all widths, that of ``network`` last."""
-    products = [TrainableNetwork.of(found, learned=False).products for found in quantized]
+    products = [TrainableNetwork.of(found, _FIXED).products for found in quantized]
     for name in network.products:
         biases = torch.stack([found.layers[name].dequantized_bias() for found in quantized])
         mixed = MixedProduct(name, shares, [found[name] for found in products], biases - biases[-1])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from kaldi_quant.quant.graph import products
-from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.host import Executable
 from kaldi_quant.quant.input_grids import input_grid
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear, least_scale
@@ -19,7 +19,11 @@ from kaldi_quant.quant.weight_only import WeightOnlyLinear
 from kaldi_quant.train.parameters import TrainedComponent
 from kaldi_quant.train.qat.fake_grid import FakeGrid
 from kaldi_quant.train.qat.fake_product import DynamicProduct, FakeProduct, FloatBiasProduct, on_cpu
-from kaldi_quant.train.qat.trained_weight import DEFAULT_WEIGHTS, WEIGHTS
+from kaldi_quant.train.qat.float_offsets import FloatOffsetGrid
+from kaldi_quant.train.qat.options import QatOptions
+from kaldi_quant.train.qat.recomputed import FollowedGrid, FollowedRanges
+from kaldi_quant.train.qat.trained_grids import GRIDS, TrainedGrids
+from kaldi_quant.train.qat.trained_weight import WEIGHTS
 
 # A weight begins at most so many steps away from its integer. At half a step, those that post-training quantization
 # rounded the other way would be a hair from flipping back, and one step of training would lose what it gained.
@@ -43,41 +47,48 @@ class TrainableNetwork:
     activations: dict[str, FakeGrid]
 
     @classmethod
-    def of(cls, start: QuantizedNetwork, learned: bool = True, weights: str = DEFAULT_WEIGHTS) -> TrainableNetwork:
+    def of(cls, start: QuantizedNetwork, options: QatOptions | None = None) -> TrainableNetwork:
         """Begins at the integers of a quantized network; its float weights are kept as far as these allow.
+
+        Where scales are recomputed, those of weights are min-max from the first step on, whatever they were before.
 
         Args:
             start: after post-training quantization.
-            learned: whether scales and zero points are learned; else they stay.
-            weights: what is learned of weights, one of ``WEIGHTS``.
+            options: what becomes of scales, offsets and weights.
 
         Raises:
-            UsageError: there is no such kind of trained weights.
+            UsageError: only PyTorch trains so.
         """
+        options = options or QatOptions()
         graph = start.graph
         model = start.dequantized().executable()
         # Grids that are multiplied into weights stay: these weights' own grids are for them.
         mixed = [name for name in graph.layers if any(graph.is_per_column(node) for node in graph.inputs_of(name))]
         fixed = {node for name in mixed for node in graph.inputs_of(name)}
+        grids, staying = (GRIDS[name](start.host.nodes, options) for name in (options.method, "fixed"))
         activations: dict[str, FakeGrid] = {}
         for group in graph.groups():
-            fake = FakeGrid(
-                start.activations[group[0]], start.host.nodes[group[0]].channels, learned and fixed.isdisjoint(group)
-            )
-            activations.update(dict.fromkeys(group, fake))
+            of_group = grids if fixed.isdisjoint(group) else staying
+            activations |= of_group.of_nodes(start.activations[group[0]], group)
         fakes = {}
         for name, layer in start.layers.items():
             inputs = None if name in mixed or name not in graph.layers else activations[graph.inputs_of(name)[0]]
-            fakes[name] = _product(start.host.weight(name), layer, inputs, learned, weights)
+            fakes[name] = _product(start.host.weight(name), layer, inputs, grids, options.weights)
             set_product(model, name, fakes[name])
         model.taps.update(activations)
         model.batches_of_one_length = any(isinstance(fake, DynamicProduct) for fake in fakes.values())
         return cls(start, model, fakes, activations)
 
+    @cached_property
+    def observers(self) -> FollowedRanges | None:
+        """The ranges that follow minibatches, if any do; else scales are parameters, or stay."""
+        found = {name: grid for name, grid in self.activations.items() if isinstance(grid, FollowedGrid)}
+        return FollowedRanges(found) if found else None
+
     @property
-    def observers(self) -> None:
-        """None: scales are parameters."""
-        return None
+    def float_offsets(self) -> int:
+        """How many grids have offsets that are no integer zero points yet."""
+        return len({id(grid) for grid in self.activations.values() if isinstance(grid, FloatOffsetGrid)})
 
     def to(self, device: torch.device) -> None:
         """Moves what is computed with to a device."""
@@ -134,7 +145,7 @@ class TrainableNetwork:
 
 
 def _product(
-    weight: Tensor, layer: QuantizedLayer, inputs: FakeGrid | None, learned: bool, weights: str
+    weight: Tensor, layer: QuantizedLayer, inputs: FakeGrid | None, grids: TrainedGrids, weights: str
 ) -> FakeProduct:
     """A layer's fake-quantized product.
 
@@ -142,17 +153,14 @@ def _product(
         weight: (out, in), in float.
         layer: quantized.
         inputs: as of ``FakeProduct``.
-        learned: whether scales are.
+        grids: makes the weight's grid.
         weights: what is learned of the weight.
     """
-    columns, size = weight.shape[1], layer.weight.spec.group_size
     folded = _folded(layer).float()
-    grid = Grid(layer.weight.spec, layer.weight.scale, layer.weight.zero_point)
     trained = WEIGHTS[weights].of(_steps(weight, layer), layer.weight.grid.scale, folded)
-    together = min(size, columns) or columns
-    fake = FakeGrid(grid, together, learned, zero_learned=False, columns=columns if size else 0)
+    fake = grids.of_weight(layer.weight, trained, folded)
     if isinstance(layer, DynamicLinear):
-        return DynamicProduct(trained, fake, columns, layer.spec, layer.weight.groups)
+        return DynamicProduct(trained, fake, weight.shape[1], layer.spec, layer.weight.groups)
     kind = FakeProduct if isinstance(layer, IntegerLinear) else FloatBiasProduct
     return kind(trained, fake, folded, inputs, layer.weight.groups)
 

@@ -4,66 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
-from kaldi_quant.errors import UsageError
 from kaldi_quant.quant.host import Executable
 from kaldi_quant.quant.integer_linear import DynamicLinear
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.train.loop import Loop, LoopOptions
 from kaldi_quant.train.parallel.device_context import DeviceContext
 from kaldi_quant.train.parameters import TrainedComponent
-from kaldi_quant.train.qat.trained_weight import DEFAULT_WEIGHTS, WEIGHTS
+from kaldi_quant.train.qat.options import QatOptions
+from kaldi_quant.train.qat.trained_weight import WEIGHTS
 from kaldi_quant.train.steps import Observers, Source
-
-#: lsq: scales and zero points are learned; fixed: they stay as calibration found them; moving-average: they follow
-#: the ranges of weights and activations, which is what PyTorch's own fake quantization does.
-METHODS = ("lsq", "fixed", "moving-average")
-
-
-@dataclass(frozen=True)
-class QatOptions:
-    """Quantization-aware training.
-
-    Args:
-        method: what becomes of scales, one of ``METHODS``.
-        freeze_after: the share of training after which scales stay as they are.
-        weights: what is learned of weights, one of ``WEIGHTS``: steps, places between the integers of their grids; or
-            values, the weights in float. Not for moving-average, whose weights are in float and learn at the rates of
-            steps.
-
-    Raises:
-        UsageError: a value is impossible.
-    """
-
-    method: str = "lsq"
-    freeze_after: float = 0.8
-    weights: str = DEFAULT_WEIGHTS
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise UsageError(f"--method {self.method!r} is not one of {', '.join(METHODS)}")
-        if not 0 <= self.freeze_after <= 1:
-            raise UsageError(f"--freeze-after {self.freeze_after:g}: expected a share from 0 to 1")
-        if self.weights not in WEIGHTS:
-            raise UsageError(f"--weights {self.weights!r} is not one of {', '.join(WEIGHTS)}")
-        if self.method == "moving-average" and self.weights != DEFAULT_WEIGHTS:
-            raise UsageError(
-                f"--weights {self.weights} is not for the presets torch-*: PyTorch trains weights in float in any case"
-            )
-
-    def as_dict(self) -> dict[str, Any]:
-        """All values, for records and for what tells trainings apart; ``weights`` only where it is not the default."""
-        return without_default_weights(asdict(self))
-
-
-def without_default_weights(options: dict[str, Any]) -> dict[str, Any]:
-    """Options without ``weights`` where it is the default: checkpoints and records of these do not have it."""
-    return {name: value for name, value in options.items() if (name, value) != ("weights", DEFAULT_WEIGHTS)}
 
 
 class Digested(Protocol):

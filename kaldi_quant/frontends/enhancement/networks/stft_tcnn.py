@@ -5,16 +5,13 @@ The "medium" network there has 1,603,584 parameters; 1,594,368 once batch normal
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from kaldi_quant.errors import UsageError
-
-Activation = Literal["sigmoid", "tanh"]
-_ACTIVATIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh}
+from kaldi_quant.frontends.enhancement.networks.activations import Activation, activation
+from kaldi_quant.frontends.enhancement.networks.past import Past, States
 
 
 class ResBlock(nn.Module):
@@ -41,10 +38,10 @@ class ResBlock(nn.Module):
         self.depthwise_norm = nn.BatchNorm1d(latent)
         self.outer = nn.Conv1d(latent, channels, 1, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, past: Past) -> Tensor:
         """(N, C, T) → (N, C, T)."""
         y = functional.relu(self.inner_norm(self.inner(x)))
-        y = self.depthwise(functional.pad(y, (self.before, 0)) if self.before else y)
+        y = self.depthwise(past.before(y, self.before) if self.before else y)
         return self.outer(functional.relu(self.depthwise_norm(y))) + x
 
 
@@ -81,24 +78,38 @@ class STFTTCNN(nn.Module):
         causal: bool = False,
     ) -> None:
         super().__init__()
-        if mask_activation not in _ACTIVATIONS:
-            raise UsageError(f"mask_activation {mask_activation!r} is not one of {', '.join(_ACTIVATIONS)}")
         if kernel_size % 2 != 1:
             raise UsageError(f"kernel_size {kernel_size}: expected an odd number")
-        self.bins, self.mask_activation = in_channels, mask_activation
-        self.layers = nn.ModuleList(
-            ResBlock(in_channels, latent, kernel_size, init_dilation**place, causal)
-            for _ in range(n_blocks)
-            for place in range(num_layers)
-        )
+        self.bins, self.mask_activation, self.causal = in_channels, activation(mask_activation), causal
+        dilations = [init_dilation**place for _ in range(n_blocks) for place in range(num_layers)]
+        blocks = [ResBlock(in_channels, latent, kernel_size, dilation, causal) for dilation in dilations]
+        self.layers = nn.ModuleList(blocks)
+        self.latent, self._contexts = latent, [block.before for block in blocks]
 
-    def forward(self, magnitude: Tensor) -> Tensor:
-        """(N, bins, T): a mask.
+    def forward(self, magnitude: Tensor, states: States | None = None) -> Tensor | tuple[Tensor, States]:
+        """(N, bins, T): a mask; and the states after these frames, if some are given.
 
         Args:
             magnitude: (N, bins, T), of noisy speech.
+            states: of the frames before, for a stream of a causal network; by default there were none.
+
+        Raises:
+            UsageError: there are states, and the network is not causal.
         """
+        if states is not None and not self.causal:
+            raise UsageError("a network that sees later frames has no stream: expected no states")
+        past = Past(states)
         x = magnitude
         for layer in self.layers:
-            x = layer(x)
-        return _ACTIVATIONS[self.mask_activation](x)
+            x = layer(x, past)
+        return past.result(self.mask_activation(x))
+
+    def states(self, batch: int = 1) -> States:
+        """What a stream begins with: zeros, (batch, latent, context) for each block.
+
+        Raises:
+            UsageError: the network is not causal.
+        """
+        if not self.causal:
+            raise UsageError("a network that sees later frames has no stream: choose a causal one")
+        return tuple(torch.zeros(batch, self.latent, context) for context in self._contexts)

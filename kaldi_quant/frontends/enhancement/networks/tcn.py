@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kaldi_quant.frontends.enhancement.networks.past import Past, States
+
 _DEVIATION = 0.01
 
 
@@ -28,9 +30,9 @@ class CausalConv(nn.Conv1d):
         """How many earlier frames it sees."""
         return (self.kernel_size[0] - 1) * self.dilation[0]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """As of ``nn.Conv1d``, after silence."""
-        return super().forward(functional.pad(x, (self.context, 0)))
+    def forward(self, x: Tensor, past: Past | None = None) -> Tensor:
+        """As of ``nn.Conv1d``, after what was before; by default silence."""
+        return super().forward((past or Past(None)).before(x, self.context))
 
 
 class TemporalBlock(nn.Module):
@@ -52,10 +54,10 @@ class TemporalBlock(nn.Module):
         if isinstance(self.around, nn.Conv1d):
             nn.init.normal_(self.around.weight, 0.0, _DEVIATION)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, past: Past) -> Tensor:
         """(N, C, T) → (N, C', T)."""
-        y = self.dropout(functional.relu(self.conv1(x)))
-        y = self.dropout(functional.relu(self.conv2(y)))
+        y = self.dropout(functional.relu(self.conv1(x, past)))
+        y = self.dropout(functional.relu(self.conv2(y, past)))
         return functional.relu(y + self.around(x))
 
 
@@ -72,8 +74,10 @@ class TCN(nn.Module):
         dropout: the share of values that training drops.
 
     Example:
-        >>> TCN()(torch.rand(1, 50, 161)).shape
+        >>> network = TCN()
+        >>> network(torch.rand(1, 50, 161)).shape
         torch.Size([1, 50, 161])
+        >>> mask, states = network(torch.rand(1, 1, 161), network.states())
     """
 
     def __init__(
@@ -81,19 +85,27 @@ class TCN(nn.Module):
     ) -> None:
         super().__init__()
         self.bins = bins
-        self.blocks = nn.ModuleList(
+        blocks = [
             TemporalBlock(before, after, kernel, 2**place, dropout)
             for place, (before, after) in enumerate(pairwise([bins, *channels]))
-        )
+        ]
+        self.blocks = nn.ModuleList(blocks)
+        self._contexts = [(conv.in_channels, conv.context) for each in blocks for conv in (each.conv1, each.conv2)]
         self.linear = nn.Linear(channels[-1] + bins, bins)
 
-    def forward(self, magnitude: Tensor) -> Tensor:
-        """(N, T, bins): a mask, from 0 to 1.
+    def forward(self, magnitude: Tensor, states: States | None = None) -> Tensor | tuple[Tensor, States]:
+        """(N, T, bins): a mask, from 0 to 1; and the states after these frames, if some are given.
 
         Args:
             magnitude: (N, T, bins), of noisy speech.
+            states: of the frames before, for a stream; by default there were none.
         """
+        past = Past(states)
         x = magnitude.transpose(1, 2)
         for block in self.blocks:
-            x = block(x)
-        return torch.sigmoid(self.linear(torch.cat([x.transpose(1, 2), magnitude], 2)))
+            x = block(x, past)
+        return past.result(torch.sigmoid(self.linear(torch.cat([x.transpose(1, 2), magnitude], 2))))
+
+    def states(self, batch: int = 1) -> States:
+        """What a stream begins with: zeros, (batch, channels, context) for each convolution over time."""
+        return tuple(torch.zeros(batch, size, context) for size, context in self._contexts)

@@ -19,7 +19,7 @@ from kaldi_quant.backends.onnx.static_quantization import quantize_static
 from kaldi_quant.backends.torch_engines.whole_modules import quantize_dynamic
 from kaldi_quant.formats.names import ARTEFACT_NAME
 from kaldi_quant.frontends.cells import FLOAT_METHOD, Work, cell_name, flat, make_cell
-from kaldi_quant.frontends.keywords.checkpoint import write_parameters
+from kaldi_quant.frontends.checkpoints import write_parameters
 from kaldi_quant.frontends.keywords.networks.nsnet2 import Gains, NSNet2
 from kaldi_quant.frontends.keywords.networks.nsnet2_file import installed_nsnet2, load_nsnet2
 from kaldi_quant.frontends.keywords.suppression.config import SuppressionConfig

@@ -7,16 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kaldi_quant.errors import DataError
 from kaldi_quant.frontends.signals.level import at_level, mix
 from kaldi_quant.frontends.signals.noise import NOISES, make_noise
 from kaldi_quant.frontends.signals.rooms import impulse_response, reverberate
 from kaldi_quant.units import Hertz, Seconds
 
 Range = tuple[float, float]
-
-# What is so much weaker than the peak, before the word and behind it, is silence.
-_SILENCE_DB = 40.0
 
 
 @dataclass(frozen=True)
@@ -38,18 +34,6 @@ class Conditions:
     rt60: tuple[Seconds, Seconds] = (0.1, 0.3)
     direct_db: Range = (3.0, 10.0)
     dbfs: Range = (-28.0, -20.0)
-
-
-def trim(speech: np.ndarray) -> np.ndarray:
-    """Speech (n,) without the silence at both ends.
-
-    Raises:
-        DataError: it is all silence.
-    """
-    loud = np.flatnonzero(np.abs(speech) > np.abs(speech).max(initial=0.0) * 10 ** (-_SILENCE_DB / 20))
-    if not len(loud):
-        raise DataError("there is nothing but silence")
-    return speech[loud[0] : loud[-1] + 1]
 
 
 def make_clip(

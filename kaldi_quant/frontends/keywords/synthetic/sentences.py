@@ -6,11 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from kaldi_quant.frontends.keywords.synthetic.clips import trim
-from kaldi_quant.frontends.signals.level import active_rms
 from kaldi_quant.frontends.synthetic.files import write_opus, write_table
-from kaldi_quant.frontends.synthetic.programs import speak
 from kaldi_quant.frontends.synthetic.seeds import seeded
+from kaldi_quant.frontends.synthetic.utterances import say_within, sentences
 from kaldi_quant.frontends.synthetic.voices import FLITE, Speaker, speakers
 from kaldi_quant.units import Hertz, Seconds
 
@@ -23,12 +21,6 @@ _NUMBER = {"train": 40, "dev": 10, "test": 20}
 _COMPRESSION = 0.93
 _SHORTEST: Seconds = 2.0
 _LONGEST: Seconds = 4.0
-# Before the first word and behind the last.
-_PAUSE: Seconds = 0.2
-# The usual level of speech in tests of suppressors, dB below full scale (ITU-T P.56).
-_DBFS = -26.0
-# No sample is beyond it, of full scale.
-_PEAK = 0.99
 
 _PARTS = (
     "the old man, my sister, a young driver, the tall woman, our neighbour, the captain, a quiet student, the baker",
@@ -53,14 +45,12 @@ def make_sentences(folder: Path, seed: int) -> None:
     rows: list[dict[str, str]] = []
     random = seeded(seed, "sentences")
     # Each is said once in the whole set, so that no text of the test is heard in training.
-    choices = [part.split(", ") for part in _PARTS]
-    places = random.permutation(np.prod([len(choice) for choice in choices]))
-    for speaker, place in zip(_chosen(random), places, strict=False):
-        indices = np.unravel_index(place, [len(choice) for choice in choices])
-        text = " ".join(choice[index] for choice, index in zip(choices, indices, strict=True))
-        sentence = f"{text[0].upper()}{text[1:]}."
+    texts = sentences([part.split(", ") for part in _PARTS], random)
+    for speaker, sentence in zip(_chosen(random), texts, strict=False):
         name = f"{speaker.name}-{len(rows):02}"
-        write_opus(folder / f"{name}.opus", _say(speaker, sentence), RATE, _COMPRESSION)
+        write_opus(
+            folder / f"{name}.opus", say_within(speaker, sentence, RATE, _SHORTEST, _LONGEST), RATE, _COMPRESSION
+        )
         rows.append(
             {"name": name, "speaker": speaker.name, "split": speaker.split, "file": f"{name}.opus", "text": sentence}
         )
@@ -76,14 +66,3 @@ def _chosen(random: np.random.Generator) -> list[Speaker]:
         drawn.sort(key=lambda speaker: speaker.program != FLITE)
         found += [drawn[place % len(drawn)] for place in range(number)]
     return found
-
-
-def _say(speaker: Speaker, sentence: str) -> np.ndarray:
-    """(n,) float32 at the usual level, with a pause at both ends, of a tempo at which it takes 2 to 4 seconds."""
-    speech = trim(speak(speaker, sentence, RATE))
-    tempo = len(speech) / RATE / np.clip(len(speech) / RATE, _SHORTEST, _LONGEST - 2 * _PAUSE)
-    if tempo != 1:
-        speech = trim(speak(speaker, sentence, RATE, 1.05 * tempo))
-    pause = np.zeros(round(_PAUSE * RATE), np.float32)
-    gain = min(10 ** (_DBFS / 20) / active_rms(speech, RATE), _PEAK / float(np.abs(speech).max()))
-    return np.concatenate([pause, speech * gain, pause]).astype(np.float32)

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from kaldi_quant.frontends.keywords.data.listed import COLUMNS, TABLE
-from kaldi_quant.frontends.keywords.synthetic.clips import Conditions, make_clip, trim
+from kaldi_quant.frontends.keywords.synthetic.clips import Conditions, make_clip
+from kaldi_quant.frontends.signals.level import trim
 from kaldi_quant.frontends.synthetic.files import FRAME, write_opus, write_table
 from kaldi_quant.frontends.synthetic.programs import speak
 from kaldi_quant.frontends.synthetic.seeds import seeded

@@ -10,9 +10,9 @@ from kaldi_quant.errors import DataError, MissingDependencyError
 pytest.importorskip("soundfile", reason="KALDI_QUANT_EXTRAS=audio bash tests/run.sh")
 pytest.importorskip("soxr", reason="KALDI_QUANT_EXTRAS=audio bash tests/run.sh")
 
-from kaldi_quant.frontends.keywords.synthetic.clips import Conditions, make_clip, trim
+from kaldi_quant.frontends.keywords.synthetic.clips import Conditions, make_clip
 from kaldi_quant.frontends.keywords.synthetic.make import make_data
-from kaldi_quant.frontends.signals.level import rms
+from kaldi_quant.frontends.signals.level import rms, trim
 from kaldi_quant.frontends.synthetic.voices import speakers
 
 RATE = 16000

@@ -1,0 +1,1 @@
+"""Makes the clean speech of the embedded set from synthetic voices."""

@@ -1,0 +1,1 @@
+"""Float training of networks for speech enhancement: losses, minibatches, settings, checkpoints."""

@@ -1,0 +1,129 @@
+"""Float training. Development data choose, test data choose nothing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from kaldi_quant.api import finetuning
+from kaldi_quant.errors import UsageError
+from kaldi_quant.frontends.enhancement.networks.known import Kind
+from kaldi_quant.frontends.enhancement.training.config import LOSS, TrainingConfig
+from kaldi_quant.frontends.enhancement.training.losses import loss_of
+from kaldi_quant.frontends.enhancement.training.minibatches import (
+    Items,
+    NoisyClean,
+    TrainingBatches,
+    held_out_batches,
+)
+from kaldi_quant.frontends.enhancement.training.validation import mean_score
+
+
+class Pairs(Protocol):
+    """A sequence of pairs, made when they are asked for."""
+
+    def __len__(self) -> int:
+        """How many."""
+
+    def __getitem__(self, place: int, /) -> NoisyClean:
+        """One of them; beyond the last one IndexError, as of lists."""
+
+    def digest(self) -> str:
+        """What tells them from others."""
+
+
+class Data(Protocol):
+    """What training reads of an ``EnhancementSet``."""
+
+    @property
+    def rate(self) -> int:
+        """In Hz."""
+
+    @property
+    def train(self) -> Items:
+        """What is learned from."""
+
+    @property
+    def dev(self) -> Pairs:
+        """What chooses."""
+
+
+def build(kind: Kind, config: TrainingConfig) -> nn.Module:
+    """A network of random weights.
+
+    Raises:
+        UsageError: it has no such sizes.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.seed)
+        try:
+            return kind.build(**config.sizes)
+        except TypeError as error:
+            raise UsageError(f"{config.network} cannot be built with the sizes {config.sizes}: {error}") from error
+
+
+def train_float(
+    kind: Kind, data: Data, config: TrainingConfig, folder: Path, start: nn.Module | None = None
+) -> nn.Module:
+    """Trains a network.
+
+    The last pass is taken, or an average of the last ones where it does better on development data; with patience the
+    best pass.
+
+    Args:
+        kind: of network.
+        data: training and development data.
+        config: how.
+        folder: of the training's own checkpoint, where an interrupted one goes on, and of its record.
+        start: a network that is trained further, and left as it is; by default one of random weights.
+
+    Returns:
+        the network, in test mode.
+
+    Raises:
+        DataError: the data cannot be used.
+        MissingDependencyError: a package of the score that decides is not installed.
+        UsageError: a setting is impossible.
+    """
+    around, validation = kind.around, config.validation
+    batches = TrainingBatches(
+        data.train,
+        around,
+        batch_size=config.batch_size,
+        seconds=config.seconds,
+        seed=config.seed,
+        gain=config.gain,
+        keep=config.keep,
+        rate=data.rate,
+    )
+    dev = [data.dev[place] for place in range(len(data.dev))]
+    score = None
+    if validation.score != LOSS:
+        score = mean_score(validation.score, dev, around, data.rate, data.dev.digest())
+    network: nn.Module = finetuning.finetune(
+        start or build(kind, config),
+        batches,
+        loss=loss_of(config.loss, around),
+        epochs=config.epochs,
+        held_out=held_out_batches(dev, around, config.batch_size),
+        optimizer=config.optimizer.options(),
+        schedule=config.schedule.schedule(),
+        early_stopping=validation.patience,
+        validate_every=validation.every,
+        score=score,
+        penalty=config.penalty.penalty(),
+        train_mode=True,
+        folder=folder,
+    )
+    return network.eval()
+
+
+def made_of(config: TrainingConfig, data: Data) -> dict[str, Any]:
+    """What made a network, as JSON and torch's files have it."""
+    settings = asdict(config)
+    settings["penalty"]["layers"] = list(settings["penalty"]["layers"])
+    return {"training": settings, "data": data.train.digest(), "torch": str(torch.__version__)}
