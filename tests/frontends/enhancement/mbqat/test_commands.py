@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 import yaml
 
+import kaldi_quant as kq
 from kaldi_quant.frontends.enhancement.data import EnhancementSet, Pair
 from kaldi_quant.frontends.enhancement.mbqat import runs
 from kaldi_quant.frontends.enhancement.mbqat.settings import MbqatSettings
@@ -47,6 +49,7 @@ def data(monkeypatch: pytest.MonkeyPatch) -> None:
         return EnhancementSet("toy", 16000, sounds.Train(3), Pairs([named(9, "hum", 5.0)]), test)  # type: ignore[arg-type]
 
     monkeypatch.setattr(runs, "read_data", read)
+    monkeypatch.setattr(runs, "_CALIBRATION", 2)
 
 
 def settings(place: Path, folder: str, **changes: object) -> Path:
@@ -108,9 +111,27 @@ def test_files_are_cleaned(trained: Path, tmp_path: Path) -> None:
 def test_a_trained_network_is_quantized(kind: str, trained: Path) -> None:
     outcome = program(QUANTIZE, "CRN_100k", settings(trained, "CRN_100k", PTQ_type=kind))
     assert outcome.status == 0, outcome.stderr
-    assert len(outcome.stdout.splitlines()) == 9
-    made = trained / "result/mbqat/CRN_100k/quantized" / ("best.safetensors" if kind == "s" else "best.ckpt")
-    assert made.is_file()
+    rows = ["SNR", "MIX", "TIME", "TORCH"] if kind == "d" else ["SNR", "MIX", "TIME"]
+    assert [line.split("\t")[0] for line in outcome.stdout.splitlines()][: len(rows) + 1] == [*rows, "STOI"]
+    quantized = kq.load(trained / "result/mbqat/CRN_100k/quantized/best.safetensors")
+    assert any("conv" in name or "encoder" in name for name in quantized.float_layers) == (kind == "d")
+    model = quantized.network.model()
+    assert model(torch.rand(1, 4, 161)).shape == (1, 4, 161)
+
+
+def test_training_of_quantized_networks_ends_in_integers(tmp_path: Path) -> None:
+    folder = "TCN_100k_MBQAT"
+    config = settings(tmp_path, folder)
+    outcome = program(MODEL, folder, config, "-r", "train")
+    assert outcome.status == 0, outcome.stderr
+    made = tmp_path / "result/mbqat" / folder / "checkpoints"
+    assert outcome.stdout.strip() == str(made / "best.safetensors")
+    assert not kq.load(made / "best.safetensors").float_layers
+    # The float network that was trained before is one to begin with.
+    outcome = program(MODEL, folder, config, "-r", "test", "-m", made)
+    assert len(outcome.stdout.splitlines()) == 9, outcome.stderr
+    outcome = program(MODEL, folder, config, "-r", "train", "-m", made / "best.safetensors")
+    assert "best.safetensors is quantized: training begins with a float network" in outcome.stderr
 
 
 def test_bad_input_is_one_sentence(trained: Path, tmp_path: Path) -> None:
