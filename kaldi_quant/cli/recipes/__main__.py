@@ -20,6 +20,7 @@ RECIPES = {
     "egs/keywords/m5.py": ("keywords", "m5"),
     "egs/keywords/results.py": ("keywords_results", "results"),
     "egs/keywords/nsnet2.py": ("suppression", "nsnet2"),
+    "egs/enhancement/enhancement_results.py": ("enhancement_results", "results"),
     "egs/keywords/wav2vec2.py": ("wav2vec2", "wav2vec2"),
     "egs/enhancement/mbqat/model.py": ("mbqat", "model"),
     "egs/enhancement/mbqat/quantize.py": ("mbqat", "quantize"),
