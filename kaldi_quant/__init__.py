@@ -23,6 +23,7 @@ _PUBLIC = {
     "quantize": "quantization",
     "compare": "quantization",
     "compile": "quantization",
+    "called_with": "quantization",
     "sensitivity": "quantization",
     "search": "search",
     "FoundWidths": "search",
