@@ -20,9 +20,14 @@ RECIPES = {
     "egs/keywords/m5.py": ("keywords", "m5"),
     "egs/keywords/results.py": ("keywords_results", "results"),
     "egs/keywords/nsnet2.py": ("suppression", "nsnet2"),
+    "egs/enhancement/enhancement_results.py": ("enhancement_results", "results"),
     "egs/keywords/wav2vec2.py": ("wav2vec2", "wav2vec2"),
     "egs/enhancement/mbqat/model.py": ("mbqat", "model"),
     "egs/enhancement/mbqat/quantize.py": ("mbqat", "quantize"),
+    "egs/enhancement/stm32/stm32ai_main.py": ("stm32", "stm32ai_main"),
+    "egs/enhancement/train.py": ("enhancement", "train"),
+    "egs/enhancement/cells.py": ("enhancement", "cells"),
+    "egs/enhancement/noisy.py": ("enhancement", "noisy"),
 }
 
 

@@ -10,9 +10,11 @@ from functools import cached_property
 from typing import Protocol
 
 import torch
+from scipy import signal
 from torch import Tensor
 from torch.nn import functional
 
+from kaldi_quant.errors import UsageError
 from kaldi_quant.registry import Registry
 
 #: In numbers of samples.
@@ -91,7 +93,7 @@ class HammingTransform:
 
 @dataclass(frozen=True)
 class CentredTransform:
-    """librosa's: frames centred at ``t * hop``, a periodic Hann window in analysis and in synthesis.
+    """librosa's: frames centred at ``t * hop``, a periodic window in analysis and in synthesis.
 
     ``librosa.stft(n_fft, hop_length, win_length, center=True, pad_mode="constant")`` and ``librosa.istft`` give the
     same; the transform of the STM32 model zoo.
@@ -100,11 +102,19 @@ class CentredTransform:
         fft: points of the transform.
         hop: samples from one frame to the next.
         window: samples of a frame, in the middle of the transform.
+        shape: of the window, a name that ``scipy.signal.get_window`` knows.
+
+    Raises:
+        UsageError: there is no such window.
     """
 
     fft: Samples = 512
     hop: Samples = 160
     window: Samples = 400
+    shape: str = "hann"
+
+    def __post_init__(self) -> None:
+        _ = self.analysis
 
     @property
     def bins(self) -> int:
@@ -118,7 +128,12 @@ class CentredTransform:
     @cached_property
     def analysis(self) -> Tensor:
         """(window,) float32, by which a frame is multiplied."""
-        return torch.hann_window(self.window)
+        if self.shape == "hann":
+            return torch.hann_window(self.window)
+        try:
+            return torch.from_numpy(signal.get_window(self.shape, self.window)).float()
+        except ValueError as error:
+            raise UsageError(f"the window {self.shape!r} cannot be made: {error}") from error
 
     def spectrum(self, waves: Tensor) -> Tensor:
         """As ``Transform``."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from kaldi_quant.frontends.enhancement.networks.conv_lstm import ConvLSTMDenoiser
 from kaldi_quant.frontends.enhancement.networks.crn import crn_100k, crn_original
+from kaldi_quant.frontends.enhancement.networks.decomposed_lstm import replace_lstm
 from kaldi_quant.frontends.enhancement.networks.stft_tcnn import STFTTCNN
 from kaldi_quant.frontends.enhancement.networks.tcn import TCN
 from kaldi_quant.frontends.signals.transforms import TRANSFORMS, Transform, with_magnitude
@@ -77,6 +79,10 @@ class Kind:
     around: Around
 
 
+def _decomposed(separate_weights: bool = False, **sizes: Any) -> nn.Module:
+    return replace_lstm(ConvLSTMDenoiser(**sizes), separate_weights)
+
+
 _ZOO = Around("hann-512", "bins-frames")
 NETWORKS: Registry[Kind] = Registry("enhancement network")
 NETWORKS.add("crn")(Kind(crn_original, Around(output="magnitude")))
@@ -85,3 +91,5 @@ NETWORKS.add("tcn-100k")(Kind(TCN, Around()))
 NETWORKS.add("stft-tcnn")(Kind(STFTTCNN, _ZOO))
 
 NETWORKS.add("stft-tcnn-causal")(Kind(partial(STFTTCNN, causal=True), _ZOO))
+NETWORKS.add("conv-lstm")(Kind(ConvLSTMDenoiser, _ZOO))
+NETWORKS.add("conv-lstm-decomposed")(Kind(_decomposed, _ZOO))
