@@ -60,7 +60,9 @@ def test_overrides_leave_the_given_content_as_it_is() -> None:
     assert given == {"training": {"epochs": 100, "loss": "spec_mse"}}
 
 
-@pytest.mark.parametrize("word", ["epochs", "+training.epochs=3", "~training.no", "training.epochs.x=1", "=3", "a..b=1"])
+@pytest.mark.parametrize(
+    "word", ["epochs", "+training.epochs=3", "~training.no", "training.epochs.x=1", "=3", "a..b=1"]
+)
 def test_what_is_no_override_is_refused(word: str) -> None:
     with pytest.raises(UsageError, match=r"'"):
         overridden({"training": {"epochs": 100}}, [word])
@@ -78,7 +80,9 @@ def test_variables_stand_for_their_values() -> None:
     }
 
 
-@pytest.mark.parametrize(("text", "match"), [("${NO}", "s.k: the variable NO .* not set"), ("${a.b}", "is no variable")])
+@pytest.mark.parametrize(
+    ("text", "match"), [("${NO}", "s.k: the variable NO .* not set"), ("${a.b}", "is no variable")]
+)
 def test_a_variable_that_is_not_set_is_named(text: str, match: str) -> None:
     with pytest.raises(UsageError, match=match):
         expanded({"s": {"k": text}}, {}, NOW)
@@ -93,7 +97,12 @@ def test_a_configuration_is_complete_and_reads_as_the_same_again(tmp_path: Path)
 
 
 def test_texts_become_what_keys_hold(tmp_path: Path) -> None:
-    path = config_file(tmp_path, "training", model={"model_type": "STFTTCNN"}, **{"dataset": {"name": "valentini", "root_folder": str(tmp_path)}})
+    path = config_file(
+        tmp_path,
+        "training",
+        model={"model_type": "STFTTCNN"},
+        dataset={"name": "valentini", "root_folder": str(tmp_path)},
+    )
     words = ["training.epochs=${E}", "training.optimizer_arguments={lr: 1e-4}", "dataset.num_test_samples=0.5"]
     found = read_zoo_config(path, words, {"E": "7"})
     assert found.training.epochs == 7
@@ -108,7 +117,10 @@ def test_texts_become_what_keys_hold(tmp_path: Path) -> None:
         ("+x.y=1", "has no section 'x': allowed are operation_mode, general"),
         ("operation_mode=train", "'train' does not exist: allowed are training, evaluation"),
         ("operation_mode=null", "operation_mode has no value"),
-        ("~quantization.per_channel", "per_channel has no value: the section quantization needs static_sequence_length"),
+        (
+            "~quantization.per_channel",
+            "per_channel has no value: the section quantization needs static_sequence_length",
+        ),
         ("quantization.static_sequence_length=0", "static_sequence_length must be above 0"),
         ("quantization.calibration_method=Distribution", "'Distribution' is not one of MinMax, Entropy, Percentile"),
         ("+quantization.preset=w9a9", "w9a9"),
@@ -182,7 +194,7 @@ def test_the_configuration_here_comes_before_the_one_beside_the_script(
     (here / "user_config.yaml").write_text("a: 1")
     assert find_config(None, "user_config.yaml", script) == here / "user_config.yaml"
     assert find_config("conf", "other", script) == script / "conf" / "other.yaml"
-    with pytest.raises(UsageError, match="there is no configuration no.yaml in"):
+    with pytest.raises(UsageError, match=r"there is no configuration no\.yaml in"):
         find_config(None, "no", script)
 
 
@@ -206,5 +218,3 @@ def test_the_manual_has_all_sections_and_keys() -> None:
         for key in keys if isinstance(keys, dict) else ():
             assert f"`{key}`" in manual, f"{section}.{key}"
     assert len(plain) == len(fields(ZooConfig))
-
-

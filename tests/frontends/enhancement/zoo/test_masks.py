@@ -101,9 +101,11 @@ def test_a_window_without_a_patch_is_refused() -> None:
 
 def test_another_stated_length_is_refused(tmp_path: Path) -> None:
     file = read_mask_file(foreign_network(tmp_path / "fixed.onnx", 40, batch=1), BINS)
-    found = config(tmp_path, "evaluation", model={"onnx_path": "x"}, dataset={"name": "valentini", "root_folder": str(tmp_path)})
+    found = config(
+        tmp_path, "evaluation", model={"onnx_path": "x"}, dataset={"name": "valentini", "root_folder": str(tmp_path)}
+    )
     assert isinstance(mask_of_file(file, found, 40), Windowed)
-    with pytest.raises(UsageError, match="is 30, but .* is for 40 frames"):
+    with pytest.raises(UsageError, match=r"is 30, but .* is for 40 frames"):
         mask_of_file(file, found, 30)
     assert in_windows(local_mask, found, None) is local_mask
 

@@ -16,7 +16,10 @@ from kaldi_quant.frontends.enhancement.zoo.data import calibration_clips
 from kaldi_quant.frontends.enhancement.zoo.front import ZooFront
 from kaldi_quant.frontends.enhancement.zoo.mask_file import MaskFile, read_mask_file
 from kaldi_quant.frontends.enhancement.zoo.quantization import QuantizedFiles, magnitudes, quantize_both, require_float
+from kaldi_quant.frontends.enhancement.zoo.sections import Preprocessing
 from tests.frontends.enhancement.zoo.tiny import BINS, config, foreign_network, tone, write_pair
+
+SMALL = Preprocessing(n_fft=64, hop_length=32, win_length=64)
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +49,9 @@ def source(folder: Path) -> MaskFile:
 
 
 def inputs(frames: int) -> torch.Tensor:
-    front = ZooFront.of(settings_preprocessing())
+    front = ZooFront.of(SMALL)
     wave = torch.from_numpy(tone(0.3, 16000, 150, 7)[0].astype(np.float32))
     return front.inputs(front.stft.spectrum(wave[None]))[..., :frames].contiguous()
-
-
-def settings_preprocessing():  # noqa: ANN201
-    from kaldi_quant.frontends.enhancement.zoo.sections import Preprocessing
-
-    return Preprocessing(n_fft=64, hop_length=32, win_length=64)
 
 
 def test_a_foreign_network_is_quantized_twice(folder: Path, tmp_path: Path) -> None:
@@ -66,6 +63,8 @@ def test_a_foreign_network_is_quantized_twice(folder: Path, tmp_path: Path) -> N
     for files in found.values():
         assert (files.dynamic.frames, files.static.frames) == (None, 40)
         assert files.dynamic.quantized and files.static.quantized
+        assert [(file.input, file.output) for file in (files.dynamic, files.static)] == [("noisy", "mask")] * 2
+        assert files.dynamic.axis == "seq_len"
         assert torch.equal(files.static.mask(x), files.dynamic.mask(x))
         for given, wanted in ((x, exact), (y, longer)):
             error = (files.dynamic.mask(given) - wanted).abs().max()
@@ -132,17 +131,17 @@ def test_clips_are_drawn_by_the_seed(folder: Path, tmp_path: Path) -> None:
 
 
 def test_pieces_of_one_length() -> None:
-    front = ZooFront.of(settings_preprocessing())
+    front = ZooFront.of(SMALL)
     waves = [np.ones(n, np.float32) for n in (0, 32 * 4, 32 * 24)]
     assert [x.shape[-1] for x in magnitudes(waves, front)] == [5, 25]
     assert [x.shape[-1] for x in magnitudes(waves, front, 10)] == [10, 10, 10]
 
 
 def test_what_cannot_be_quantized_is_told(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="static_axis_name is 'time', but the last axis of .* is 'seq_len'"):
+    with pytest.raises(UsageError, match=r"static_axis_name is 'time', but the last axis of .* is 'seq_len'"):
         quantized(folder, tmp_path, static_axis_name="time")
     made = quantized(folder, tmp_path)["onnxruntime"]
-    with pytest.raises(UsageError, match="is quantized already .*: the mode chain_qb begins with a float network"):
+    with pytest.raises(UsageError, match=r"is quantized already .*: the mode chain_qb begins with a float network"):
         require_float(made.dynamic, "chain_qb")
     found = settings(folder, tmp_path)
     front = ZooFront.of(found.preprocessing)
@@ -150,5 +149,5 @@ def test_what_cannot_be_quantized_is_told(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is for 40 frames: quantization begins with"):
         quantize_both(fixed, calibration_clips(found, front), found, front, tmp_path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="has no files that end with .wav"):
+    with pytest.raises(DataError, match=r"has no files that end with \.wav"):
         calibration_clips(settings(folder, tmp_path, noisy_quantization_files_path=str(tmp_path / "empty")), front)
