@@ -13,6 +13,7 @@ RECIPES = {
     "run_forward_pass_quantization_w_torch.sh": ("quantization", "run_torch_quantization"),
     "run_qat.sh": ("qat", "run_qat"),
     "run_mixed.sh": ("mixed", "run_mixed"),
+    "run_enhanced.sh": ("enhanced", "run_enhanced"),
     "run_tdnn.py": ("training", "run_tdnn"),
     "run_tdnn_qat.py": ("quantized_training", "run_tdnn_qat"),
     "egs/keywords/main.py": ("keywords", "main"),
