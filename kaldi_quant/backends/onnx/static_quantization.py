@@ -190,11 +190,13 @@ def _without_unused_domains(path: Path) -> None:
 
 @contextmanager
 def _errors_only() -> Iterator[None]:
-    """It warns of what is done here already."""
+    """It warns of what is done here already, and would print all that is ever logged from then on."""
     logger = logging.getLogger()
-    level = logger.level
+    level, silent = logger.level, logging.NullHandler()
     logger.setLevel(logging.ERROR)
+    logger.addHandler(silent)
     try:
         yield
     finally:
+        logger.removeHandler(silent)
         logger.setLevel(level)

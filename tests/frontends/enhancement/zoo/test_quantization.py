@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,12 @@ def test_strides_divide_the_inputs(folder: Path, tmp_path: Path) -> None:
     assert static(folder, tmp_path, options, 4)
     with pytest.raises(UsageError, match="exclude each other"):
         StaticOptions(extra_options={"CalibMaxIntermediateOutputs": 2, "CalibMovingAverage": True})
+
+
+def test_quantizing_prints_no_log(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    static(folder, tmp_path, StaticOptions())
+    assert not logging.getLogger().handlers
 
 
 def test_nothing_to_calibrate_on_is_told(folder: Path, tmp_path: Path) -> None:

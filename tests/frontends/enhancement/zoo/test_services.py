@@ -186,11 +186,17 @@ def test_a_benchmark_calls_the_program_where_it_is(tree: Path, tmp_path: Path, m
     monkeypatch.setenv("PATH", f"{program(tmp_path / 'bin', _REPORT).parent}:{os.environ['PATH']}")
     out = run(tmp_path / "here", monkeypatch, "chain_qb", **sections(tree, benchmarking={"board": "STM32N6570-DK"}))
     found = json.loads((out / "benchmark.json").read_text())
-    assert found["stedgeai"] == {"activations": 1000, "weights": 2000, "operations": 3000}
-    assert found["frames"] == 40 and found["milliseconds_in_onnxruntime"] > 0
+    assert found["board"] == "STM32N6570-DK"
+    names = ["quantized_model_int8_static.onnx", "quantized_model_kaldi_quant_static.onnx"]
+    assert list(found["models"]) == names
+    for needs in found["models"].values():
+        assert needs["stedgeai"] == {"activations": 1000, "weights": 2000, "operations": 3000}
+        assert needs["frames"] == 40 and needs["milliseconds_in_onnxruntime"] > 0
+        assert needs["multiply_accumulates"] == 40 * (2 * BINS * 8 + 3 * 8)
+        assert 2 * BINS * 8 + 3 * 8 < needs["estimated_weight_bytes"] < 2000
     words = (tmp_path / "here" / "words.txt").read_text().split()
     assert words[:3] == ["generate", "--target", "stm32n6"]
-    assert words[words.index("-m") + 1] == str(out / "saved_models" / "quantized_model_int8_static.onnx")
+    assert words[words.index("-m") + 1] == str(out / "saved_models" / names[1])
 
 
 def test_a_benchmark_says_what_is_missing(
@@ -201,7 +207,8 @@ def test_a_benchmark_says_what_is_missing(
     out = run(tmp_path / "here", monkeypatch, "benchmarking", **given)
     assert "stedgeai is not on the PATH: install ST Edge AI Core" in caplog.text
     assert "developer cloud is not called" in caplog.text
-    assert "stedgeai" not in json.loads((out / "benchmark.json").read_text())
+    (needs,) = json.loads((out / "benchmark.json").read_text())["models"].values()
+    assert "stedgeai" not in needs and needs["multiply_accumulates"]
 
 
 def test_a_program_that_fails_is_told(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
