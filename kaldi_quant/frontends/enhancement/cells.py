@@ -77,7 +77,7 @@ class CellOptions:
     items: int = 0
     batch_size: int = 16
     seconds: Seconds = 1.5
-    loss: str = "compressed-mse"
+    loss: str = "compressed-si-snr"
     seed: int = 0
     heard: int = 4
 
