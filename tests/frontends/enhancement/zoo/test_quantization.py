@@ -46,6 +46,14 @@ def quantized(folder: Path, place: Path, **changes: object) -> dict[str, Quantiz
     return quantize_both(source(folder), calibration_clips(found, front), found, front, place)
 
 
+def test_a_network_for_one_clip_stays_one(folder: Path, tmp_path: Path) -> None:
+    found = settings(folder, tmp_path)
+    front = ZooFront.of(found.preprocessing)
+    one = read_mask_file(foreign_network(tmp_path / "one.onnx", batch=1), BINS)
+    for files in quantize_both(one, calibration_clips(found, front), found, front, tmp_path).values():
+        assert (files.dynamic.batch, files.dynamic.axis, files.static.frames) == (1, "seq_len", 40)
+
+
 def source(folder: Path) -> MaskFile:
     return read_mask_file(folder / "float.onnx", BINS)
 
