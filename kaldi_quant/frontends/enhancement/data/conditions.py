@@ -92,8 +92,8 @@ class Conditions:
 CONDITIONS: Registry[Conditions] = Registry("set of conditions")
 #: What training and development hear.
 HEARD = "heard"
-#: The same kinds in ranges that do not meet those of ``HEARD``: other colours, bands, numbers of talkers, mains, blows,
-#: speeds and rooms.
+#: The same kinds in ranges that do not meet those of ``HEARD``: other colours, numbers of talkers, mains, blows, speeds
+#: and rooms.
 UNHEARD = "unheard"
 #
 # Most noises of the world lie low: traffic, engines and ventilation fall by 6 to 12 dB in each octave.
@@ -120,20 +120,20 @@ CONDITIONS.add(HEARD)(
 CONDITIONS.add(UNHEARD)(
     Conditions(
         {
-            "coloured": Coloured(slopes=((-13, -10.5), (-4.5, -3)), lows=((20, 200),), highs=((2000, 8000),)),
-            "babble": Babble(talkers=((9, 14),)),
+            "coloured": Coloured(slopes=((-12, -10.5), (-4.5, -3.5)), lows=((20, 200),), highs=((2000, 8000),)),
+            "babble": Babble(talkers=((9, 12),)),
             "hum": Hum(
-                mains=((16.5, 16.9), (395, 405)), highest=((1600, 2500),), falls=((0.8, 1.4),), floors=((-35, -20),)
+                mains=((16.5, 16.9), (99, 101)), highest=((500, 1500),), falls=((0.8, 1.4),), floors=((-35, -20),)
             ),
-            "clicks": Clicks(per_second=((9, 14),), decays=((0.011, 0.02),), tones=((2100, 3000),)),
+            "clicks": Clicks(per_second=((9, 12),), decays=((0.011, 0.015),), tones=((300, 2000),)),
             "machine": Machine(
-                speeds=((130, 200),),
-                swells=((11, 18),),
+                speeds=((130, 160),),
+                swells=((11, 14),),
                 depths=((0.2, 0.6),),
                 floors=((-10, 0),),
-                noise=Coloured(slopes=((-13, -10.5), (-4.5, -3)), lows=((20, 200),), highs=((2000, 8000),)),
+                noise=Coloured(slopes=((-12, -10.5), (-4.5, -3.5)), lows=((20, 200),), highs=((2000, 8000),)),
             ),
         },
-        Rooms(UNHEARD, 64, widths=((6.5, 9),), heights=((3.1, 3.6),), rt60=((0.25, 0.4),), distance=1.5),
+        Rooms(UNHEARD, 64, widths=((6.5, 8),), heights=((3.1, 3.4),), rt60=((0.2, 0.35),), distance=1.5),
     )
 )

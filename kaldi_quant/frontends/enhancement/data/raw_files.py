@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,6 +52,10 @@ class RawFile:
             raise DataError(f"{self.path} is cut off: expected samples of {_SAMPLE.itemsize} bytes, found {size} bytes")
         if not size:
             raise DataError(f"{self.path} is empty")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to other processes: they map the file anew, lest it be copied whole."""
+        return {name: value for name, value in self.__dict__.items() if name != "samples"}
 
     @cached_property
     def samples(self) -> Array:

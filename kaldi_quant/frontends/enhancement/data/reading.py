@@ -21,7 +21,8 @@ class ReadOptions:
     """What of a folder is read; a layout takes what it has a use for.
 
     Args:
-        sample_rate: of all waves, in Hz; files of other rates are resampled, both of a pair alike.
+        sample_rate: of all waves, in Hz; files of other rates are resampled, both of a pair alike. MBQAT's
+            files do not tell their rate: it must be theirs.
         num_training_samples: pairs that training has, a whole number, a share from 0 to 1, or None for all; a seeded
             draw. For ``mbqat``, crops of a pass.
         num_validation_samples: those of development, likewise.

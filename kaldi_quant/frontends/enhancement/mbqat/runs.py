@@ -45,6 +45,8 @@ _CALIBRATION = 32
 _SCHEME = "ours-w8a8"
 _TRAINING = "training"
 _MADE = "_time"
+# Of raw files, at most.
+_VALIDATION_CROPS = 64
 # So many recordings of the development data are left as WAV files.
 _VALIDATIONS = 8
 
@@ -55,18 +57,19 @@ def read_data(settings: MbqatSettings) -> EnhancementSet:
     Raises:
         DataError: they are missing or broken.
     """
-    mixing = MixOptions(style="mbqat", snr_list=settings.tr_snr)
     if settings.data_dir:
-        return read_enhancement(Path(settings.data_dir), settings.layout, mixing)
+        return read_enhancement(Path(settings.data_dir), settings.layout, MixOptions(snr_list=settings.tr_snr))
     reading = ReadOptions(
         sample_rate=settings.sample_rate,
         num_training_samples=settings.num_train,
+        num_validation_samples=_VALIDATION_CROPS,
         speech_file=str(Path(settings.speech_file).absolute()),
         noise_file=str(Path(settings.noise_file).absolute()),
         eval_file=str(Path(settings.eval_file).absolute()) if settings.eval_file else "",
         test_path=str(Path(settings.test_path).absolute()),
         speech_len=settings.speech_len / settings.sample_rate,
     )
+    mixing = MixOptions(style="mbqat", snr_list=settings.tr_snr)
     return read_enhancement(Path.cwd(), _LAYOUT, mixing, reading)
 
 

@@ -2,6 +2,7 @@
 
 import builtins
 import logging
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,6 +84,13 @@ def test_a_file_of_the_test_as_development_is_told(tmp_path: Path, caplog: pytes
         assert not caplog.messages and len(found.dev) == 2 and len(found.train) == 40
         read(folder, eval_file="test/test_ADTbabble_snr-5_1.samp")
     assert "is part of the test" in caplog.text
+
+
+def test_mapped_files_go_to_other_processes_as_their_names(tmp_path: Path) -> None:
+    train = read(made(tmp_path)).train
+    pair = train.item(3, 1)
+    sent = pickle.dumps(train)
+    assert len(sent) < 4 * LENGTH and np.array_equal(pickle.loads(sent).item(3, 1).noisy, pair.noisy)
 
 
 def test_silent_crops_are_drawn_again(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """MBQAT's programs as users type them, on sines in the place of speech."""
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import soundfile
@@ -28,6 +30,9 @@ PROGRAMS = {
     "CRN_100k_MBQAT": {"model_100k_MBQAT.py", "dynamic_quant_100k_MBQAT.py"},
     "TCN_100k_MBQAT": {"model_tcn_MBQAT.py"},
 }
+
+
+READ_DATA = runs.read_data
 
 
 class Pairs(list[Pair]):
@@ -165,6 +170,24 @@ def test_bad_input_is_one_sentence(trained: Path, tmp_path: Path) -> None:
 def test_settings_are_checked(changes: dict[str, object], sentence: str, tmp_path: Path) -> None:
     outcome = program(MODEL, "CRN_100k", settings(tmp_path, "CRN_100k", **changes), "-r", "test")
     assert outcome.status != 0 and sentence in outcome.stderr
+
+
+def test_settings_name_raw_files_or_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw_speech, raw_noise = (np.random.default_rng(seed).normal(size=16 * 16000).astype("<f4") for seed in (1, 2))
+    raw_speech.tofile(tmp_path / "s.bin")
+    raw_noise.tofile(tmp_path / "n.bin")
+    with h5py.File(tmp_path / "test_babble_snr-5_x.samp", "w") as file:
+        for name, seed in (("noisy_raw", 3), ("clean_raw", 4)):
+            file[f"0/{name}"] = sounds.pair(seed).noisy
+    monkeypatch.chdir(tmp_path)
+    changes = {"speech_file": "s.bin", "noise_file": "n.bin", "test_path": ".", "num_train": 5, "speech_len": 8000}
+    found = READ_DATA(replace(MbqatSettings(), **changes))
+    assert (len(found.train), len(found.test), found.test[0].noise, found.test[0].snr) == (5, 1, "babble", -5)
+    crop = found.train.item(0, 0)
+    assert len(crop.noisy) == 8000 and np.sqrt((crop.noisy**2).mean()) == pytest.approx(1, rel=1e-4)
+    assert 0 < len(found.dev) <= 64
+    embedded = READ_DATA(replace(MbqatSettings(), data_dir=str(ROOT / "egs/enhancement/data"), tr_snr=(3,)))
+    assert embedded.train.item(0, 0).snr == 3
 
 
 def test_all_folders_have_their_programs_and_settings() -> None:
