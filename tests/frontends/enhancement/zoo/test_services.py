@@ -100,7 +100,10 @@ def test_a_chain_trains_quantizes_and_scores(
     assert effective["training"]["batching_strategy"] == "trim" and effective["evaluation"]["logs_path"] == "eval_logs/"
 
 
-def test_a_training_goes_on_from_its_snapshot(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_goes_on_from_its_snapshot(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     training = {"epochs": 2, "batch_size": 2, "reference_metric": "train_loss", "loss": "wave_snr"}
     given = sections(tree, model={"onnx_path": None, "model_type": "STFTTCNN"}, model_specific=TINY, training=training)
     first = run(tmp_path / "first", monkeypatch, "training", **given)
@@ -109,6 +112,7 @@ def test_a_training_goes_on_from_its_snapshot(tree: Path, tmp_path: Path, monkey
     snapshot = first / "training_logs" / "checkpoint.pt"
     again = run(tmp_path / "again", monkeypatch, "training", f"+training.snapshot_path={snapshot}", **given)
     assert (again / "training_logs" / "training_logs.csv").read_bytes() == logs
+    assert "training_metrics.png is not drawn: matplotlib is not installed" in caplog.text
     assert not (again / "ckpts").exists()
     assert len((again / "saved_models" / "trained_model.onnx").read_bytes()) == len(model)
     with pytest.raises(UsageError, match="belongs to a training with other options"):
