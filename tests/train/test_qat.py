@@ -220,6 +220,7 @@ def test_the_verb_makes_an_integer_model(example: Path, tmp_path: Path, capsys: 
     for options, message in (
         (["--distillation=0.5"], "--distillation 0.5: without --egs-dir, distillation is all there is to train on"),
         (["--method=sgd"], "--method 'sgd' is not one of lsq, fixed"),
+        (["--method=recomputed"], "--method recomputed finds scales from weights in float"),
         (["--teacher=none.mdl"], "none.mdl"),
         (["--egs-dir=none"], "--held-out has no effect with --egs-dir"),
         (["--egs-dir=none", "--held-out="], "none has no examples"),

@@ -199,6 +199,7 @@ def test_the_verb_makes_an_integer_model_for_the_engine(
     for options, message in (
         (["--preset=torch-dynamic"], "has dynamic ranges: PyTorch trains static ranges only"),
         (["--weights=values"], "--weights values is not for the presets torch-*"),
+        (["--method=recomputed", "--weights=values"], "--method recomputed is not for the presets torch-*"),
         (["--method=fixed"], "--freeze-after 0 keeps their scales as calibrated"),
         (["--preset=w8a8", "--method=moving-average"], "--method moving-average is only for --preset torch-static"),
     ):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from kaldi_quant.atomic import atomic_write
+from kaldi_quant.backends.onnx.reading import one_line
 from kaldi_quant.backends.onnx.writer import require_onnx
 from kaldi_quant.errors import DataError, MissingDependencyError, ModelError, UsageError
 
@@ -130,7 +131,7 @@ def quantize_static(
                     calibrate_method=quantization.CalibrationMethod[options.calibration_method],
                     extra_options=extra,
                 )
-        except (ValueError, RuntimeError, TypeError, NotImplementedError) as error:
+        except Exception as error:  # onnxruntime has many of its own
             raise _refusal(model, error) from error
         if prepared is not None:
             with atomic_write(prepared) as kept:
@@ -141,7 +142,7 @@ def quantize_static(
 def _refusal(model: Path, error: Exception) -> DataError | ModelError:
     if str(error).startswith("No data is collected"):
         return DataError(f"{model}: there is nothing to calibrate on")
-    return ModelError(f"{model} cannot be quantized by onnxruntime: {' '.join(str(error).split())}")
+    return ModelError(f"{model} cannot be quantized by onnxruntime: {one_line(error)}")
 
 
 def _packages() -> tuple[ModuleType, Any]:
@@ -189,11 +190,13 @@ def _without_unused_domains(path: Path) -> None:
 
 @contextmanager
 def _errors_only() -> Iterator[None]:
-    """It warns of what is done here already."""
+    """It warns of what is done here already, and would print all that is ever logged from then on."""
     logger = logging.getLogger()
-    level = logger.level
+    level, silent = logger.level, logging.NullHandler()
     logger.setLevel(logging.ERROR)
+    logger.addHandler(silent)
     try:
         yield
     finally:
+        logger.removeHandler(silent)
         logger.setLevel(level)

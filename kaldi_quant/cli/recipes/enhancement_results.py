@@ -37,7 +37,7 @@ def results(
     snr and mse. FOLDER/noisy has those of noisy speech, and conditions.tsv: the noise and the ratio of each recording.
     What is to be heard is in a cell's est_predictions. With seeds, the first is shown in detail.
 
-    e.g.: enhancement_results.py --exp-dir exp --recordings 4
+    e.g.: results.py --exp-dir exp --recordings 4
     """
     from kaldi_quant import __version__
     from kaldi_quant.frontends.enhancement.scores.layout import experiments_in

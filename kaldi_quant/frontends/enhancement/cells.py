@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,24 +11,25 @@ import torch
 from torch import Tensor
 
 from kaldi_quant.api import files
-from kaldi_quant.api.quantization import quantize
+from kaldi_quant.api.quantization import Quantized, quantize
 from kaldi_quant.backends.onnx.session import open_session
 from kaldi_quant.backends.onnx.static_quantization import quantize_static
 from kaldi_quant.errors import UsageError
 from kaldi_quant.formats.names import ARTEFACT_NAME
 from kaldi_quant.frontends.cells import FLOAT_METHOD, Work, flat, make_cell
-from kaldi_quant.frontends.enhancement.data import EnhancementSet, Pair
+from kaldi_quant.frontends.enhancement.data import EnhancementSet
+from kaldi_quant.frontends.enhancement.enhancers import RECORD_KEY, open_enhancer
 from kaldi_quant.frontends.enhancement.networks.known import NETWORKS, Kind
 from kaldi_quant.frontends.enhancement.schemes.quantization import quantize_by
 from kaldi_quant.frontends.enhancement.schemes.scheme import SCHEMES
 from kaldi_quant.frontends.enhancement.scores.cell_files import NOISY, write_cell_scores, write_noisy
 from kaldi_quant.frontends.enhancement.scores.measured import enhancement_scores
 from kaldi_quant.frontends.enhancement.scores.predictions import write_predictions
+from kaldi_quant.frontends.enhancement.streaming import states_of, write_onnx_frame
 from kaldi_quant.frontends.enhancement.training.checkpoint import FloatCheckpoint, write_network
 from kaldi_quant.frontends.enhancement.training.losses import loss_of
 from kaldi_quant.frontends.enhancement.training.minibatches import training_batches
-from kaldi_quant.frontends.onnx_files import DYNAMIC_NAME, in_float
-from kaldi_quant.frontends.signals.stft import Array
+from kaldi_quant.frontends.onnx_files import DYNAMIC_NAME, FIXED_NAME, in_float
 from kaldi_quant.made import Made, Sources, make
 from kaldi_quant.metrics.known import PESQ
 from kaldi_quant.metrics.score_file import FILE_NAME as SCORES_NAME
@@ -141,7 +141,8 @@ class EnhancementCells:
         else:
             path, others, details = self._by_scheme(name, folder)
         pairs = list(self.data.test)
-        found = enhanced(folder / DYNAMIC_NAME, self.kind, pairs)
+        run = open_enhancer(name, str(folder / DYNAMIC_NAME), self.network).enhance
+        found = {pair.name: run(pair.noisy) for pair in pairs}
         scores = enhancement_scores(pairs, found, self.data.rate)
         others += write_cell_scores(folder, scores)
         step = max(1, len(pairs) // max(1, self.options.heard))
@@ -155,7 +156,7 @@ class EnhancementCells:
         path, found = folder / FLOAT_FILE, self.trained
         write_network(path, found.name, found.network, found.made, found.sizes)
         within = in_float(quantize(found.network, _FLOAT_PRESET, calibration=self.calibration()[:1]))
-        return path, [files.export(within, folder / DYNAMIC_NAME)], {}
+        return path, self._onnx_files(within, folder), {}
 
     def _by_onnxruntime(self, folder: Path) -> tuple[Path, list[Path], dict[str, Any]]:
         path = folder / DYNAMIC_NAME
@@ -174,8 +175,16 @@ class EnhancementCells:
             name, self.kind, network, self.calibration(), batches, loss, epochs=options.epochs, folder=folder
         )
         path = folder / ARTEFACT_NAME
-        files.save(found, path)
-        return path, [files.export(found, folder / DYNAMIC_NAME)], {"record": found.record or {}}
+        files.save(found, path, {RECORD_KEY: {"network": self.network}})
+        return path, self._onnx_files(found, folder), dict(found.notes)
+
+    def _onnx_files(self, quantized: Quantized, folder: Path) -> list[Path]:
+        """For whole recordings; and, of networks that stream, for one frame."""
+        network = self.trained.network
+        found = [files.export(quantized, folder / DYNAMIC_NAME)]
+        if streams(network):
+            found.append(write_onnx_frame(quantized, network, self.kind.around, folder / FIXED_NAME))
+        return found
 
     def calibration(self) -> list[Tensor]:
         """What the network is called with, for pairs of the training data."""
@@ -186,19 +195,13 @@ class EnhancementCells:
         return [around.inputs(around.stft.spectrum(wave)).contiguous() for wave in waves]
 
 
-def enhanced(path: Path, kind: Kind, pairs: Sequence[Pair]) -> dict[str, Array]:
-    """What the network in an ONNX file makes of noisy speech: (S,) float32 by name."""
-    session = open_session(path.read_bytes())
-    given = session.get_inputs()[0].name
-
-    def network(inputs: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(None, {given: inputs.contiguous().numpy()})[0])
-
-    found = {}
-    with torch.no_grad():
-        for pair in pairs:
-            found[pair.name] = kind.around.enhance(network, torch.from_numpy(pair.noisy)[None])[0].numpy()
-    return found
+def streams(network: torch.nn.Module) -> bool:
+    """Whether a network sees no later frame, and takes states."""
+    try:
+        states_of(network)
+    except UsageError:
+        return False
+    return True
 
 
 def make_noisy(folder: Path, data: EnhancementSet) -> Path:

@@ -19,7 +19,8 @@ from kaldi_quant.registry import Registry
 
 #: In numbers of samples.
 Samples = int
-_LEAST_OVERLAP = 1e-8
+#: Sums of windows below this are taken for it.
+LEAST_OVERLAP = 1e-8
 
 
 class Transform(Protocol):
@@ -28,6 +29,22 @@ class Transform(Protocol):
     @property
     def hop(self) -> Samples:
         """From one frame to the next."""
+
+    @property
+    def window(self) -> Samples:
+        """Of a frame, whose middle is at a multiple of the hop."""
+
+    @property
+    def fft(self) -> Samples:
+        """Points of the transform, a frame in their middle."""
+
+    @property
+    def analysis(self) -> Tensor:
+        """(window,) float32, by which a frame is multiplied."""
+
+    @property
+    def synthesis(self) -> Tensor:
+        """(window,) float32, by which it is multiplied again before frames are added up."""
 
     @property
     def bins(self) -> int:
@@ -67,10 +84,20 @@ class HammingTransform:
         """Frames of a signal: samples / hop, rounded up, and one more."""
         return -(-samples // self.hop) + 1
 
+    @property
+    def fft(self) -> Samples:
+        """As ``Transform``."""
+        return self.window
+
     @cached_property
     def analysis(self) -> Tensor:
         """(window,) float32, by which a frame is multiplied."""
         return torch.hamming_window(self.window, periodic=False)
+
+    @cached_property
+    def synthesis(self) -> Tensor:
+        """(window,) float32: ones."""
+        return torch.ones(self.window)
 
     def spectrum(self, waves: Tensor) -> Tensor:
         """As ``Transform``."""
@@ -82,7 +109,7 @@ class HammingTransform:
         """As ``Transform``."""
         frames = torch.fft.irfft(spectrum, self.window)
         windows = self.analysis.to(frames).expand(1, frames.shape[1], -1)
-        return (self._added(frames) / self._added(windows).clamp_min(_LEAST_OVERLAP))[:, :samples]
+        return (self._added(frames) / self._added(windows).clamp_min(LEAST_OVERLAP))[:, :samples]
 
     def _added(self, frames: Tensor) -> Tensor:
         """(N, (T - 1) * hop) of frames (N, T, window) that overlap; the halves outside of the signal are cut off."""
@@ -134,6 +161,11 @@ class CentredTransform:
             return torch.from_numpy(signal.get_window(self.shape, self.window)).float()
         except ValueError as error:
             raise UsageError(f"the window {self.shape!r} cannot be made: {error}") from error
+
+    @property
+    def synthesis(self) -> Tensor:
+        """(window,) float32, the window of analysis."""
+        return self.analysis
 
     def spectrum(self, waves: Tensor) -> Tensor:
         """As ``Transform``."""

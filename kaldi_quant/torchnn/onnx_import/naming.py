@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ _NUMBERED = re.compile(r"onnx::|\d+$|_v_\d+$|val_\d+$")
 def identifier(name: str) -> str:
     """A name of the file as one of an argument in Python."""
     found = re.sub(r"\W", "_", name, flags=re.ASCII)
-    return found if found.isidentifier() else f"_{found}"
+    return found if found.isidentifier() and not keyword.iskeyword(found) else f"_{found}"
 
 
 def path_of_node(node: onnx.NodeProto, constants: Sequence[str]) -> str:

@@ -25,9 +25,9 @@ _SIZES: dict[str, dict[str, Any]] = {
 STREAMING = ("crn", "crn-100k", "tcn-100k", "stft-tcnn-causal", "conv-lstm", "conv-lstm-decomposed")
 
 
-def lively(name: str, **sizes: Any) -> Any:
+def lively(name: str, seed: int = 3, **sizes: Any) -> Any:
     """A small network in test mode whose layers and normalizations all make a difference."""
-    torch.manual_seed(3)
+    torch.manual_seed(seed)
     network = NETWORKS[name].build(**{**_SIZES[name], **sizes})
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -12,11 +12,7 @@ import torch
 from torch import nn
 
 from kaldi_quant.api import files
-from kaldi_quant.api.networks import TorchNetwork
-from kaldi_quant.api.quantization import quantize
-from kaldi_quant.backends.torch_engines.whole_modules import quantize_dynamic
 from kaldi_quant.errors import DataError, UsageError
-from kaldi_quant.frontends.checkpoints import write_parameters
 from kaldi_quant.frontends.enhancement.data import EnhancementSet, MixOptions, Pair, ReadOptions, read_enhancement
 from kaldi_quant.frontends.enhancement.mbqat.folders import (
     FLOAT_NAME,
@@ -28,8 +24,10 @@ from kaldi_quant.frontends.enhancement.mbqat.folders import (
     read_model,
 )
 from kaldi_quant.frontends.enhancement.mbqat.settings import DYNAMIC, MbqatSettings
-from kaldi_quant.frontends.enhancement.mbqat.table import printed_scores
+from kaldi_quant.frontends.enhancement.mbqat.table import ENHANCED_ROW, TORCH_ROW, printed_scores
 from kaldi_quant.frontends.enhancement.networks.known import Around
+from kaldi_quant.frontends.enhancement.schemes.dynamic import dynamic_by_own, dynamic_by_torch
+from kaldi_quant.frontends.enhancement.schemes.quantization import quantize_by
 from kaldi_quant.frontends.enhancement.scores.predictions import write_predictions
 from kaldi_quant.frontends.enhancement.training.checkpoint import write_network
 from kaldi_quant.frontends.enhancement.training.config import TrainingConfig
@@ -39,15 +37,16 @@ from kaldi_quant.frontends.enhancement.training.training import made_of, train_f
 from kaldi_quant.frontends.signals.audio import read_audio
 from kaldi_quant.frontends.signals.stft import Array
 from kaldi_quant.frontends.signals.wave_files import peak_normalized, write_wav
-from kaldi_quant.quant.distance import SquaredError
 
 _log = logging.getLogger(__name__)
-_LAYOUT = "mbqat"
+_LAYOUT, _LOSS = "mbqat", "magnitude-mse"
 # Of 6 seconds each; MBQAT calibrates on 16,000.
 _CALIBRATION = 32
-_PRESET = "w8a8"
+_SCHEME = "ours-w8a8"
 _TRAINING = "training"
 _MADE = "_time"
+# Of raw files, at most.
+_VALIDATION_CROPS = 64
 # So many recordings of the development data are left as WAV files.
 _VALIDATIONS = 8
 
@@ -58,18 +57,19 @@ def read_data(settings: MbqatSettings) -> EnhancementSet:
     Raises:
         DataError: they are missing or broken.
     """
-    mixing = MixOptions(style="mbqat", snr_list=settings.tr_snr)
     if settings.data_dir:
-        return read_enhancement(Path(settings.data_dir), settings.layout, mixing)
+        return read_enhancement(Path(settings.data_dir), settings.layout, MixOptions(snr_list=settings.tr_snr))
     reading = ReadOptions(
         sample_rate=settings.sample_rate,
         num_training_samples=settings.num_train,
+        num_validation_samples=_VALIDATION_CROPS,
         speech_file=str(Path(settings.speech_file).absolute()),
         noise_file=str(Path(settings.noise_file).absolute()),
         eval_file=str(Path(settings.eval_file).absolute()) if settings.eval_file else "",
         test_path=str(Path(settings.test_path).absolute()),
         speech_len=settings.speech_len / settings.sample_rate,
     )
+    mixing = MixOptions(style="mbqat", snr_list=settings.tr_snr)
     return read_enhancement(Path.cwd(), _LAYOUT, mixing, reading)
 
 
@@ -104,8 +104,6 @@ def train(place: Workspace, start: Path | None) -> Path:
 
 
 def _train_quantized(place: Workspace, data: EnhancementSet, config: TrainingConfig, network: nn.Module) -> Path:
-    from kaldi_quant.frontends.enhancement.schemes import quantize_by  # type: ignore[import-untyped]
-
     batches = _batches(place, data, config)
     quantized = quantize_by(
         place.variant.scheme,
@@ -167,14 +165,18 @@ def test(place: Workspace, model: Path) -> str:
     """
     prefer = QUANTIZED_NAME if place.variant.scheme else FLOAT_NAME
     found = read_model(find_model(model, prefer), place.variant)
-    return _tested(place, found.network)
+    return _tested(place, {ENHANCED_ROW: found.network})
 
 
-def _tested(place: Workspace, network: nn.Module) -> str:
+def _tested(place: Workspace, networks: Mapping[str, nn.Module]) -> str:
+    """The table with a row for each network; WAV files are those of the first."""
     data = read_data(place.settings)
     pairs: list[Pair] = list(data.test)
-    made = enhanced(place.kind.around, network, ((pair.name, pair.noisy) for pair in pairs))
-    write_predictions(place.output, pairs, made, data.rate)
+    made = {
+        row: enhanced(place.kind.around, network, ((pair.name, pair.noisy) for pair in pairs))
+        for row, network in networks.items()
+    }
+    write_predictions(place.output, pairs, next(iter(made.values())), data.rate)
     return printed_scores(pairs, made, data.rate)
 
 
@@ -210,7 +212,8 @@ def quantize_trained(place: Workspace) -> str:
     """Quantizes the network below ``PTQ_load_path``, writes it below ``PTQ_save_path``, and returns the test's table.
 
     What training has quantized, its LSTM with dynamic ranges included, is taken as it is. A float network is quantized
-    with the LSTM alone, by PyTorch and with dynamic ranges (``PTQ_type`` d), or as a whole with static ones (s).
+    as a whole with static ranges (``PTQ_type`` s), or (d) in its LSTM alone with dynamic ones; then PyTorch's dynamic
+    quantization has a row beside it.
 
     Args:
         place: the folder's.
@@ -218,21 +221,19 @@ def quantize_trained(place: Workspace) -> str:
     Raises:
         KaldiQuantError: the data or the model cannot be used.
     """
-    settings = place.settings
-    load, save = (
-        Path(settings.output_dir) / path.strip("/") for path in (settings.PTQ_load_path, settings.PTQ_save_path)
-    )
+    settings, kind = place.settings, place.kind
+    output = Path(settings.output_dir)
+    load, save = (output / path.strip("/") for path in (settings.PTQ_load_path, settings.PTQ_save_path))
     found = read_model(find_model(load, QUANTIZED_NAME if place.variant.scheme else FLOAT_NAME), place.variant)
-    network: nn.Module = found.network
-    if found.quantized is not None:
-        files.save(found.quantized, save / QUANTIZED_NAME)
-    elif settings.PTQ_type == DYNAMIC:
-        network = quantize_dynamic(found.network, kinds=(nn.LSTM,))
-        write_parameters(save / FLOAT_NAME, network)
-    else:
-        data = read_data(settings)
-        origin = TorchNetwork(found.network, SquaredError())
-        quantized = quantize(origin, _PRESET, calibration=calibration_inputs(place, data))
-        files.save(quantized, save / QUANTIZED_NAME)
-        network = quantized.network.model()
-    return _tested(place, network)
+    quantized, others = found.quantized, {}
+    if quantized is None:
+        calibration = calibration_inputs(place, read_data(settings))
+        if settings.PTQ_type == DYNAMIC:
+            others = {TORCH_ROW: dynamic_by_torch(found.network)}
+            quantized = dynamic_by_own(kind, found.network, calibration, others="float")
+        else:
+            quantized = quantize_by(
+                _SCHEME, kind, found.network, calibration, (), loss_of(_LOSS, kind.around), epochs=1
+            )
+    files.save(quantized, save / QUANTIZED_NAME)
+    return _tested(place, {ENHANCED_ROW: quantized.network.model(), **others})

@@ -55,10 +55,10 @@ class Around:
         found = self._frames_first(output)
         return spectrum * found if self.output == "mask" else with_magnitude(spectrum, found)
 
-    def magnitude(self, spectrum: Tensor, output: Tensor) -> Tensor:
-        """The magnitudes of ``enhanced``, (N, T, bins)."""
+    def magnitude(self, noisy: Tensor, output: Tensor) -> Tensor:
+        """The magnitudes of ``enhanced``, (N, T, bins), from noisy ones (N, T, bins)."""
         found = self._frames_first(output)
-        return spectrum.abs() * found.abs() if self.output == "mask" else found
+        return noisy * found.abs() if self.output == "mask" else found
 
     def enhance(self, network: Callable[[Tensor], Tensor], waves: Tensor) -> Tensor:
         """Enhanced waves (N, samples) of noisy ones."""

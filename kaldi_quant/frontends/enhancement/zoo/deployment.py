@@ -9,7 +9,7 @@ from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import UsageError
 from kaldi_quant.frontends.enhancement.zoo.config import ZooConfig
 from kaldi_quant.frontends.enhancement.zoo.mask_file import MaskFile
-from kaldi_quant.frontends.enhancement.zoo.stedgeai import find_program, generate
+from kaldi_quant.frontends.enhancement.zoo.stedgeai import FOLDER_NAME, find_program, generate
 
 _log = logging.getLogger(__name__)
 HEADER_NAME = "C_header/ai_model_config.h"
@@ -80,7 +80,7 @@ def deploy(file: MaskFile, config: ZooConfig, folder: Path) -> None:
     program = find_program(config.tools.stedgeai)
     if program is None:
         return
-    generate(program, file.path, asked.hardware_setup.board, config.tools.stedgeai, folder)
+    generate(program, file.path, asked.hardware_setup.board, config.tools.stedgeai, folder / FOLDER_NAME)
     project = asked.c_project_path
     if project is None or not Path(project).expanduser().is_dir():
         where = "has no value" if project is None else f"is no folder: {project}"

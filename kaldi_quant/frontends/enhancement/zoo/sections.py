@@ -298,8 +298,8 @@ class HardwareSetup:
         stlink_serial_number: of the probe.
     """
 
-    serie: str = required("STM32N6")
-    board: str = required("STM32N6570-DK")
+    serie: str = "STM32N6"
+    board: str = "STM32N6570-DK"
     stlink_serial_number: str | None = None
 
 

@@ -75,11 +75,6 @@ class Run:
             self._model = read_mask_file(Path(self.config.model.onnx_path).expanduser(), self.config.bins)
         return self._model
 
-    @property
-    def subject(self) -> MaskFile:
-        """Of a network that has been quantized, the file for a fixed number of frames; else the network itself."""
-        return self.quantized[_FIRST].static if self.quantized else self.model
-
     def check(self) -> None:
         """Looks at the network and the front before any work.
 
@@ -137,15 +132,17 @@ class Run:
         plot_scores(self.scores, logs / SCORES_NAME, self.config.general.display_figures)
 
     def benchmark(self) -> None:
-        """Measures what a network needs."""
-        found = benchmark(self.subject, self.config, self.folder)
-        self.tracking.scores(
-            "benchmark", {key: value for key, value in found.items() if isinstance(value, int | float)}
-        )
+        """Measures what those networks need that have been quantized, for a fixed number of frames; or the given one."""
+        networks = [files.static for files in self.quantized.values()] or [self.model]
+        found = benchmark(networks, self.config, self.folder)
+        for name, needs in found.items():
+            numbers = {key: value for key, value in needs.items() if isinstance(value, int | float)}
+            self.tracking.scores(Path(name).stem, numbers)
 
     def deploy(self) -> None:
-        """Makes a network ready for a board."""
-        deploy(self.subject, self.config, self.folder)
+        """Makes a network ready for a board: that of onnxruntime, if it has been quantized in this run."""
+        file = self.quantized[_FIRST].static if self.quantized else self.model
+        deploy(file, self.config, self.folder)
 
     def _score(self, name: str, mask: MaskFunction, folder: Path) -> None:
         found = evaluate(mask, self.front, self.data.test, self.data.rate)

@@ -58,7 +58,7 @@ def is_accelerated(board: str) -> bool:
     return board.casefold().startswith(_ACCELERATED)
 
 
-def generate(program: Path, model: Path, board: str, asked: Stedgeai, folder: Path) -> Footprint | None:
+def generate(program: Path, model: Path, board: str, asked: Stedgeai, out: Path) -> Footprint | None:
     """Makes C code of a network.
 
     Args:
@@ -66,7 +66,7 @@ def generate(program: Path, model: Path, board: str, asked: Stedgeai, folder: Pa
         model: the network, of a fixed number of frames.
         board: it is for.
         asked: how.
-        folder: of the run; code and reports go to ``stm32ai_files``.
+        out: folder for code and reports.
 
     Returns:
         what the report tells; None where it has no such numbers.
@@ -77,7 +77,6 @@ def generate(program: Path, model: Path, board: str, asked: Stedgeai, folder: Pa
     version = _called([str(program), "--version"])
     if asked.version and asked.version not in version:
         _log.warning("tools.stedgeai.version is %s, but %s says: %s", asked.version, program, version.strip())
-    out = folder / FOLDER_NAME
     out.mkdir(parents=True, exist_ok=True)
     words = [str(program), "generate", "--target", _ACCELERATED if is_accelerated(board) else _PLAIN]
     words += ["-m", str(model.absolute()), "--output", str(out.absolute()), "--workspace", str(out.absolute())]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from kaldi_quant.errors import DataError
 from kaldi_quant.frontends.cells import flat
 from kaldi_quant.frontends.enhancement.zoo.config import ZooConfig
 
 _log = logging.getLogger(__name__)
 # MLflow refuses longer ones.
 _LONGEST = 500
+_FOLDERS_ALLOWED = "MLFLOW_ALLOW_FILE_STORE"
 
 
 class Tracking:
@@ -47,6 +50,9 @@ def tracked(config: ZooConfig, folder: Path) -> Iterator[Tracking]:
     Args:
         config: of the run.
         folder: of the run.
+
+    Raises:
+        DataError: MLflow cannot use the place.
     """
     uri = config.mlflow.uri
     if not uri:
@@ -58,12 +64,19 @@ def tracked(config: ZooConfig, folder: Path) -> Iterator[Tracking]:
         _log.warning("mlflow.uri %s: this run is not kept in MLflow, which is not installed: pip install mlflow", uri)
         yield Tracking()
         return
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_experiment(config.general.project_name)
+    if "://" not in uri:
+        # MLflow asks to be told that a folder, as the zoo's configurations name one, is meant.
+        os.environ.setdefault(_FOLDERS_ALLOWED, "true")
+    try:
+        mlflow.set_tracking_uri(uri)
+        mlflow.set_experiment(config.general.project_name)
+    except (mlflow.exceptions.MlflowException, OSError) as error:
+        raise DataError(f"mlflow.uri {uri} cannot be used: {' '.join(str(error).split())}") from error
     with mlflow.start_run(run_name=folder.name):
         parameters = {key: str(value)[:_LONGEST] for key, value in flat(config.plain())}
         mlflow.log_params(parameters)
         yield Tracking(mlflow)
         for path in sorted(folder.rglob("*")):
             if path.suffix in (".json", ".csv", ".yaml", ".png") and path.is_file():
-                mlflow.log_artifact(str(path), str(path.parent.relative_to(folder)))
+                below = path.parent.relative_to(folder)
+                mlflow.log_artifact(str(path), str(below) if below.parts else None)

@@ -1,13 +1,17 @@
 """MBQAT's programs as users type them, on sines in the place of speech."""
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import soundfile
+import torch
 import yaml
 
+import kaldi_quant as kq
 from kaldi_quant.frontends.enhancement.data import EnhancementSet, Pair
 from kaldi_quant.frontends.enhancement.mbqat import runs
 from kaldi_quant.frontends.enhancement.mbqat.settings import MbqatSettings
@@ -26,6 +30,9 @@ PROGRAMS = {
     "CRN_100k_MBQAT": {"model_100k_MBQAT.py", "dynamic_quant_100k_MBQAT.py"},
     "TCN_100k_MBQAT": {"model_tcn_MBQAT.py"},
 }
+
+
+READ_DATA = runs.read_data
 
 
 class Pairs(list[Pair]):
@@ -47,6 +54,7 @@ def data(monkeypatch: pytest.MonkeyPatch) -> None:
         return EnhancementSet("toy", 16000, sounds.Train(3), Pairs([named(9, "hum", 5.0)]), test)  # type: ignore[arg-type]
 
     monkeypatch.setattr(runs, "read_data", read)
+    monkeypatch.setattr(runs, "_CALIBRATION", 2)
 
 
 def settings(place: Path, folder: str, **changes: object) -> Path:
@@ -108,9 +116,27 @@ def test_files_are_cleaned(trained: Path, tmp_path: Path) -> None:
 def test_a_trained_network_is_quantized(kind: str, trained: Path) -> None:
     outcome = program(QUANTIZE, "CRN_100k", settings(trained, "CRN_100k", PTQ_type=kind))
     assert outcome.status == 0, outcome.stderr
-    assert len(outcome.stdout.splitlines()) == 9
-    made = trained / "result/mbqat/CRN_100k/quantized" / ("best.safetensors" if kind == "s" else "best.ckpt")
-    assert made.is_file()
+    rows = ["SNR", "MIX", "TIME", "TORCH"] if kind == "d" else ["SNR", "MIX", "TIME"]
+    assert [line.split("\t")[0] for line in outcome.stdout.splitlines()][: len(rows) + 1] == [*rows, "STOI"]
+    quantized = kq.load(trained / "result/mbqat/CRN_100k/quantized/best.safetensors")
+    assert any("conv" in name or "encoder" in name for name in quantized.float_layers) == (kind == "d")
+    model = quantized.network.model()
+    assert model(torch.rand(1, 4, 161)).shape == (1, 4, 161)
+
+
+def test_training_of_quantized_networks_ends_in_integers(tmp_path: Path) -> None:
+    folder = "TCN_100k_MBQAT"
+    config = settings(tmp_path, folder)
+    outcome = program(MODEL, folder, config, "-r", "train")
+    assert outcome.status == 0, outcome.stderr
+    made = tmp_path / "result/mbqat" / folder / "checkpoints"
+    assert outcome.stdout.strip() == str(made / "best.safetensors")
+    assert not kq.load(made / "best.safetensors").float_layers
+    # The float network that was trained before is one to begin with.
+    outcome = program(MODEL, folder, config, "-r", "test", "-m", made)
+    assert len(outcome.stdout.splitlines()) == 9, outcome.stderr
+    outcome = program(MODEL, folder, config, "-r", "train", "-m", made / "best.safetensors")
+    assert "best.safetensors is quantized: training begins with a float network" in outcome.stderr
 
 
 def test_bad_input_is_one_sentence(trained: Path, tmp_path: Path) -> None:
@@ -144,6 +170,24 @@ def test_bad_input_is_one_sentence(trained: Path, tmp_path: Path) -> None:
 def test_settings_are_checked(changes: dict[str, object], sentence: str, tmp_path: Path) -> None:
     outcome = program(MODEL, "CRN_100k", settings(tmp_path, "CRN_100k", **changes), "-r", "test")
     assert outcome.status != 0 and sentence in outcome.stderr
+
+
+def test_settings_name_raw_files_or_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw_speech, raw_noise = (np.random.default_rng(seed).normal(size=16 * 16000).astype("<f4") for seed in (1, 2))
+    raw_speech.tofile(tmp_path / "s.bin")
+    raw_noise.tofile(tmp_path / "n.bin")
+    with h5py.File(tmp_path / "test_babble_snr-5_x.samp", "w") as file:
+        for name, seed in (("noisy_raw", 3), ("clean_raw", 4)):
+            file[f"0/{name}"] = sounds.pair(seed).noisy
+    monkeypatch.chdir(tmp_path)
+    changes = {"speech_file": "s.bin", "noise_file": "n.bin", "test_path": ".", "num_train": 5, "speech_len": 8000}
+    found = READ_DATA(replace(MbqatSettings(), **changes))
+    assert (len(found.train), len(found.test), found.test[0].noise, found.test[0].snr) == (5, 1, "babble", -5)
+    crop = found.train.item(0, 0)
+    assert len(crop.noisy) == 8000 and np.sqrt((crop.noisy**2).mean()) == pytest.approx(1, rel=1e-4)
+    assert 0 < len(found.dev) <= 64
+    embedded = READ_DATA(replace(MbqatSettings(), data_dir=str(ROOT / "egs/enhancement/data"), tr_snr=(3,)))
+    assert embedded.train.item(0, 0).snr == 3
 
 
 def test_all_folders_have_their_programs_and_settings() -> None:
