@@ -29,6 +29,8 @@ from kaldi_quant.cli.recipes.model_step import ModelFile, Work
 from kaldi_quant.cli.recipes.noisy_words import FILES, NoiseChoice, enhanced_data, noisy_data
 from kaldi_quant.cli.recipes.places import Places
 from kaldi_quant.cli.recipes.quantization import QuantizedModel
+from kaldi_quant.cli.recipes.spoken_words import FILES as SPOKEN_FILES
+from kaldi_quant.cli.recipes.spoken_words import check_spoken, speak_words
 from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.folder_lock import folder_lock
 from kaldi_quant.kaldi.table_files import table_files
@@ -57,6 +59,7 @@ class _Words:
         stage: to begin with.
         fixed: where in the sweep.
         draws: replications and seed of the bootstrap.
+        spoken: how many utterances are synthesised into ``places.data``; 0 where it is there.
     """
 
     arguments: ForwardPassArguments
@@ -67,13 +70,18 @@ class _Words:
     stage: int
     fixed: FixedPoint
     draws: tuple[int, int]
+    spoken: int
 
     def check(self) -> None:
         """Refuses what cannot work, before any work."""
         from kaldi_quant.frontends.enhancement.enhancers import check_enhancer
 
-        self.places.check()
-        require_file(self.places.data / "wav.scp", "the speech that noise is added to: see --data-dir")
+        if self.spoken:
+            require_file(self.places.graph / "words.txt", "see --graph-dir")
+            check_spoken(self.spoken, self.places.graph / "words.txt")
+        else:
+            self.places.check()
+            require_file(self.places.data / "wav.scp", "the speech that noise is added to: see --data-dir")
         self.quantized.check()
         for _, what, network in self.networks:
             check_enhancer(what, network)
@@ -87,11 +95,25 @@ class _Words:
         """Runs the stages."""
         self.check()
         with folder_lock(self.places.out):
+            if self.spoken:
+                self._speak()
             self._mix()
             self._enhance()
             model = self.quantized.make(partial(self._step, 2))
             folders = self._recognise(model)
             self._tell(folders)
+
+    def _speak(self) -> None:
+        from kaldi_quant.frontends.enhancement.enhancers import RATE
+
+        seed, out = self.choice.seed, self.places.data
+
+        def work() -> list[Path]:
+            speak_words(out, self.spoken, seed, RATE)
+            return []
+
+        sources = Sources({"--synthesise": self.spoken, "--seed": seed})
+        self._data(0, out, sources, work, f"letters and digits, {self.spoken} utterances", SPOKEN_FILES)
 
     def _mix(self) -> None:
         data, allow_pipes = self.places.data, self.arguments.inference.allow_pipes
@@ -123,8 +145,10 @@ class _Words:
 
             self._data(1, out, Sources({"what": what, "network": network}, files), work, f"noisy speech by {name}")
 
-    def _data(self, number: int, out: Path, sources: Sources, work: Work, what: str) -> None:
-        made = Made(out / FILES[0], sources, f"the data folder {out}")
+    def _data(
+        self, number: int, out: Path, sources: Sources, work: Work, what: str, names: Sequence[str] = FILES
+    ) -> None:
+        made = Made(out / names[0], sources, f"the data folder {out}")
 
         def done(_: object) -> None:
             """What a copy returns would be its status."""
@@ -132,7 +156,7 @@ class _Words:
         def apart() -> list[Path]:
             # In a copy of this process, which must have no threads.
             run_apart(lambda: done(work()), what)
-            return [out / name for name in FILES[1:]]
+            return [out / name for name in names[1:]]
 
         self._step(number, made, apart, what)
 
@@ -220,6 +244,12 @@ def _noise_options(function: Callable[..., Any]) -> Callable[..., Any]:
             help="What noises are drawn from: heard, as in training, or unheard.",
         ),
         click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of noises and draws."),
+        click.option(
+            "--synthesise",
+            type=int,
+            metavar="N",
+            help="In the place of --data-dir: N utterances of letters and digits, by synthetic voices of the test.",
+        ),
         click.option("--lmwt", type=int, help="Score all at this language-model weight; by default each at its best."),
         click.option("--wip", metavar="NUMBER", help="And at this word insertion penalty."),
         click.option("--replications", type=int, default=10_000, show_default=True, help="Of the bootstrap."),
@@ -245,6 +275,7 @@ def run_enhanced(
     snrs: str,
     conditions: str,
     seed: int,
+    synthesise: int | None,
     lmwt: int | None,
     wip: str | None,
     replications: int,
@@ -259,9 +290,9 @@ def run_enhanced(
     All combinations of enhancement (none, and each of --networks) and acoustic model (float, and quantized as --preset
     or --bits say, by default w4a8) stand in one table: word error rates for speech without added noise and for each
     noise and ratio, and what enhancement changes, with its significance. --data-dir is any Kaldi folder with wav.scp
-    and text, 16 kHz. EXP-FOLDER is the root of a Kaldi recipe; without it the embedded example egs/alphadigits is used.
-    Results go to --out-dir, by default MODEL-DIR/enhanced_DATA, with --affix appended. What is there and was made from
-    the same files with the same options is kept.
+    and text, 16 kHz; --synthesise makes one. EXP-FOLDER is the root of a Kaldi recipe; without it the embedded example
+    egs/alphadigits is used. Results go to --out-dir, by default MODEL-DIR/enhanced_DATA, with --affix appended. What is
+    there and was made from the same files with the same options is kept.
 
     e.g.: run_enhanced.sh --networks float=exp/0/crn-100k/float,w4a8=exp/0/crn-100k/ours-w4a8
 
@@ -280,12 +311,18 @@ def run_enhanced(
     quantizing = quantizing.from_folder(here)
     experiment = Experiment.enter(exp)
     folders = arguments.folders
-    if folders.data_dir is None and experiment.root.resolve() == EXAMPLE:
+    if synthesise is not None and folders.data_dir:
+        raise UsageError("--data-dir and --synthesise exclude each other")
+    if folders.data_dir is None and synthesise is None and experiment.root.resolve() == EXAMPLE:
         folders = replace(folders, data_dir=_EXAMPLE_DATA)
     places = Places.of(folders, experiment, here)
     if not folders.out_dir:
-        places = replace(places, out=experiment.root / places.model / f"enhanced_{places.data.name}{folders.affix}")
+        name = places.data.name if synthesise is None else f"synthetic{synthesise}"
+        places = replace(places, out=experiment.root / places.model / f"enhanced_{name}{folders.affix}")
+    if synthesise is not None:
+        places = replace(places, data=places.out / "data" / "speech")
     data = calibration.folder(experiment.defaults, places.data)
     integer = replace(places, out=places.out / "models" / quantizing.name)
+    draws = replications, seed
     quantized = QuantizedModel(arguments, integer, quantizing, calibration, data, None, engine)
-    _Words(arguments, places, choice, chosen, quantized, stage, fixed, (replications, seed)).run()
+    _Words(arguments, places, choice, chosen, quantized, stage, fixed, draws, synthesise or 0).run()

@@ -100,10 +100,10 @@ def noisy_data(data: Path, out: Path, choice: NoiseChoice, rate: Hertz, allow_pi
     source = {name: utterance for name, (utterance, _) in made.items()}
     write_conditions(out, {name: condition for name, (_, condition) in made.items()})
     spoken_by = {name: speakers.get(utterance, utterance) for name, utterance in source.items()}
-    _write_lines(out / "text", {name: " ".join(text[utterance]) for name, utterance in source.items()})
-    _write_lines(out / "utt2spk", spoken_by)
-    _write_lines(out / "spk2utt", {speaker: " ".join(names) for speaker, names in by_speaker(spoken_by).items()})
-    _write_lines(out / SOURCE, source)
+    write_lines(out / "text", {name: " ".join(text[utterance]) for name, utterance in source.items()})
+    write_lines(out / "utt2spk", spoken_by)
+    write_lines(out / "spk2utt", {speaker: " ".join(names) for speaker, names in by_speaker(spoken_by).items()})
+    write_lines(out / SOURCE, source)
 
 
 def enhanced_data(data: Path, out: Path, enhance: Any, rate: Hertz) -> None:
@@ -173,7 +173,7 @@ def write_waves(out: Path, waves: Iterable[tuple[str, Array]], rate: Hertz) -> N
             stream.write(head + content)
             lines.append((name, f"{ark}:{place + len(head)}"))
             place += len(head) + len(content)
-    _write_lines(out / "wav.scp", dict(lines))
+    write_lines(out / "wav.scp", dict(lines))
 
 
 def _wav(wave: Array, rate: Hertz) -> bytes:
@@ -186,6 +186,7 @@ def _wav(wave: Array, rate: Hertz) -> bytes:
     return stream.getvalue()
 
 
-def _write_lines(path: Path, entries: Mapping[str, str]) -> None:
+def write_lines(path: Path, entries: Mapping[str, str]) -> None:
+    """Writes a text table of Kaldi, sorted."""
     with atomic_write(path, "w") as stream:
         stream.writelines(f"{key} {value}\n" for key, value in sorted(entries.items()))

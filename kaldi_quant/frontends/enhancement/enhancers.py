@@ -13,6 +13,7 @@ from torch import Tensor
 
 from kaldi_quant.api import files
 from kaldi_quant.api.quantization import Quantized
+from kaldi_quant.backends.onnx.reading import read_whole_model
 from kaldi_quant.backends.onnx.session import open_session
 from kaldi_quant.errors import FormatError, UsageError
 from kaldi_quant.formats.file_kind import is_artefact
@@ -191,10 +192,7 @@ def _opened(path: Path) -> tuple[str, Callable[[Tensor], Tensor]]:
 
 
 def _onnx(path: Path) -> Callable[[Tensor], Tensor]:
-    try:
-        session = open_session(path.read_bytes())
-    except (OSError, RuntimeError, ValueError) as error:
-        raise FormatError(str(path), None, f"cannot be read as ONNX: {' '.join(str(error).split())[:200]}") from error
+    session = open_session(read_whole_model(path))
     given = session.get_inputs()[0].name
 
     def run(inputs: Tensor) -> Tensor:
