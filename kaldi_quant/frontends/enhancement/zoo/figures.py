@@ -43,7 +43,7 @@ def plot_epochs(rows: Sequence[Mapping[str, str]], path: Path, shown: bool) -> N
             axes.plot(*zip(*points, strict=True), marker=".")
         axes.set(title=title, xlabel="epoch")
         axes.grid(alpha=0.3)
-    figure.subplots_adjust(hspace=0.4)
+    figure.subplots_adjust(hspace=0.4, wspace=0.4)
     _finish(pyplot, figure, path, shown)
 
 
@@ -58,7 +58,7 @@ def plot_scores(results: Mapping[str, Evaluated], path: Path, shown: bool) -> No
         axes.set_xticks(range(len(results)), list(results), rotation=90)
         axes.set_title(name)
     # Names of networks stand upright below.
-    figure.subplots_adjust(bottom=0.4, wspace=0.4)
+    figure.subplots_adjust(bottom=0.4, wspace=0.5)
     _finish(pyplot, figure, path, shown)
 
 
