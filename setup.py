@@ -30,7 +30,7 @@ EXTRAS = {
     "audio": ["soundfile", "soxr"],
     # Kernels that are compiled where they run: integer recurrences of torch networks.
     "kernels": ["numba", "llvmlite"],
-    # How good speech sounds: PESQ (built with a C compiler) and STOI.
+    # How good speech sounds: PESQ by the program of ITU-T (built with a C compiler; without it numpy does) and STOI.
     "speech-quality": ["pesq", "pystoi"],
     # Keyword recognition and what stands before it; ml_dtypes is for onnxruntime's own quantization.
     "keywords": ["kaldi_quant[onnx,report,audio,kernels]", "ml_dtypes"],
