@@ -24,6 +24,7 @@ _PUBLIC = {
     "quantize_further": "quantization",
     "compare": "quantization",
     "compile": "quantization",
+    "called_with": "quantization",
     "sensitivity": "quantization",
     "search": "search",
     "FoundWidths": "search",

@@ -26,25 +26,33 @@ from kaldi_quant.quant.config import config_from_dict
 from kaldi_quant.quant.divergence import divergence
 from kaldi_quant.torchnn.host import TorchHost
 from kaldi_quant.torchnn.onnx.file import write_onnx as write_torch_onnx
+from kaldi_quant.torchnn.onnx_import.network import read_onnx_network
 
 # Under these names the record of a torch network tells which of several outputs is meant, and what its rows hold.
 _OUTPUT, _COLUMNS = "output", "columns"
 
 
-def load(path: str | os.PathLike[str], network: nn.Module | None = None) -> Model | Quantized:
-    """Reads a float model of Kaldi (``final.mdl``, or a raw nnet3 network), or an integer model that was saved.
+def load(path: str | os.PathLike[str], network: nn.Module | None = None) -> Model | Quantized | nn.Module:
+    """Reads a float model of Kaldi (``final.mdl``, or a raw nnet3 network), a float network of an ONNX file, or an
+    integer model that was saved.
 
-    An integer model is read without any other file, and nothing in it is executed.
+    An integer model is read without any other file. Nothing in a file is executed. ONNX files end with ``.onnx``.
 
     Args:
         path: of the file.
         network: the float network, where an integer model of ``torch.nn`` has code that cannot be traced and is no part
             of the file.
 
+    Returns:
+        A ``Model`` of Kaldi, a ``torch.nn.Module`` from ONNX (``read_onnx_network``), or a ``Quantized``.
+
     Raises:
-        FormatError: the file is missing, truncated or malformed.
+        FormatError: the file is missing, truncated or malformed; or it is an ONNX file that is quantized already, or
+            that has an operator which is not understood.
         ModelError: its network contradicts itself; or the float network is needed, or is another one.
     """
+    if Path(path).suffix == ".onnx":
+        return read_onnx_network(path)
     if not is_artefact(path):
         return read_model(path)
     found = load_any(path, network)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from kaldi_quant.torchnn.float_training import FloatModule
 from kaldi_quant.torchnn.penalties import Penalty
 from kaldi_quant.train.loop import Loop, LoopOptions
 from kaldi_quant.train.optimizer import OptimizerOptions
+from kaldi_quant.train.record import IterationRecord
 from kaldi_quant.train.schedules import Schedule
 
 # Those of the recipes, and of 'kaldi-quant train'.
@@ -54,6 +55,7 @@ def finetune(
     score: HeldOutScore | None = None,
     validate_every: int = 1,
     penalty: Penalty | None = None,
+    after_pass: Callable[[IterationRecord, nn.Module], None] | None = None,
     chain: ChainOptions | None = None,
     den_fst: str | Path | None = None,
     folder: str | Path | None = None,
@@ -86,6 +88,7 @@ def finetune(
         score: of a network of ``torch.nn``: decides which network is the best, in the place of the held-out loss.
         validate_every: held-out data are looked at after so many passes, and after the last.
         penalty: of a network of ``torch.nn``: of large values that its layers give, added to the loss.
+        after_pass: of a network of ``torch.nn``: is told each pass when it has ended, and the network as it is then.
         chain: of LF-MMI; by default with the leaky-HMM coefficient and the cross-entropy branch of the recipes.
         den_fst: its denominator; by default as ``kaldi-quant train`` finds it.
         folder: of the checkpoint and the record: an interrupted run goes on there; by default nowhere.
@@ -120,13 +123,13 @@ def finetune(
                 # Kaldi's limit is one for Kaldi's networks.
                 loop = replace(loop, optimizer=OptimizerOptions(max_param_change=0.0))
             held = _HeldOut(held_out, watched, score)
-            module = _torch(found, data, loss, teacher, epochs, held, train_mode, penalty, loop, place)
+            module = _torch(found, data, loss, teacher, epochs, held, train_mode, penalty, after_pass, loop, place)
             return module if isinstance(network, nn.Module) else replace(found, module=module)
         assert isinstance(found, KaldiNetwork)
         if loss is not None or train_mode:
             raise UsageError("loss and train_mode are for networks of torch.nn: Kaldi models learn from examples")
-        if score is not None or penalty is not None:
-            raise UsageError("score and penalty are for networks of torch.nn: Kaldi models have their objective")
+        if score is not None or penalty is not None or after_pass is not None:
+            raise UsageError("score, penalty and after_pass are for networks of torch.nn")
         if watched:
             raise UsageError("watched is for networks of torch.nn: the record of a Kaldi model has its objective")
         if teacher is None:
@@ -157,6 +160,7 @@ def _torch(
     held_out: _HeldOut,
     train_mode: bool,
     penalty: Penalty | None,
+    after_pass: Callable[[IterationRecord, nn.Module], None] | None,
     loop: LoopOptions,
     folder: Path,
 ) -> nn.Module:
@@ -187,7 +191,12 @@ def _torch(
         "epochs": epochs,
         "train_mode": train_mode,
     }
-    Loop(model, model.components(), source, loop, folder, identity, observers=model).run()
+
+    def after(entry: IterationRecord) -> None:
+        if after_pass is not None:
+            after_pass(entry, model.module)
+
+    Loop(model, model.components(), source, loop, folder, identity, observers=model, after=after).run()
     return model.trained()
 
 

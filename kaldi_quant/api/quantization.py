@@ -22,6 +22,7 @@ from kaldi_quant.quant.presets import read_preset
 from kaldi_quant.quant.sensitivity import Measurement
 from kaldi_quant.quant.sensitivity import sensitivity as measured_sensitivity
 from kaldi_quant.quant.side_by_side import MEMORY
+from kaldi_quant.torchnn.another_call import called_otherwise
 from kaldi_quant.units import Bytes
 
 
@@ -160,6 +161,29 @@ def compile(quantized: Quantized) -> Callable[..., Any]:
     except ImportError as error:
         raise MissingDependencyError("compiled kernels need numba: pip install numba") from error
     return CompiledNetwork(quantized.network)
+
+
+def called_with(quantized: Quantized, network: Any, inputs: Any) -> Quantized:
+    """The same integers for a network that is called in another way, as a stream is, with the states before it.
+
+    Args:
+        quantized: a network of ``torch.nn``, from ``quantize``, ``qat`` or ``load``.
+        network: the float network as it is called then (``TorchNetwork`` tells its output); its code counts, while all
+            weights are those of the quantized one.
+        inputs: an example of the other call.
+
+    Raises:
+        UsageError: it is a Kaldi model.
+        ModelError: the network is another one, or cannot be called so.
+
+    Example:
+        >>> stream = called_with(quantized, TorchNetwork(network, output=0), (frame, network.states()))
+    """
+    origin = as_network(network)
+    if not isinstance(quantized.origin, TorchNetwork) or not isinstance(origin, TorchNetwork):
+        raise UsageError("called_with is for networks of torch.nn")
+    source = origin.source(origin.data([inputs]))
+    return Quantized(called_otherwise(quantized.network, source), origin, quantized.config, None, quantized.preset)
 
 
 def compare(quantized: Quantized, inputs: Any, network: Any = None) -> Divergence:

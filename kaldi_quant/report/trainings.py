@@ -73,20 +73,26 @@ class TrainingComparison(Generic[Folder]):
         return self.rows[0].folders[0].metric
 
 
-def compare_trainings(arguments: Sequence[str], options: ComparisonOptions | None = None) -> TrainingComparison[Any]:
+def compare_trainings(
+    arguments: Sequence[str], options: ComparisonOptions | None = None, paired: bool = False
+) -> TrainingComparison[Any]:
     """Compares ways of training.
 
     Args:
         arguments: ``NAME=DIR,DIR,…``, decode folders or folders with ``scores.json``; the first is the reference.
         options: how.
+        paired: each model was made from the first way's at its place, and is compared with it.
 
     Raises:
-        UsageError: an argument has no name or no folder, or two have one name, or a folder is named twice.
+        UsageError: an argument has no name or no folder, or two have one name, or a folder is named twice; or ways
+            that are paired have not as many models.
         KaldiQuantError: a folder cannot be read, or was not scored on the same utterances and words as the first, or
             has another metric.
     """
     options = options or ComparisonOptions()
     paths = _named(arguments)
+    if paired and len({len(those) for those in paths.values()}) > 1:
+        raise UsageError("expected as many models of each way, for each was made from one of the first way")
     kind = kind_of([path for those in paths.values() for path in those], options.fixed, options.rate)
     groups = {name: [kind.read(path, name) for path in those] for name, those in paths.items()}
     folders = [folder for group in groups.values() for folder in group]
@@ -97,7 +103,8 @@ def compare_trainings(arguments: Sequence[str], options: ComparisonOptions | Non
     versus: list[PairedDifference | None] = [None]
     for those in others:
         differing = scores.count_differing(those, first)
-        versus.append(kind.limited(bootstrap.compare_means(those, first), differing))
+        difference = bootstrap.compare_pairs(those, first) if paired else bootstrap.compare_means(those, first)
+        versus.append(kind.limited(difference, differing))
     rows = [
         TrainingRow(name, group, bootstrap.mean_interval(columns[name]), difference)
         for (name, group), difference in zip(groups.items(), versus, strict=True)

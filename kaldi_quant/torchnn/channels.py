@@ -8,7 +8,7 @@ or flatten all that there is of one sequence, which a layer reads as a whole.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, fx, nn
@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from kaldi_quant.torchnn.computation import compute
 from kaldi_quant.torchnn.forms import Layer
 from kaldi_quant.torchnn.graph_nodes import name_of
-from kaldi_quant.torchnn.moves import MAXIMA, RESHAPES, is_move, pads_with_zeros, sources_of
+from kaldi_quant.torchnn.moves import MASKED, MAXIMA, RESHAPES, is_move, pads_with_zeros, sources_of
 from kaldi_quant.torchnn.simplify import is_relu
 
 
@@ -75,6 +75,9 @@ def moved(node: fx.Node, root: nn.Module, labels: Mapping[fx.Node, Labels]) -> L
         return None
     read = [labels[source] for source in sources_of(node)]
     name = name_of(node)
+    if name == MASKED:
+        # Which values it leaves is another matter at every call.
+        return replace(read[0], padded=True)
     if name in RESHAPES and not _keeps_channels(node, read[0]):
         return None
 

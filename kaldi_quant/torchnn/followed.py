@@ -16,6 +16,7 @@ FOLLOWED: tuple[type[nn.Module], ...] = (
     nn.BatchNorm2d,
     nn.BatchNorm3d,
     nn.ReLU,
+    nn.ELU,
     nn.MaxPool1d,
     nn.MaxPool2d,
     nn.MaxPool3d,

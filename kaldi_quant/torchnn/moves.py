@@ -1,7 +1,7 @@
 """Nodes of a traced graph that choose, move or repeat values, and compute nothing.
 
 Values stay on their grid, so moves are no nodes of the quantizer's graph. The same goes for maxima, as rounding to a
-grid keeps the order of values, and for padding with zeros, as zero is on every grid.
+grid keeps the order of values, and for padding and masking with zeros, as zero is on every grid.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ MAXIMA = frozenset(
         *("_adaptive_max_pool1d", "_adaptive_max_pool2d", "_adaptive_max_pool3d"),
     }
 )
+#: A move where what it fills in is zero.
+MASKED = "masked_fill"
 #: Moves only where the type stays.
 _TYPES = frozenset({"float", "to", "type", "type_as"})
 _NEAREST = frozenset({"nearest", "nearest-exact"})
@@ -54,14 +56,26 @@ def is_move(node: fx.Node) -> bool:
     if name in _TYPES:
         # Of a tensor that it leaves as it is.
         return node.meta["value"].dtype == next(inputs_of(node)).meta["value"].dtype
+    if name == MASKED:
+        return _masks_with_zeros(node)
     if name == "pad":
         return not _pads_with_a_constant(node) or pads_with_zeros(node)
     return name in ("interpolate", "upsample") and argument(node, 3, "mode", "nearest") in _NEAREST
 
 
 def pads_with_zeros(node: fx.Node) -> bool:
-    """Whether a node puts zeros beside values."""
+    """Whether a node puts zeros beside values, or in their place."""
+    if name_of(node) == MASKED:
+        return True
     return name_of(node) == "pad" and _pads_with_a_constant(node) and argument(node, 3, "value") in (None, 0)
+
+
+def _masks_with_zeros(node: fx.Node) -> bool:
+    """Whether a node puts zeros in the place of some values, and leaves the others where they are."""
+    value, source = argument(node, 2, "value"), argument(node, 0, "input")
+    if isinstance(value, fx.Node) or value != 0 or not isinstance(source, fx.Node):
+        return False
+    return source.meta["value"].shape == node.meta["value"].shape
 
 
 def _pads_with_a_constant(node: fx.Node) -> bool:

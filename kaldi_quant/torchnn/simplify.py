@@ -1,4 +1,7 @@
-"""One form of ReLUs, sums and matrix products in a traced graph, and nothing that does nothing in test mode."""
+"""One form of ReLUs, sums and matrix products in a traced graph, and nothing that does nothing in test mode.
+
+Functions that ``rounded_once`` has are computed by that.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.nn import functional
 
 from kaldi_quant.torchnn.graph_nodes import argument, holds_tensors, inputs_of, is_constant, name_of
+from kaldi_quant.torchnn.rounded_once import elu
 
 
 def added(*terms: Tensor, coefficients: Sequence[float]) -> Tensor:
@@ -48,6 +53,8 @@ def simplify(graph: fx.Graph) -> None:
             node.op, node.target, node.args, node.kwargs = "call_function", torch.matmul, _factors(node), {}
         elif name_of(node) in ("mul", "__mul__", "multiply") and _multiplies_elements(node):
             node.op, node.target, node.args, node.kwargs = "call_function", torch.mul, _factors(node), {}
+        elif _is_elu(node):
+            node.target, node.args, node.kwargs = elu, (node.args[0], float(argument(node, 1, "alpha", 1.0))), {}
         elif terms := _terms(node):
             node.op, node.target = "call_function", added
             node.args = tuple(term for term, _ in terms)
@@ -84,6 +91,12 @@ def _rectifies(node: fx.Node) -> bool:
         return True
     least = name in ("clamp", "clip") and argument(node, 1, "min") == 0 and argument(node, 2, "max") is None
     return least or (name == "clamp_min" and argument(node, 1, "min") == 0)
+
+
+def _is_elu(node: fx.Node) -> bool:
+    """Whether a node is an ELU without scales."""
+    scales = (argument(node, place, name, 1) for place, name in ((2, "scale"), (3, "input_scale")))
+    return node.target is functional.elu and len(node.args) > 0 and all(scale in (False, 1) for scale in scales)
 
 
 def _multiplies_values(node: fx.Node) -> bool:

@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -135,6 +136,7 @@ class Loop:
         group: the processes that share the work; the first of them writes.
         iterations: what is done in each; by default one pass of the source.
         observers: of the model, if it has any. Averages of models have the ranges of the last iteration.
+        after: is told each iteration when it has ended, before it is in a checkpoint.
 
     Raises:
         UsageError: the options need held-out examples, and there are none.
@@ -152,7 +154,9 @@ class Loop:
         group: Group | None = None,
         iterations: Iterations | None = None,
         observers: Observers | None = None,
+        after: Callable[[IterationRecord], None] | None = None,
     ) -> None:
+        self.after = after
         options.check_held_out(source.has_held_out)
         self.model, self.source, self.options, self.folder = model, source, options, folder
         self.group = group or Group()
@@ -191,6 +195,8 @@ class Loop:
                 if stop_after is not None and iteration >= stop_after:
                     return {}
                 self._iterate(iteration)
+                if self.after is not None:
+                    self.after(self.iterations[-1])
                 self._checkpoint()
                 advance(1)
         return self._finish()

@@ -117,3 +117,16 @@ def test_errors() -> None:
         percent(errors, words, 10)
     with pytest.raises(UsageError, match="--seed cannot be negative, found -1"):
         percent(errors, words, 100, -1)
+
+
+def test_pairs_share_the_chance_in_training() -> None:
+    random = np.random.default_rng(0)
+    hard = random.normal(0, 0.01, (50, 1))
+    # Three trainings differ by much; what is made of each is a little worse than it.
+    trained = hard + np.array([0.0, 1.0, 2.0])
+    amounts = np.concatenate([trained, trained - 0.1], axis=1)
+    bootstrap = Bootstrap(amounts, np.ones(50), 1000)
+    paired, apart = (compare([3, 4, 5], [0, 1, 2]) for compare in (bootstrap.compare_pairs, bootstrap.compare_means))
+    assert paired.difference == apart.difference == pytest.approx(-0.1)
+    assert paired.interval.low == pytest.approx(-0.1) == paired.interval.high and paired.p_value < 0.01
+    assert apart.interval.low < -0.5 and apart.interval.high > 0.3 and apart.p_value > 0.1

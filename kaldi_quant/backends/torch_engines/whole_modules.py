@@ -110,19 +110,21 @@ def convert_module(trained: nn.Module, engine: WholeEngine = "x86") -> Quantized
         return QuantizedModule(ao.convert(copy.deepcopy(trained).eval()), engine_named(engine))
 
 
-def quantize_dynamic(module: nn.Module, engine: WholeEngine = "x86") -> nn.Module:
+def quantize_dynamic(
+    module: nn.Module, engine: WholeEngine = "x86", kinds: Sequence[type[nn.Module]] = (nn.Linear, nn.GRU, nn.LSTM)
+) -> nn.Module:
     """A module whose fully connected and recurrent layers PyTorch quantizes with ranges of each call.
 
     Args:
         module: in float; it is left as it is.
         engine: on which the result runs.
+        kinds: of layers.
 
     Raises:
         UsageError: the machine lacks the engine.
     """
     with without_notes(), engine_in_use(engine_named(engine)):
-        kinds = {nn.Linear, nn.GRU, nn.LSTM}
-        found: nn.Module = ao.quantize_dynamic(copy.deepcopy(module).eval(), kinds, dtype=torch.qint8)
+        found: nn.Module = ao.quantize_dynamic(copy.deepcopy(module).eval(), set(kinds), dtype=torch.qint8)
         return found
 
 

@@ -13,6 +13,7 @@ RECIPES = {
     "run_forward_pass_quantization_w_torch.sh": ("quantization", "run_torch_quantization"),
     "run_qat.sh": ("qat", "run_qat"),
     "run_mixed.sh": ("mixed", "run_mixed"),
+    "run_enhanced.sh": ("enhanced", "run_enhanced"),
     "run_tdnn.py": ("training", "run_tdnn"),
     "run_tdnn_qat.py": ("quantized_training", "run_tdnn_qat"),
     "egs/keywords/main.py": ("keywords", "main"),
@@ -21,6 +22,13 @@ RECIPES = {
     "egs/keywords/results.py": ("keywords_results", "results"),
     "egs/keywords/nsnet2.py": ("suppression", "nsnet2"),
     "egs/keywords/wav2vec2.py": ("wav2vec2", "wav2vec2"),
+    "egs/enhancement/mbqat/model.py": ("mbqat", "model"),
+    "egs/enhancement/mbqat/quantize.py": ("mbqat", "quantize"),
+    "egs/enhancement/stm32/stm32ai_main.py": ("stm32", "stm32ai_main"),
+    "egs/enhancement/results.py": ("enhancement_results", "results"),
+    "egs/enhancement/train.py": ("enhancement", "train"),
+    "egs/enhancement/cells.py": ("enhancement", "cells"),
+    "egs/enhancement/noisy.py": ("enhancement", "noisy"),
 }
 
 

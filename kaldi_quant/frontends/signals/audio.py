@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,31 @@ except ImportError as error:
 
 # Audio that claims a lower rate is none, and would grow beyond bounds when it is resampled.
 _LOWEST_RATE = 1000
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of its audio.
+
+    Attributes:
+        rate: in Hz.
+        channels: side by side.
+        samples: of each channel.
+    """
+
+    rate: Hertz
+    channels: int
+    samples: int
+
+
+def read_header(path: Path) -> Header:
+    """What a file says of its audio, which is not read.
+
+    Raises:
+        DataError: the file is missing or no audio; names it.
+    """
+    with _opened(path) as stream:
+        return Header(stream.samplerate, stream.channels, stream.frames)
 
 
 def read_audio(path: Path, sample_rate: Hertz, start: int = 0, samples: int | None = None) -> np.ndarray:
@@ -63,16 +90,22 @@ def read_parts(path: Path, sample_rate: Hertz, parts: Sequence[tuple[int, int]])
 
 
 def _read(path: Path, sample_rate: Hertz, taken: Callable[[soundfile.SoundFile], list[np.ndarray]]) -> list[np.ndarray]:
+    with _opened(path) as stream:
+        rate, found = stream.samplerate, taken(stream)
+    if rate < _LOWEST_RATE:
+        raise DataError(f"{path} has a sampling frequency of {rate} Hz, expected at least {_LOWEST_RATE}")
+    return [resample(part.mean(axis=1), rate, sample_rate) for part in found]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
     if not path.is_file():
         raise DataError(f"{path} does not exist, or is no file")
     try:
         with soundfile.SoundFile(path) as stream:
-            rate, found = stream.samplerate, taken(stream)
+            yield stream
     except (soundfile.SoundFileError, OSError) as error:
         raise DataError(f"{path} cannot be read as audio: {' '.join(str(error).split())}") from error
-    if rate < _LOWEST_RATE:
-        raise DataError(f"{path} has a sampling frequency of {rate} Hz, expected at least {_LOWEST_RATE}")
-    return [resample(part.mean(axis=1), rate, sample_rate) for part in found]
 
 
 def _part(path: Path, stream: soundfile.SoundFile, start: int, samples: int | None) -> np.ndarray:

@@ -196,7 +196,7 @@ class Machine:
         wandering = 2 * np.pi * (time / self._PERIOD + random.random())
         phase = 2 * np.pi * speed * (time - self._WANDERING * self._PERIOD / (2 * np.pi) * np.cos(wandering))
         count = max(1, min(self._HARMONICS, int(0.45 * rate / (speed * (1 + self._WANDERING)))))
-        amplitudes = random.uniform(0.1, 1.0, count) * np.arange(1.0, count + 1) ** -random.uniform(0.3, 1.0)
+        amplitudes = random.uniform(0.1, 1.0, count) * np.arange(1.0, count + 1) ** -random.uniform(0.7, 1.3)
         harmonics = _harmonics(phase, amplitudes, random)
         swelling = 1 + depth * np.sin(2 * np.pi * (swell * time + random.random()), dtype=np.float32)
         return swelling * _with_noise(harmonics, self.noise.make(samples, rate, random, voices), floor)

@@ -34,10 +34,10 @@ class Shoebox:
         size: of the room.
         source: the place of who speaks.
         receiver: the place of the microphone.
-        rt60: the time in which sound falls by 60 dB. The walls follow from it by Sabine's formula.
+        rt60: the time in which sound falls by 60 dB. The walls follow from it.
 
     Raises:
-        UsageError: a place is not within the room, both are the same, or no walls are so hard or so soft.
+        UsageError: a place is not within the room, both are the same, or there is no such time.
     """
 
     size: Triple
@@ -51,19 +51,19 @@ class Shoebox:
                 raise UsageError(f"the {what} {place} is not within a room of {self.size} metres")
         if self.source == self.receiver:
             raise UsageError(f"source and receiver are both at {self.source}")
-        if not (self.rt60 > 0 and self._absorption < 1):
-            raise UsageError(f"a room of {self.size} metres cannot have a reverberation time of {self.rt60:g} s")
-
-    @property
-    def _absorption(self) -> float:
-        """What walls swallow of the energy (W. C. Sabine): 24 ln 10 · V / (c · S · RT60)."""
-        x, y, z = self.size
-        return 24 * np.log(10) * x * y * z / (_SPEED_OF_SOUND * 2 * (x * y + y * z + x * z) * self.rt60)
+        if not self.rt60 > 0:
+            raise UsageError(f"the reverberation time must be above 0 s, found {self.rt60:g}")
 
     @property
     def reflection(self) -> float:
-        """The reflection coefficient of all walls, of amplitudes."""
-        return float(np.sqrt(1 - self._absorption))
+        """The reflection coefficient of all walls, of amplitudes.
+
+        Source: C. F. Eyring, "Reverberation time in dead rooms", JASA 1, 1930, solved for what walls leave of energy:
+        exp(-24 ln 10 · V / (c · S · RT60)).
+        """
+        x, y, z = self.size
+        exponent = 24 * np.log(10) * x * y * z / (_SPEED_OF_SOUND * 2 * (x * y + y * z + x * z) * self.rt60)
+        return float(np.exp(-exponent / 2))
 
     @property
     def delay(self) -> Seconds:

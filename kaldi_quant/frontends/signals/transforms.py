@@ -10,14 +10,17 @@ from functools import cached_property
 from typing import Protocol
 
 import torch
+from scipy import signal
 from torch import Tensor
 from torch.nn import functional
 
+from kaldi_quant.errors import UsageError
 from kaldi_quant.registry import Registry
 
 #: In numbers of samples.
 Samples = int
-_LEAST_OVERLAP = 1e-8
+#: Sums of windows below this are taken for it.
+LEAST_OVERLAP = 1e-8
 
 
 class Transform(Protocol):
@@ -26,6 +29,22 @@ class Transform(Protocol):
     @property
     def hop(self) -> Samples:
         """From one frame to the next."""
+
+    @property
+    def window(self) -> Samples:
+        """Of a frame, whose middle is at a multiple of the hop."""
+
+    @property
+    def fft(self) -> Samples:
+        """Points of the transform, a frame in their middle."""
+
+    @property
+    def analysis(self) -> Tensor:
+        """(window,) float32, by which a frame is multiplied."""
+
+    @property
+    def synthesis(self) -> Tensor:
+        """(window,) float32, by which it is multiplied again before frames are added up."""
 
     @property
     def bins(self) -> int:
@@ -65,10 +84,20 @@ class HammingTransform:
         """Frames of a signal: samples / hop, rounded up, and one more."""
         return -(-samples // self.hop) + 1
 
+    @property
+    def fft(self) -> Samples:
+        """As ``Transform``."""
+        return self.window
+
     @cached_property
     def analysis(self) -> Tensor:
         """(window,) float32, by which a frame is multiplied."""
         return torch.hamming_window(self.window, periodic=False)
+
+    @cached_property
+    def synthesis(self) -> Tensor:
+        """(window,) float32: ones."""
+        return torch.ones(self.window)
 
     def spectrum(self, waves: Tensor) -> Tensor:
         """As ``Transform``."""
@@ -80,7 +109,7 @@ class HammingTransform:
         """As ``Transform``."""
         frames = torch.fft.irfft(spectrum, self.window)
         windows = self.analysis.to(frames).expand(1, frames.shape[1], -1)
-        return (self._added(frames) / self._added(windows).clamp_min(_LEAST_OVERLAP))[:, :samples]
+        return (self._added(frames) / self._added(windows).clamp_min(LEAST_OVERLAP))[:, :samples]
 
     def _added(self, frames: Tensor) -> Tensor:
         """(N, (T - 1) * hop) of frames (N, T, window) that overlap; the halves outside of the signal are cut off."""
@@ -91,7 +120,7 @@ class HammingTransform:
 
 @dataclass(frozen=True)
 class CentredTransform:
-    """librosa's: frames centred at ``t * hop``, a periodic Hann window in analysis and in synthesis.
+    """librosa's: frames centred at ``t * hop``, a periodic window in analysis and in synthesis.
 
     ``librosa.stft(n_fft, hop_length, win_length, center=True, pad_mode="constant")`` and ``librosa.istft`` give the
     same; the transform of the STM32 model zoo.
@@ -100,11 +129,19 @@ class CentredTransform:
         fft: points of the transform.
         hop: samples from one frame to the next.
         window: samples of a frame, in the middle of the transform.
+        shape: of the window, a name that ``scipy.signal.get_window`` knows.
+
+    Raises:
+        UsageError: there is no such window.
     """
 
     fft: Samples = 512
     hop: Samples = 160
     window: Samples = 400
+    shape: str = "hann"
+
+    def __post_init__(self) -> None:
+        _ = self.analysis
 
     @property
     def bins(self) -> int:
@@ -118,7 +155,17 @@ class CentredTransform:
     @cached_property
     def analysis(self) -> Tensor:
         """(window,) float32, by which a frame is multiplied."""
-        return torch.hann_window(self.window)
+        if self.shape == "hann":
+            return torch.hann_window(self.window)
+        try:
+            return torch.from_numpy(signal.get_window(self.shape, self.window)).float()
+        except ValueError as error:
+            raise UsageError(f"the window {self.shape!r} cannot be made: {error}") from error
+
+    @property
+    def synthesis(self) -> Tensor:
+        """(window,) float32, the window of analysis."""
+        return self.analysis
 
     def spectrum(self, waves: Tensor) -> Tensor:
         """As ``Transform``."""

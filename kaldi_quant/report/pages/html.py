@@ -12,6 +12,8 @@ from kaldi_quant.report.pages.style import CSS
 
 # Nothing is loaded and nothing runs, whatever the names in the tables hold.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+# What the page itself holds.
+_MEDIA = "; img-src data:; media-src data:"
 
 # Fewer sections are found by scrolling.
 _FEWEST_TO_LIST = 4
@@ -30,8 +32,8 @@ class Section:
     content: str
 
 
-def document(title: str, subtitle: str, sections: Sequence[Section]) -> str:
-    """A whole page, with a list of its sections where they are many."""
+def document(title: str, subtitle: str, sections: Sequence[Section], media: bool = False) -> str:
+    """A whole page, with a list of its sections where they are many; media: it holds pictures and audio."""
     links = "".join(f'<a href="#part-{number}">{escape(part.title)}</a>' for number, part in enumerate(sections))
     listed = f"<nav>{links}</nav>\n" if len(sections) >= _FEWEST_TO_LIST else ""
     body = "".join(
@@ -40,7 +42,7 @@ def document(title: str, subtitle: str, sections: Sequence[Section]) -> str:
     )
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}{_MEDIA if media else ""}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n"
         f'<h1>{escape(title)}</h1>\n<p class="sub">{escape(subtitle)}</p>\n{listed}{body}</main>\n</body>\n</html>\n'

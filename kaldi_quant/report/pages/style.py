@@ -42,6 +42,10 @@ svg text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sa
 figure { margin: 0; }
 figure .narrow { display: none; }
 figure .narrow svg { max-width: 520px; margin: 0 auto; }
+.sounds { display: grid; grid-template-columns: repeat(auto-fill, minmax(230px, 1fr)); gap: 10px 14px; }
+.sounds img { display: block; width: 100%; height: 110px; border-radius: 4px; image-rendering: auto; }
+.sounds audio { display: block; width: 100%; height: 36px; margin: 4px 0 0; }
+.sounds b { color: var(--ink); }
 figcaption { color: var(--soft); font-size: 13px; margin: 8px 0 4px; }
 ul { margin: 14px 0 0; padding-left: 18px; color: var(--soft); font-size: 13.5px; }
 ul.lead { list-style: none; margin: 0; padding: 0; color: var(--ink); font-size: 16px; }

@@ -124,7 +124,20 @@ class Bootstrap:
         knows of the chance in training, too.
         """
         random = np.random.default_rng(self.seed)
-        differences = self._mean_scores(systems, random) - self._mean_scores(references, random)
+        return self._compared(systems, references, random, random)
+
+    def compare_pairs(self, systems: Sequence[int], references: Sequence[int]) -> PairedDifference:
+        """The mean of some systems with that of others, each of which was made from the one at its place.
+
+        What is drawn are the pairs, so that what training does to both by chance cancels.
+        """
+        assert len(systems) == len(references)
+        return self._compared(systems, references, *(np.random.default_rng(self.seed) for _ in range(2)))
+
+    def _compared(
+        self, systems: Sequence[int], references: Sequence[int], one: np.random.Generator, other: np.random.Generator
+    ) -> PairedDifference:
+        differences = self._mean_scores(systems, one) - self._mean_scores(references, other)
         tail = int(min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0)))
         # The test set itself is one more draw: no finite number of draws shows that something never happens.
         p_value = min(1.0, 2.0 * (tail + 1) / (len(differences) + 1))

@@ -26,7 +26,7 @@ from kaldi_quant.torchnn.execution.run import Run
 from kaldi_quant.torchnn.execution.values import GridValue, common_grid, fits_bytes, floats, integers, on_grid
 from kaldi_quant.torchnn.forms.linear import Linear
 from kaldi_quant.torchnn.graph_nodes import name_of
-from kaldi_quant.torchnn.moves import MAXIMA, is_move, sources_of
+from kaldi_quant.torchnn.moves import MASKED, MAXIMA, is_move, sources_of
 from kaldi_quant.torchnn.simplify import is_relu
 from kaldi_quant.torchnn.tracing import same_way
 
@@ -36,7 +36,7 @@ _Sizes = tuple[tuple[torch.Size, torch.dtype], ...]
 _Step = Callable[[Run, _Values], Any]
 
 # Moves that torch does not do with bytes, or that put other values beside them.
-_IN_FLOAT = MAXIMA | {"pad", "interpolate", "upsample"}
+_IN_FLOAT = MAXIMA | {"pad", "interpolate", "upsample", MASKED}
 # Runs on inputs of at most so many values are recorded, once these sizes come a second time; so many are kept.
 _SMALL, _KEPT_RUNS = 1 << 14, 8
 

@@ -6,6 +6,7 @@ Runtimes fuse those into integer kernels; onnxruntime then gives the integers of
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +17,13 @@ from kaldi_quant.backends.onnx.integer_weights import check_integer
 from kaldi_quant.backends.onnx.parameters import WeightForm
 from kaldi_quant.backends.onnx.session import optimized_graph
 from kaldi_quant.backends.onnx.writer import Dim, Name
-from kaldi_quant.errors import DataError, ModelError
+from kaldi_quant.errors import DataError, ModelError, UsageError
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.torchnn.calls import Call, Inputs
 from kaldi_quant.torchnn.host import TorchHost
 from kaldi_quant.torchnn.onnx.axes import Axes, FreeAxisError, free_axes
 from kaldi_quant.torchnn.onnx.builder import TorchOnnx, build_graph
+from kaldi_quant.torchnn.onnx.ends import Ends
 from kaldi_quant.torchnn.onnx.matmuls import check_matmuls
 from kaldi_quant.torchnn.tracing import first_line
 from kaldi_quant.torchnn.variants import FAILURES
@@ -48,6 +50,8 @@ def write_onnx(
     example: Inputs,
     dynamic_axes: bool = True,
     form: WeightForm = "signed",
+    inputs: Mapping[Name, Sequence[Dim]] | None = None,
+    outputs: Sequence[Name] | None = None,
 ) -> OnnxFile:
     """Writes a quantized torch network as ONNX, after a look at what onnxruntime makes of it.
 
@@ -59,9 +63,14 @@ def write_onnx(
             of them, or the first alone, or none. The result tells which. Else all have the example's lengths.
         form: how weights are stored. ``signed`` is what devices run fastest; ``exact`` is right on x86 processors
             without VNNI too, where onnxruntime's kernels for signed 8-bit weights saturate.
+        inputs: the names of all inputs, in the order of the network's arguments, and of each the size of its axes,
+            a str for the name of an axis of any length; ``dynamic_axes`` then means nothing. The example need not be of
+            these sizes. By default inputs have the names of arguments.
+        outputs: the names of all outputs; by default ``output``, or ``output.0`` and so on.
 
     Raises:
         ModelError: the network has no such form; says why. Or onnxruntime would run a quantized product in float.
+        UsageError: inputs or outputs are not as many as the network has, or two have one name.
         DataError: the network cannot be called with the example, or the file cannot be written.
         MissingDependencyError: onnx or onnxruntime is not installed.
 
@@ -69,8 +78,11 @@ def write_onnx(
         >>> file = write_onnx(quantized, "network.onnx", torch.randn(1, 80, 200))
         >>> file.inputs
         {'x': ('batch', 80, 'x.2')}
+        >>> file = write_onnx(quantized, "short.onnx", torch.randn(1, 80, 200), inputs={"feats": (1, 80, 40)})
     """
-    graph = onnx_graph(network, example, dynamic_axes, form)
+    if inputs is None and outputs is not None:
+        raise UsageError("names of outputs go with names of inputs: give both")
+    graph = onnx_graph(network, example, dynamic_axes, form, None if inputs is None else Ends(inputs, outputs))
     optimized = optimized_graph(graph.model)
     check_integer(graph.model, optimized, network.multiplying_floats)
     check_matmuls(network.matmuls, optimized)
@@ -80,7 +92,11 @@ def write_onnx(
 
 
 def onnx_graph(
-    network: QuantizedNetwork, example: Inputs, dynamic_axes: bool = True, form: WeightForm = "signed"
+    network: QuantizedNetwork,
+    example: Inputs,
+    dynamic_axes: bool = True,
+    form: WeightForm = "signed",
+    ends: Ends | None = None,
 ) -> TorchOnnx:
     """The graph that ``write_onnx`` writes, with the names of its integers."""
     host = network.host
@@ -88,8 +104,13 @@ def onnx_graph(
         raise ModelError("only networks of torch.nn are written by this; others have a writer of their own")
     call = Call.of(example).copied(torch.float32)
     call = call.with_tensors([x.cpu() for x in call.tensors])
+    call = call if ends is None else ends.call(call)
     _check_example(host, call)
     call = call.bound(host.region.program.signature.arguments)
+    if ends is not None:
+        executable = host.executable()
+        wanted = ends.free(free_axes(executable, call)) if ends.named else frozenset()
+        return ends.put_on(build_graph(network, call, wanted, form), executable, call)
     if not dynamic_axes:
         return build_graph(network, call, frozenset(), form)
     free = free_axes(host.executable(), call)

@@ -20,6 +20,7 @@ from kaldi_quant.torchnn.onnx_import.naming import identifier
 from kaldi_quant.torchnn.onnx_import.operator import OPERATORS, Operator
 from kaldi_quant.torchnn.onnx_import.sizes import SIZES
 from kaldi_quant.torchnn.onnx_import.values import Filled, is_sizes
+from kaldi_quant.torchnn.variants import FAILURES
 
 if TYPE_CHECKING:
     import onnx
@@ -113,8 +114,12 @@ class _Reader:
         for tensor in graph.initializer:
             building.values[tensor.name] = tensor_array(self.path, tensor)
         for given in graph.input:
-            if given.name not in building.values:
-                building.values[given.name] = building.graph.placeholder(identifier(given.name))
+            if given.name in building.values:
+                continue
+            if not given.type.HasField("tensor_type"):
+                raise FormatError(self.path, None, f"the input {given.name!r} is no tensor")
+            arguments = [node.target for node in building.graph.nodes]
+            building.values[given.name] = building.graph.placeholder(identifier(given.name, arguments))
         rest = [node for node in graph.node if not self._fold(node)]
         building.shapes, building.types = _known(self.path, self.model, building.constants())
         for node in rest:
@@ -152,7 +157,10 @@ class _Reader:
         handler = handler or OPERATORS.get(node.op_type)
         if handler is None:
             operator.refuse("reads what the network computes, which is not understood")
-        result = handler(operator)
+        try:
+            result = handler(operator)
+        except (*FAILURES, MemoryError) as error:
+            operator.refuse(f"cannot be read: {one_line(error)}")
         operator.check_all_asked()
         results = result if isinstance(result, tuple) else (result,)
         for place, name in enumerate(node.output):

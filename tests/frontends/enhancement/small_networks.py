@@ -12,19 +12,22 @@ from kaldi_quant.frontends.enhancement.networks.known import NETWORKS
 BINS = 17
 _CRN = {"bins": BINS, "channels": (2, 3), "decoder": (2, 1)}
 _TCNN = {"in_channels": BINS, "latent": 12, "n_blocks": 1, "num_layers": 2}
+_CONV_LSTM = {"in_channels": BINS, "out_channels": BINS, "lstm_hidden_size": 12}
 _SIZES: dict[str, dict[str, Any]] = {
     "crn-100k": _CRN,
     "crn": _CRN,
     "tcn-100k": {"bins": BINS, "channels": (6, 8)},
     "stft-tcnn": _TCNN,
     "stft-tcnn-causal": _TCNN,
+    "conv-lstm": _CONV_LSTM,
+    "conv-lstm-decomposed": _CONV_LSTM,
 }
-STREAMING = ("crn", "crn-100k", "tcn-100k", "stft-tcnn-causal")
+STREAMING = ("crn", "crn-100k", "tcn-100k", "stft-tcnn-causal", "conv-lstm", "conv-lstm-decomposed")
 
 
-def lively(name: str, **sizes: Any) -> Any:
+def lively(name: str, seed: int = 3, **sizes: Any) -> Any:
     """A small network in test mode whose layers and normalizations all make a difference."""
-    torch.manual_seed(3)
+    torch.manual_seed(seed)
     network = NETWORKS[name].build(**{**_SIZES[name], **sizes})
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):

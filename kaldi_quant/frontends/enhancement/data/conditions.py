@@ -92,46 +92,48 @@ class Conditions:
 CONDITIONS: Registry[Conditions] = Registry("set of conditions")
 #: What training and development hear.
 HEARD = "heard"
-#: The same kinds in ranges that do not meet those of ``HEARD``: other colours, bands, numbers of talkers, mains, blows,
-#: speeds and rooms.
+#: The same kinds in ranges that do not meet those of ``HEARD``: other colours, numbers of talkers, mains, blows, speeds
+#: and rooms.
 UNHEARD = "unheard"
+#
+# Most noises of the world lie low: traffic, engines and ventilation fall by 6 to 12 dB in each octave.
 CONDITIONS.add(HEARD)(
     Conditions(
         {
-            "coloured": Coloured(slopes=((-6, -1),), lows=((20, 300),), highs=((3000, 8000),)),
+            "coloured": Coloured(slopes=((-10, -5),), lows=((20, 200),), highs=((2000, 8000),)),
             "babble": Babble(talkers=((4, 8),)),
             "hum": Hum(
-                mains=((49.5, 50.5), (59.5, 60.5)), highest=((500, 1500),), falls=((0.3, 1),), floors=((-30, -15),)
+                mains=((49.5, 50.5), (59.5, 60.5)), highest=((500, 1500),), falls=((0.8, 1.4),), floors=((-35, -20),)
             ),
-            "clicks": Clicks(per_second=((5, 20),), decays=((0.001, 0.008),), tones=((500, 3000),)),
+            "clicks": Clicks(per_second=((2, 8),), decays=((0.002, 0.01),), tones=((300, 2000),)),
             "machine": Machine(
                 speeds=((25, 120),),
                 swells=((2, 10),),
                 depths=((0.2, 0.6),),
-                floors=((-6, 6),),
-                noise=Coloured(slopes=((-6, -1),), lows=((20, 300),), highs=((3000, 8000),)),
+                floors=((-10, 0),),
+                noise=Coloured(slopes=((-10, -5),), lows=((20, 200),), highs=((2000, 8000),)),
             ),
         },
-        Rooms(HEARD, 128, widths=((3, 6),), heights=((2.4, 3.0),), rt60=((0.15, 0.35),), distance=2.0),
+        Rooms(HEARD, 128, widths=((3, 6),), heights=((2.4, 3.0),), rt60=((0.15, 0.35),), distance=1.5),
     )
 )
 CONDITIONS.add(UNHEARD)(
     Conditions(
         {
-            "coloured": Coloured(slopes=((-9, -7), (0, 2)), lows=((320, 500),), highs=((2000, 2900),)),
-            "babble": Babble(talkers=((9, 14),)),
+            "coloured": Coloured(slopes=((-12, -10.5), (-4.5, -3.5)), lows=((20, 200),), highs=((2000, 8000),)),
+            "babble": Babble(talkers=((9, 12),)),
             "hum": Hum(
-                mains=((16.5, 16.9), (395, 405)), highest=((1600, 3000),), falls=((0.3, 1),), floors=((-30, -15),)
+                mains=((16.5, 16.9), (99, 101)), highest=((500, 1500),), falls=((0.8, 1.4),), floors=((-35, -20),)
             ),
-            "clicks": Clicks(per_second=((22, 35),), decays=((0.009, 0.015),), tones=((3100, 5000),)),
+            "clicks": Clicks(per_second=((9, 12),), decays=((0.011, 0.015),), tones=((300, 2000),)),
             "machine": Machine(
-                speeds=((130, 220),),
-                swells=((11, 20),),
+                speeds=((130, 160),),
+                swells=((11, 14),),
                 depths=((0.2, 0.6),),
-                floors=((-6, 6),),
-                noise=Coloured(slopes=((-9, -7), (0, 2)), lows=((320, 500),), highs=((2000, 2900),)),
+                floors=((-10, 0),),
+                noise=Coloured(slopes=((-12, -10.5), (-4.5, -3.5)), lows=((20, 200),), highs=((2000, 8000),)),
             ),
         },
-        Rooms(UNHEARD, 64, widths=((6.5, 9),), heights=((3.1, 3.6),), rt60=((0.25, 0.4),), distance=2.0),
+        Rooms(UNHEARD, 64, widths=((6.5, 8),), heights=((3.1, 3.4),), rt60=((0.2, 0.35),), distance=1.5),
     )
 )

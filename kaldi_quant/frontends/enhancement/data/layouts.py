@@ -22,12 +22,13 @@ class Layout:
     Attributes:
         told_by: what a folder of this layout is told by, for messages.
         found: whether a folder has that.
-        read: reads such a folder, with whatever is wrong in it as a DataError.
+        read: reads such a folder, with whatever is wrong in it as a DataError; without options training is mixed as
+            is usual there.
     """
 
     told_by: str
     found: Callable[[Path, ReadOptions], bool]
-    read: Callable[[Path, MixOptions, ReadOptions], EnhancementSet]
+    read: Callable[[Path, MixOptions | None, ReadOptions], EnhancementSet]
 
 
 LAYOUTS: Registry[Layout] = Registry("layout of speech for enhancement")
@@ -47,7 +48,7 @@ def read_enhancement(
     Args:
         folder: where the data are.
         layout: a name of ``LAYOUTS``; ``"auto"`` takes the one that the folder looks like.
-        options: how training is mixed, where it is.
+        options: how training is mixed, where it is; None for what is usual in the layout.
         reading: what of the folder is read.
 
     Raises:
@@ -67,7 +68,7 @@ def read_enhancement(
         raise DataError(f"{folder} does not exist, or is no folder: expected speech for enhancement")
     chosen = LAYOUTS[layout] if layout != AUTO else _guess(folder, reading)
     try:
-        return chosen.read(folder, options or MixOptions(), reading)
+        return chosen.read(folder, options, reading)
     except OSError as error:
         raise DataError(f"cannot read {error.filename or folder}: {error.strerror or error}") from error
 

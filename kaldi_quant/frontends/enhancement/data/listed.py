@@ -24,7 +24,7 @@ def _found(folder: Path, options: ReadOptions) -> bool:
     return (folder / TABLE).exists()
 
 
-def _read(folder: Path, mixing: MixOptions, options: ReadOptions) -> EnhancementSet:
+def _read(folder: Path, mixing: MixOptions | None, options: ReadOptions) -> EnhancementSet:
     utterances = read_utterances(folder)
     numbers = options.numbers
     for split, found in utterances.items():
@@ -39,7 +39,7 @@ def _read(folder: Path, mixing: MixOptions, options: ReadOptions) -> Enhancement
     return EnhancementSet(
         NAME,
         options.sample_rate,
-        Mixtures(speech["train"], mixing),
+        Mixtures(speech["train"], mixing or MixOptions()),
         FixedMixtures(speech["dev"], _DEV),
         FixedMixtures(speech["test"], _TEST),
     )

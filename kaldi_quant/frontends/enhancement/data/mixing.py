@@ -8,14 +8,12 @@ import numpy as np
 
 from kaldi_quant.errors import DataError
 from kaldi_quant.frontends.enhancement.data.conditions import CONDITIONS
-from kaldi_quant.frontends.enhancement.data.options import MIXINGS, MixOptions
+from kaldi_quant.frontends.enhancement.data.noise_gain import MIXINGS
+from kaldi_quant.frontends.enhancement.data.options import MixOptions
 from kaldi_quant.frontends.enhancement.data.pairs import Decibels, Pair
-from kaldi_quant.frontends.signals.level import at_level, rms
 from kaldi_quant.frontends.signals.rooms import reverberate
 from kaldi_quant.frontends.signals.stft import Array
 from kaldi_quant.units import Hertz
-
-_LEVELLED = "active"
 
 
 def mixed(
@@ -57,17 +55,14 @@ def mixed(
     kind, ratio = noise or drawn[0], drawn[1] if snr is None else snr
     in_room = drawn[2] if room is None else room
     number = int(random.integers(conditions.rooms.count))
-    level = float(random.uniform(*options.levels)) if options.levels else None
+    level = options.draw_level(random)
     heard = target = speech
     if in_room:
         whole, early = conditions.rooms.responses(number, rate)
         heard, target = reverberate(speech, whole), reverberate(speech, early)
     try:
         made = conditions.noises[kind].make(len(speech), rate, random, voices)
-        noisy, gain = MIXINGS[options.style](heard, made, ratio, rate)
-        if level is not None and options.style == _LEVELLED:
-            levelled = at_level(noisy, level)
-            noisy, gain = levelled, gain * rms(levelled) / rms(noisy)
+        noisy, gain = MIXINGS[options.style](heard, made, ratio, rate, level)
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
     return Pair(name, noisy, (target * np.float32(gain)).astype(np.float32), kind, ratio, speaker)

@@ -1,50 +1,17 @@
-"""How speech is mixed, and what of a folder is read."""
+"""How speech is mixed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from kaldi_quant.errors import DataError, UsageError
+from kaldi_quant.errors import UsageError
 from kaldi_quant.frontends.enhancement.data.conditions import CONDITIONS, HEARD
+from kaldi_quant.frontends.enhancement.data.noise_gain import MIXINGS
 from kaldi_quant.frontends.enhancement.data.pairs import Decibels
-from kaldi_quant.frontends.signals.level import mix, rms
-from kaldi_quant.frontends.signals.stft import Array
-from kaldi_quant.registry import Registry
 from kaldi_quant.settings import shares
-from kaldi_quant.units import Hertz
-
-#: The ratios of MBQAT's training, ``tr_snr``.
-MBQAT_SNRS: tuple[Decibels, ...] = (-5, -4, -3, -2, -1, 0, 2, 5)
-# MBQAT's, against divisions by zero.
-_EPSILON = 1e-8
-
-#: Adds noise (n,) to speech (n,): (speech, noise, ratio in dB, rate) → the mixture (n,), and by what the speech in it
-#: was multiplied.
-Mixing = Callable[[Array, Array, Decibels, Hertz], tuple[Array, float]]
-
-MIXINGS: Registry[Mixing] = Registry("way of mixing")
-
-
-@MIXINGS.add("active")
-def _active(speech: Array, noise: Array, snr: Decibels, rate: Hertz) -> tuple[Array, float]:
-    """The ratio is that of speech without its pauses; speech stays as loud as it is."""
-    return mix(speech, noise, snr, rate), 1.0
-
-
-@MIXINGS.add("mbqat")
-def _mbqat(speech: Array, noise: Array, snr: Decibels, rate: Hertz) -> tuple[Array, float]:
-    """The ratio is that of the whole signals, and the mixture has a root mean square of 1."""
-    powers = [float(np.square(wave, dtype=np.float64).sum()) for wave in (speech, noise)]
-    if not all(powers):
-        raise DataError("speech or noise is silence: there is no signal-to-noise ratio")
-    gain = math.sqrt(powers[0] / (powers[1] + _EPSILON) / 10 ** (snr / 10) + _EPSILON)
-    mixture = speech + np.float32(gain) * noise
-    scale = 1 / rms(mixture)
-    return (mixture * np.float32(scale)).astype(np.float32), scale
 
 
 @dataclass(frozen=True)
@@ -90,6 +57,10 @@ class MixOptions:
         if self.seed < 0:
             raise UsageError(f"seed must be 0 or more, found {self.seed}")
 
+    def draw_level(self, random: np.random.Generator) -> Decibels | None:
+        """A level, in dB below full scale; None where speech stays as loud as it is."""
+        return None if self.levels is None else float(random.uniform(*self.levels))
+
     def draw_snr(self, random: np.random.Generator) -> Decibels:
         """A ratio, in dB."""
         if self.snr_list:
@@ -100,3 +71,7 @@ class MixOptions:
         """A kind of noise."""
         kinds = self.kinds or tuple(CONDITIONS[self.conditions].noises)
         return kinds[int(random.integers(len(kinds)))]
+
+
+#: As MBQAT's training mixes.
+MBQAT = MixOptions(style="mbqat", snr_list=(-5, -4, -3, -2, -1, 0, 2, 5), room_share=0.0, levels=None)

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.frontends.synthetic.seeds import seeded
-from kaldi_quant.settings import above_0, shares
+from kaldi_quant.settings import above_0
 from kaldi_quant.units import Hertz, Seconds
 
 #: How many: a number, a share of what there is, or all.
@@ -21,7 +21,8 @@ class ReadOptions:
     """What of a folder is read; a layout takes what it has a use for.
 
     Args:
-        sample_rate: of all waves, in Hz; files of other rates are resampled, both of a pair alike.
+        sample_rate: of all waves, in Hz; files of other rates are resampled, both of a pair alike. MBQAT's
+            files do not tell their rate: it must be theirs.
         num_training_samples: pairs that training has, a whole number, a share from 0 to 1, or None for all; a seeded
             draw. For ``mbqat``, crops of a pass.
         num_validation_samples: those of development, likewise.
@@ -30,13 +31,15 @@ class ReadOptions:
         validation_share: how much of training becomes development where a layout has none.
         n_speakers: Valentini's training set, 28 or 56; None for the only one that is there.
         file_extension: of parallel folders.
-        clean_train_files_path: of parallel folders, below the folder or absolute, as are the next three.
+        clean_train_files_path: of parallel folders, below the folder or absolute, as are the next three. Where both of
+            a split are empty, it has no pairs.
         noisy_train_files_path: likewise.
         clean_test_files_path: likewise.
         noisy_test_files_path: likewise.
         speech_file: MBQAT's raw speech, below the folder or absolute, as are the next three.
         noise_file: MBQAT's raw noise.
-        eval_file: MBQAT's ``.samp`` file for development; empty for the ends of the two raw files.
+        eval_file: MBQAT's ``.samp`` file for development; empty for the ends of the two raw files, ``validation_share``
+            of each, which are no part of training then.
         test_path: the folder of MBQAT's ``.samp`` files.
         speech_len: of MBQAT's crops, in s.
 
@@ -64,13 +67,24 @@ class ReadOptions:
 
     def __post_init__(self) -> None:
         above_0("reading", {"sample_rate": self.sample_rate, "speech_len": self.speech_len})
-        shares("reading", {"validation_share": self.validation_share})
+        if not 0 < self.validation_share < 1:
+            raise UsageError(f"validation_share must be above 0 and below 1, found {self.validation_share}")
         for name, value in self.numbers.items():
             if isinstance(value, bool) or (value is not None and not (_is_count(value) or _is_share(value))):
                 raise UsageError(
                     f"number of samples of {name}: expected a whole number above 0, a share above 0 and up to 1, or "
                     f"nothing for all, found {value!r}"
                 )
+
+    @property
+    def parallel_folders(self) -> tuple[str, str, str, str]:
+        """Clean and noisy folder of training, clean and noisy folder of the test."""
+        return (
+            self.clean_train_files_path,
+            self.noisy_train_files_path,
+            self.clean_test_files_path,
+            self.noisy_test_files_path,
+        )
 
     @property
     def numbers(self) -> dict[str, Number]:

@@ -44,6 +44,7 @@ class Speech(Sequence[Array]):
     def __getitem__(self, index: int | slice) -> Array | Sequence[Array]:
         if isinstance(index, slice):
             return [self[place] for place in range(len(self))[index]]
+        index = range(len(self))[index]
         if index in self._kept:
             return self._kept[index]
         # A lossy codec is slow to go to a place, and what it gives there depends on where decoding began.

@@ -8,6 +8,7 @@ no. Of utterances of train they are empty: there, all is drawn anew on each pass
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +87,9 @@ def _utterance(folder: Path, where: str, row: dict[str, str]) -> Utterance:
     try:
         snr = float(row["snr"])
     except ValueError:
-        raise DataError(f"{where}: expected a ratio in dB under snr, found {row['snr']!r}") from None
+        snr = math.nan
+    if not math.isfinite(snr):
+        raise DataError(f"{where}: expected a ratio in dB under snr, found {row['snr']!r}")
     return Utterance(*about, row["noise"], snr, row["room"] == YES, row["text"])
 
 

@@ -110,7 +110,8 @@ def read_settings(path: Path, variant: Variant) -> MbqatSettings:
     expected = {"sample_rate": 16000, "fft_size": stft.bins, "frame_shift": stft.hop, "frame_size": 2 * stft.hop}
     for name, value in expected.items():
         if getattr(found, name) != value:
-            raise UsageError(f"{where}: {name} must be {value} for the network {variant.network}, found {getattr(found, name)}")
+            there = getattr(found, name)
+            raise UsageError(f"{where}: {name} must be {value} for the network {variant.network}, found {there}")
     if found.PTQ_type not in (STATIC, DYNAMIC):
         raise UsageError(f"{where}: PTQ_type must be {STATIC} or {DYNAMIC}, found {found.PTQ_type!r}")
     result: MbqatSettings = found

@@ -67,7 +67,8 @@ class CRN(nn.Module):
         )
         self.encoder_norm = nn.ModuleList(nn.BatchNorm2d(count) for count in channels)
         hidden = channels[-1] * sizes[-1]
-        self.lstm = nn.LSTM(hidden, hidden, layers, batch_first=True)
+        self.lstm: nn.Module = nn.LSTM(hidden, hidden, layers, batch_first=True)
+        self._states = layers, hidden
         self.decoder = nn.ModuleList()
         self.decoder_norm = nn.ModuleList(nn.BatchNorm2d(count) for count in decoder)
         # What encoders and decoders read: channels, and bins.
@@ -96,7 +97,7 @@ class CRN(nn.Module):
             x = functional.elu(norm(conv(past.before(x, _CONTEXT))))
             kept.append(x)
         batch, channels, frames, size = x.shape
-        x = self._over_time(x.transpose(1, 2).reshape(batch, frames, channels * size), past)
+        x = past.recurrent(self.lstm, x.transpose(1, 2).reshape(batch, frames, channels * size))
         x = x.reshape(batch, frames, channels, size).transpose(1, 2)
         x = torch.cat([x, kept.pop()], 1)
         for conv, norm in zip(self.decoder, self.decoder_norm, strict=True):
@@ -109,14 +110,6 @@ class CRN(nn.Module):
         x = x.squeeze(1)
         return past.result(torch.sigmoid(x) if self.mask else functional.softplus(x))
 
-    def _over_time(self, x: Tensor, past: Past) -> Tensor:
-        """(N, T, hidden) → (N, T, hidden)."""
-        if not past.is_given:
-            return self.lstm(x)[0]
-        x, after = self.lstm(x, (past.take(), past.take()))
-        past.leave(*after)
-        return x
-
     def states(self, batch: int = 1) -> States:
         """What a stream begins with: zeros.
 
@@ -124,7 +117,8 @@ class CRN(nn.Module):
         the hidden state and the memory of the LSTM, (layers, batch, hidden) each; and a frame of what each decoder
         reads, likewise.
         """
-        recurrent = torch.zeros(self.lstm.num_layers, batch, self.lstm.hidden_size)
+        layers, hidden = self._states
+        recurrent = torch.zeros(layers, batch, hidden)
         frames = (torch.zeros(batch, count, _CONTEXT, size) for count, size in (*self._encoded, *self._decoded))
         encoded = [next(frames) for _ in self._encoded]
         return (torch.zeros(batch, 1, _CONTEXT, 1), *encoded, recurrent, recurrent.clone(), *frames)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from kaldi_quant.frontends.enhancement.networks.conv_lstm import ConvLSTMDenoiser
 from kaldi_quant.frontends.enhancement.networks.crn import crn_100k, crn_original
+from kaldi_quant.frontends.enhancement.networks.decomposed_lstm import replace_lstm
 from kaldi_quant.frontends.enhancement.networks.stft_tcnn import STFTTCNN
 from kaldi_quant.frontends.enhancement.networks.tcn import TCN
 from kaldi_quant.frontends.signals.transforms import TRANSFORMS, Transform, with_magnitude
@@ -53,10 +55,10 @@ class Around:
         found = self._frames_first(output)
         return spectrum * found if self.output == "mask" else with_magnitude(spectrum, found)
 
-    def magnitude(self, spectrum: Tensor, output: Tensor) -> Tensor:
-        """The magnitudes of ``enhanced``, (N, T, bins)."""
+    def magnitude(self, noisy: Tensor, output: Tensor) -> Tensor:
+        """The magnitudes of ``enhanced``, (N, T, bins), from noisy ones (N, T, bins)."""
         found = self._frames_first(output)
-        return spectrum.abs() * found.abs() if self.output == "mask" else found
+        return noisy * found.abs() if self.output == "mask" else found
 
     def enhance(self, network: Callable[[Tensor], Tensor], waves: Tensor) -> Tensor:
         """Enhanced waves (N, samples) of noisy ones."""
@@ -77,6 +79,10 @@ class Kind:
     around: Around
 
 
+def _decomposed(separate_weights: bool = False, **sizes: Any) -> nn.Module:
+    return replace_lstm(ConvLSTMDenoiser(**sizes), separate_weights)
+
+
 _ZOO = Around("hann-512", "bins-frames")
 NETWORKS: Registry[Kind] = Registry("enhancement network")
 NETWORKS.add("crn")(Kind(crn_original, Around(output="magnitude")))
@@ -85,3 +91,5 @@ NETWORKS.add("tcn-100k")(Kind(TCN, Around()))
 NETWORKS.add("stft-tcnn")(Kind(STFTTCNN, _ZOO))
 
 NETWORKS.add("stft-tcnn-causal")(Kind(partial(STFTTCNN, causal=True), _ZOO))
+NETWORKS.add("conv-lstm")(Kind(ConvLSTMDenoiser, _ZOO))
+NETWORKS.add("conv-lstm-decomposed")(Kind(_decomposed, _ZOO))

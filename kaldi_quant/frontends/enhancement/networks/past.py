@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from kaldi_quant.errors import UsageError
@@ -52,6 +52,14 @@ class Past:
         whole = torch.cat([self.take(), x], _TIME)
         self.leave(whole[:, :, -frames:])
         return whole
+
+    def recurrent(self, layer: nn.Module, x: Tensor) -> Tensor:
+        """What a recurrent layer with two states, such as ``torch.nn.LSTM``, gives. x: (N, T, in)."""
+        if not self.is_given:
+            return layer(x)[0]
+        found, after = layer(x, (self.take(), self.take()))
+        self.leave(*after)
+        return found
 
     def take(self) -> Tensor:
         """The next state.

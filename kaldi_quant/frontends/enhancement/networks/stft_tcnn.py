@@ -5,17 +5,13 @@ The "medium" network there has 1,603,584 parameters; 1,594,368 once batch normal
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from kaldi_quant.errors import UsageError
+from kaldi_quant.frontends.enhancement.networks.activations import Activation, activation
 from kaldi_quant.frontends.enhancement.networks.past import Past, States
-
-Activation = Literal["sigmoid", "tanh"]
-_ACTIVATIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh}
 
 
 class ResBlock(nn.Module):
@@ -82,11 +78,9 @@ class STFTTCNN(nn.Module):
         causal: bool = False,
     ) -> None:
         super().__init__()
-        if mask_activation not in _ACTIVATIONS:
-            raise UsageError(f"mask_activation {mask_activation!r} is not one of {', '.join(_ACTIVATIONS)}")
         if kernel_size % 2 != 1:
             raise UsageError(f"kernel_size {kernel_size}: expected an odd number")
-        self.bins, self.mask_activation, self.causal = in_channels, mask_activation, causal
+        self.bins, self.mask_activation, self.causal = in_channels, activation(mask_activation), causal
         dilations = [init_dilation**place for _ in range(n_blocks) for place in range(num_layers)]
         blocks = [ResBlock(in_channels, latent, kernel_size, dilation, causal) for dilation in dilations]
         self.layers = nn.ModuleList(blocks)
@@ -108,7 +102,7 @@ class STFTTCNN(nn.Module):
         x = magnitude
         for layer in self.layers:
             x = layer(x, past)
-        return past.result(_ACTIVATIONS[self.mask_activation](x))
+        return past.result(self.mask_activation(x))
 
     def states(self, batch: int = 1) -> States:
         """What a stream begins with: zeros, (batch, latent, context) for each block.

@@ -9,6 +9,7 @@ from kaldi_quant.errors import DataError
 from kaldi_quant.frontends.enhancement.scores.conditions import conditions_of, write_conditions
 from kaldi_quant.frontends.enhancement.scores.measured import METRICS, ScoredPair, noisy_scores
 from kaldi_quant.metrics.known import PESQ
+from kaldi_quant.metrics.metric import Metric
 from kaldi_quant.metrics.score import Score
 from kaldi_quant.metrics.score_file import FILE_NAME, read_score, write_score
 from kaldi_quant.units import Hertz
@@ -65,17 +66,18 @@ def read_cell_scores(cell: Path) -> dict[str, Score]:
     return found
 
 
-def write_noisy(exp: Path, pairs: Sequence[ScoredPair], rate: Hertz) -> list[Path]:
+def write_noisy(exp: Path, pairs: Sequence[ScoredPair], rate: Hertz, metrics: Sequence[Metric] = METRICS) -> list[Path]:
     """Writes the scores of noisy speech itself and the table of conditions, and returns their paths.
 
     Args:
         exp: the folder of all cells, or of those of a seed.
         pairs: the test set.
         rate: of all.
+        metrics: which scores.
 
     Raises:
         DataError: a file cannot be written, or a recording is broken.
     """
     folder = exp / NOISY
-    written = write_cell_scores(folder, noisy_scores(pairs, rate))
+    written = write_cell_scores(folder, noisy_scores(pairs, rate, metrics))
     return [*written, write_conditions(folder, conditions_of(pairs))]

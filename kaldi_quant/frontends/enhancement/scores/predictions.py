@@ -6,19 +6,15 @@ is at full scale; recordings are numbered, as several may be of one noise and ra
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import numpy as np
-import soundfile
-
-from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import DataError
 from kaldi_quant.frontends.enhancement.scores.measured import ScoredPair
 from kaldi_quant.frontends.signals.audio import read_audio
 from kaldi_quant.frontends.signals.stft import Array
+from kaldi_quant.frontends.signals.wave_files import peak_normalized, write_wav
 from kaldi_quant.metrics.score import shown_name
 from kaldi_quant.units import Hertz
 
@@ -64,7 +60,7 @@ def write_predictions(
         waves = {NOISY: pair.noisy, CLEAN: pair.clean, ENHANCED: enhanced[pair.name]}
         for what, wave in waves.items():
             path = cell / FOLDER / f"{stem_of(number, pair)}_{what}.wav"
-            _write(path, wave, rate)
+            write_wav(path, peak_normalized(wave), rate)
             found.append(path)
     return found
 
@@ -86,11 +82,3 @@ def read_prediction(path: Path, rate: Hertz) -> Array:
         DataError: it is missing or no audio.
     """
     return read_audio(path, rate)
-
-
-def _write(path: Path, wave: Array, rate: Hertz) -> None:
-    peak = float(np.abs(wave).max(initial=0.0))
-    stream = io.BytesIO()
-    soundfile.write(stream, wave / peak if peak else wave, rate, format="WAV", subtype="PCM_16")
-    with atomic_write(path) as file:
-        file.write(stream.getvalue())

@@ -32,6 +32,8 @@ _PARTS = (
 # The words of egs/alphadigits.
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+#: What is spelled: letters, and digits as words.
+SPELLED = (*_LETTERS, *_DIGITS)
 _SHORTEST, _LONGEST = 4, 7
 
 
@@ -43,8 +45,9 @@ def sentences_of(split: str, random: np.random.Generator) -> Iterator[str]:
 
 def spelled(random: np.random.Generator) -> tuple[str, ...]:
     """Four to seven letters and digits, as words: ``("b", "three", "x", "a")``."""
-    words = (*_LETTERS, *_DIGITS)
-    return tuple(words[place] for place in random.integers(len(words), size=random.integers(_SHORTEST, _LONGEST + 1)))
+    return tuple(
+        SPELLED[place] for place in random.integers(len(SPELLED), size=random.integers(_SHORTEST, _LONGEST + 1))
+    )
 
 
 def as_read(words: tuple[str, ...]) -> str:

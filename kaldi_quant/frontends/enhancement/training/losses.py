@@ -18,9 +18,17 @@ _LEAST_ENERGY = 1e-8
 # S. Braun and I. Tashev, "A consideration of noise and reverberation suppression", 2021: the power of magnitudes, and
 # the share of the error of complex values.
 _COMPRESSION, _COMPLEX_SHARE = 0.3, 0.3
+#: Of the compressed error beside a ratio in dB.
+COMPRESSED_SHARE = 50.0
 # Of squared magnitudes: below it, where speech has nothing to be heard, a power's slope would grow without limit.
 _LEAST_SQUARE = 1e-6
-_LEAST_PRODUCT = 1e-12
+# Of two squared magnitudes: where there is nothing, phases agree.
+_LEAST_PRODUCT = 1e-30
+
+
+def power(spectrum: Tensor) -> Tensor:
+    """The squared magnitudes of complex values; the square of ``abs`` takes several times as long."""
+    return spectrum.real.square() + spectrum.imag.square()
 
 
 class Target(NamedTuple):
@@ -64,7 +72,7 @@ class Estimate:
     @cached_property
     def magnitude(self) -> Tensor:
         """(N, T, bins), enhanced."""
-        return self.around.magnitude(self.target.noisy, self.output)
+        return self.around.magnitude(power(self.target.noisy).sqrt(), self.output)
 
     @cached_property
     def clean_spectrum(self) -> Tensor:
@@ -116,14 +124,13 @@ def loss_of(name: str, around: Around) -> LossFunction:
 @LOSSES.add("magnitude-mse")
 def magnitude_mse(found: Estimate) -> Tensor:
     """The squared error of magnitudes (MBQAT)."""
-    return found.over_frames((found.magnitude - found.clean_spectrum.abs()).square())
+    return found.over_frames((found.magnitude - power(found.clean_spectrum).sqrt()).square())
 
 
 @LOSSES.add("spec-mse")
 def spec_mse(found: Estimate) -> Tensor:
     """The squared error of real parts and that of imaginary parts, added (STM32 model zoo)."""
-    error = torch.view_as_real(found.spectrum - found.clean_spectrum)
-    return found.over_frames(error.square().sum(3))
+    return found.over_frames(power(found.spectrum - found.clean_spectrum))
 
 
 @LOSSES.add("wave-mse")
@@ -147,21 +154,29 @@ def wave_si_snr(found: Estimate) -> Tensor:
     return -_decibels(clean * scale, waves - clean * scale)
 
 
+@LOSSES.add("compressed-si-snr")
+def compressed_si_snr(found: Estimate) -> Tensor:
+    """Both: the error of compressed spectra, which is heard, and the ratio of signal to error, by which waves agree."""
+    return COMPRESSED_SHARE * compressed_mse(found) + wave_si_snr(found)
+
+
 @LOSSES.add("compressed-mse")
 def compressed_mse(found: Estimate) -> Tensor:
-    """The squared error of compressed magnitudes, and of complex values with these; closer to what is heard."""
+    """The squared error of compressed magnitudes, and of complex values with these; closer to what is heard.
+
+    Of values g exp(i a) and w exp(i b) it is (g - w)² + 2 g w (1 - cos(a - b)), the last part weighted.
+    """
     clean, noisy = found.clean_spectrum, found.target.noisy
-    wanted = _compressed(clean.abs())
-    given = _compressed(found.magnitude)
-    # Of the two phases only the cosine between them counts.
-    agree = (clean * noisy.conj()).real / (clean.abs() * noisy.abs()).clamp_min(_LEAST_PRODUCT)
-    magnitudes = (given - wanted).square()
-    values = magnitudes + 2 * given * wanted * (1 - agree)
-    return found.over_frames(_COMPLEX_SHARE * values + (1 - _COMPLEX_SHARE) * magnitudes)
+    wanted = _compressed(power(clean).sqrt(), power(clean))
+    # The cosine between the two phases.
+    agreement = clean.real * noisy.real + clean.imag * noisy.imag
+    agreement = agreement * (power(clean) * power(noisy) + _LEAST_PRODUCT).rsqrt()
+    given = _compressed(found.magnitude, found.magnitude.square())
+    return found.over_frames((given - wanted).square() + given * (2 * _COMPLEX_SHARE * wanted * (1 - agreement)))
 
 
-def _compressed(magnitude: Tensor) -> Tensor:
-    return magnitude * (magnitude.square() + _LEAST_SQUARE) ** ((_COMPRESSION - 1) / 2)
+def _compressed(magnitude: Tensor, square: Tensor) -> Tensor:
+    return magnitude * (square + _LEAST_SQUARE) ** ((_COMPRESSION - 1) / 2)
 
 
 def _decibels(signal: Tensor, error: Tensor) -> Tensor:

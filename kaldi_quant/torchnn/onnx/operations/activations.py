@@ -9,6 +9,7 @@ import torch
 from torch import fx
 
 from kaldi_quant.backends.onnx.writer import DOUBLE, FLOAT, Name
+from kaldi_quant.torchnn import rounded_once
 from kaldi_quant.torchnn.graph_nodes import name_of
 from kaldi_quant.torchnn.onnx.operation import Emitter, Operation, adds
 from kaldi_quant.torchnn.onnx.operations.slices import cut
@@ -51,9 +52,20 @@ def leaky_relu(operation: Operation) -> Name:
 @adds("elu")
 def elu(operation: Operation) -> Name:
     """x, or alpha (exp(x) - 1)."""
+    if operation.node.target is rounded_once.elu:
+        return _elu_rounded_once(operation, float(operation.argument(1, "alpha", 1.0)))
     if operation.argument(2, "scale", 1) != 1 or operation.argument(3, "input_scale", 1) not in (1, False):
         operation.refuse("has no ONNX form with a scale")
     return operation.op("Elu", [operation.x], alpha=float(operation.argument(1, "alpha", 1.0)))
+
+
+def _elu_rounded_once(operation: Operation, alpha: float) -> Name:
+    wide = operation.op("Cast", [operation.op("Min", [operation.x, 0.0])], to=DOUBLE)
+    one, factor = (operation.writer.constant(np.float64(value)) for value in (1, alpha))
+    below = operation.op("Sub", [operation.op("Exp", [wide]), one])
+    if alpha != 1:
+        below = operation.op("Mul", [below, factor])
+    return operation.op("Add", [operation.op("Relu", [operation.x]), operation.op("Cast", [below], to=FLOAT)])
 
 
 @adds("celu")

@@ -13,8 +13,10 @@ from kaldi_quant.torchnn.onnx.sizes import Number
 
 @adds("masked_fill")
 def masked_fill(operation: Operation) -> Name:
-    """A number where a mask is true."""
-    return operation.op("Where", [operation.tensor(1, "mask"), operation.tensor(2, "value"), operation.x])
+    """A number where a mask is true; zero also among integers."""
+    value, mask = operation.argument(2, "value"), operation.argument(1, "mask")
+    filled_in = operation.writer.constant(operation.zero) if value == 0 else operation.tensor(2, "value")
+    return operation.op("Where", [mask.floats, filled_in, operation.x])
 
 
 @adds("where")

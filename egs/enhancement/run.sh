@@ -1,0 +1,139 @@
+#!/usr/bin/env bash
+# Networks for speech enhancement, each in float, by MBQAT's schemes and by this project's own, with sizes and scores.
+# Stages: 0 training in float, 1 float, 2 after training, 3 with training, 4 results. --help says more.
+set -euo pipefail
+
+usage() {
+  cat <<'USAGE'
+Usage: egs/enhancement/run.sh [OPTIONS]
+Makes a folder for each seed, network and method below --exp-dir, and RESULTS of all of them; logs are in EXP-DIR/log. What is there
+and was made from the same data in the same way is kept, so that an interrupted run goes on.
+
+  --stage N            begin with this stage: 0 training in float, 1 float, 2 quantized after training, 3 with training,
+                       4 results  (default: 1, with the float networks of --checkpoints)
+  --stop-stage N       end with this one  (default: 4)
+  --data-dir FOLDER    speech: the embedded table, a Valentini tree, or another layout  (default: the embedded ones)
+  --exp-dir FOLDER     results  (default: egs/enhancement/exp)
+  --conf-dir FOLDER    configurations  (default: egs/enhancement/conf)
+  --checkpoints FOLDER float networks, SEED/NETWORK.pth  (default: egs/enhancement/checkpoints; stage 0 writes into
+                       EXP-DIR/checkpoints, which is the default then)
+  --networks LIST      of crn-100k, tcn-100k, stft-tcnn, with commas between them  (default: all)
+  --seeds LIST         with commas between them  (default: 0)
+  --nj N               stages that run at the same time, where they do not depend on each other  (default: all cores)
+
+e.g.: egs/enhancement/run.sh
+      egs/enhancement/run.sh --stage 0 --seeds 0,1,2 --exp-dir exp/enhancement
+USAGE
+}
+
+fail() { echo "egs/enhancement/run.sh: $*" >&2; exit 1; }
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+stage=1 stop_stage=4 data_dir=$here/data exp_dir=$here/exp conf_dir=$here/conf checkpoints=
+networks=crn-100k,tcn-100k,stft-tcnn seeds=0 nj=$(env -u OMP_NUM_THREADS nproc)
+
+while [ $# -gt 0 ]; do
+  option=${1%%=*}
+  case $option in
+    --help | -h) usage; exit 0 ;;
+    --stage | --stop-stage | --data-dir | --exp-dir | --conf-dir | --checkpoints | --networks | --seeds | --nj) ;;
+    *) usage >&2; fail "there is no option $option" ;;
+  esac
+  if [ "$option" != "$1" ]; then value=${1#*=}; shift
+  elif [ $# -gt 1 ]; then value=$2; shift 2
+  else fail "$option needs a value"; fi
+  name=${option#--}
+  printf -v "${name//-/_}" %s "$value"
+done
+
+# Inputs first.
+for name in stage stop_stage; do
+  [[ ${!name} =~ ^[0-4]$ ]] || fail "--${name/_/-} ${!name} is not one of 0 to 4"
+done
+[[ $nj =~ ^[1-9][0-9]*$ ]] || fail "--nj $nj: expected a number of 1 or more"
+[[ $seeds =~ ^[0-9]+(,[0-9]+)*$ ]] || fail "--seeds $seeds: expected numbers with commas between them"
+[ -d "$data_dir" ] || fail "--data-dir $data_dir does not exist: expected speech for enhancement"
+for network in ${networks//,/ }; do
+  case $network in
+    crn-100k | tcn-100k | stft-tcnn) ;;
+    *) fail "--networks: $network is not one of crn-100k, tcn-100k, stft-tcnn" ;;
+  esac
+  for file in "$network.yaml" "cells/$network.yaml"; do
+    [ -f "$conf_dir/$file" ] || fail "--conf-dir $conf_dir has no $file"
+  done
+done
+if [ "$stage" -eq 0 ]; then
+  : "${checkpoints:=$exp_dir/checkpoints}"
+else
+  : "${checkpoints:=$here/checkpoints}"
+  for seed in ${seeds//,/ }; do
+    for network in ${networks//,/ }; do
+      [ "$stage" -gt 3 ] || [ -f "$checkpoints/$seed/$network.pth" ] ||
+        fail "--checkpoints $checkpoints has no $seed/$network.pth: --stage 0 trains it"
+    done
+  done
+fi
+
+begins() { [ "$stage" -le "$1" ] && [ "$1" -le "$stop_stage" ]; }
+
+KALDI_QUANT_EXTRAS="enhancement ${KALDI_QUANT_EXTRAS:-}"
+# shellcheck source=../../path.sh
+. "$here/../../path.sh"
+
+# What runs side by side has a core each.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+log_dir=$exp_dir/log
+mkdir -p "$log_dir"
+
+recipe() { python3 -m kaldi_quant.cli.recipes "egs/enhancement/$1.py" --data-dir "$data_dir" "${@:2}"; }
+
+# All stages of one network and seed, one after the other.
+of_network() {
+  local network=$1 seed=$2 cells=()
+  local file=$checkpoints/$seed/$network.pth
+  if begins 0; then
+    recipe train --config "$conf_dir/$network.yaml" --seed "$seed" --output "$file"
+  fi
+  ! begins 1 || cells+=(float)
+  ! begins 2 || cells+=(ours-w8a8 onnxruntime-ptq)
+  ! begins 3 || cells+=(standard-qat general-qat mbqat ours-w4a8)
+  if begins 3 && [ "$network" = tcn-100k ]; then cells+=(mbqat-tcn); fi
+  [ ${#cells[@]} -eq 0 ] ||
+    recipe cells --config "$conf_dir/cells/$network.yaml" --seed "$seed" --network "$file" --exp-dir "$exp_dir/$seed" "${cells[@]}"
+}
+of_noisy() { ! begins 1 || recipe noisy --exp-dir "$exp_dir/$1"; }
+
+# Runs what does not depend on each other side by side: start NAME COMMAND...
+declare -A running # name → its process
+finish() {
+  local status=0
+  wait "${running[$1]}" || status=$?
+  unset "running[$1]"
+  [ "$status" -eq 0 ] || fail "$1 failed: $(tail -n 1 "$log_dir/$1.log") (the log is $log_dir/$1.log)"
+}
+start() {
+  local name=$1 other
+  shift
+  while [ "$(jobs -rp | wc -l)" -ge "$nj" ]; do sleep 0.2; done
+  for other in "${!running[@]}"; do
+    kill -0 "${running[$other]}" 2>/dev/null || finish "$other"
+  done
+  echo "egs/enhancement/run.sh: $name: $log_dir/$name.log" >&2
+  "$@" >"$log_dir/$name.log" 2>&1 &
+  running[$name]=$!
+}
+trap 'jobs -p | xargs -r kill 2>/dev/null || true' EXIT
+
+if [ "$stage" -le 3 ]; then
+  # The one that takes longest comes first.
+  for network in stft-tcnn crn-100k tcn-100k; do
+    [[ ,$networks, == *,$network,* ]] || continue
+    for seed in ${seeds//,/ }; do start "$network-$seed" of_network "$network" "$seed"; done
+  done
+  for seed in ${seeds//,/ }; do start "noisy-$seed" of_noisy "$seed"; done
+  for name in "${!running[@]}"; do finish "$name"; done
+fi
+
+if begins 4; then
+  python3 -m kaldi_quant.cli.recipes egs/enhancement/results.py --exp-dir "$exp_dir"
+fi

@@ -1,0 +1,218 @@
+"""The cells of the table of speech enhancement: a network in float, by each scheme, and as onnxruntime quantizes it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kaldi_quant.api import files
+from kaldi_quant.api.quantization import Quantized, quantize
+from kaldi_quant.backends.onnx.session import open_session
+from kaldi_quant.backends.onnx.static_quantization import quantize_static
+from kaldi_quant.errors import UsageError
+from kaldi_quant.formats.names import ARTEFACT_NAME
+from kaldi_quant.frontends.cells import FLOAT_METHOD, Work, flat, make_cell
+from kaldi_quant.frontends.enhancement.data import EnhancementSet
+from kaldi_quant.frontends.enhancement.enhancers import RECORD_KEY, open_enhancer
+from kaldi_quant.frontends.enhancement.networks.known import NETWORKS, Kind
+from kaldi_quant.frontends.enhancement.schemes.quantization import quantize_by
+from kaldi_quant.frontends.enhancement.schemes.scheme import SCHEMES
+from kaldi_quant.frontends.enhancement.scores.cell_files import NOISY, write_cell_scores, write_noisy
+from kaldi_quant.frontends.enhancement.scores.measured import enhancement_scores
+from kaldi_quant.frontends.enhancement.scores.predictions import write_predictions
+from kaldi_quant.frontends.enhancement.streaming import states_of, write_onnx_frame
+from kaldi_quant.frontends.enhancement.training.checkpoint import FloatCheckpoint, write_network
+from kaldi_quant.frontends.enhancement.training.losses import loss_of
+from kaldi_quant.frontends.enhancement.training.minibatches import training_batches
+from kaldi_quant.frontends.onnx_files import DYNAMIC_NAME, FIXED_NAME, in_float
+from kaldi_quant.made import Made, Sources, make
+from kaldi_quant.metrics.known import PESQ
+from kaldi_quant.metrics.score_file import FILE_NAME as SCORES_NAME
+from kaldi_quant.units import Seconds
+
+_log = logging.getLogger(__name__)
+#: The float network of a cell, and of the recipe's folder of checkpoints.
+FLOAT_FILE = "network.pth"
+#: As onnxruntime quantizes the float network's file after training.
+ONNXRUNTIME_CELL = "onnxruntime-ptq"
+# Any quantization has the float network within: the one that is made in no time.
+_FLOAT_PRESET = "baseline"
+# Schemes that were published for one network.
+_ONLY = {"mbqat-tcn": ("tcn-100k",)}
+
+
+def cells_of(network: str) -> list[str]:
+    """The names of all cells of a network, the float one first.
+
+    Raises:
+        UsageError: there is no such network.
+    """
+    NETWORKS[network]
+    schemes = [name for name in SCHEMES if network in _ONLY.get(name, (network,))]
+    return [FLOAT_METHOD, *schemes, ONNXRUNTIME_CELL]
+
+
+@dataclass(frozen=True)
+class CellOptions:
+    """How cells are made.
+
+    Args:
+        calibration: so many pairs of the training data, drawn evenly, are calibrated on.
+        epochs: passes of quantization-aware training.
+        items: so many pairs are trained on in each of them; 0 for all.
+        batch_size: pieces in a minibatch.
+        seconds: of a piece.
+        loss: a name of ``LOSSES``.
+        seed: of order and pieces.
+        heard: so many of the test's recordings are left as WAV files.
+    """
+
+    calibration: int = 32
+    epochs: int = 2
+    items: int = 0
+    batch_size: int = 16
+    seconds: Seconds = 1.5
+    loss: str = "compressed-si-snr"
+    seed: int = 0
+    heard: int = 4
+
+
+@dataclass(frozen=True)
+class EnhancementCells:
+    """What makes those of one network.
+
+    Args:
+        data: noisy and clean speech.
+        folder: for them, ``exp/<seed>``.
+        trained: the float network.
+        checkpoint: its file.
+        options: how.
+        command: that makes a cell, for records.
+    """
+
+    data: EnhancementSet
+    folder: Path
+    trained: FloatCheckpoint
+    checkpoint: Path
+    options: CellOptions
+    command: str
+
+    @property
+    def kind(self) -> Kind:
+        """How the network is built, and what stands around it."""
+        return NETWORKS[self.network]
+
+    @property
+    def network(self) -> str:
+        """Its name."""
+        return self.trained.name
+
+    def make(self, name: str) -> Path:
+        """Makes a cell, unless it is there and nothing that made it has changed; returns its folder.
+
+        Raises:
+            KaldiQuantError: there is no such cell, or data and network do not fit each other.
+        """
+        if name not in cells_of(self.network):
+            raise UsageError(
+                f"{self.network} has no cell {name!r}, expected one of {', '.join(cells_of(self.network))}"
+            )
+        place = self.folder / self.network / name
+        settings = {
+            "train": self.data.train.digest(),
+            "test": self.data.test.digest(),
+            **dict(flat(asdict(self.options))),
+        }
+        sources = Sources(settings, {"the float network": [self.checkpoint]})
+        preset = "" if name in (FLOAT_METHOD, ONNXRUNTIME_CELL) else name
+        make_cell(place, preset, self.command, sources, lambda folder: self._work(name, folder))
+        return place
+
+    def _work(self, name: str, folder: Path) -> Work:
+        if name == FLOAT_METHOD:
+            path, others, details = self._in_float(folder)
+        elif name == ONNXRUNTIME_CELL:
+            path, others, details = self._by_onnxruntime(folder)
+        else:
+            path, others, details = self._by_scheme(name, folder)
+        pairs = list(self.data.test)
+        run = open_enhancer(name, str(folder / DYNAMIC_NAME), self.network).enhance
+        found = {pair.name: run(pair.noisy) for pair in pairs}
+        scores = enhancement_scores(pairs, found, self.data.rate)
+        others += write_cell_scores(folder, scores)
+        step = max(1, len(pairs) // max(1, self.options.heard))
+        if self.options.heard:
+            others += write_predictions(folder, pairs, found, self.data.rate, range(0, len(pairs), step))
+        parameters = sum(value.numel() for value in self.trained.network.parameters())
+        details["scores"] = {metric: score.value for metric, score in scores.items()}
+        return Work(path, scores[PESQ.name], parameters, others, details)
+
+    def _in_float(self, folder: Path) -> tuple[Path, list[Path], dict[str, Any]]:
+        path, found = folder / FLOAT_FILE, self.trained
+        write_network(path, found.name, found.network, found.made, found.sizes)
+        within = in_float(quantize(found.network, _FLOAT_PRESET, calibration=self.calibration()[:1]))
+        return path, self._onnx_files(within, folder), {}
+
+    def _by_onnxruntime(self, folder: Path) -> tuple[Path, list[Path], dict[str, Any]]:
+        path = folder / DYNAMIC_NAME
+        source = self.folder / self.network / FLOAT_METHOD / DYNAMIC_NAME
+        given = open_session(source.read_bytes()).get_inputs()[0].name
+        quantize_static(source, path, ({given: x.numpy()} for x in self.calibration()))
+        return path, [], {}
+
+    def _by_scheme(self, name: str, folder: Path) -> tuple[Path, list[Path], dict[str, Any]]:
+        options, around = self.options, self.kind.around
+        batches = training_batches(
+            self.data.train, around, batch_size=options.batch_size, seconds=options.seconds, seed=options.seed
+        )
+        network, loss = self.trained.network, loss_of(options.loss, around)
+        found = quantize_by(
+            name, self.kind, network, self.calibration(), batches, loss, epochs=options.epochs, folder=folder
+        )
+        path = folder / ARTEFACT_NAME
+        files.save(found, path, {RECORD_KEY: {"network": self.network}})
+        return path, self._onnx_files(found, folder), dict(found.notes)
+
+    def _onnx_files(self, quantized: Quantized, folder: Path) -> list[Path]:
+        """For whole recordings; and, of networks that stream, for one frame."""
+        network = self.trained.network
+        found = [files.export(quantized, folder / DYNAMIC_NAME)]
+        if streams(network):
+            found.append(write_onnx_frame(quantized, network, self.kind.around, folder / FIXED_NAME))
+        return found
+
+    def calibration(self) -> list[Tensor]:
+        """What the network is called with, for pairs of the training data."""
+        count = min(self.options.calibration, len(self.data.train))
+        places = [len(self.data.train) * number // count for number in range(count)]
+        around = self.kind.around
+        waves = (torch.from_numpy(self.data.train.item(place, 0).noisy)[None] for place in places)
+        return [around.inputs(around.stft.spectrum(wave)).contiguous() for wave in waves]
+
+
+def streams(network: torch.nn.Module) -> bool:
+    """Whether a network sees no later frame, and takes states."""
+    try:
+        states_of(network)
+    except UsageError:
+        return False
+    return True
+
+
+def make_noisy(folder: Path, data: EnhancementSet) -> Path:
+    """Scores noisy speech itself, unless that was done; returns the folder of the scores.
+
+    Args:
+        folder: of the cells of a seed.
+        data: noisy and clean speech.
+    """
+    place = folder / NOISY
+    place.mkdir(parents=True, exist_ok=True)
+    made = Made(place / SCORES_NAME, Sources({"test": data.test.digest()}), str(place))
+    make(made, lambda: write_noisy(folder, list(data.test), data.rate), _log.info)
+    return place
