@@ -215,12 +215,16 @@ def test_a_benchmark_says_what_is_missing(
     assert "stedgeai" not in needs and needs["multiply_accumulates"]
 
 
-def test_a_program_that_fails_is_told(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_fails_is_told(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "kaldi_quant")
     path = program(tmp_path / "bin", '[ "$1" = --version ] || { echo "E010: no such board" >&2; exit 3; }')
     static = foreign_network(tmp_path / "fixed.onnx", 40, batch=1)
     words = [f"model.onnx_path={static}", f"+tools.stedgeai.path_to_stedgeai={path}"]
     with pytest.raises(DataError, match="ended with status 3, and said: E010: no such board"):
         run(tmp_path / "here", monkeypatch, "benchmarking", *words, **sections(tree, benchmarking={"board": "B"}))
+    assert "no such board" in (tmp_path / "here" / "out" / "stm32ai_main.log").read_text()
 
 
 def test_a_deployment_makes_header_and_code(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
