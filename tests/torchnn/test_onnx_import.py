@@ -28,6 +28,7 @@ from kaldi_quant.frontends.onnx_files import in_float
 from kaldi_quant.torchnn.onnx.ends import Ends
 from kaldi_quant.torchnn.onnx.file import onnx_graph
 from kaldi_quant.torchnn.onnx_import.network import read_onnx_network
+from kaldi_quant.torchnn.onnx_import.operator import OPERATORS
 from tests.torchnn.onnx_models import as_list, assert_like_onnxruntime, model_of
 from tests.torchnn.onnx_runs import assert_same
 
@@ -395,3 +396,12 @@ def test_broken_files(tmp_path: Path) -> None:
         assert "\n" not in str(found.value)
     with pytest.raises(FormatError, match=r"absent.onnx: it cannot be read as an ONNX model: .*No such file"):
         kq.load(tmp_path / "absent.onnx")
+
+
+def test_attributes_that_nobody_asks_for_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(OPERATORS._entries, "LeakyRelu", lambda operator: operator.x)
+    (tmp_path / "n.onnx").write_bytes(refused([node("LeakyRelu", "x", alpha=0.5)]))
+    with pytest.raises(
+        FormatError, match=r"LeakyRelu \(node 'here'\) has the attribute alpha, which is not understood"
+    ):
+        read_onnx_network(tmp_path / "n.onnx")

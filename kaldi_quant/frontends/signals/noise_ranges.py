@@ -82,24 +82,19 @@ class Coloured:
 
 @dataclass(frozen=True)
 class Babble:
-    """Several who speak at the same time, further away.
+    """Several who speak at the same time.
 
     Args:
         talkers: how many; fractions are rounded.
-        dullness: by how much higher frequencies are weaker than in speech nearby, in dB for each octave above 250 Hz.
     """
 
     talkers: Ranges
-    dullness: Ranges
-
-    _DULL_FROM = 250.0
 
     def make(self, samples: int, rate: Hertz, random: np.random.Generator, voices: Sequence[Array]) -> Array:
         """As ``Noise``."""
         if not len(voices):
             raise DataError("babble is made of the speech of others, and there is none")
         noise = np.zeros(samples, np.float32)
-        dullness = draw(random, self.dullness)
         for _ in range(round(draw(random, self.talkers))):
             gain = random.uniform(0.5, 1.0)
             place = 0
@@ -112,10 +107,7 @@ class Babble:
                 place += len(part)
         if not noise.any():
             raise DataError("babble is made of the speech of others, and it is silent")
-        length = fft.next_fast_len(samples, real=True)
-        spectrum = fft.rfft(noise, length)
-        octaves = np.log2(np.maximum(fft.rfftfreq(length, 1 / rate) / self._DULL_FROM, 1)).astype(np.float32)
-        return fft.irfft(spectrum * 10 ** (-np.float32(dullness / 20) * octaves), length)[:samples]
+        return noise
 
 
 @dataclass(frozen=True)
@@ -194,8 +186,6 @@ class Machine:
     _WANDERING = 0.02
     _PERIOD: Seconds = 2.0
     _HARMONICS = 24
-    # The powers of its number by which a harmonic is weaker.
-    _FALLS = ((1.0, 1.6),)
 
     def make(self, samples: int, rate: Hertz, random: np.random.Generator, voices: Sequence[Array]) -> Array:
         """As ``Noise``."""
@@ -206,7 +196,7 @@ class Machine:
         wandering = 2 * np.pi * (time / self._PERIOD + random.random())
         phase = 2 * np.pi * speed * (time - self._WANDERING * self._PERIOD / (2 * np.pi) * np.cos(wandering))
         count = max(1, min(self._HARMONICS, int(0.45 * rate / (speed * (1 + self._WANDERING)))))
-        amplitudes = random.uniform(0.1, 1.0, count) * np.arange(1.0, count + 1) ** -draw(random, self._FALLS)
+        amplitudes = random.uniform(0.1, 1.0, count) * np.arange(1.0, count + 1) ** -random.uniform(0.7, 1.3)
         harmonics = _harmonics(phase, amplitudes, random)
         swelling = 1 + depth * np.sin(2 * np.pi * (swell * time + random.random()), dtype=np.float32)
         return swelling * _with_noise(harmonics, self.noise.make(samples, rate, random, voices), floor)

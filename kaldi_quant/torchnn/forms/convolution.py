@@ -64,11 +64,11 @@ class _Patches(torch.autograd.Function):
         of_places = grad.unflatten(-1, (shape[1], *kernel)).movedim(1 + axes, 1)
         result = grad.new_zeros(shape)
         for place in itertools.product(*map(range, kernel)):
-            read = (
+            read = [
                 slice(at * gap, at * gap + step * (count - 1) + 1, step)
                 for at, count, step, gap in zip(place, counts, stride, dilation, strict=True)
-            )
-            result[(..., *read)] += of_places[(..., *place)]
+            ]
+            result[(slice(None), slice(None), *read)] += of_places[(..., *place)]
         return result, None, None, None
 
 

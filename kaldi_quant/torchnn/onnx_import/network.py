@@ -35,9 +35,9 @@ def read_onnx_network(path: str | os.PathLike[str]) -> fx.GraphModule:
     """Reads a float network of an ONNX file, of operator sets 11 to 21.
 
     Products, normalizations and recurrent operators become modules of ``torch.nn``, all else functions of torch. They
-    are named as the weights in the file are, or as its nodes. Axes of any length stay such. The arguments of the
-    network are the file's inputs, by their names as far as Python allows; it returns a tensor, or a tuple where the
-    file has several outputs.
+    are named as the weights in the file are, or as its nodes. Axes of any length stay such; what the file tells of
+    others is relied on, and not checked when the network is called. The arguments of the network are the file's
+    inputs, by their names as far as Python allows; it returns a tensor, or a tuple where the file has several outputs.
 
     Args:
         path: of the file; tensors may lie in other files beside it.

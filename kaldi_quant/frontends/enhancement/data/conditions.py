@@ -101,16 +101,16 @@ CONDITIONS.add(HEARD)(
     Conditions(
         {
             "coloured": Coloured(slopes=((-10, -5),), lows=((20, 200),), highs=((2000, 8000),)),
-            "babble": Babble(talkers=((4, 8),), dullness=((2, 5),)),
+            "babble": Babble(talkers=((4, 8),)),
             "hum": Hum(
                 mains=((49.5, 50.5), (59.5, 60.5)), highest=((500, 1500),), falls=((0.8, 1.4),), floors=((-35, -20),)
             ),
-            "clicks": Clicks(per_second=((1, 5),), decays=((0.002, 0.01),), tones=((300, 2000),)),
+            "clicks": Clicks(per_second=((2, 8),), decays=((0.002, 0.01),), tones=((300, 2000),)),
             "machine": Machine(
                 speeds=((25, 120),),
                 swells=((2, 10),),
                 depths=((0.2, 0.6),),
-                floors=((-15, -5),),
+                floors=((-10, 0),),
                 noise=Coloured(slopes=((-10, -5),), lows=((20, 200),), highs=((2000, 8000),)),
             ),
         },
@@ -121,16 +121,16 @@ CONDITIONS.add(UNHEARD)(
     Conditions(
         {
             "coloured": Coloured(slopes=((-12, -10.5), (-4.5, -3.5)), lows=((20, 200),), highs=((2000, 8000),)),
-            "babble": Babble(talkers=((9, 12),), dullness=((5.5, 7),)),
+            "babble": Babble(talkers=((9, 12),)),
             "hum": Hum(
                 mains=((16.5, 16.9), (99, 101)), highest=((500, 1500),), falls=((0.8, 1.4),), floors=((-35, -20),)
             ),
-            "clicks": Clicks(per_second=((6, 8),), decays=((0.011, 0.015),), tones=((300, 2000),)),
+            "clicks": Clicks(per_second=((9, 12),), decays=((0.011, 0.015),), tones=((300, 2000),)),
             "machine": Machine(
-                speeds=((14, 24), (125, 140)),
+                speeds=((130, 160),),
                 swells=((11, 14),),
                 depths=((0.2, 0.6),),
-                floors=((-15, -5),),
+                floors=((-10, 0),),
                 noise=Coloured(slopes=((-12, -10.5), (-4.5, -3.5)), lows=((20, 200),), highs=((2000, 8000),)),
             ),
         },
