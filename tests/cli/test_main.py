@@ -142,7 +142,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "script", ["run_forward_pass_quantization.sh", "run_qat.sh", "run_mixed.sh", "run_tdnn_qat.py"]
+    "script", ["run_forward_pass_quantization.sh", "run_qat.sh", "run_mixed.sh", "run_enhanced.sh", "run_tdnn_qat.py"]
 )
 def test_help_of_recipes_needs_no_torch(script: str) -> None:
     program = (

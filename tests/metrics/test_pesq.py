@@ -7,6 +7,7 @@ import pytest
 
 from kaldi_quant.errors import DataError
 from kaldi_quant.frontends.signals.audio import read_audio, resample
+from kaldi_quant.metrics.pesq.bands import bands_of
 from kaldi_quant.metrics.pesq.levels import Band
 from kaldi_quant.metrics.pesq.measure import pesq
 from tests.conftest import ROOT
@@ -78,6 +79,15 @@ def test_the_best_score_and_the_level(band: Band, best: float) -> None:
     assert pesq(clean, 0.01 * noisy, 16000, band) == pytest.approx(pesq(clean, noisy, 16000, band), abs=1e-6)
     # Silence is no division by zero; what its score is, ``metrics.speech`` says.
     assert np.isfinite(pesq(clean, 0 * clean, 16000, band))
+
+
+def test_bands_end_with_the_spectrum() -> None:
+    # Bins of 31.25 Hz: to 4 kHz, and to 8 kHz.
+    for rate, number, bins in ((8000, 42, 128), (16000, 49, 256)):
+        bands = bands_of(rate)
+        assert (len(bands.starts), bands.bins) == (number, bins)
+        one_bin = np.eye(1, 256, 5)
+        assert np.flatnonzero(bands.densities(one_bin)[0]).tolist() == [5]
 
 
 def test_what_has_no_score() -> None:
