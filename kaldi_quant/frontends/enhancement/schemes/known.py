@@ -22,6 +22,16 @@ _RECOMPUTED = SchemeTraining("recomputed", weights="values", amsgrad=True)
 _LEARNED = SchemeTraining(weights="values", offsets="floats", amsgrad=True)
 
 
+# Magnitudes of soft frames are a thousandth of those of loud ones: in 8 bits they would be 0.
+_INPUT_BITS = 12
+
+
+def _with_input(config: PtqConfig, **more: object) -> PtqConfig:
+    """A configuration whose first layers read the input on a finer grid; more: their other fields."""
+    first = {**config.layers.get("@input", {}), "act_bits": _INPUT_BITS, **more}
+    return replace(config, layers={**config.layers, "@input": first})
+
+
 def _by_tensor(default: LayerConfig, **more: object) -> PtqConfig:
     return PtqConfig(default, observer="minmax", fold="none", bias_correction=False, **more)  # type: ignore[arg-type]
 
@@ -59,14 +69,14 @@ SCHEMES.add("mbqat-tcn")(
 )
 SCHEMES.add("ours-w8a8")(
     Scheme(
-        read_preset("w8a8"),
+        _with_input(read_preset("w8a8")),
         description="after training: a scale for each channel, integer zero points, everything in integers",
     )
 )
 SCHEMES.add("ours-w4a8")(
     Scheme(
-        read_preset("w4a8"),
+        _with_input(read_preset("w4a8"), bits=4),
         SchemeTraining(),
-        description="4-bit weights after training, then trained; everything in integers",
+        description="4-bit weights everywhere, cells included, after training, then trained; everything in integers",
     )
 )
