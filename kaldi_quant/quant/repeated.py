@@ -1,4 +1,4 @@
-"""Products that are called again and again with the same weights, as within a recurrence."""
+"""Products and grids that are called again and again with the same parameters, as within a recurrence."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import nn
 _Made = TypeVar("_Made")
 
 
-class RepeatedProduct(nn.Module):
-    """A product that makes something of its weights before it multiplies by them: within ``repeated``, once."""
+class Repeated(nn.Module):
+    """Makes something of its parameters before it computes with them: within ``repeated``, once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class RepeatedProduct(nn.Module):
 
     @contextmanager
     def repeated(self) -> Iterator[None]:
-        """Within it, weights do not change from call to call."""
+        """Within it, parameters do not change from call to call."""
         self._kept = []
         try:
             yield
@@ -29,7 +29,7 @@ class RepeatedProduct(nn.Module):
             self._kept = None
 
     def once(self, make: Callable[[], _Made]) -> _Made:
-        """What is made of the weights."""
+        """What is made of the parameters."""
         if self._kept is None:
             return make()
         if not self._kept:
@@ -38,6 +38,6 @@ class RepeatedProduct(nn.Module):
         return found
 
 
-def repeated(product: object) -> Any:
-    """What calls a product several times does it within this."""
-    return product.repeated() if isinstance(product, RepeatedProduct) else nullcontext()
+def repeated(called: object) -> Any:
+    """What calls a product or a grid several times does it within this."""
+    return called.repeated() if isinstance(called, Repeated) else nullcontext()

@@ -84,7 +84,7 @@ class Recurrence(nn.Module):
         state = first[0] if first else zeros
         memory = zeros if self.remembers and memory is None else memory
         states, products = [], []
-        with repeated(getattr(self.hh, "product", None)):
+        with repeated(getattr(self.hh, "product", None)), repeated(on_grid):
             for now in reversed(of_input.unbind(1)) if self.reverse else of_input.unbind(1):
                 of_hidden = self.hh(state)
                 state, memory = self.cell.step(now, of_hidden, state, memory)

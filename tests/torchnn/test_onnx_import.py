@@ -28,6 +28,7 @@ from kaldi_quant.frontends.onnx_files import in_float
 from kaldi_quant.torchnn.onnx.ends import Ends
 from kaldi_quant.torchnn.onnx.file import onnx_graph
 from kaldi_quant.torchnn.onnx_import.network import read_onnx_network
+from kaldi_quant.torchnn.onnx_import.operator import OPERATORS
 from tests.torchnn.onnx_models import as_list, assert_like_onnxruntime, model_of
 from tests.torchnn.onnx_runs import assert_same
 
@@ -60,10 +61,10 @@ def random(network: nn.Module) -> nn.Module:
 
 NETWORKS: dict[str, tuple[Any, tuple[int, ...], int, str]] = {
     "m5": (lambda: M5(n_channel=8), (2, 1, 8000), 0, "conv2.weight"),
-    "nsnet2": (lambda: NSNet2(20, 9, 8, 7, 0.1), (2, 12, 20), 1, "gru1.weight_hh_l0"),
+    "nsnet2": (lambda: NSNet2(9, 6, 5, 7, 0.1), (2, 5, 9), 1, "gru1.weight_hh_l0"),
     "stft-tcnn": (lambda: STFTTCNN(17, 12, 1, 2), (2, 17, 30), 2, "layers.0.depthwise.weight"),
-    "crn": (lambda: CRN(33, (2, 3), 2, (2, 1)), (2, 12, 33), 1, "encoder.1.weight"),
-    "tcn": (lambda: TCN(17, (4, 6)), (2, 12, 17), 1, "blocks.1.around.weight"),
+    "crn": (lambda: CRN(17, (2, 3), 1, (2, 1)), (2, 6, 17), 1, "encoder.1.weight"),
+    "tcn": (lambda: TCN(7, (4, 6)), (2, 12, 7), 1, "blocks.1.around.weight"),
 }
 
 
@@ -258,7 +259,7 @@ def test_names_and_axes_of_exported_files(tmp_path: Path) -> None:
     torch.manual_seed(0)
     path = of_pytorch(tmp_path / "n.onnx", STFTTCNN(17, 12, 1, 2), torch.rand(1, 17, 30), {2: "seq_len"})
     quantized = kq.quantize(kq.load(path), calibration=[torch.rand(1, 17, 30)])
-    for name, sizes in (("dynamic", (1, 17, "seq_len")), ("static", (1, 17, 40)), ("batches", ("batch", 17, 40))):
+    for name, sizes in (("dynamic", ("batch", 17, "seq_len")), ("static", (1, 17, 40))):
         file = kq.export(quantized, tmp_path / f"{name}.onnx", inputs={"input": sizes}, outputs=["output"])
         session = open_session(file.read_bytes())
         assert [(each.name, each.shape) for each in session.get_inputs()] == [("input", list(sizes))]
@@ -353,6 +354,38 @@ def test_other_operator_sets_and_integers_are_refused(tmp_path: Path) -> None:
         kq.load(tmp_path / "n.onnx")
 
 
+def test_names_that_python_or_modules_have_already(tmp_path: Path) -> None:
+    names = ["self", "torch", "getattr", "a.b", "a_b", "class", "1x", "input"]
+    weights = {f"{name}.weight": floats(4, 4) for name in ("graph", "_modules", "meta", "training", "forward")}
+    nodes, last = [helper.make_node("Sum", names, ["sum"], "code")], "sum"
+    for name in weights:
+        nodes.append(helper.make_node("MatMul", [last, name], [f"{name}.y"]))
+        last = f"{name}.y"
+    constants = {"code": floats(4), "a.b.c.d": floats(4), "a.b.c": floats(3, 1)}
+    for place, name in enumerate(constants):
+        nodes.append(helper.make_node("Add", [last, name], [f"sum.{place}"]))
+        last = f"sum.{place}"
+    onnx.save(model_of(nodes, {n: floats(3, 4) for n in names}, {**weights, **constants}, (last,)), tmp_path / "n.onnx")
+    network = assert_like_onnxruntime(tmp_path / "n.onnx", [floats(3, 4)] * len(names))
+    assert "graph_.weight" in dict(network.named_parameters()) and "a.b.c.d" in dict(network.named_parameters())
+
+
+def test_damaged_files_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    random, path = np.random.default_rng(0), tmp_path / "n.onnx"
+    content = np.frombuffer(refused([node("GRU", "x w r b", "h", hidden_size=3), node("Relu", "h")], GRU), np.uint8)
+    damaged = 0
+    for _ in range(80):
+        bad = content.copy()
+        bad[random.integers(len(bad), size=3)] = random.integers(256, size=3)
+        path.write_bytes(bad.tobytes())
+        try:
+            read_onnx_network(path)
+        except FormatError as error:
+            damaged += 1
+            assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
+    assert damaged > 20
+
+
 def test_broken_files(tmp_path: Path) -> None:
     path = tmp_path / "n.onnx"
     content = refused([node("Conv", "x w")], {"w": floats(5, 3, 2)})
@@ -363,3 +396,12 @@ def test_broken_files(tmp_path: Path) -> None:
         assert "\n" not in str(found.value)
     with pytest.raises(FormatError, match=r"absent.onnx: it cannot be read as an ONNX model: .*No such file"):
         kq.load(tmp_path / "absent.onnx")
+
+
+def test_attributes_that_nobody_asks_for_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(OPERATORS._entries, "LeakyRelu", lambda operator: operator.x)
+    (tmp_path / "n.onnx").write_bytes(refused([node("LeakyRelu", "x", alpha=0.5)]))
+    with pytest.raises(
+        FormatError, match=r"LeakyRelu \(node 'here'\) has the attribute alpha, which is not understood"
+    ):
+        read_onnx_network(tmp_path / "n.onnx")

@@ -85,6 +85,16 @@ def test_without_sigmoids_whole_sequences_are_the_same_to_the_last_bit(name: str
     assert len(np.unique(run(graph.model, *calls[3])["output.0"])) > 3
 
 
+@pytest.mark.parametrize("name", ["8 and 8 bits", "dynamic, 8 and 8 bits"])
+def test_one_time_alone_has_no_loop(name: str) -> None:
+    network, calls = rectified(given=True)
+    found = quantized(network, EXACT[name], calls[:3], output=0)
+    graph = onnx_graph(found, calls[4], dynamic_axes=False)
+    assert_integer_products(graph)
+    assert "Scan" not in {node.op_type for node in graph.model.graph.node}
+    assert_equal(found, graph, *calls[4])
+
+
 def test_weights_for_processors_that_would_saturate() -> None:
     network, calls = rectified(given=True)
     found = quantized(network, EXACT["8 and 8 bits"], calls[:3], output=0)

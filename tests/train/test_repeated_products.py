@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kaldi_quant.quant.repeated import RepeatedProduct, repeated
+from kaldi_quant.quant.repeated import Repeated, repeated
 from kaldi_quant.train.qat import fake_grid
 from kaldi_quant.train.qat.network import TrainableNetwork
 from tests.torchnn.recurrent_networks import CONFIGS, enhancer, inputs, quantized
@@ -14,7 +14,7 @@ from tests.torchnn.recurrent_networks import CONFIGS, enhancer, inputs, quantize
 torch.set_num_threads(1)
 
 
-class _Counted(RepeatedProduct):
+class _Counted(Repeated):
     """Multiplies by a number that it counts."""
 
     made = 0
@@ -55,7 +55,7 @@ def test_weights_are_rounded_once_for_all_times(config: str, monkeypatch: pytest
     results = []
     for is_once in (True, False):
         if not is_once:
-            monkeypatch.setattr(RepeatedProduct, "once", lambda _, make: make())
+            monkeypatch.setattr(Repeated, "once", lambda _, make: make())
         calls.clear()
         trained.components(), trained.scales()
         trained.model.zero_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from datetime import datetime
 
@@ -10,7 +11,9 @@ import click
 from kaldi_quant.cli.main import log_file
 from kaldi_quant.cli.options import KaldiCommand, num_threads_option, set_threads
 from kaldi_quant.cli.recipes.stages import ROOT
+from kaldi_quant.errors import KaldiQuantError
 
+_log = logging.getLogger(__name__)
 _SCRIPT = ROOT / "egs" / "enhancement" / "stm32"
 #: This project's folder, for configurations that name its data.
 ROOT_VARIABLE = "KALDI_QUANT_ROOT"
@@ -40,9 +43,12 @@ def stm32ai_main(config_path: str | None, config_name: str, num_threads: int, ov
     path = find_config(config_path, config_name, _SCRIPT)
     config = read_zoo_config(path, overrides, {ROOT_VARIABLE: str(ROOT), **os.environ}, now)
     folder = make_run_folder(config, now)
-    with log_file(
-        folder / LOG_NAME,
-        ["stm32ai_main.py", "--config-path", str(path.parent), "--config-name", path.name, *overrides],
-    ):
-        run_services(config, folder)
+    words = ["stm32ai_main.py", "--config-path", str(path.parent), "--config-name", path.name, *overrides]
+    with log_file(folder / LOG_NAME, words):
+        try:
+            run_services(config, folder)
+        except KaldiQuantError as error:
+            # On the screen it is reported as of any command.
+            _log.debug("%s", error)
+            raise
     click.echo(folder)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from kaldi_quant.frontends.enhancement.scores.predictions import write_predictio
 from kaldi_quant.frontends.enhancement.streaming import states_of, write_onnx_frame
 from kaldi_quant.frontends.enhancement.training.checkpoint import FloatCheckpoint, write_network
 from kaldi_quant.frontends.enhancement.training.losses import loss_of
-from kaldi_quant.frontends.enhancement.training.minibatches import training_batches
+from kaldi_quant.frontends.enhancement.training.minibatches import TrainingBatches, training_batches
 from kaldi_quant.frontends.onnx_files import DYNAMIC_NAME, FIXED_NAME, in_float
 from kaldi_quant.made import Made, Sources, make
 from kaldi_quant.metrics.known import PESQ
@@ -62,9 +64,8 @@ class CellOptions:
     """How cells are made.
 
     Args:
-        calibration: so many pairs of the training data, drawn evenly, are calibrated on.
+        calibration: on so many pieces of the training data, rounded up to minibatches.
         epochs: passes of quantization-aware training.
-        items: so many pairs are trained on in each of them; 0 for all.
         batch_size: pieces in a minibatch.
         seconds: of a piece.
         loss: a name of ``LOSSES``.
@@ -72,12 +73,11 @@ class CellOptions:
         heard: so many of the test's recordings are left as WAV files.
     """
 
-    calibration: int = 32
+    calibration: int = 64
     epochs: int = 2
-    items: int = 0
     batch_size: int = 16
-    seconds: Seconds = 1.5
-    loss: str = "compressed-mse"
+    seconds: Seconds = 2.0
+    loss: str = "compressed-si-snr"
     seed: int = 0
     heard: int = 4
 
@@ -155,7 +155,7 @@ class EnhancementCells:
     def _in_float(self, folder: Path) -> tuple[Path, list[Path], dict[str, Any]]:
         path, found = folder / FLOAT_FILE, self.trained
         write_network(path, found.name, found.network, found.made, found.sizes)
-        within = in_float(quantize(found.network, _FLOAT_PRESET, calibration=self.calibration()[:1]))
+        within = in_float(quantize(found.network, _FLOAT_PRESET, calibration=[self.calibration()[0][:1]]))
         return path, self._onnx_files(within, folder), {}
 
     def _by_onnxruntime(self, folder: Path) -> tuple[Path, list[Path], dict[str, Any]]:
@@ -166,13 +166,16 @@ class EnhancementCells:
         return path, [], {}
 
     def _by_scheme(self, name: str, folder: Path) -> tuple[Path, list[Path], dict[str, Any]]:
-        options, around = self.options, self.kind.around
-        batches = training_batches(
-            self.data.train, around, batch_size=options.batch_size, seconds=options.seconds, seed=options.seed
-        )
-        network, loss = self.trained.network, loss_of(options.loss, around)
+        network, loss = self.trained.network, loss_of(self.options.loss, self.kind.around)
         found = quantize_by(
-            name, self.kind, network, self.calibration(), batches, loss, epochs=options.epochs, folder=folder
+            name,
+            self.kind,
+            network,
+            self.calibration(),
+            self._batches(),
+            loss,
+            epochs=self.options.epochs,
+            folder=folder,
         )
         path = folder / ARTEFACT_NAME
         files.save(found, path, {RECORD_KEY: {"network": self.network}})
@@ -187,12 +190,21 @@ class EnhancementCells:
         return found
 
     def calibration(self) -> list[Tensor]:
-        """What the network is called with, for pairs of the training data."""
-        count = min(self.options.calibration, len(self.data.train))
-        places = [len(self.data.train) * number // count for number in range(count)]
-        around = self.kind.around
-        waves = (torch.from_numpy(self.data.train.item(place, 0).noisy)[None] for place in places)
-        return [around.inputs(around.stft.spectrum(wave)).contiguous() for wave in waves]
+        """What the network is called with, for pieces of the training data, several at a time: recurrences are slow."""
+        batches = self._batches()
+        count = math.ceil(self.options.calibration / batches.batch_size)
+        return [inputs for inputs, _ in islice(batches.minibatches(0), count)]
+
+    def _batches(self) -> TrainingBatches:
+        """What schemes train on."""
+        options = self.options
+        return training_batches(
+            self.data.train,
+            self.kind.around,
+            batch_size=options.batch_size,
+            seconds=options.seconds,
+            seed=options.seed,
+        )
 
 
 def streams(network: torch.nn.Module) -> bool:

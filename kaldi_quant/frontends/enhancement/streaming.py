@@ -183,7 +183,7 @@ class EnhancementStream:
         """By how many samples the output lies behind the input."""
         return delay_of(self.around.stft)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def push(self, block: Tensor) -> Tensor:
         """(hop,) float32 for the next samples, (hop,) float32.
 

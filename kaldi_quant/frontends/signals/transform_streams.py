@@ -6,9 +6,9 @@ but one begins there, and what is missing to whole hops.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from kaldi_quant.errors import DataError
 from kaldi_quant.frontends.signals.transforms import LEAST_OVERLAP, Samples, Transform
@@ -34,7 +34,9 @@ class SpectrumStream:
     def __init__(self, transform: Transform) -> None:
         self.transform = transform
         self._missing = _ahead(transform)
-        self._last = torch.zeros(transform.window // 2 + self._missing * transform.hop)
+        self._last = np.zeros(transform.window // 2 + self._missing * transform.hop, np.float32)
+        self._frame, self._middle = _empty_frame(transform)
+        self._analysis = transform.analysis.numpy()
 
     def push(self, block: Tensor) -> Tensor | None:
         """(1, 1, bins) complex64: the next frame's spectrum; None where its samples are not there yet.
@@ -45,16 +47,16 @@ class SpectrumStream:
         Raises:
             DataError: they are more or fewer.
         """
-        transform = self.transform
-        if block.shape != (transform.hop,):
-            raise DataError(f"expected a block of {transform.hop} samples, found one of shape {tuple(block.shape)}")
-        self._last = torch.cat([self._last[transform.hop :], block])
+        hop = self.transform.hop
+        if block.shape != (hop,):
+            raise DataError(f"expected a block of {hop} samples, found one of shape {tuple(block.shape)}")
+        self._last[:-hop] = self._last[hop:]
+        self._last[-hop:] = block.numpy()
         self._missing = max(0, self._missing - 1)
         if self._missing:
             return None
-        frame = self._last[: transform.window] * transform.analysis
-        around = (transform.fft - transform.window) // 2
-        return torch.fft.rfft(functional.pad(frame, (around, around)))[None, None]
+        np.multiply(self._last[: self.transform.window], self._analysis, out=self._frame[self._middle])
+        return torch.from_numpy(np.fft.rfft(self._frame).astype(np.complex64, copy=False)[None, None])
 
 
 class WaveStream:
@@ -66,7 +68,10 @@ class WaveStream:
 
     def __init__(self, transform: Transform) -> None:
         self.transform = transform
-        self._open, self._overlap = torch.zeros(transform.window), torch.zeros(transform.window)
+        self._open, self._overlap = (np.zeros(transform.window, np.float32) for _ in range(2))
+        self._middle = _empty_frame(transform)[1]
+        self._synthesis = transform.synthesis.numpy()
+        self._both = (transform.analysis * transform.synthesis).numpy()
         self._before = transform.window // 2
 
     def push(self, spectrum: Tensor | None) -> Tensor:
@@ -75,16 +80,23 @@ class WaveStream:
         Args:
             spectrum: (1, 1, bins) of the next frame, as ``SpectrumStream`` gives it.
         """
-        transform, hop = self.transform, self.transform.hop
+        hop = self.transform.hop
         if spectrum is None:
             return torch.zeros(hop)
-        around = (transform.fft - transform.window) // 2
-        frame = torch.fft.irfft(spectrum[0, 0], transform.fft)[around : around + transform.window]
-        self._open += frame * transform.synthesis
-        self._overlap += transform.analysis * transform.synthesis
-        done = self._open[:hop] / self._overlap[:hop].clamp_min(LEAST_OVERLAP)
-        self._open, self._overlap = (functional.pad(values[hop:], (0, hop)) for values in (self._open, self._overlap))
+        frame = np.fft.irfft(spectrum[0, 0].numpy(), self.transform.fft)[self._middle]
+        self._open += (frame * self._synthesis).astype(np.float32, copy=False)
+        self._overlap += self._both
+        done = self._open[:hop] / np.maximum(self._overlap[:hop], np.float32(LEAST_OVERLAP))
+        for values in (self._open, self._overlap):
+            values[:-hop] = values[hop:]
+            values[-hop:] = 0
         if self._before:
             done[: self._before] = 0
             self._before = max(0, self._before - hop)
-        return done
+        return torch.from_numpy(done)
+
+
+def _empty_frame(transform: Transform) -> tuple[np.ndarray, slice]:
+    """(fft,) zeros, and where in it a frame is."""
+    around = (transform.fft - transform.window) // 2
+    return np.zeros(transform.fft, np.float32), slice(around, around + transform.window)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -39,10 +41,35 @@ def patches(x: Tensor, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Tensor:
     Returns:
         (N, *output places, channels * kernel places), channel after channel.
     """
-    axes = len(kernel)
-    for axis, (size, step, gap) in enumerate(zip(kernel, stride, dilation, strict=True)):
-        x = x.unfold(2 + axis, gap * (size - 1) + 1, step)[..., ::gap]
-    return x.movedim(1, 1 + axes).flatten(1 + axes)
+    found: Tensor = _Patches.apply(x, kernel, stride, dilation)
+    return found
+
+
+class _Patches(torch.autograd.Function):
+    """``patches``; backwards place by place of the kernel, many times faster than through ``Tensor.unfold``."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Tensor:
+        ctx.sizes = (x.shape, kernel, stride, dilation)
+        axes = len(kernel)
+        for axis, (size, step, gap) in enumerate(zip(kernel, stride, dilation, strict=True)):
+            x = x.unfold(2 + axis, gap * (size - 1) + 1, step)[..., ::gap]
+        return x.movedim(1, 1 + axes).flatten(1 + axes)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = grad_outputs
+        shape, kernel, stride, dilation = ctx.sizes
+        axes, counts = len(kernel), grad.shape[1:-1]
+        of_places = grad.unflatten(-1, (shape[1], *kernel)).movedim(1 + axes, 1)
+        result = grad.new_zeros(shape)
+        for place in itertools.product(*map(range, kernel)):
+            read = [
+                slice(at * gap, at * gap + step * (count - 1) + 1, step)
+                for at, count, step, gap in zip(place, counts, stride, dilation, strict=True)
+            ]
+            result[(slice(None), slice(None), *read)] += of_places[(..., *place)]
+        return result, None, None, None
 
 
 class Convolution(Layer):

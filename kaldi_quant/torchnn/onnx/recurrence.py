@@ -3,7 +3,7 @@
 What the body computes is what ``Recurrence`` does at every time, by the writers that layers elsewhere have. Constants
 lie in the graph around it, and products are those of integers: what onnxruntime's optimizer puts in the place of
 DequantizeLinear (``TransposeDQWeightsForMatMulNBits`` in 1.31) fails where weights lie outside a body. The time axis
-and the batch may have any length; backwards in time is a direction of ``Scan``.
+and the batch may have any length; backwards in time is a direction of ``Scan``. One time alone is written without it.
 """
 
 from __future__ import annotations
@@ -64,6 +64,8 @@ class RecurrenceWriter:
         first = [self._state(self.writer, hidden) if hidden else self._zeros(of_input, shape, self._zero)]
         if remembers:
             first.append(memory or self._zeros(of_input, shape, np.float32(0)))
+        if shape[_TIME] == 1:
+            return self._one_time(of_input, first)
         body, state = self.writer.within(), (shape[0], size)
         kinds = [kind, FLOAT][: len(first)]
         given = [body.new_name(f"{self.name}.before.{place}") for place in range(len(first))]
@@ -88,6 +90,12 @@ class RecurrenceWriter:
             scan_output_directions=way,
         )
         return self._value(states), *(Value(name) for name in last[1:])
+
+    def _one_time(self, of_input: Name, given: list[Name]) -> tuple[Value, ...]:
+        """One time alone, as a frame of a stream is, needs no loop, which would take most of its time."""
+        axis = self.writer.integers(_TIME)
+        state, *memory = self._step(self.writer, self.writer.op("Squeeze", [of_input, axis]), given)
+        return self._value(self.writer.op("Unsqueeze", [state, axis], self.name)), *map(Value, memory)
 
     def _step(self, body: GraphWriter, now: Name, given: list[Name]) -> list[Name]:
         """One time: the names of the next state, on its grid, and of what is remembered.

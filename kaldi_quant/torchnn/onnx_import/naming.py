@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 if TYPE_CHECKING:
     import onnx
 
 # The names that torch gives to what has none.
 _NUMBERED = re.compile(r"onnx::|\d+$|_v_\d+$|val_\d+$")
+# What the code of a traced graph calls by name.
+_OF_CODE = ("self", "torch", "getattr", "slice", "operator", "math", "inf", "nan", "device", "pytree", "fx_pytree")
 
 
-def identifier(name: str) -> str:
-    """A name of the file as one of an argument in Python."""
+def identifier(name: str, others: Collection[str] = ()) -> str:
+    """A name of the file as that of an argument in Python, unlike others."""
     found = re.sub(r"\W", "_", name, flags=re.ASCII)
-    return found if found.isidentifier() and not keyword.iskeyword(found) else f"_{found}"
+    if not found.isidentifier() or keyword.iskeyword(found) or found in _OF_CODE:
+        found = f"_{found}"
+    while found in others:
+        found = f"{found}_"
+    return found
 
 
 def path_of_node(node: onnx.NodeProto, constants: Sequence[str]) -> str:
@@ -51,7 +58,13 @@ def path_of_constant(node: onnx.NodeProto, name: str) -> str:
 def cleaned(path: str) -> str:
     """A path of parts that modules may have."""
     parts = (re.sub(r"\W", "_", part, flags=re.ASCII) for part in path.split("."))
-    return ".".join(f"{part}_" if hasattr(nn.Module, part) or part == "training" else part for part in parts if part)
+    return ".".join(f"{part}_" if part in _of_modules() else part for part in parts if part)
+
+
+@cache
+def _of_modules() -> frozenset[str]:
+    """What modules have already."""
+    return frozenset(dir(fx.GraphModule(nn.Module(), fx.Graph())))
 
 
 class Tree:

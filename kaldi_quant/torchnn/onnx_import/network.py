@@ -20,6 +20,7 @@ from kaldi_quant.torchnn.onnx_import.naming import identifier
 from kaldi_quant.torchnn.onnx_import.operator import OPERATORS, Operator
 from kaldi_quant.torchnn.onnx_import.sizes import SIZES
 from kaldi_quant.torchnn.onnx_import.values import Filled, is_sizes
+from kaldi_quant.torchnn.variants import FAILURES
 
 if TYPE_CHECKING:
     import onnx
@@ -34,9 +35,9 @@ def read_onnx_network(path: str | os.PathLike[str]) -> fx.GraphModule:
     """Reads a float network of an ONNX file, of operator sets 11 to 21.
 
     Products, normalizations and recurrent operators become modules of ``torch.nn``, all else functions of torch. They
-    are named as the weights in the file are, or as its nodes. Axes of any length stay such. The arguments of the
-    network are the file's inputs, by their names as far as Python allows; it returns a tensor, or a tuple where the
-    file has several outputs.
+    are named as the weights in the file are, or as its nodes. Axes of any length stay such; what the file tells of
+    others is relied on, and not checked when the network is called. The arguments of the network are the file's
+    inputs, by their names as far as Python allows; it returns a tensor, or a tuple where the file has several outputs.
 
     Args:
         path: of the file; tensors may lie in other files beside it.
@@ -113,8 +114,12 @@ class _Reader:
         for tensor in graph.initializer:
             building.values[tensor.name] = tensor_array(self.path, tensor)
         for given in graph.input:
-            if given.name not in building.values:
-                building.values[given.name] = building.graph.placeholder(identifier(given.name))
+            if given.name in building.values:
+                continue
+            if not given.type.HasField("tensor_type"):
+                raise FormatError(self.path, None, f"the input {given.name!r} is no tensor")
+            arguments = [node.target for node in building.graph.nodes]
+            building.values[given.name] = building.graph.placeholder(identifier(given.name, arguments))
         rest = [node for node in graph.node if not self._fold(node)]
         building.shapes, building.types = _known(self.path, self.model, building.constants())
         for node in rest:
@@ -152,7 +157,10 @@ class _Reader:
         handler = handler or OPERATORS.get(node.op_type)
         if handler is None:
             operator.refuse("reads what the network computes, which is not understood")
-        result = handler(operator)
+        try:
+            result = handler(operator)
+        except (*FAILURES, MemoryError) as error:
+            operator.refuse(f"cannot be read: {one_line(error)}")
         operator.check_all_asked()
         results = result if isinstance(result, tuple) else (result,)
         for place, name in enumerate(node.output):

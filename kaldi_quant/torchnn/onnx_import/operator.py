@@ -169,7 +169,9 @@ class Operator:
         """Whether an input is known to hold whole numbers."""
         from onnx import TensorProto
 
-        return self.building.types.get(self.node.input[place]) in (TensorProto.INT64, TensorProto.INT32)
+        floats = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+        kind = self.building.types.get(self.node.input[place], TensorProto.UNDEFINED)
+        return kind not in (TensorProto.UNDEFINED, *floats)
 
     def known_size(self, place: int, axis: int) -> int | None:
         """How long an axis of an input is, where the file tells."""

@@ -10,7 +10,7 @@ from torch.nn import functional
 class ResetFirstGRU(nn.Module):
     """h' = z h + (1 - z) tanh(W x + b + R (r h) + c), with gates r and z as torch's GRU has them.
 
-    It makes the loop over times itself, so that only its input product is one of a layer that reads all times.
+    It makes the loop over times itself, which cannot be traced: quantized networks compute it in float.
 
     Args:
         module: whose parameters it has, of one layer.

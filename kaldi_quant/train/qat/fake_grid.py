@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.repeated import Repeated
 from kaldi_quant.quant.scale_groups import by_column
 from kaldi_quant.quant.spec import QSpec
 
@@ -44,7 +45,7 @@ class _Round(torch.autograd.Function):
         return grad_x, grad_scale, grad_zero, None, None
 
 
-class FakeGrid(nn.Module):
+class FakeGrid(Repeated):
     """A grid with a learned scale and, where its zero point is fitted, a learned zero point.
 
     Learned are the logarithm of the scale's ratio to the first one and the zero point's shift as a share of the grid,
@@ -101,7 +102,8 @@ class FakeGrid(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x rounded to the grid; x: float, any shape that broadcasts with the scale; bfloat16 becomes float32."""
-        return round_through(not_narrow(x), self.scale, self.zero_point, self.spec.qmin, self.spec.qmax)
+        scale, zero_point = self.once(lambda: (self.scale, self.zero_point))
+        return round_through(not_narrow(x), scale, zero_point, self.spec.qmin, self.spec.qmax)
 
     def rounded(self, steps: Tensor) -> Tensor:
         """Values in steps from the zero point, any shape that broadcasts with it, rounded to the grid's integers."""

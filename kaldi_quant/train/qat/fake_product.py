@@ -11,14 +11,14 @@ from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.grouped import grouped_linear
 from kaldi_quant.quant.integer_linear import of_each_sequence
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
-from kaldi_quant.quant.repeated import RepeatedProduct
+from kaldi_quant.quant.repeated import Repeated
 from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.train.parameters import TrainedComponent
 from kaldi_quant.train.qat.fake_grid import FakeGrid
 from kaldi_quant.train.qat.trained_weight import TrainedWeight
 
 
-class FakeProduct(RepeatedProduct):
+class FakeProduct(Repeated):
     """A product with fake-quantized weights; stands in for a module's float product. Its input lies on a grid already.
 
     Args:

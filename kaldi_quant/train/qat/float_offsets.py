@@ -61,10 +61,10 @@ class FloatOffsetGrid(FakeGrid):
 
     def forward(self, x: Tensor) -> Tensor:
         """x rounded to the grid, which need not hold 0."""
-        x, offset = not_narrow(x), self.offset
+        scale, offset = self.once(lambda: (self.scale, self.offset))
         # Beyond the range the rounding has no gradient, and the offset's is 1; within, they cancel.
         none = torch.zeros_like(offset)
-        return round_through(x - offset, self.scale, none, self.least, self.greatest) + offset
+        return round_through(not_narrow(x) - offset, scale, none, self.least, self.greatest) + offset
 
     @torch.no_grad()
     def grid(self) -> Grid:

@@ -38,23 +38,23 @@ def test_letters_and_digits_are_words_of_the_recogniser() -> None:
 
 def test_a_set_is_made_and_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def say(speaker: Speaker, text: str, rate: int, shortest: float, longest: float) -> np.ndarray:
-        return (0.1 * np.sin(np.arange(4000 + 10 * len(text)) / 9)).astype(np.float32)
+        return (0.1 * np.sin(np.arange(1000 + 10 * len(text)) / 9)).astype(np.float32)
 
     splits = ("train", "dev", "test")
     voices = [Speaker(f"{split}-{number}", split, "espeak-ng", "v") for split in splits for number in (0, 1)]
     monkeypatch.setattr(make, "say_within", say)
     monkeypatch.setattr(make, "check_programs", lambda: None)
     monkeypatch.setattr(make, "speakers", lambda: voices)
-    options = make.SpeechOptions(sentences=dict.fromkeys(splits, 10), noises=("hum", "coloured"))
+    options = make.SpeechOptions(sentences=dict.fromkeys(splits, 4), noises=("hum", "coloured"))
     seeds = {"one": 3, "again": 3, "other": 4}
     digests = [make.make_data(tmp_path / name, seed, options) for name, seed in seeds.items()]
     assert digests[0] == digests[1] != digests[2]
     tables = [(tmp_path / name / "utterances.tsv").read_text() for name in ("one", "again")]
     assert tables[0] == tables[1]
     found = read_enhancement(tmp_path / "one")
-    assert (len(found.train), len(found.dev), len(found.test)) == (22, 24, 22)
+    assert (len(found.train), len(found.dev), len(found.test)) == (10, 12, 10)
     met = [(pair.noise, pair.snr) for pair in found.test]
-    assert len(set(met)) == 8 and all(met.count(condition) in (2, 3) for condition in met)
+    assert len(set(met)) == 8 and all(met.count(condition) in (1, 2) for condition in met)
     utterance = found.test.speech.utterances[0]
     exact = np.round(say(voices[4], utterance.text, 16000, 0, 0) * 32767) / 32768
     assert found.test.speech[0][: len(exact)] == pytest.approx(exact, abs=1e-7) and utterance.samples % 320 == 0

@@ -43,6 +43,7 @@ def plot_epochs(rows: Sequence[Mapping[str, str]], path: Path, shown: bool) -> N
             axes.plot(*zip(*points, strict=True), marker=".")
         axes.set(title=title, xlabel="epoch")
         axes.grid(alpha=0.3)
+    figure.subplots_adjust(hspace=0.4, wspace=0.4)
     _finish(pyplot, figure, path, shown)
 
 
@@ -56,6 +57,8 @@ def plot_scores(results: Mapping[str, Evaluated], path: Path, shown: bool) -> No
         axes.bar(range(len(results)), [result.means[name] for result in results.values()])
         axes.set_xticks(range(len(results)), list(results), rotation=90)
         axes.set_title(name)
+    # Names of networks stand upright below.
+    figure.subplots_adjust(bottom=0.4, wspace=0.5)
     _finish(pyplot, figure, path, shown)
 
 
@@ -78,7 +81,6 @@ def _is_visible(shown: bool) -> bool:
 
 
 def _finish(pyplot: Any, figure: Any, path: Path, shown: bool) -> None:
-    figure.tight_layout()
     with atomic_write(path) as stream:
         figure.savefig(stream, format="png", dpi=100)
     if _is_visible(shown):

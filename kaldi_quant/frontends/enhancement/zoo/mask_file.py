@@ -16,6 +16,8 @@ from kaldi_quant.backends.onnx.session import open_session
 from kaldi_quant.errors import ModelError
 from kaldi_quant.units import Frames
 
+#: The usual name of the first axis.
+BATCH = "batch"
 _AXES = 3
 _FORM = "expected one input (batch, bins, frames) of float32"
 
@@ -30,6 +32,7 @@ class MaskFile:
         output: its name.
         frames: that it must be called with; None for any number.
         axis: the name of its last axis; empty where it has none.
+        batch: 1, or the name of the first axis, where it has any size.
         quantized: what of it is quantized already; None for a float network.
     """
 
@@ -38,6 +41,7 @@ class MaskFile:
     output: str
     frames: Frames | None
     axis: str
+    batch: int | str
     quantized: str | None
 
     @cached_property
@@ -85,12 +89,12 @@ def read_mask_file(path: Path, bins: int) -> MaskFile:
         raise ModelError(f"{path}: {_FORM}, found {len(inputs)} inputs: {names}")
     if len(graph.output) != 1:
         raise ModelError(f"{path}: expected one output, a mask, found {len(graph.output)}")
-    frames, axis = _frames(path, inputs[0], bins)
-    return MaskFile(path, inputs[0].name, graph.output[0].name, frames, axis, quantized_by(model))
+    frames, axis, batch = _axes(path, inputs[0], bins)
+    return MaskFile(path, inputs[0].name, graph.output[0].name, frames, axis, batch, quantized_by(model))
 
 
-def _frames(path: Path, value: Any, bins: int) -> tuple[Frames | None, str]:
-    """The length of the last axis, None where it is free, and its name."""
+def _axes(path: Path, value: Any, bins: int) -> tuple[Frames | None, str, int | str]:
+    """The length of the last axis, None where it is free, its name, and the first axis."""
     import onnx
 
     tensor = value.type.tensor_type
@@ -107,11 +111,12 @@ def _frames(path: Path, value: Any, bins: int) -> tuple[Frames | None, str]:
         )
     if batch.HasField("dim_value") and batch.dim_value != 1:
         raise ModelError(f"{path}: expected a batch of any size or of 1, found {value.name} {shape}")
+    first = 1 if batch.HasField("dim_value") else batch.dim_param or BATCH
     if length.HasField("dim_value"):
         if length.dim_value < 1:
             raise ModelError(f"{path}: expected at least one frame, found {value.name} {shape}")
-        return length.dim_value, ""
-    return None, length.dim_param
+        return length.dim_value, "", first
+    return None, length.dim_param, first
 
 
 def write_static(source: MaskFile, frames: Frames, result: Path) -> None:

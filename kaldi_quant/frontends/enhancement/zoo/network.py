@@ -18,9 +18,10 @@ from kaldi_quant.errors import ModelError
 from kaldi_quant.frontends.checkpoints import load_parameters, parameters_of, read_content
 from kaldi_quant.frontends.enhancement.networks.stft_tcnn import STFTTCNN
 from kaldi_quant.frontends.enhancement.zoo.config import ZooConfig
+from kaldi_quant.frontends.enhancement.zoo.mask_file import BATCH
 
 #: Names in ONNX files.
-INPUT, OUTPUT, BATCH, FRAMES = "input", "output", "batch", "seq_len"
+INPUT, OUTPUT, FRAMES = "input", "output", "seq_len"
 # Of the example that is exported.
 _EXAMPLE_FRAMES = 10
 # The zoo's own names: block, residual layer, and the part of it.

@@ -19,7 +19,6 @@ from kaldi_quant.frontends.enhancement.zoo.checks import static_options
 from kaldi_quant.frontends.enhancement.zoo.config import ZooConfig
 from kaldi_quant.frontends.enhancement.zoo.front import ZooFront
 from kaldi_quant.frontends.enhancement.zoo.mask_file import MaskFile, read_mask_file, write_static
-from kaldi_quant.frontends.enhancement.zoo.network import BATCH
 from kaldi_quant.frontends.signals.stft import Array
 from kaldi_quant.torchnn.onnx_import.network import read_onnx_network
 from kaldi_quant.units import Frames
@@ -125,7 +124,8 @@ def _by_this_project(
         _log.info("kaldi_quant: %s stays in float: %s", layer, reason)
     dynamic, static = _paths(folder, "kaldi_quant")
     frames = config.quantization.static_sequence_length
-    for path, batch, length in ((dynamic, BATCH, source.axis), (static, 1, frames)):
+    sizes: dict[Path, tuple[int | str, Frames | str]] = {dynamic: (source.batch, source.axis), static: (1, frames)}
+    for path, (batch, length) in sizes.items():
         shape = {source.input: (batch, config.bins, length)}
         files.export(made, path, example=inputs[0], inputs=shape, outputs=[source.output])
     files.save(made, dynamic.with_suffix(".safetensors"))

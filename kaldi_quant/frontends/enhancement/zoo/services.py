@@ -132,7 +132,7 @@ class Run:
         plot_scores(self.scores, logs / SCORES_NAME, self.config.general.display_figures)
 
     def benchmark(self) -> None:
-        """Measures what those networks need that have been quantized, for a fixed number of frames; or the given one."""
+        """Measures what networks of a fixed length need that have been quantized here; or the given one."""
         networks = [files.static for files in self.quantized.values()] or [self.model]
         found = benchmark(networks, self.config, self.folder)
         for name, needs in found.items():

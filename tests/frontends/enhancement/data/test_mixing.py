@@ -88,9 +88,9 @@ def test_in_a_room_the_target_has_the_early_reflections() -> None:
 
 def test_rooms_come_as_often_as_asked_for() -> None:
     dry = [
-        np.array_equal(make(MixOptions(levels=None, room_share=0.5), seed).clean, tone(5, 8000)) for seed in range(40)
+        np.array_equal(make(MixOptions(levels=None, room_share=0.5), seed).clean, tone(5, 8000)) for seed in range(20)
     ]
-    assert 10 < sum(dry) < 30
+    assert 4 < sum(dry) < 16
 
 
 def test_mbqat_scales_to_unit_power() -> None:

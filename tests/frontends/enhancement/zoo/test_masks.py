@@ -37,7 +37,8 @@ def test_a_file_tells_its_length(tmp_path: Path) -> None:
     free = read_mask_file(foreign_network(tmp_path / "free.onnx"), BINS)
     assert (free.input, free.output, free.frames, free.axis, free.quantized) == ("noisy", "mask", None, "seq_len", None)
     fixed = read_mask_file(foreign_network(tmp_path / "fixed.onnx", 40, batch=1), BINS)
-    assert (fixed.frames, fixed.axis) == (40, "")
+    assert (fixed.frames, fixed.axis, fixed.batch) == (40, "", 1)
+    assert free.batch == "batch"
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,10 @@ def test_a_chain_trains_quantizes_and_scores(
     assert effective["training"]["batching_strategy"] == "trim" and effective["evaluation"]["logs_path"] == "eval_logs/"
 
 
-def test_a_training_goes_on_from_its_snapshot(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_goes_on_from_its_snapshot(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     training = {"epochs": 2, "batch_size": 2, "reference_metric": "train_loss", "loss": "wave_snr"}
     given = sections(tree, model={"onnx_path": None, "model_type": "STFTTCNN"}, model_specific=TINY, training=training)
     first = run(tmp_path / "first", monkeypatch, "training", **given)
@@ -109,6 +112,7 @@ def test_a_training_goes_on_from_its_snapshot(tree: Path, tmp_path: Path, monkey
     snapshot = first / "training_logs" / "checkpoint.pt"
     again = run(tmp_path / "again", monkeypatch, "training", f"+training.snapshot_path={snapshot}", **given)
     assert (again / "training_logs" / "training_logs.csv").read_bytes() == logs
+    assert "training_metrics.png is not drawn: matplotlib is not installed" in caplog.text
     assert not (again / "ckpts").exists()
     assert len((again / "saved_models" / "trained_model.onnx").read_bytes()) == len(model)
     with pytest.raises(UsageError, match="belongs to a training with other options"):
@@ -211,12 +215,16 @@ def test_a_benchmark_says_what_is_missing(
     assert "stedgeai" not in needs and needs["multiply_accumulates"]
 
 
-def test_a_program_that_fails_is_told(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_fails_is_told(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "kaldi_quant")
     path = program(tmp_path / "bin", '[ "$1" = --version ] || { echo "E010: no such board" >&2; exit 3; }')
     static = foreign_network(tmp_path / "fixed.onnx", 40, batch=1)
     words = [f"model.onnx_path={static}", f"+tools.stedgeai.path_to_stedgeai={path}"]
     with pytest.raises(DataError, match="ended with status 3, and said: E010: no such board"):
         run(tmp_path / "here", monkeypatch, "benchmarking", *words, **sections(tree, benchmarking={"board": "B"}))
+    assert "no such board" in (tmp_path / "here" / "out" / "stm32ai_main.log").read_text()
 
 
 def test_a_deployment_makes_header_and_code(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
