@@ -17,7 +17,8 @@ and was made from the same data in the same way is kept, so that an interrupted 
   --conf-dir FOLDER    configurations  (default: egs/enhancement/conf)
   --checkpoints FOLDER float networks, SEED/NETWORK.pth  (default: egs/enhancement/checkpoints; stage 0 writes into
                        EXP-DIR/checkpoints, which is the default then)
-  --networks LIST      of crn-100k, tcn-100k, stft-tcnn, with commas between them  (default: all)
+  --networks LIST      of crn-100k, tcn-100k, stft-tcnn, crn, with commas between them  (default: all but crn, the CRN of
+                       17.5 million parameters, of which there is no checkpoint)
   --seeds LIST         with commas between them  (default: 0)
   --nj N               stages that run at the same time, where they do not depend on each other  (default: all cores)
 
@@ -55,8 +56,8 @@ done
 [ -d "$data_dir" ] || fail "--data-dir $data_dir does not exist: expected speech for enhancement"
 for network in ${networks//,/ }; do
   case $network in
-    crn-100k | tcn-100k | stft-tcnn) ;;
-    *) fail "--networks: $network is not one of crn-100k, tcn-100k, stft-tcnn" ;;
+    crn-100k | tcn-100k | stft-tcnn | crn) ;;
+    *) fail "--networks: $network is not one of crn-100k, tcn-100k, stft-tcnn, crn" ;;
   esac
   for file in "$network.yaml" "cells/$network.yaml"; do
     [ -f "$conf_dir/$file" ] || fail "--conf-dir $conf_dir has no $file"
@@ -126,7 +127,7 @@ trap 'jobs -p | xargs -r kill 2>/dev/null || true' EXIT
 
 if [ "$stage" -le 3 ]; then
   # The one that takes longest comes first.
-  for network in stft-tcnn crn-100k tcn-100k; do
+  for network in crn stft-tcnn crn-100k tcn-100k; do
     [[ ,$networks, == *,$network,* ]] || continue
     for seed in ${seeds//,/ }; do start "$network-$seed" of_network "$network" "$seed"; done
   done
