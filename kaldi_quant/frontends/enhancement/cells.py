@@ -65,15 +65,17 @@ class CellOptions:
 
     Args:
         calibration: on so many pieces of the training data, rounded up to minibatches.
+        calibration_seconds: of each of them.
         epochs: passes of quantization-aware training.
         batch_size: pieces in a minibatch.
-        seconds: of a piece.
+        seconds: of a piece that is trained on.
         loss: a name of ``LOSSES``.
         seed: of order and pieces.
         heard: so many of the test's recordings are left as WAV files.
     """
 
     calibration: int = 64
+    calibration_seconds: Seconds = 2.0
     epochs: int = 2
     batch_size: int = 16
     seconds: Seconds = 2.0
@@ -172,7 +174,7 @@ class EnhancementCells:
             self.kind,
             network,
             self.calibration(),
-            self._batches(),
+            self._batches(self.options.seconds),
             loss,
             epochs=self.options.epochs,
             folder=folder,
@@ -191,18 +193,18 @@ class EnhancementCells:
 
     def calibration(self) -> list[Tensor]:
         """What the network is called with, for pieces of the training data, several at a time: recurrences are slow."""
-        batches = self._batches()
+        batches = self._batches(self.options.calibration_seconds)
         count = math.ceil(self.options.calibration / batches.batch_size)
         return [inputs for inputs, _ in islice(batches.minibatches(0), count)]
 
-    def _batches(self) -> TrainingBatches:
-        """What schemes train on."""
+    def _batches(self, seconds: Seconds) -> TrainingBatches:
+        """Pieces of the training data of so many seconds."""
         options = self.options
         return training_batches(
             self.data.train,
             self.kind.around,
             batch_size=options.batch_size,
-            seconds=options.seconds,
+            seconds=seconds,
             seed=options.seed,
         )
 
