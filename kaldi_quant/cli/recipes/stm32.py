@@ -34,7 +34,7 @@ def stm32ai_main(config_path: str | None, config_name: str, num_threads: int, ov
 
     stm32ai_main.py --config-path conf --config-name chain_tqe training.epochs=3 model_specific.tcn_latent_dim=64
     """
-    from kaldi_quant.frontends.enhancement.zoo.config import find_config, read_zoo_config
+    from kaldi_quant.frontends.enhancement.zoo.config_file import find_config, read_zoo_config
     from kaldi_quant.frontends.enhancement.zoo.run_folder import LOG_NAME, make_run_folder
     from kaldi_quant.frontends.enhancement.zoo.services import run_services
 

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kaldi_quant.backends.onnx.static_quantization import StaticOptions
 from kaldi_quant.errors import UsageError
 from kaldi_quant.frontends.enhancement.data import LAYOUTS
+from kaldi_quant.frontends.enhancement.zoo.config import ZooConfig
 from kaldi_quant.frontends.enhancement.zoo.measures import PESQ_RATE
 from kaldi_quant.frontends.enhancement.zoo.modes import MODES
 from kaldi_quant.quant.layer_config import one_of
 from kaldi_quant.quant.presets import read_preset
 from kaldi_quant.settings import above_0, at_least_0
 from kaldi_quant.train.optimizer import OptimizerOptions
-
-if TYPE_CHECKING:
-    from kaldi_quant.frontends.enhancement.zoo.config import ZooConfig
 
 PIPELINES = ("LibrosaSpecPipeline",)
 MODEL_TYPES = ("STFTTCNN",)

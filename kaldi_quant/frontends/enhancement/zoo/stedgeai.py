@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kaldi_quant.errors import DataError
-from kaldi_quant.frontends.enhancement.zoo.sections import Stedgeai
+from kaldi_quant.frontends.enhancement.zoo.board_sections import Stedgeai
 
 _log = logging.getLogger(__name__)
 PROGRAM = "stedgeai"

@@ -11,7 +11,8 @@ import yaml
 
 from kaldi_quant.cli.recipes.stages import ROOT
 from kaldi_quant.errors import UsageError
-from kaldi_quant.frontends.enhancement.zoo.config import ZooConfig, find_config, read_zoo_config
+from kaldi_quant.frontends.enhancement.zoo.config import ZooConfig
+from kaldi_quant.frontends.enhancement.zoo.config_file import find_config, read_zoo_config
 from kaldi_quant.frontends.enhancement.zoo.modes import MODES
 from kaldi_quant.frontends.enhancement.zoo.overrides import overridden, read_value
 from kaldi_quant.frontends.enhancement.zoo.variables import expanded

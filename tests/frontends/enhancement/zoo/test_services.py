@@ -23,7 +23,7 @@ import yaml
 from kaldi_quant.cli.recipes.stm32 import stm32ai_main
 from kaldi_quant.errors import DataError, ModelError, UsageError
 from kaldi_quant.frontends.enhancement.networks.stft_tcnn import STFTTCNN
-from kaldi_quant.frontends.enhancement.zoo.config import read_zoo_config
+from kaldi_quant.frontends.enhancement.zoo.config_file import read_zoo_config
 from kaldi_quant.frontends.enhancement.zoo.mask_file import read_mask_file
 from kaldi_quant.frontends.enhancement.zoo.network import build_network, export_network
 from kaldi_quant.frontends.enhancement.zoo.run_folder import make_run_folder

@@ -11,7 +11,8 @@ import soundfile
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
-from kaldi_quant.frontends.enhancement.zoo.config import ZooConfig, read_zoo_config
+from kaldi_quant.frontends.enhancement.zoo.config import ZooConfig
+from kaldi_quant.frontends.enhancement.zoo.config_file import read_zoo_config
 
 BINS = 33
 
