@@ -21,7 +21,11 @@ from tests.frontends.enhancement.training import sounds
 from tests.recipes import ROOT, run
 
 OPTIONS = CellOptions(calibration=2, calibration_seconds=0.2, epochs=1, batch_size=2, seconds=0.2, heard=1)
-SIZES = {"tcn-100k": {"channels": (4, 6)}, "stft-tcnn": {"latent": 8, "n_blocks": 1, "num_layers": 1}}
+SIZES = {
+    "crn-100k": {"channels": (1, 1, 1), "decoder": (1, 1, 1), "layers": 1},
+    "tcn-100k": {"channels": (4, 6)},
+    "stft-tcnn": {"latent": 8, "n_blocks": 1, "num_layers": 1},
+}
 
 
 class Pairs(list[Pair]):
@@ -100,7 +104,11 @@ def test_a_network_that_sees_later_frames_has_no_stream(tmp_path: Path) -> None:
     cells = EnhancementCells(data(), tmp_path / "exp", read_network(path), path, OPTIONS, "cells.py")
     folder = cells.make("float")
     assert (folder / "network.onnx").is_file() and not (folder / "network_fixed.onnx").exists()
-    # Its values are negative, too: offsets that were learned in float have moved to integers.
+
+
+def test_a_cell_tells_how_far_offsets_moved(tmp_path: Path) -> None:
+    path = checkpoint("crn-100k", tmp_path)
+    cells = EnhancementCells(data(), tmp_path / "exp", read_network(path), path, OPTIONS, "cells.py")
     assert read_cell(cells.make("mbqat"))[0].details["snapping"]["offsets"] > 0
 
 
