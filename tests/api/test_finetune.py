@@ -249,7 +249,10 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         (lambda: kq.finetune(network(), [], loss=cross_entropy), "there is nothing to train on"),
         (lambda: kq.finetune(kaldi, [], loss=cross_entropy), "loss and train_mode are for networks of torch"),
         (lambda: kq.finetune(kaldi, [], watched={"loss": cross_entropy}), "watched is for networks of torch"),
-        (lambda: kq.finetune(kaldi, [], penalty=Penalty(("Conv1d",), 1.0)), "score, penalty and after_pass are for networks"),
+        (
+            lambda: kq.finetune(kaldi, [], penalty=Penalty(("Conv1d",), 1.0)),
+            "score, penalty and after_pass are for networks",
+        ),
         (lambda: kq.finetune(network(), batches(), loss=cross_entropy, validate_every=0), "after 0 iterations"),
         (lambda: kq.finetune(kaldi, [], teacher=network()), "the teacher of a Kaldi model must be one, too"),
         (lambda: kq.finetune(kaldi, "ark:x"), "give the folder that holds them"),
