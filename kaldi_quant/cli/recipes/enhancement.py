@@ -92,7 +92,8 @@ def cells(
 @click.option("--data-dir", required=True, metavar="FOLDER", help="Noisy and clean speech, or what is mixed.")
 @click.option("--layout", default="auto", show_default=True, help="Of the data's folder.")
 @click.option("--exp-dir", default="exp", show_default=True, metavar="FOLDER", help="For the scores.")
-def noisy(data_dir: str, layout: str, exp_dir: str) -> None:
+@num_threads_option()
+def noisy(data_dir: str, layout: str, exp_dir: str, num_threads: int) -> None:
     """Score the noisy speech of the test itself, which enhancement has to better.
 
     e.g.: noisy.py --data-dir data --exp-dir exp/0
@@ -100,4 +101,5 @@ def noisy(data_dir: str, layout: str, exp_dir: str) -> None:
     from kaldi_quant.frontends.enhancement.cells import make_noisy
     from kaldi_quant.frontends.enhancement.data import read_enhancement
 
+    set_threads(num_threads)
     click.echo(make_noisy(result_folder(exp_dir), read_enhancement(Path(data_dir), layout)))

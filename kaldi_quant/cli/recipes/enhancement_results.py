@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from kaldi_quant.atomic import atomic_write
-from kaldi_quant.cli.options import KaldiCommand, result_file
+from kaldi_quant.cli.options import KaldiCommand, num_threads_option, result_file, set_threads
 from kaldi_quant.errors import UsageError
 
 RESULTS_NAME, PAGE_NAME = "RESULTS", "report.html"
@@ -28,8 +28,16 @@ _TITLE = "Speech enhancement"
 @click.option(
     "--command", default="bash egs/enhancement/run.sh", show_default=True, help="That made the cells, for the text."
 )
+@num_threads_option()
 def results(
-    exp_dir: str, results: str, page: str, recordings: int, page_megabytes: float, replications: int, command: str
+    exp_dir: str,
+    results: str,
+    page: str,
+    recordings: int,
+    page_megabytes: float,
+    replications: int,
+    command: str,
+    num_threads: int,
 ) -> None:
     """Write the scores of all cells as text and as a page on which one can listen.
 
@@ -44,6 +52,7 @@ def results(
     from kaldi_quant.report.comparison import ComparisonOptions
     from kaldi_quant.report.pages.listening_page import listening_page
 
+    set_threads(num_threads)
     if recordings < 0:
         raise UsageError(f"--recordings cannot be negative, found {recordings}")
     if not page_megabytes >= 0:

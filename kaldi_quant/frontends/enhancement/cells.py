@@ -35,6 +35,7 @@ from kaldi_quant.frontends.onnx_files import DYNAMIC_NAME, FIXED_NAME, in_float
 from kaldi_quant.made import Made, Sources, make
 from kaldi_quant.metrics.known import PESQ
 from kaldi_quant.metrics.score_file import FILE_NAME as SCORES_NAME
+from kaldi_quant.quant.integer_linear import DynamicLinear
 from kaldi_quant.units import Seconds
 
 _log = logging.getLogger(__name__)
@@ -184,10 +185,11 @@ class EnhancementCells:
         return path, self._onnx_files(found, folder), dict(found.notes)
 
     def _onnx_files(self, quantized: Quantized, folder: Path) -> list[Path]:
-        """For whole recordings; and, of networks that stream, for one frame."""
+        """For whole recordings; and for one frame of a stream, which has no ranges of whole recordings."""
         network = self.trained.network
         found = [files.export(quantized, folder / DYNAMIC_NAME)]
-        if streams(network):
+        is_dynamic = any(isinstance(layer, DynamicLinear) for layer in quantized.network.layers.values())
+        if streams(network) and not is_dynamic:
             found.append(write_onnx_frame(quantized, network, self.kind.around, folder / FIXED_NAME))
         return found
 
