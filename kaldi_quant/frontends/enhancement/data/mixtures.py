@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from kaldi_quant.frontends.enhancement.data.conditions import CONDITIONS
 from kaldi_quant.frontends.enhancement.data.mixing import mixed
 from kaldi_quant.frontends.enhancement.data.options import MixOptions
 from kaldi_quant.frontends.enhancement.data.pairs import Pair, check_index
@@ -90,7 +91,7 @@ class FixedMixtures:
 
 
 def _digest(speech: Speech, options: MixOptions) -> str:
-    found = hashlib.sha256(f"{_VERSION} {options}".encode())
+    found = hashlib.sha256(f"{_VERSION} {options} {CONDITIONS[options.conditions]}".encode())
     found.update(repr([(one.noise, one.snr, one.room) for one in speech.utterances]).encode())
     speech.update(found)
     return found.hexdigest()

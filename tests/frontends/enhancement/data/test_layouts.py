@@ -1,6 +1,7 @@
 """Layouts of folders for enhancement: what is read of them, what they are told by, and what is wrong with them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ pytest.importorskip("soundfile", reason="KALDI_QUANT_EXTRAS=audio bash tests/run
 pytest.importorskip("soxr", reason="KALDI_QUANT_EXTRAS=audio bash tests/run.sh")
 
 from kaldi_quant.frontends.enhancement.data import MixOptions, Pairs, ReadOptions, read_enhancement
+from kaldi_quant.frontends.enhancement.data.conditions import CONDITIONS, UNHEARD
+from kaldi_quant.frontends.signals.noise_ranges import Babble
 from tests.frontends.enhancement.data.toy_speech import ROWS, lines, listed, pairs, tone, write
 
 EMBEDDED = Path(__file__).parents[4] / "egs" / "enhancement" / "data"
@@ -65,10 +68,14 @@ def test_a_table_is_read_and_mixed(tmp_path: Path) -> None:
         found.test[4]
 
 
-def test_digests_tell_data_and_options(tmp_path: Path) -> None:
+def test_digests_tell_data_options_and_noises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = listed(tmp_path)
     found = read_enhancement(folder)
     train, test = found.train.digest(), found.test.digest()
+    with monkeypatch.context() as context:
+        noises = {**CONDITIONS[UNHEARD].noises, "babble": Babble(talkers=((3, 4),))}
+        context.setitem(CONDITIONS._entries, UNHEARD, replace(CONDITIONS[UNHEARD], noises=noises))
+        assert found.test.digest() != test and found.train.digest() == train
     assert train == read_enhancement(folder).train.digest() != test
     assert train != read_enhancement(folder, options=MixOptions(seed=1)).train.digest()
     write(folder / "train-a.wav", tone(9, 6400))
