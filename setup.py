@@ -40,7 +40,7 @@ EXTRAS = {
     "wav2vec2": ["transformers"],
     # All that the tests need; those of torchao and vosk are skipped without them. kaldiio reads and writes archives
     # independently of this project.
-    "test": ["kaldi_quant[recipes,keywords]", "pytest", "pytest-xdist", "hypothesis", "kaldiio"],
+    "test": ["kaldi_quant[recipes,enhancement]", "pytest", "pytest-xdist", "hypothesis", "kaldiio"],
     "dev": ["ruff", "mypy"],
 }
 
