@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 # Those that the tests do without.
-OPTIONAL = {"torchao", "vosk", "transformers", "huggingface_hub", "pesq", "pystoi"}
+OPTIONAL = {"torchao", "vosk", "transformers", "huggingface_hub", "pesq", "mlflow"}
 
 # A python3 that makes real environments, with a pip that has no network: see PIP.
 PYTHON = """#!/bin/bash
