@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from kaldi_quant.cli.recipes import enhancement_sounds
+from kaldi_quant.cli.recipes import enhancement_results, enhancement_sounds
 from kaldi_quant.cli.recipes.enhancement_results import results
 from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.report.pages.listening import bytes_in_page
@@ -81,6 +81,23 @@ def test_means_over_seeds_without_noisy_speech(cells: Path, tmp_path: Path) -> N
     assert spreads[:4] == [0, 0, pytest.approx(3**0.5, abs=0.01), 0]
     assert "<audio" not in (tmp_path / "report.html").read_text()
     assert "by condition" not in said and not any(line.startswith("noisy") for line in said.splitlines())
+
+
+def test_commands_stand_as_they_are_called_in_the_folder_of_the_recipe() -> None:
+    command = "egs/enhancement/cells.py --config /home/me/egs/enhancement/conf/a.yaml float"
+    assert enhancement_results._here(command) == "cells.py --config conf/a.yaml float"
+
+
+def test_a_seed_may_lack_a_network(cells: Path, tmp_path: Path) -> None:
+    for seed in ("0", "1", "2"):
+        shutil.copytree(cells / "0" / "crn-100k", tmp_path / seed / "crn-100k")
+    shutil.copytree(cells / "0" / "crn-100k", tmp_path / "0" / "other")
+    shutil.rmtree(tmp_path / "2" / "crn-100k")
+    shutil.copytree(cells / "0" / "crn-100k", tmp_path / "2" / "third")
+    said = run(tmp_path, "--recordings", "0")
+    assert said.count("# Over seeds") == 1
+    row = next(line for line in said.partition("# Over seeds")[2].splitlines() if line.startswith("ours-w8a8"))
+    assert row.split()[1] == "2"
 
 
 def test_what_cannot_be_shown(cells: Path, tmp_path: Path) -> None:

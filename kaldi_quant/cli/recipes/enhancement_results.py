@@ -87,8 +87,9 @@ def _part(experiments: Sequence[Any], network: str, heard: Sequence[Any], option
     first = experiments[0]
     folders = tables.folders_of(first, network)
     found, lines = [], []
-    if len(experiments) > 1:
-        seeds = tables.seed_table(list(experiments), network, options)
+    several = [each for each in experiments if network in each.networks]
+    if len(several) > 1:
+        seeds = tables.seed_table(several, network, options)
         found.append(TitledTable("Over seeds", tables.ABOUT_SEEDS, seeds))
     found.append(TitledTable("All scores", tables.ABOUT_SCORES, tables.score_table(folders, options)))
     conditions = first.conditions()
@@ -110,7 +111,12 @@ def _commands(cells: Sequence[Path]) -> Any:
     from kaldi_quant.frontends.cells import read_cell
     from kaldi_quant.report.cells import Table
 
-    return Table(["cell", "made by"], [[cell.name, read_cell(cell)[0].command] for cell in cells])
+    return Table(["cell", "made by"], [[cell.name, _here(read_cell(cell)[0].command)] for cell in cells])
+
+
+def _here(command: str) -> str:
+    """A command as it is called in the recipe's folder."""
+    return " ".join(word.rpartition("egs/enhancement/")[2] for word in command.split())
 
 
 def _text(part: Any) -> str:

@@ -15,6 +15,7 @@ from torch import nn
 import kaldi_quant as kq
 from kaldi_quant.backends.onnx.static_quantization import quantize_static
 from kaldi_quant.errors import DataError, FormatError, UsageError
+from kaldi_quant.frontends.enhancement.networks.past import Past
 from kaldi_quant.frontends.enhancement.networks.stft_tcnn import ResBlock
 from kaldi_quant.frontends.measures.estimate import estimate
 from kaldi_quant.frontends.measures.operations import multiply_accumulates
@@ -26,12 +27,14 @@ class Block(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.blocks = nn.Sequential(*(ResBlock(6, 16, 3, 1, causal=False) for _ in range(2)))
+        self.blocks = nn.ModuleList(ResBlock(6, 16, 3, 1, causal=False) for _ in range(2))
         for block in self.blocks:
             nn.init.normal_(block.depthwise_norm.running_mean)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.sigmoid(self.blocks(x))
+        for block in self.blocks:
+            x = block(x, Past(None))
+        return torch.sigmoid(x)
 
 
 def _write(network: nn.Module, path: Path) -> None:

@@ -110,7 +110,10 @@ def test_weights_are_clipped_and_large_activations_cost(tmp_path: Path) -> None:
         ("network: crm", "the enhancement network 'crm' is not one of crn, crn-100k"),
         ("loss: mse", "the loss 'mse' is not one of magnitude-mse"),
         ("epochs: 0", "epochs must be above 0, found 0"),
-        ("validation: {score: MOS}", "validation, score 'MOS' is not one of loss, PESQ, STOI, SI-SDR"),
+        (
+            "validation: {score: MOS}",
+            "validation, score 'MOS' is not one of loss, PESQ, PESQ-nb, STOI, SI-SDR, SNR, MSE",
+        ),
         ("schedule: {name: step, lr_final: 0.1}", "--lr-final 0.1 has an effect only with --lr-schedule"),
         ("optimizer: {name: sgd, amsgrad: true}", "--amsgrad has an effect only with --optimizer adam"),
         ("penalty: {factor: 1.0, norm: l3}", "the norm 'l3' of a penalty is not one of l1, l2"),
