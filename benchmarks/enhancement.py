@@ -1,11 +1,12 @@
 """Speech enhancement frame by frame on one thread: integers against float, and what share of the time it takes.
 
-    python benchmarks/enhancement.py [--rounds 300] [--network crn-100k] [--no-compiled]
+    python benchmarks/enhancement.py [--rounds 50] [--blocks 20] [--network crn-100k] [--no-compiled]
 
-Networks have random parameters. A round is one block of a stream: its spectrum, the network with its states, and the
-samples that it gives. "frame" is the network alone in relation to the float network in onnxruntime; above 1 it is
-faster. "real time" is the whole round's share of the block's duration. The ways of running take turns within each
-round; a figure is the median over rounds.
+Networks have random parameters. In a round each way runs some blocks of a stream, one behind the other: their spectra,
+the network with its states, and the samples that it gives. With --blocks 1 other networks run between two blocks, so
+that a network finds nothing of its own in the caches. "frame" is the network alone in relation to the float network in
+onnxruntime; above 1 it is faster. "real time" is the whole block's share of its duration. The ways of running take
+turns within each round; a figure is the median over rounds.
 """
 
 from __future__ import annotations
@@ -53,19 +54,20 @@ def runs(kind: Kind, folder: Path, compiled: bool) -> dict[str, FrameNetwork]:
     return found
 
 
-def push(stream: EnhancementStream, block: torch.Tensor) -> Callable[[], object]:
-    return lambda: stream.push(block)
+def push(stream: EnhancementStream, block: torch.Tensor, blocks: int) -> Callable[[], object]:
+    return lambda: [stream.push(block) for _ in range(blocks)]
 
 
-def one_frame(network: FrameNetwork, frame: torch.Tensor) -> Callable[[], object]:
-    return lambda: network.run(frame, network.states)
+def frames(network: FrameNetwork, frame: torch.Tensor, blocks: int) -> Callable[[], object]:
+    return lambda: [network.run(frame, network.states) for _ in range(blocks)]
 
 
 @click.command()
-@click.option("--rounds", default=300, help="Measurements of each way.")
+@click.option("--rounds", default=50, help="Measurements of each way.")
+@click.option("--blocks", default=20, help="Of a stream in each of them.")
 @click.option("--network", "names", multiple=True, default=STREAMING[:-1], type=click.Choice(STREAMING))
 @click.option("--compiled/--no-compiled", default=True, help="Whether the kernels of numba are measured, too.")
-def main(rounds: int, names: tuple[str, ...], compiled: bool) -> None:
+def main(rounds: int, blocks: int, names: tuple[str, ...], compiled: bool) -> None:
     torch.set_num_threads(1)
     print(f"{'network':<18}{'way':<22}{'frame':>8}{'real time':>12}")
     for name in names:
@@ -75,10 +77,12 @@ def main(rounds: int, names: tuple[str, ...], compiled: bool) -> None:
             ways = runs(kind, Path(folder), compiled)
         frame = frame_of(around).contiguous()
         with torch.inference_mode():
-            of_frame = measure({way: one_frame(network, frame) for way, network in ways.items()}, rounds)
-            of_block = measure({way: push(EnhancementStream(kind, net), block) for way, net in ways.items()}, rounds)
+            of_frame = measure({way: frames(network, frame, blocks) for way, network in ways.items()}, rounds)
+            of_block = measure(
+                {way: push(EnhancementStream(kind, network), block, blocks) for way, network in ways.items()}, rounds
+            )
         for way, seconds in of_block.items():
-            share = seconds * RATE / around.stft.hop
+            share = seconds / blocks * RATE / around.stft.hop
             print(f"{name:<18}{way:<22}{of_frame[BASELINE] / of_frame[way]:>8.2f}{share:>12.4f}", flush=True)
 
 
