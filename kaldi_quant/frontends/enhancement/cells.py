@@ -16,7 +16,7 @@ from kaldi_quant.api import files
 from kaldi_quant.api.quantization import Quantized, quantize
 from kaldi_quant.backends.onnx.session import open_session
 from kaldi_quant.backends.onnx.static_quantization import quantize_static
-from kaldi_quant.errors import UsageError
+from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.formats.names import ARTEFACT_NAME
 from kaldi_quant.frontends.cells import FLOAT_METHOD, Work, flat, make_cell
 from kaldi_quant.frontends.enhancement.data import EnhancementSet
@@ -131,10 +131,21 @@ class EnhancementCells:
             "test": self.data.test.digest(),
             **dict(flat(asdict(self.options))),
         }
-        sources = Sources(settings, {"the float network": [self.checkpoint]})
+        read = {"the float network": [self.checkpoint]}
+        if name == ONNXRUNTIME_CELL:
+            if not self._float_onnx.is_file():
+                raise DataError(
+                    f"there is no {self._float_onnx}, which onnxruntime quantizes: make the cell float first"
+                )
+            read["its ONNX file"] = [self._float_onnx]
+        sources = Sources(settings, read)
         preset = "" if name in (FLOAT_METHOD, ONNXRUNTIME_CELL) else name
         make_cell(place, preset, self.command, sources, lambda folder: self._work(name, folder))
         return place
+
+    @property
+    def _float_onnx(self) -> Path:
+        return self.folder / self.network / FLOAT_METHOD / DYNAMIC_NAME
 
     def _work(self, name: str, folder: Path) -> Work:
         if name == FLOAT_METHOD:
@@ -163,9 +174,8 @@ class EnhancementCells:
 
     def _by_onnxruntime(self, folder: Path) -> tuple[Path, list[Path], dict[str, Any]]:
         path = folder / DYNAMIC_NAME
-        source = self.folder / self.network / FLOAT_METHOD / DYNAMIC_NAME
-        given = open_session(source.read_bytes()).get_inputs()[0].name
-        quantize_static(source, path, ({given: x.numpy()} for x in self.calibration()))
+        given = open_session(self._float_onnx.read_bytes()).get_inputs()[0].name
+        quantize_static(self._float_onnx, path, ({given: x.numpy()} for x in self.calibration()))
         return path, [], {}
 
     def _by_scheme(self, name: str, folder: Path) -> tuple[Path, list[Path], dict[str, Any]]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import kaldi_quant as kq
-from kaldi_quant.errors import UsageError
+from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.frontends.cells import read_cell
 from kaldi_quant.frontends.enhancement.cells import CellOptions, EnhancementCells, cells_of, make_noisy
 from kaldi_quant.frontends.enhancement.data import EnhancementSet, Pair
@@ -116,6 +116,11 @@ def test_names_of_cells(cells: EnhancementCells) -> None:
     assert "mbqat-tcn" in cells_of("tcn-100k") and "mbqat-tcn" not in cells_of("crn-100k")
     with pytest.raises(UsageError, match="tcn-100k has no cell 'w8a8', expected one of float, standard-qat"):
         cells.make("w8a8")
+
+
+def test_onnxruntime_needs_the_float_cell(cells: EnhancementCells, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"network\.onnx, which onnxruntime quantizes: make the cell float first"):
+        replace(cells, folder=tmp_path).make("onnxruntime-ptq")
 
 
 def test_noisy_speech_is_scored_once(tmp_path: Path) -> None:
