@@ -77,7 +77,8 @@ def load_parameters(path: Path, network: nn.Module, parameters: Mapping[str, Ten
     Raises:
         ModelError: they are those of another network, or not finite; names the first that differs.
     """
-    for name, value in network.state_dict().items():
+    expected = network.state_dict()
+    for name, value in expected.items():
         if name not in parameters:
             raise ModelError(f"{path} is a checkpoint of another network: it has no {name}, expected {what}")
         found = parameters[name]
@@ -87,6 +88,6 @@ def load_parameters(path: Path, network: nn.Module, parameters: Mapping[str, Ten
         if not torch.isfinite(found).all():
             raise ModelError(f"{path}: {name} has values that are not finite")
     for name in parameters:
-        if name not in network.state_dict():
+        if name not in expected:
             raise ModelError(f"{path} is a checkpoint of another network: {what} has no {name}")
     network.load_state_dict(dict(parameters))

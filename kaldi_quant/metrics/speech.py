@@ -135,10 +135,7 @@ def si_sdr(reference: Signal, estimate: Signal, rate: Hertz = 0) -> float:
     if not energy:
         raise DataError("SI-SDR needs a reference that is not constant")
     target = target * float(target @ given) / energy
-    signal, distortion = float(target @ target), float(np.sum((given - target) ** 2))
-    if not signal or not distortion:
-        return MOST_SI_SDR if signal else -MOST_SI_SDR
-    return _decibels(signal, distortion)
+    return decibels(float(target @ target), float(np.sum((given - target) ** 2)))
 
 
 @MEASURES.add(SNR.name)
@@ -154,7 +151,7 @@ def snr(reference: Signal, estimate: Signal, rate: Hertz = 0) -> float:
     """
     _check(reference, estimate)
     target = reference.astype(np.float64)
-    return _decibels(float(target @ target), float(np.square(estimate - target).sum()))
+    return decibels(float(target @ target), float(np.square(estimate - target).sum()))
 
 
 @MEASURES.add(MSE.name)
@@ -168,8 +165,11 @@ def mse(reference: Signal, estimate: Signal, rate: Hertz = 0) -> float:
     return float(np.square(estimate - reference.astype(np.float64)).mean())
 
 
-def _decibels(signal: float, rest: float) -> float:
-    return float(np.clip(10 * math.log10(signal / rest), -MOST_SI_SDR, MOST_SI_SDR)) if rest else MOST_SI_SDR
+def decibels(signal: float, rest: float) -> float:
+    """The ratio of two energies in dB: from ``-MOST_SI_SDR``, for no signal, to ``MOST_SI_SDR``, for no rest."""
+    if not signal or not rest:
+        return MOST_SI_SDR if signal else -MOST_SI_SDR
+    return float(np.clip(10 * math.log10(signal / rest), -MOST_SI_SDR, MOST_SI_SDR))
 
 
 def speech_score(

@@ -108,9 +108,8 @@ class _Words:
 
         seed, out = self.choice.seed, self.places.data
 
-        def work() -> list[Path]:
+        def work() -> None:
             speak_words(out, self.spoken, seed, RATE)
-            return []
 
         sources = Sources({"--synthesise": self.spoken, "--seed": seed})
         self._data(0, out, sources, work, f"letters and digits, {self.spoken} utterances", SPOKEN_FILES)
@@ -123,11 +122,10 @@ class _Words:
             dataclasses.asdict(self.choice), {"the audio": audio.files, "the data": beside}, audio.repeatable
         )
 
-        def work() -> list[Path]:
+        def work() -> None:
             from kaldi_quant.frontends.enhancement.enhancers import RATE
 
             noisy_data(data, self.noisy, self.choice, RATE, allow_pipes)
-            return []
 
         self._data(0, self.noisy, sources, work, f"{data} with noise")
 
@@ -139,23 +137,25 @@ class _Words:
             files = {"the noisy speech": [self.noisy / "wav.ark"], "the network": [] if path is None else [path]}
             out = self.noisy.parent / name
 
-            def work(name: str = name, what: str = what, network: str = network, out: Path = out) -> list[Path]:
+            def work(name: str = name, what: str = what, network: str = network, out: Path = out) -> None:
                 enhanced_data(self.noisy, out, open_enhancer(name, what, network).enhance, RATE)
-                return []
 
             self._data(1, out, Sources({"what": what, "network": network}, files), work, f"noisy speech by {name}")
 
     def _data(
-        self, number: int, out: Path, sources: Sources, work: Work, what: str, names: Sequence[str] = FILES
+        self,
+        number: int,
+        out: Path,
+        sources: Sources,
+        work: Callable[[], None],
+        what: str,
+        names: Sequence[str] = FILES,
     ) -> None:
         made = Made(out / names[0], sources, f"the data folder {out}")
 
-        def done(_: object) -> None:
-            """What a copy returns would be its status."""
-
         def apart() -> list[Path]:
             # In a copy of this process, which must have no threads.
-            run_apart(lambda: done(work()), what)
+            run_apart(work, what)
             return [out / name for name in names[1:]]
 
         self._step(number, made, apart, what)
@@ -206,6 +206,11 @@ class _Words:
 
 def _say(number: int, text: str) -> None:
     _log.info("stage %d, %s: %s", number, STAGES[number], text)
+
+
+def _found_from(here: Path, what: str) -> str:
+    """A file or a folder, wherever the program goes from here; a method's name as it is."""
+    return str(here / what) if "/" in what or (here / what).exists() else what
 
 
 def _numbers(option: str, text: str) -> tuple[float, ...]:
@@ -304,8 +309,7 @@ def run_enhanced(
     check_draws(replications, seed)
     fixed = FixedPoint(lmwt, wip)
     choice = NoiseChoice(tuple(filter(None, noises.split(","))), _numbers("--snrs", snrs), conditions, seed)
-    chosen = [(name, what if "/" not in what and not (here / what).exists() else str(here / what), network)
-              for name, what, network in parse_enhancers(networks)]  # fmt: skip
+    chosen = [(name, _found_from(here, what), network) for name, what, network in parse_enhancers(networks)]
     if not quantizing.preset and not quantizing.config and quantizing.bits is None and quantizing.act_bits is None:
         quantizing = replace(quantizing, preset=_PRESET)
     quantizing = quantizing.from_folder(here)

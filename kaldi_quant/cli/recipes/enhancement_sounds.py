@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 from kaldi_quant.frontends.enhancement.scores.predictions import CLEAN, ENHANCED, NOISY, predictions_in, read_prediction
 from kaldi_quant.frontends.signals.encoding import CODECS, encoded
@@ -33,11 +33,16 @@ def recordings_of(networks: Mapping[str, Sequence[Path]], number: int, most: int
     Raises:
         DataError: a file of a prediction is broken.
     """
+    # Of what is tried in several forms, and of fewer recordings, each is made once.
+    sound = cache(_sound)
     chosen = {name: _chosen(cells, number) for name, cells in networks.items()}
     while True:
         for codec in _CODECS:
-            found = {name: [_recording(stem, cells, codec) for stem, cells in those] for name, those in chosen.items()}
-            size = sum(bytes_in_page(sound) for those in found.values() for each in those for sound in each.sounds)
+            found = {
+                name: [_recording(stem, cells, partial(sound, codec)) for stem, cells in those]
+                for name, those in chosen.items()
+            }
+            size = sum(bytes_in_page(one) for those in found.values() for each in those for one in each.sounds)
             if size <= most:
                 return found
         _log.warning("%d bytes of recordings do not fit into %d: there are fewer of them", size, most)
@@ -58,14 +63,14 @@ def _chosen(cells: Sequence[Path], number: int) -> list[tuple[str, dict[str, dic
     ]
 
 
-def _recording(stem: str, cells: Mapping[str, Mapping[str, Path]], codec: str) -> Recording:
+def _recording(stem: str, cells: Mapping[str, Mapping[str, Path]], sound: Callable[[str, Path], Sound]) -> Recording:
     files = next(iter(cells.values()))
-    sounds = [_sound(name, files[what], codec) for name, what in (("noisy", NOISY), ("clean", CLEAN))]
-    sounds += [_sound(name, those[ENHANCED], codec) for name, those in cells.items()]
+    sounds = [sound(name, files[what]) for name, what in (("noisy", NOISY), ("clean", CLEAN))]
+    sounds += [sound(name, those[ENHANCED]) for name, those in cells.items()]
     return Recording(stem, sounds)
 
 
-def _sound(name: str, path: Path, codec: str) -> Any:
+def _sound(codec: str, name: str, path: Path) -> Sound:
     wave = read_prediction(path, _RATE)
     image = picture(spectrogram(wave, _RATE), _DARKEST, _LIGHTEST)
     return Sound(name, "", encoded(wave, _RATE, codec), CODECS[codec].mime, image)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-import struct
+import wave as wave_format
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -179,10 +179,9 @@ def write_waves(out: Path, waves: Iterable[tuple[str, Array]], rate: Hertz) -> N
 def _wav(wave: Array, rate: Hertz) -> bytes:
     samples = np.clip(np.rint(wave * _FULL_SCALE), -_FULL_SCALE, _FULL_SCALE - 1).astype("<i2").tobytes()
     stream = io.BytesIO()
-    stream.write(
-        struct.pack("<4sI4s4sIHHIIHH", b"RIFF", 36 + len(samples), b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16)
-    )
-    stream.write(struct.pack("<4sI", b"data", len(samples)) + samples)
+    with wave_format.open(stream, "wb") as file:
+        file.setparams((1, 2, rate, 0, "NONE", "not compressed"))
+        file.writeframes(samples)
     return stream.getvalue()
 
 

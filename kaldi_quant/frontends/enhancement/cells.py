@@ -30,7 +30,7 @@ from kaldi_quant.frontends.enhancement.scores.predictions import write_predictio
 from kaldi_quant.frontends.enhancement.streaming import states_of, write_onnx_frame
 from kaldi_quant.frontends.enhancement.training.checkpoint import FloatCheckpoint, write_network
 from kaldi_quant.frontends.enhancement.training.losses import loss_of
-from kaldi_quant.frontends.enhancement.training.minibatches import TrainingBatches, training_batches
+from kaldi_quant.frontends.enhancement.training.minibatches import TrainingBatches
 from kaldi_quant.frontends.onnx_files import DYNAMIC_NAME, FIXED_NAME, in_float
 from kaldi_quant.made import Made, Sources, make
 from kaldi_quant.metrics.known import PESQ
@@ -212,12 +212,13 @@ class EnhancementCells:
     def _batches(self, seconds: Seconds) -> TrainingBatches:
         """Pieces of the training data of so many seconds."""
         options = self.options
-        return training_batches(
+        return TrainingBatches(
             self.data.train,
             self.kind.around,
             batch_size=options.batch_size,
             seconds=seconds,
             seed=options.seed,
+            rate=self.data.rate,
         )
 
 

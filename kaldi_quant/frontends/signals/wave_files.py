@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from kaldi_quant.atomic import atomic_write
+from kaldi_quant.frontends.signals.encoding import encoded
 from kaldi_quant.frontends.signals.stft import Array
 from kaldi_quant.units import Hertz
 
@@ -19,10 +18,8 @@ def write_wav(path: Path, wave: Array, rate: Hertz) -> None:
     Raises:
         DataError: the folder cannot be written.
     """
-    stream = io.BytesIO()
-    soundfile.write(stream, np.clip(wave, -1, 1), rate, format="WAV", subtype="PCM_16")
     with atomic_write(path) as file:
-        file.write(stream.getvalue())
+        file.write(encoded(wave, rate, "wav"))
 
 
 def peak_normalized(wave: Array) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -18,8 +19,8 @@ from kaldi_quant.frontends.synthetic.seeds import seeded
 _VERSION = 1
 
 
-class Mixtures:
-    """A ``TrainingSource``: each utterance once in a pass.
+class _Mixed:
+    """Utterances that are mixed.
 
     Args:
         speech: clean.
@@ -31,67 +32,40 @@ class Mixtures:
 
     def __len__(self) -> int:
         return len(self.speech)
+
+    def _pair(self, index: int, random: np.random.Generator, **conditions: Any) -> Pair:
+        """An utterance with what is drawn; conditions: those of ``mixed`` that are not."""
+        utterance, speech = self.speech.utterances[index], self.speech
+        voices, speaker = speech.others(utterance.speaker), utterance.speaker
+        return mixed(
+            utterance.name, speech[index], voices, speech.rate, self.options, random, speaker=speaker, **conditions
+        )
+
+    def digest(self) -> str:
+        """As of ``TrainingSource``."""
+        found = hashlib.sha256(f"{_VERSION} {self.options} {CONDITIONS[self.options.conditions]}".encode())
+        found.update(repr([(one.noise, one.snr, one.room) for one in self.speech.utterances]).encode())
+        self.speech.update(found)
+        return found.hexdigest()
+
+
+class Mixtures(_Mixed):
+    """A ``TrainingSource``: each utterance once in a pass."""
 
     def item(self, index: int, number_of_pass: int) -> Pair:
         """As of ``TrainingSource``."""
         index = check_index(index, len(self))
-        random = np.random.default_rng([self.options.seed, number_of_pass, index])
-        utterance = self.speech.utterances[index]
-        voices = self.speech.others(utterance.speaker)
-        return mixed(
-            utterance.name,
-            self.speech[index],
-            voices,
-            self.speech.rate,
-            self.options,
-            random,
-            speaker=utterance.speaker,
-        )
-
-    def digest(self) -> str:
-        """As of ``TrainingSource``."""
-        return _digest(self.speech, self.options)
+        return self._pair(index, np.random.default_rng([self.options.seed, number_of_pass, index]))
 
 
-class FixedMixtures:
-    """``Pairs``: each utterance with the noise, ratio and room that the table says.
-
-    Args:
-        speech: clean.
-        options: how it is mixed.
-    """
-
-    def __init__(self, speech: Speech, options: MixOptions) -> None:
-        self.speech, self.options = speech, options
-
-    def __len__(self) -> int:
-        return len(self.speech)
+class FixedMixtures(_Mixed):
+    """``Pairs``: each utterance with the noise, ratio and room that the table says."""
 
     def __getitem__(self, index: int) -> Pair:
-        utterance = self.speech.utterances[check_index(index, len(self))]
-        return mixed(
-            utterance.name,
-            self.speech[check_index(index, len(self))],
-            self.speech.others(utterance.speaker),
-            self.speech.rate,
-            self.options,
-            seeded(self.options.seed, "pair", utterance.name),
-            noise=utterance.noise,
-            snr=utterance.snr,
-            room=utterance.room,
-            speaker=utterance.speaker,
-        )
+        index = check_index(index, len(self))
+        one = self.speech.utterances[index]
+        random = seeded(self.options.seed, "pair", one.name)
+        return self._pair(index, random, noise=one.noise, snr=one.snr, room=one.room)
 
     def __iter__(self) -> Iterator[Pair]:
         return (self[index] for index in range(len(self)))
-
-    def digest(self) -> str:
-        """As of ``Pairs``."""
-        return _digest(self.speech, self.options)
-
-
-def _digest(speech: Speech, options: MixOptions) -> str:
-    found = hashlib.sha256(f"{_VERSION} {options} {CONDITIONS[options.conditions]}".encode())
-    found.update(repr([(one.noise, one.snr, one.room) for one in speech.utterances]).encode())
-    speech.update(found)
-    return found.hexdigest()

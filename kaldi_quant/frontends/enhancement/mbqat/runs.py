@@ -14,6 +14,7 @@ from torch import nn
 from kaldi_quant.api import files
 from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.frontends.enhancement.data import EnhancementSet, MixOptions, Pair, ReadOptions, read_enhancement
+from kaldi_quant.frontends.enhancement.enhancers import RECORD_KEY
 from kaldi_quant.frontends.enhancement.mbqat.folders import (
     FLOAT_NAME,
     QUANTIZED_NAME,
@@ -116,7 +117,7 @@ def _train_quantized(place: Workspace, data: EnhancementSet, config: TrainingCon
         folder=place.output / f"{_TRAINING}-{place.variant.scheme}",
     )
     path = place.checkpoints / QUANTIZED_NAME
-    size = files.save(quantized, path, {"enhancement": {"network": place.variant.network, **made_of(config, data)}})
+    size = files.save(quantized, path, {RECORD_KEY: {"network": place.variant.network, **made_of(config, data)}})
     _log.info("%s: %d bytes", path, size)
     return path
 
@@ -165,12 +166,11 @@ def test(place: Workspace, model: Path) -> str:
     """
     prefer = QUANTIZED_NAME if place.variant.scheme else FLOAT_NAME
     found = read_model(find_model(model, prefer), place.variant)
-    return _tested(place, {ENHANCED_ROW: found.network})
+    return _tested(place, read_data(place.settings), {ENHANCED_ROW: found.network})
 
 
-def _tested(place: Workspace, networks: Mapping[str, nn.Module]) -> str:
+def _tested(place: Workspace, data: EnhancementSet, networks: Mapping[str, nn.Module]) -> str:
     """The table with a row for each network; WAV files are those of the first."""
-    data = read_data(place.settings)
     pairs: list[Pair] = list(data.test)
     made = {
         row: enhanced(place.kind.around, network, ((pair.name, pair.noisy) for pair in pairs))
@@ -225,9 +225,9 @@ def quantize_trained(place: Workspace) -> str:
     output = Path(settings.output_dir)
     load, save = (output / path.strip("/") for path in (settings.PTQ_load_path, settings.PTQ_save_path))
     found = read_model(find_model(load, QUANTIZED_NAME if place.variant.scheme else FLOAT_NAME), place.variant)
-    quantized, others = found.quantized, {}
+    data, quantized, others = read_data(settings), found.quantized, {}
     if quantized is None:
-        calibration = calibration_inputs(place, read_data(settings))
+        calibration = calibration_inputs(place, data)
         if settings.PTQ_type == DYNAMIC:
             others = {TORCH_ROW: dynamic_by_torch(found.network)}
             quantized = dynamic_by_own(kind, found.network, calibration, others="float")
@@ -236,4 +236,4 @@ def quantize_trained(place: Workspace) -> str:
                 _SCHEME, kind, found.network, calibration, (), loss_of(_LOSS, kind.around), epochs=1
             )
     files.save(quantized, save / QUANTIZED_NAME)
-    return _tested(place, {ENHANCED_ROW: quantized.network.model(), **others})
+    return _tested(place, data, {ENHANCED_ROW: quantized.network.model(), **others})

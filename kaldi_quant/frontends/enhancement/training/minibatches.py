@@ -153,10 +153,3 @@ class TrainingBatches(Passes):
         """What tells the items and all settings from others."""
         settings = (self.around, self.batch_size, self.samples, self.seed, self.gain)
         return hashlib.sha256(f"{self.source.digest()} {settings}".encode()).hexdigest()
-
-
-def training_batches(
-    source: Items, around: Around, *, batch_size: int, seconds: Seconds, seed: int, gain: float = 0.0, keep: int = 1
-) -> TrainingBatches:
-    """Minibatches of training; arguments and errors as of ``TrainingBatches``."""
-    return TrainingBatches(source, around, batch_size=batch_size, seconds=seconds, seed=seed, gain=gain, keep=keep)

@@ -6,14 +6,13 @@ little, 1e-5, as pystoi gives it; ratios go from -100 to 100 dB. So a silent or 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 
 from kaldi_quant.errors import DataError
 from kaldi_quant.metrics import speech
-from kaldi_quant.metrics.speech import MOST_SI_SDR, Signal
+from kaldi_quant.metrics.speech import Signal, decibels
 from kaldi_quant.units import Hertz
 
 _NO_PESQ, _NO_STOI = 1.0, 1e-5
@@ -48,7 +47,7 @@ def snr(clean: Signal, enhanced: Signal, rate: Hertz = 0) -> float:
         0.0
     """
     reference, given = clean.astype(np.float64), enhanced.astype(np.float64)
-    return _decibels(float(reference @ reference), float(np.sum((given - reference) ** 2)))
+    return decibels(float(reference @ reference), float(np.sum((given - reference) ** 2)))
 
 
 def sisnr(clean: Signal, enhanced: Signal, rate: Hertz = 0) -> float:
@@ -61,7 +60,7 @@ def sisnr(clean: Signal, enhanced: Signal, rate: Hertz = 0) -> float:
     reference, given = clean.astype(np.float64), enhanced.astype(np.float64)
     energy = float(reference @ reference)
     target = reference * (float(reference @ given) / energy) if energy else reference
-    return _decibels(float(target @ target), float(np.sum((given - target) ** 2)))
+    return decibels(float(target @ target), float(np.sum((given - target) ** 2)))
 
 
 def mse(clean: Signal, enhanced: Signal, rate: Hertz = 0) -> float:
@@ -69,14 +68,6 @@ def mse(clean: Signal, enhanced: Signal, rate: Hertz = 0) -> float:
     if not len(clean):
         return 0.0
     return float(np.mean((enhanced.astype(np.float64) - clean.astype(np.float64)) ** 2))
-
-
-def _decibels(signal: float, distortion: float) -> float:
-    if not signal:
-        return -MOST_SI_SDR
-    if not distortion:
-        return MOST_SI_SDR
-    return float(np.clip(10 * math.log10(signal / distortion), -MOST_SI_SDR, MOST_SI_SDR))
 
 
 #: In the order in which they are written.
