@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,3 +64,11 @@ def few_utterances(source: Path, target: Path, count: int, root: Path) -> None:
     for name in ("feats.scp", "text", "utt2spk"):
         lines = (source / name).read_text().splitlines(keepends=True)[:count]
         (target / name).write_text("".join(lines).replace(" data/", f" {root}/data/"))
+
+
+def refused_by(script: str, *arguments: object) -> str:
+    """What a script of the shell says last of arguments that it refuses: a line on standard error, and status 1."""
+    command = ["bash", str(ROOT / script), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and not done.stdout
+    return done.stderr.splitlines()[-1]

@@ -27,31 +27,17 @@ e.g.: egs/enhancement/run.sh
 USAGE
 }
 
-fail() { echo "egs/enhancement/run.sh: $*" >&2; exit 1; }
-
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+recipe=egs/enhancement/run.sh
+# shellcheck source=../side_by_side.sh
+. "$here/../side_by_side.sh"
 stage=1 stop_stage=4 data_dir=$here/data exp_dir=$here/exp conf_dir=$here/conf checkpoints=
 networks=crn-100k,tcn-100k,stft-tcnn seeds=0 nj=$(env -u OMP_NUM_THREADS nproc)
 
-while [ $# -gt 0 ]; do
-  option=${1%%=*}
-  case $option in
-    --help | -h) usage; exit 0 ;;
-    --stage | --stop-stage | --data-dir | --exp-dir | --conf-dir | --checkpoints | --networks | --seeds | --nj) ;;
-    *) usage >&2; fail "there is no option $option" ;;
-  esac
-  if [ "$option" != "$1" ]; then value=${1#*=}; shift
-  elif [ $# -gt 1 ]; then value=$2; shift 2
-  else fail "$option needs a value"; fi
-  name=${option#--}
-  printf -v "${name//-/_}" %s "$value"
-done
+read_options "--stage --stop-stage --data-dir --exp-dir --conf-dir --checkpoints --networks --seeds --nj" "$@"
 
 # Inputs first.
-for name in stage stop_stage; do
-  [[ ${!name} =~ ^[0-4]$ ]] || fail "--${name/_/-} ${!name} is not one of 0 to 4"
-done
-[[ $nj =~ ^[1-9][0-9]*$ ]] || fail "--nj $nj: expected a number of 1 or more"
+check_stages 4
 [[ $seeds =~ ^[0-9]+(,[0-9]+)*$ ]] || fail "--seeds $seeds: expected numbers with commas between them"
 [ -d "$data_dir" ] || fail "--data-dir $data_dir does not exist: expected speech for enhancement"
 for network in ${networks//,/ }; do
@@ -74,8 +60,6 @@ else
     done
   done
 fi
-
-begins() { [ "$stage" -le "$1" ] && [ "$1" -le "$stop_stage" ]; }
 
 KALDI_QUANT_EXTRAS="enhancement ${KALDI_QUANT_EXTRAS:-}"
 # shellcheck source=../../path.sh
@@ -104,27 +88,6 @@ of_network() {
 }
 of_noisy() { ! begins 1 || recipe noisy --exp-dir "$exp_dir/$1"; }
 
-# Runs what does not depend on each other side by side: start NAME COMMAND...
-declare -A running # name → its process
-finish() {
-  local status=0
-  wait "${running[$1]}" || status=$?
-  unset "running[$1]"
-  [ "$status" -eq 0 ] || fail "$1 failed: $(tail -n 1 "$log_dir/$1.log") (the log is $log_dir/$1.log)"
-}
-start() {
-  local name=$1 other
-  shift
-  while [ "$(jobs -rp | wc -l)" -ge "$nj" ]; do sleep 0.2; done
-  for other in "${!running[@]}"; do
-    kill -0 "${running[$other]}" 2>/dev/null || finish "$other"
-  done
-  echo "egs/enhancement/run.sh: $name: $log_dir/$name.log" >&2
-  "$@" >"$log_dir/$name.log" 2>&1 &
-  running[$name]=$!
-}
-trap 'jobs -p | xargs -r kill 2>/dev/null || true' EXIT
-
 if [ "$stage" -le 3 ]; then
   # The one that takes longest comes first.
   for network in crn stft-tcnn crn-100k tcn-100k; do
@@ -132,7 +95,7 @@ if [ "$stage" -le 3 ]; then
     for seed in ${seeds//,/ }; do start "$network-$seed" of_network "$network" "$seed"; done
   done
   for seed in ${seeds//,/ }; do start "noisy-$seed" of_noisy "$seed"; done
-  for name in "${!running[@]}"; do finish "$name"; done
+  finish_all
 fi
 
 if begins 4; then

@@ -24,30 +24,16 @@ e.g.: egs/keywords/run.sh
 USAGE
 }
 
-fail() { echo "egs/keywords/run.sh: $*" >&2; exit 1; }
-
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+recipe=egs/keywords/run.sh
+# shellcheck source=../side_by_side.sh
+. "$here/../side_by_side.sh"
 stage=0 stop_stage=8 data_dir=$here/data exp_dir=$here/exp conf_dir=$here/conf networks=m5,nsnet2,wav2vec2 nj=$(env -u OMP_NUM_THREADS nproc)
 
-while [ $# -gt 0 ]; do
-  option=${1%%=*}
-  case $option in
-    --help | -h) usage; exit 0 ;;
-    --stage | --stop-stage | --data-dir | --exp-dir | --conf-dir | --networks | --nj) ;;
-    *) usage >&2; fail "there is no option $option" ;;
-  esac
-  if [ "$option" != "$1" ]; then value=${1#*=}; shift
-  elif [ $# -gt 1 ]; then value=$2; shift 2
-  else fail "$option needs a value"; fi
-  name=${option#--}
-  printf -v "${name//-/_}" %s "$value"
-done
+read_options "--stage --stop-stage --data-dir --exp-dir --conf-dir --networks --nj" "$@"
 
 # Inputs first.
-for name in stage stop_stage; do
-  [[ ${!name} =~ ^[0-8]$ ]] || fail "--${name/_/-} ${!name} is not one of 0 to 8"
-done
-[[ $nj =~ ^[1-9][0-9]*$ ]] || fail "--nj $nj: expected a number of 1 or more"
+check_stages 8
 [ -d "$data_dir" ] || fail "--data-dir $data_dir does not exist: expected recordings of keywords"
 for network in ${networks//,/ }; do
   case $network in m5 | nsnet2 | wav2vec2) ;; *) fail "--networks: $network is not one of m5, nsnet2, wav2vec2" ;; esac
@@ -63,7 +49,6 @@ for network in ${networks//,/ }; do
 done
 
 runs() { [[ ,$networks, == *,$1,* ]]; }
-begins() { [ "$stage" -le "$1" ] && [ "$1" -le "$stop_stage" ]; }
 
 KALDI_QUANT_EXTRAS="keywords ${KALDI_QUANT_EXTRAS:-}"
 ! runs nsnet2 || KALDI_QUANT_EXTRAS="nsnet2 speech-quality $KALDI_QUANT_EXTRAS"
@@ -75,31 +60,6 @@ KALDI_QUANT_EXTRAS="keywords ${KALDI_QUANT_EXTRAS:-}"
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 log_dir=$exp_dir/log
 mkdir -p "$log_dir"
-declare -A running # name of a stage → its process
-
-# Waits for a stage that runs: finish NAME
-finish() {
-  [ -n "${running[$1]:-}" ] || return 0
-  local status=0
-  wait "${running[$1]}" || status=$?
-  unset "running[$1]"
-  [ "$status" -eq 0 ] || fail "$1 failed: $(tail -n 1 "$log_dir/$1.log") (the log is $log_dir/$1.log)"
-}
-
-# Runs a stage beside others: start NAME COMMAND...
-start() {
-  local name=$1 other
-  shift
-  while [ "$(jobs -rp | wc -l)" -ge "$nj" ]; do sleep 0.2; done
-  for other in "${!running[@]}"; do
-    kill -0 "${running[$other]}" 2>/dev/null || finish "$other"
-  done
-  echo "egs/keywords/run.sh: $name: $log_dir/$name.log" >&2
-  "$@" >"$log_dir/$name.log" 2>&1 &
-  running[$name]=$!
-}
-trap 'jobs -p | xargs -r kill 2>/dev/null || true' EXIT
-
 recipe() { python3 -m kaldi_quant.cli.recipes "$@"; }
 m5() {
   runs m5 && begins "$1" || return 0
@@ -126,7 +86,7 @@ m5 1 ptq
 m5 3 awq
 m5 4 rivals
 m5 5 sensitivity
-for name in "${!running[@]}"; do finish "$name"; done
+finish_all
 
 if begins 8; then
   recipe egs/keywords/results.py --exp-dir "$exp_dir"

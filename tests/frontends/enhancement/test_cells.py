@@ -1,6 +1,5 @@
 """Cells of the table of speech enhancement, and the recipe that makes them, on sines in the place of speech."""
 
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from kaldi_quant.frontends.enhancement.scores.cell_files import read_cell_scores
 from kaldi_quant.frontends.enhancement.streaming import FrameNetwork
 from kaldi_quant.frontends.enhancement.training.checkpoint import read_network, write_network
 from tests.frontends.enhancement.training import sounds
-from tests.recipes import ROOT, run
+from tests.recipes import ROOT, refused_by, run
 
 OPTIONS = CellOptions(calibration=2, calibration_seconds=0.2, epochs=1, batch_size=2, seconds=0.2, heard=1)
 SIZES = {
@@ -152,14 +151,6 @@ def test_the_recipe_trains_and_makes_cells(tmp_path: Path, monkeypatch: pytest.M
     assert done.status == 1 and "there is no key 'calibrations'; keys and defaults are calibration (64)" in done.stderr
 
 
-def refused(*arguments: object) -> str:
-    """What run.sh says on standard error, in its last line."""
-    command = ["bash", str(ROOT / "egs/enhancement/run.sh"), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1 and not done.stdout
-    return done.stderr.splitlines()[-1]
-
-
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -174,11 +165,11 @@ def refused(*arguments: object) -> str:
     ],
 )
 def test_what_run_sh_cannot_do_is_one_sentence(arguments: tuple[str, ...], sentence: str) -> None:
-    assert refused(*arguments) == f"egs/enhancement/run.sh: {sentence}"
+    assert refused_by("egs/enhancement/run.sh", *arguments) == f"egs/enhancement/run.sh: {sentence}"
 
 
 def test_run_sh_names_a_missing_configuration(tmp_path: Path) -> None:
-    sentence = refused("--conf-dir", tmp_path, "--networks", "tcn-100k")
+    sentence = refused_by("egs/enhancement/run.sh", "--conf-dir", tmp_path, "--networks", "tcn-100k")
     assert sentence == f"egs/enhancement/run.sh: --conf-dir {tmp_path} has no tcn-100k.yaml"
 
 

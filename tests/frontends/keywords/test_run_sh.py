@@ -5,15 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.recipes import ROOT
-
-
-def refused(*arguments: object) -> str:
-    """What it says on standard error, in its last line."""
-    command = ["bash", str(ROOT / "egs/keywords/run.sh"), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1 and not done.stdout
-    return done.stderr.splitlines()[-1]
+from tests.recipes import ROOT, refused_by
 
 
 @pytest.mark.parametrize(
@@ -29,11 +21,11 @@ def refused(*arguments: object) -> str:
     ],
 )
 def test_what_cannot_work_is_one_sentence(arguments: tuple[str, ...], sentence: str) -> None:
-    assert refused(*arguments) == f"egs/keywords/run.sh: {sentence}"
+    assert refused_by("egs/keywords/run.sh", *arguments) == f"egs/keywords/run.sh: {sentence}"
 
 
 def test_a_missing_configuration_is_named(tmp_path: Path) -> None:
-    sentence = refused("--conf-dir", tmp_path, "--networks", "nsnet2")
+    sentence = refused_by("egs/keywords/run.sh", "--conf-dir", tmp_path, "--networks", "nsnet2")
     assert sentence == f"egs/keywords/run.sh: --conf-dir {tmp_path} has no nsnet2_fp32.yaml"
 
 
