@@ -1,0 +1,1 @@
+"""Source separation: each speaker of a mixture, each instrument of a band, from networks in float and in integers."""

@@ -1,0 +1,1 @@
+"""The networks, and the names that they go by."""
