@@ -61,7 +61,9 @@ class EmbeddedDecoder:
         return lattice
 
 
-def raw_lattice(graph: Any, config: Any, scores: np.ndarray, file: Path) -> tuple[CompactLattice, bool]:
+def raw_lattice(
+    graph: Any, config: Any, scores: np.ndarray, file: Path, use_final_probs: bool = True
+) -> tuple[CompactLattice, bool]:
     """Searches a whole utterance.
 
     Args:
@@ -69,6 +71,7 @@ def raw_lattice(graph: Any, config: Any, scores: np.ndarray, file: Path) -> tupl
         config: the decoder's beams, ``kaldi_decoder.LatticeSimpleDecoderConfig``.
         scores: (frames, transition-ids) float32, finite: scaled log-likelihoods, those of transition-id 1 first.
         file: is written on the way.
+        use_final_probs: whether final states count; else each state that is reached at the end is final.
 
     Returns:
         The lattice, not determinized, and whether no final state was reached, so that all states are final.
@@ -81,7 +84,7 @@ def raw_lattice(graph: Any, config: Any, scores: np.ndarray, file: Path) -> tupl
         # DecodableCtc takes column i - 1 for input label i. Decode's answer says whether a final state was reached,
         # which also final_relative_cost does.
         decoder.decode(kaldi_decoder.DecodableCtc(np.ascontiguousarray(scores)))
-        done, raw = decoder.get_raw_lattice()
+        done, raw = decoder.get_raw_lattice(use_final_probs)
         # kaldifst's iterators do not take lattices; its files do, exactly.
         if not done or not raw.num_states or not raw.write(str(file)):
             raise DataError("no path through the graph survives the beam")

@@ -155,10 +155,12 @@ class Search:
             return math.inf
         return max(self._path(use_final_probs=True).cost - self.best_path().cost, 0.0)
 
-    def lattice(self) -> CompactLattice:
+    def lattice(self, use_final_probs: bool = True) -> CompactLattice:
         """The determinized lattice of all frames so far, with acoustic costs as scaled.
 
-        Where no path may end here, each counts as one that may.
+        Args:
+            use_final_probs: whether only paths that may end here are wanted, if there are any; else each counts as one
+                that may, at no cost.
 
         Raises:
             DataError: there are no frames, or no path survives the beam.
@@ -169,5 +171,6 @@ class Search:
         options = self._options
         config = kaldi_decoder.LatticeSimpleDecoderConfig(beam=options.beam, lattice_beam=options.lattice_beam)
         with tempfile.TemporaryDirectory(prefix="kaldi_quant.") as folder:
-            raw, _ = raw_lattice(self._graph.fst, config, self._kept[0][:, self._columns], Path(folder) / "raw.fst")
+            scores, file = self._kept[0][:, self._columns], Path(folder) / "raw.fst"
+            raw, _ = raw_lattice(self._graph.fst, config, scores, file, use_final_probs)
         return determinize(raw, options.lattice_beam)
