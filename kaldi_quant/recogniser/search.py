@@ -19,6 +19,9 @@ from kaldi_quant.kaldi.transition_model import TransitionModel
 from kaldi_quant.kaldi.vosk_folder import RecogniserOptions
 from kaldi_quant.units import Frames
 
+# Limits the work on a lattice, as Vosk's limit on memory does: noise leaves lattices without end.
+_MOST_MEMBERS = 200_000
+
 
 @dataclass(frozen=True, eq=False)
 class DecodingGraph:
@@ -125,6 +128,8 @@ class Search:
     def lattice(self, use_final_probs: bool = True) -> CompactLattice:
         """The determinized lattice of all frames so far, with acoustic costs as scaled.
 
+        The beam is narrower where there are very many paths, as in noise.
+
         Args:
             use_final_probs: whether only paths that may end here are wanted, if there are any; else each counts as one
                 that may, at no cost.
@@ -132,4 +137,4 @@ class Search:
         Raises:
             DataError: no path survives the beam.
         """
-        return determinize(self._search.lattice(use_final_probs), self._options.lattice_beam)
+        return determinize(self._search.lattice(use_final_probs), self._options.lattice_beam, _MOST_MEMBERS)
