@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kaldi_quant.torchnn.calls import Call
 
-# Axes become so much longer: by one or two, which tells even from odd, and by more than the stride of a convolution.
+# Axes become so much longer: by one or two, which tells even from odd, and by more than any stride.
 _LONGER = (1, 2, 17)
 
 
@@ -26,7 +26,7 @@ def variants(network: nn.Module, call: Call) -> Iterator[Call]:
     places = [(which, axis) for which, shape in enumerate(shapes) for axis in range(len(shape))]
     together = [[(w, a) for w, a in places if shapes[w][a] == size] for size in {n for s in shapes for n in s}]
     for chosen in {tuple(axes) for axes in [*together, *([place] for place in places)]}:
-        for more in _lengths(min(shapes[which][axis] for which, axis in chosen)):
+        for more in _LONGER:
             longer = call.with_tensors(
                 [
                     _longer(x, [axis for number, axis in chosen if number == which], more)
@@ -35,11 +35,6 @@ def variants(network: nn.Module, call: Call) -> Iterator[Call]:
             )
             if _bears(network, longer):
                 yield longer
-
-
-def _lengths(size: int) -> tuple[int, ...]:
-    """By how much an axis becomes longer: also by more than its own size, for steps of chunks that fit into it."""
-    return _LONGER if size <= max(_LONGER) else (*_LONGER, size + 1)
 
 
 def _longer(x: Tensor, axes: list[int], more: int) -> Tensor:
