@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from kaldi_quant.frontends.separation.networks.known import NETWORKS, Kind
+from kaldi_quant.frontends.separation.networks.lengths import as_long_as
 from kaldi_quant.frontends.separation.networks.norms import global_norm
-from kaldi_quant.frontends.separation.networks.overlap import as_long_as, chunked, merged, of_each, overlap_add
+from kaldi_quant.frontends.separation.networks.overlap import chunked, merged, of_each, overlap_add
 
 
 class RecurrentTransformer(nn.Module):

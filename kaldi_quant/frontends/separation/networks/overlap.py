@@ -1,4 +1,4 @@
-"""Signals and features in pieces that overlap by half, and put together again.
+"""Features in pieces that overlap by half, and put together again.
 
 All of it is padding, slicing and reshaping by sizes, so that a traced network takes inputs of any length.
 """
@@ -8,11 +8,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
-
-def as_long_as(signal: Tensor, mixture: Tensor) -> Tensor:
-    """A signal (..., t) with zeros behind it, or cut, so that it has the samples of a mixture (..., T): (..., T)."""
-    return functional.pad(signal, (0, mixture.shape[-1] - signal.shape[-1]))
 
 
 def overlap_add(frames: Tensor, size: int) -> Tensor:
