@@ -1,9 +1,9 @@
 """Conv-TasNet: learned filters, and masks for what they give from a stack of dilated convolutions.
 
-Y. Luo and N. Mesgarani, "Conv-TasNet: Surpassing Ideal Time-Frequency Magnitude Masking for Speech Separation", 2019. The sizes,
-the order of layers and the names of parameters are those of asteroid's ``ConvTasNet`` and of FQSS: skip connections beside
-residual ones, ``GroupNorm`` of one group ("gLN"), masks by ReLU, no activation behind the encoder. asteroid calls the filters
-``encoder.filterbank._filters`` and the parameters of its norms ``gamma`` and ``beta``; ``pretrained.py`` reads them, too.
+Y. Luo and N. Mesgarani, "Conv-TasNet: Surpassing Ideal Time-Frequency Magnitude Masking for Speech Separation", 2019.
+The sizes, the order of layers and the names of parameters are those of FQSS and of asteroid's ``ConvTasNet``: skip
+connections beside residual ones, norms over whole recordings, masks by ReLU, no activation behind the encoder. asteroid
+calls the filters ``encoder.filterbank._filters`` and the parameters of norms ``gamma`` and ``beta``.
 """
 
 from __future__ import annotations
@@ -14,14 +14,7 @@ from torch import Tensor, nn
 
 from kaldi_quant.frontends.separation.networks.known import NETWORKS, Kind
 from kaldi_quant.frontends.separation.networks.lengths import as_long_as
-
-#: Of norms, as in the paper's code.
-EPSILON = 1e-8
-
-
-def global_norm(channels: int) -> nn.GroupNorm:
-    """Normalizes over all channels and all frames of a recording, then scales each channel ("gLN")."""
-    return nn.GroupNorm(1, channels, eps=EPSILON)
+from kaldi_quant.frontends.separation.networks.norms import global_norm
 
 
 class TemporalBlock(nn.Module):

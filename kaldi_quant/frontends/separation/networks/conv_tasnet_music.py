@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.frontends.separation.networks.conv_tasnet import EPSILON, global_norm
 from kaldi_quant.frontends.separation.networks.known import NETWORKS, STEMS, Kind
 from kaldi_quant.frontends.separation.networks.lengths import as_long_as
+from kaldi_quant.frontends.separation.networks.norms import EPSILON, global_norm
 
 
 class FrameNorm(nn.LayerNorm):
