@@ -59,11 +59,8 @@ class Speech(Sequence[Array]):
 
     def others(self, *speakers: str) -> Sequence[Array]:
         """The speech of all speakers but these; of all where there are no others."""
-        return _Some(self, self.places_of_others(*speakers) or list(range(len(self))))
-
-    def places_of_others(self, *speakers: str) -> list[int]:
-        """The places of the speech of all speakers but these."""
-        return [place for place, other in enumerate(self.utterances) if other.speaker not in speakers]
+        places = [place for place, other in enumerate(self.utterances) if other.speaker not in speakers]
+        return _Some(self, places or list(range(len(self))))
 
     def update(self, digest: hashlib._Hash) -> None:
         """Adds the content of all files, and what is read of them."""

@@ -40,13 +40,18 @@ class _Mixed:
         if len(self.speakers.places) < count:
             raise DataError(f"expected {count} speakers or more for a mixture, found {len(self.speakers.places)}")
 
-    def _mixture(self, name: str, places: Sequence[int], begins: Sequence[float], random: np.random.Generator) -> Mixture:
+    def _mixture(
+        self, name: str, places: Sequence[int], begins: Sequence[float], random: np.random.Generator
+    ) -> Mixture:
         """What begins with these utterances, each at a share of it."""
         rate, options = self.speech.rate, self.options
         samples = round(options.seconds * rate)
         waves = [self.speakers.said(place, samples, begin) for place, begin in zip(places, begins, strict=True)]
-        voices = self.speech.others(*(self.speech.utterances[place].speaker for place in places))
+        voices = self.speech.others(*map(self._speaker, places)) if TASKS[self.task].is_noisy else ()
         return mixed(name, waves, voices, rate, TASKS[self.task], options, random)
+
+    def _speaker(self, place: int) -> str:
+        return self.speech.utterances[place].speaker
 
     def _digest(self, more: object) -> str:
         found = hashlib.sha256(f"{_VERSION} {self.options} {self.task} {self.count} {more}".encode())
@@ -83,9 +88,9 @@ class SpeechMixtures(_Mixed):
         random = np.random.default_rng([self.options.seed, number_of_pass, index])
         places = [index % len(self.speech)]
         while len(places) < self.count:
-            heard = (self.speech.utterances[place].speaker for place in places)
-            others = self.speech.places_of_others(*heard)
-            places.append(others[int(random.integers(len(others)))])
+            other = int(random.integers(len(self.speech)))
+            if self._speaker(other) not in map(self._speaker, places):
+                places.append(other)
         return self._mixture(f"item{index}", places, random.random(len(places)).tolist(), random)
 
     def digest(self) -> str:
