@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import overload
 
 from kaldi_quant.errors import DataError
-from kaldi_quant.frontends.enhancement.data.table import Utterance
 from kaldi_quant.frontends.signals.audio import read_parts
 from kaldi_quant.frontends.signals.stft import Array
+from kaldi_quant.frontends.speech.table import Utterance
 from kaldi_quant.units import Hertz
 
 # So much audio is kept in memory; what is beyond is read again.
