@@ -28,10 +28,11 @@ from kaldi_quant.frontends.enhancement.scores.cell_files import NOISY, write_cel
 from kaldi_quant.frontends.enhancement.scores.measured import enhancement_scores
 from kaldi_quant.frontends.enhancement.scores.predictions import write_predictions
 from kaldi_quant.frontends.enhancement.streaming import states_of, write_onnx_frame
-from kaldi_quant.frontends.enhancement.training.checkpoint import FloatCheckpoint, write_network
+from kaldi_quant.frontends.enhancement.training.checkpoint import write_network
 from kaldi_quant.frontends.enhancement.training.losses import loss_of
 from kaldi_quant.frontends.enhancement.training.minibatches import TrainingBatches
 from kaldi_quant.frontends.onnx_files import DYNAMIC_NAME, FIXED_NAME, in_float
+from kaldi_quant.frontends.training.networks import FloatCheckpoint
 from kaldi_quant.made import Made, Sources, make
 from kaldi_quant.metrics.known import PESQ
 from kaldi_quant.metrics.score_file import FILE_NAME as SCORES_NAME
