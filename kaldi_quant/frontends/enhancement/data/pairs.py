@@ -96,17 +96,6 @@ class EnhancementSet:
     test: Pairs
 
 
-def check_index(index: int, length: int) -> int:
-    """The index from 0 on of one that may count from the end.
-
-    Raises:
-        IndexError: there is none.
-    """
-    if not -length <= index < length:
-        raise IndexError(f"there are {length} pairs, and none of number {index}")
-    return index % length
-
-
 def check_pair(pair: Pair) -> Pair:
     """Refuses pairs that nothing can be learned from or measured on.
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kaldi_quant.errors import DataError
-from kaldi_quant.frontends.enhancement.data.pairs import Decibels, Pair, check_index, check_pair
-from kaldi_quant.frontends.enhancement.data.speech import update_with_file
+from kaldi_quant.frontends.enhancement.data.pairs import Decibels, Pair, check_pair
+from kaldi_quant.frontends.items import check_index
 from kaldi_quant.frontends.signals.audio import read_audio, read_header
+from kaldi_quant.frontends.speech.speech import update_with_file
 from kaldi_quant.units import Hertz
 
 

@@ -1,0 +1,86 @@
+"""Minibatches of pieces of signals: on each pass other pieces, in another order."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from kaldi_quant.errors import UsageError
+from kaldi_quant.frontends.items import Items, Kept
+from kaldi_quant.torchnn.batches import Passes
+from kaldi_quant.units import Hertz, Seconds
+
+Entry = TypeVar("Entry")
+Piece = TypeVar("Piece")
+
+
+class PieceBatches(Passes, Generic[Entry, Piece]):
+    """Minibatches of pieces of items. All that is random follows from the seed, the pass and the item.
+
+    Args:
+        source: of items.
+        batch_size: pieces in a minibatch.
+        seconds: of a piece, which is drawn anew from its item on each pass; shorter items are padded.
+        seed: of order, pieces and gains.
+        gain: in dB: pieces are made louder or softer by up to this.
+        keep: items are made anew after so many passes; in between they stay in memory.
+        rate: of waves, in Hz.
+
+    Raises:
+        UsageError: a value is impossible, or there is nothing to train on.
+    """
+
+    def __init__(
+        self,
+        source: Items[Entry],
+        *,
+        batch_size: int,
+        seconds: Seconds,
+        seed: int = 0,
+        gain: float = 0.0,
+        keep: int = 1,
+        rate: Hertz = 16000,
+    ) -> None:
+        self.source: Items[Entry] = source if keep <= 1 else Kept(source, keep)
+        self.batch_size, self.seed, self.gain = batch_size, seed, gain
+        self.samples = round(seconds * rate)
+        if batch_size < 1 or self.samples < 1 or not len(source) or gain < 0:
+            raise UsageError(
+                f"minibatches of {batch_size} pieces of {seconds:g} s from {len(source)} items: expected more than 0 "
+                "of each, and a gain that is not negative"
+            )
+
+    def __len__(self) -> int:
+        """Minibatches of a pass."""
+        return math.ceil(len(self.source) / self.batch_size)
+
+    def minibatches(self, number: int) -> Iterator[Any]:
+        """Those of a pass."""
+        order = np.random.default_rng((self.seed, number)).permutation(len(self.source)).tolist()
+        for begin in range(0, len(order), self.batch_size):
+            places = order[begin : begin + self.batch_size]
+            randoms = [np.random.default_rng((self.seed, number, place)) for place in places]
+            pieces = [
+                self._piece(self.source.item(place, number), random)
+                for place, random in zip(places, randoms, strict=True)
+            ]
+            yield self._minibatch(pieces, randoms)
+
+    def _begin(self, length: int, random: np.random.Generator, samples: int | None = None) -> int:
+        """Where a piece of so many samples begins, by default ``samples``, in a signal of some length."""
+        return int(random.integers(max(length - (samples or self.samples), 0) + 1))
+
+    def _amplitude(self, random: np.random.Generator) -> np.float32:
+        return np.float32(10 ** (self.gain * random.uniform(-1, 1) / 20))
+
+    @abstractmethod
+    def _piece(self, item: Entry, random: np.random.Generator) -> Piece:
+        """A piece of an item; what is random follows from the generator."""
+
+    @abstractmethod
+    def _minibatch(self, pieces: list[Piece], randoms: list[np.random.Generator]) -> Any:
+        """A minibatch of pieces, each with its generator, as the piece left it."""
