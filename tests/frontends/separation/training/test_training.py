@@ -19,6 +19,11 @@ from tests.frontends.separation.toy import TOY, Masks, Train, data, mixture
 CONFIG = TrainingConfig(epochs=4, batch_size=3, seconds=0.2, schedule=ScheduleConfig(lr=1e-2))
 
 
+@pytest.fixture(autouse=True)
+def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kaldi_quant.train.loop.plot_progress", lambda *_: None)
+
+
 def record(folder: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads((folder / "progress.json").read_text())["iterations"]
     return found
