@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from kaldi_quant.frontends.signals.stft import Array
@@ -46,7 +44,3 @@ class Speakers:
                 break
         skipped = max(0, min(int(begin * first), there - samples))
         return np.concatenate(waves)[skipped : skipped + samples]
-
-    def others(self, *speakers: str) -> Sequence[int]:
-        """The places of what nobody of these says."""
-        return [place for place, one in enumerate(self.speech.utterances) if one.speaker not in speakers]

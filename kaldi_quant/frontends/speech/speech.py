@@ -30,7 +30,6 @@ class Speech(Sequence[Array]):
         self._kept: dict[int, Array] = {}
         self._kept_bytes = 0
         self._by_file: dict[Path, list[int]] = {}
-        self._others: dict[str, Sequence[Array]] = {}
         for place, utterance in enumerate(self.utterances):
             self._by_file.setdefault(utterance.path, []).append(place)
 
@@ -58,12 +57,10 @@ class Speech(Sequence[Array]):
             self._kept_bytes += size
         return waves[index]
 
-    def others(self, speaker: str) -> Sequence[Array]:
-        """The speech of all other speakers; of all where there are no others."""
-        if speaker not in self._others:
-            places = [place for place, other in enumerate(self.utterances) if other.speaker != speaker]
-            self._others[speaker] = _Some(self, places or list(range(len(self))))
-        return self._others[speaker]
+    def others(self, *speakers: str) -> Sequence[Array]:
+        """The speech of all speakers but these; of all where there are no others."""
+        places = [place for place, other in enumerate(self.utterances) if other.speaker not in speakers]
+        return _Some(self, places or list(range(len(self))))
 
     def update(self, digest: hashlib._Hash) -> None:
         """Adds the content of all files, and what is read of them."""

@@ -20,8 +20,8 @@ _NO_NOISE_DB = -60.0
 class Ratios(SameLength):
     """Mixes sources anew: each at a ratio to the sum of those behind it, and all of them at a ratio to noise.
 
-    Of two sources the second changes its level. Where one source is enhanced, its ratio to noise is drawn from the range
-    of sources. What is then beyond ``peak`` becomes softer as a whole.
+    Of two sources the second changes its level. Where one source is enhanced, its ratio to noise is drawn from the
+    range of sources. What is then beyond ``peak`` becomes softer as a whole.
 
     Args:
         low: the least ratio of sources, in dB.

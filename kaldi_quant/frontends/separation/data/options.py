@@ -45,8 +45,8 @@ TASKS.add("enh_both")(Task(is_noisy=True, is_single=False, is_summed=True, file=
 class MixOptions:
     """How two who speak are mixed.
 
-    Levels are root mean squares of what is no pause, in dB below full scale; their ranges are those that LibriMix has for
-    loudness, and so is the peak.
+    Levels are root mean squares of what is no pause, in dB below full scale; their ranges are those that LibriMix has
+    for loudness, and so is the peak.
 
     Args:
         levels: the least and the greatest level of a speaker; all between are drawn alike.
