@@ -88,6 +88,7 @@ class ReadOptions:
         train: mixtures of a pass; 0 for as many as there are.
         dev: mixtures of development; 0 for as many as are usual.
         test: mixtures of the test, likewise.
+        renew: songs of the band are others after so many passes; 0 for never.
         seed: for all draws.
 
     Raises:
@@ -101,6 +102,7 @@ class ReadOptions:
     train: int = 0
     dev: int = 0
     test: int = 0
+    renew: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -108,7 +110,7 @@ class ReadOptions:
         above_0("reading", {"seconds": self.seconds})
         if not 1 <= self.speakers <= 3:
             raise UsageError(f"reading: speakers must be from 1 to 3, found {self.speakers}")
-        for name in ("rate", "train", "dev", "test", "seed"):
+        for name in ("rate", "train", "dev", "test", "renew", "seed"):
             at_least_0("reading", {name: getattr(self, name)})
 
     @property

@@ -3,7 +3,7 @@
 Y. Luo and N. Mesgarani, "Conv-TasNet: Surpassing Ideal Time-Frequency Magnitude Masking for Speech Separation", 2019,
 in the form that the repository of Demucs trained for music (``tasnet.py``) and that FQSS quantized: a ReLU behind the
 encoder, a norm of each frame over its channels before the masks, residual connections only, and a decoder that gives
-frames to be added up. Parameters are named as there, but for the encoder, the decoder and the norms (``pretrained.py``).
+frames to be added up. Parameters are named as there, but for those of the encoder, the decoder and the norms.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.frontends.separation.networks.conv_tasnet import EPSILON, global_norm
 from kaldi_quant.frontends.separation.networks.known import NETWORKS, STEMS, Kind
 from kaldi_quant.frontends.separation.networks.lengths import as_long_as
+from kaldi_quant.frontends.separation.networks.norms import EPSILON, global_norm
 
 
 class FrameNorm(nn.LayerNorm):
