@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -23,6 +24,7 @@ from kaldi_quant.train.distillation import Distillation
 from kaldi_quant.train.hidden_features import ErrorAndAngle, FeatureLoss, HiddenOptions, HiddenTeacher
 from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.optimizer import OptimizerOptions
+from kaldi_quant.train.parallel.device_context import DeviceContext
 from kaldi_quant.train.qat.float_offsets import snapping
 from kaldi_quant.train.qat.network import TrainableNetwork
 from kaldi_quant.train.qat.options import DEFAULT_OFFSETS, QatOptions
@@ -52,6 +54,7 @@ def qat(
     feature_share: float = 0.5,
     feature_loss: FeatureLoss | None = None,
     watched: Mapping[str, LossFunction] | None = None,
+    place: DeviceContext | None = None,
     folder: str | Path | None = None,
 ) -> Quantized:
     """Trains a quantized network from where quantization after training left it.
@@ -88,6 +91,7 @@ def qat(
             ``train.hidden_features``, half the squared error and half one minus the cosine.
         watched: of a network of ``torch.nn``: what else the record tells of held-out minibatches, by name, each from
             output and target as ``loss``.
+        place: of a network of ``torch.nn``: where it is trained, as of ``finetune``.
         folder: of the checkpoint and the record: an interrupted run goes on there; by default nowhere.
 
     Raises:
@@ -106,13 +110,18 @@ def qat(
             raise UsageError("features are for networks of torch.nn: of a Kaldi model, kaldi-quant qat compares them")
         if watched:
             raise UsageError("watched is for networks of torch.nn: the record of a Kaldi model has its divergence")
+        if place is not None:
+            raise UsageError("place is for networks of torch.nn: Kaldi models are trained so by kaldi-quant qat")
         options = FeatureOptions(epochs, minibatch_size)
         source, digest = _features(quantized, quantized.origin, data, held_out, options)
     elif isinstance(quantized.origin, TorchNetwork):
-        source, digest = _batches(quantized, quantized.origin, data, held_out, loss, epochs, watched)
+        source, digest = _batches(quantized, quantized.origin, data, held_out, loss, epochs, watched, place)
         if features:
             host = quantized.network.host
             source.hidden = HiddenTeacher(network.model, source.teacher or host.executable(), host.nodes, hidden)
+        for teacher in (source.teacher, None if source.hidden is None else source.hidden.teacher):
+            if teacher is not None:
+                teacher.to(source.place.device)
         # Kaldi's limit is one for Kaldi's networks.
         optimizer = optimizer or OptimizerOptions(max_param_change=0.0)
     else:
@@ -121,9 +130,10 @@ def qat(
     identity = {"data": digest, "epochs": epochs, "minibatch_size": minibatch_size}
     if features:
         identity["features"] = hidden.as_dict()
-    with folder_or_none(folder) as place:
-        trained = train_quantized(network, quantized.network.host, source, scales, loop, place, identity)
+    with folder_or_none(folder) as there:
+        trained = train_quantized(network, quantized.network.host, source, scales, loop, there, identity, place=place)
     assert trained is not None
+    network.to(torch.device("cpu"))
     notes = dict(quantized.notes)
     if network.float_offsets:
         in_float = quantized.network.host.executable()
@@ -161,11 +171,12 @@ def _batches(
     loss: LossFunction | None,
     epochs: int,
     watched: Mapping[str, LossFunction] | None,
+    place: DeviceContext | None,
 ) -> tuple[Batches, str]:
     teacher = quantized.network.host.executable() if loss is None else None
     distance = quantized.network.host.distance
     wanted = loss or distilled(distance, origin.columns)
-    source = Batches(data, wanted, epochs, held_out, teacher, origin.output, watched=watched)
+    source = Batches(data, wanted, epochs, held_out, teacher, origin.output, watched=watched, place=place)
     return source, source.digest()
 
 

@@ -66,6 +66,7 @@ class ScheduleConfig:
         every: of step, in passes; 0 for its default.
         factor: of step and plateau; 0 for its default.
         patience: of plateau, in passes; 0 for its default.
+        hold: of plateau: so many passes at the beginning are not looked at.
     """
 
     name: str = "cosine"
@@ -74,6 +75,7 @@ class ScheduleConfig:
     every: int = 0
     factor: float = 0.0
     patience: int = 0
+    hold: int = 0
 
     def schedule(self) -> Schedule:
         """As the training loop takes it.
@@ -81,7 +83,8 @@ class ScheduleConfig:
         Raises:
             UsageError: a value is impossible, or the schedule does not have it.
         """
-        given = {"final": self.lr_final, "every": self.every, "factor": self.factor, "patience": self.patience}
+        given: dict[str, float] = {"final": self.lr_final, "every": self.every, "factor": self.factor}
+        given |= {"patience": self.patience, "hold": self.hold}
         return schedule_of(self.name, self.lr, **{name: value or None for name, value in given.items()})
 
 

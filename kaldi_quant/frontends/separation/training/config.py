@@ -10,6 +10,7 @@ from kaldi_quant.errors import UsageError
 from kaldi_quant.frontends.separation.data.augmentations import Augmentation, augmentations
 from kaldi_quant.frontends.separation.losses import LOSSES, loss_of
 from kaldi_quant.frontends.separation.networks.known import NETWORKS
+from kaldi_quant.frontends.separation.scores.measures import metrics_of
 from kaldi_quant.frontends.training.config import TrainingSettings
 from kaldi_quant.settings import at_least_0, changed, read_yaml
 
@@ -49,7 +50,8 @@ def check_training(config: TrainingConfig, where: str) -> None:
     Raises:
         UsageError: there is one; says which, and what is expected.
     """
-    config.check(where, NETWORKS, LOSSES, ())
+    known = [metric.name for metric in metrics_of(NETWORKS[config.network])] if config.network in NETWORKS else []
+    config.check(where, NETWORKS, LOSSES, known)
     at_least_0(where, {"gain": config.gain})
     try:
         loss_of(NETWORKS[config.network], config.loss)

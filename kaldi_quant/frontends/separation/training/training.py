@@ -16,7 +16,10 @@ from kaldi_quant.frontends.separation.data.mixtures import SeparationSet
 from kaldi_quant.frontends.separation.losses import loss_of
 from kaldi_quant.frontends.separation.networks.known import Kind
 from kaldi_quant.frontends.separation.training.config import TrainingConfig
+from kaldi_quant.frontends.separation.training.validation import mean_score
+from kaldi_quant.frontends.training.config import LOSS
 from kaldi_quant.frontends.training.networks import random_network
+from kaldi_quant.train.parallel.device_context import DeviceContext
 
 
 def training_batches(data: SeparationSet, config: TrainingConfig) -> TrainingBatches:
@@ -53,7 +56,12 @@ def check_data(kind: Kind, data: SeparationSet) -> None:
 
 
 def train_float(
-    kind: Kind, data: SeparationSet, config: TrainingConfig, folder: Path, start: nn.Module | None = None
+    kind: Kind,
+    data: SeparationSet,
+    config: TrainingConfig,
+    folder: Path,
+    start: nn.Module | None = None,
+    place: DeviceContext | None = None,
 ) -> nn.Module:
     """Trains a network.
 
@@ -66,26 +74,33 @@ def train_float(
         config: how.
         folder: of the training's own checkpoint, where an interrupted one goes on, and of its record.
         start: a network that is trained further, and left as it is; by default one of random weights.
+        place: where it is computed, and by which processes; by default by this one, on the CPU.
 
     Returns:
         the network, in test mode.
 
     Raises:
         DataError: the data cannot be used.
+        MissingDependencyError: a package of the score that decides is not installed.
         UsageError: a setting is impossible, or the data are those of another kind of network.
     """
     check_data(kind, data)
+    dev, score = list(data.dev), None
+    if config.validation.score != LOSS:
+        score = mean_score(config.validation.score, dev, kind, data.dev.digest())
     network: nn.Module = finetuning.finetune(
         start or random_network(kind, config.network, config.sizes, config.seed),
         training_batches(data, config),
         loss=loss_of(kind, config.loss),
         epochs=config.epochs,
-        held_out=held_out_batches(data.dev, config.batch_size),
+        held_out=held_out_batches(dev, config.batch_size),
         optimizer=config.optimizer.options(),
         schedule=config.schedule.schedule(),
         early_stopping=config.validation.patience,
         validate_every=config.validation.every,
+        score=score,
         train_mode=True,
+        place=place,
         folder=folder,
     )
     return network.eval()

@@ -13,10 +13,16 @@ from kaldi_quant.errors import UsageError
 from kaldi_quant.frontends.separation.networks.known import NETWORKS
 from kaldi_quant.frontends.separation.training.config import TrainingConfig, read_training_config
 from kaldi_quant.frontends.separation.training.training import made_of, train_float
-from kaldi_quant.frontends.training.config import ScheduleConfig
+from kaldi_quant.frontends.separation.training.validation import mean_score
+from kaldi_quant.frontends.training.config import ScheduleConfig, ValidationConfig
 from tests.frontends.separation.toy import TOY, Masks, Train, data, mixture
 
 CONFIG = TrainingConfig(epochs=4, batch_size=3, seconds=0.2, schedule=ScheduleConfig(lr=1e-2))
+
+
+@pytest.fixture(autouse=True)
+def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kaldi_quant.train.loop.plot_progress", lambda *_: None)
 
 
 def record(folder: Path) -> list[dict[str, Any]]:
@@ -54,6 +60,18 @@ def test_it_goes_on_to_the_same_bits_where_it_was_killed(tmp_path: Path, monkeyp
             train_float(TOY, data(), CONFIG, tmp_path / "killed")
     assert len(record(tmp_path / "killed")) == 3
     assert same(whole, train_float(TOY, data(), CONFIG, tmp_path / "killed"))
+
+
+def test_a_score_chooses_the_best_pass(tmp_path: Path) -> None:
+    # Steps so large that the first passes are the best.
+    schedule, validation = ScheduleConfig("constant", lr=0.3), ValidationConfig("SI-SDRi", every=2, patience=4)
+    config = replace(CONFIG, epochs=8, schedule=schedule, validation=validation)
+    network = train_float(TOY, data(), config, tmp_path)
+    passes = record(tmp_path)
+    scored = {entry["iteration"]: entry["valid"]["SI-SDRi"] for entry in passes[1:] if entry["valid"]}
+    assert all(place % 2 == 1 for place in scored) and not passes[1]["valid"]
+    found = mean_score("SI-SDRi", list(data().dev), TOY, "").measure(network)  # type: ignore[arg-type]
+    assert found >= max(scored.values()) - 1e-4
 
 
 def test_a_start_is_trained_further_and_left_as_it_is(tmp_path: Path) -> None:
@@ -96,6 +114,7 @@ def test_sources_with_an_order_have_their_names(tmp_path: Path) -> None:
         ("network: tasnet", "the separation network 'tasnet' is not one of conv-tasnet, conv-tasnet-small"),
         ("loss: mse", "the loss 'mse' is not one of pit-si-sdr"),
         ("epochs: 0", "epochs must be above 0, found 0"),
+        ("validation: {score: NSDR}", "validation, score 'NSDR' is not one of loss, SI-SDR, SI-SDRi"),
         ("gain: -1.0", "gain must be 0 or more, found -1.0"),
         ("augmentations: {echo: null}", "the augmentation 'echo' is not one of"),
         ("augmentations: {scale: {high: 0.1}}", "expected the least and the greatest"),
