@@ -1,0 +1,94 @@
+"""``egs/separation``: networks trained in float, and the cells of the table."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from kaldi_quant.cli.options import KaldiCommand, num_threads_option, result_file, result_folder, set_threads
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_SCRIPTS = "egs/separation"
+
+
+def _data_options(function: _Function) -> _Function:
+    for option in (
+        num_threads_option(),
+        click.option("--seed", type=click.IntRange(min=0), help="In the place of the configuration's."),
+        click.option("--layout", default="auto", show_default=True, help="Of the data's folder."),
+        click.option(
+            "--data-dir", required=True, metavar="FOLDER", help="Mixtures, or what is mixed; band for music from seeds."
+        ),
+        click.option("--config", required=True, metavar="YAML", help="See egs/separation/README.md."),
+    ):
+        function = option(function)
+    return function
+
+
+@click.command(cls=KaldiCommand)
+@_data_options
+@click.option("--output", required=True, metavar="FILE", help="For the network.")
+def train_float(config: str, data_dir: str, layout: str, seed: int | None, num_threads: int, output: str) -> None:
+    """Train a network in float, as a configuration says. An interrupted training goes on.
+
+    e.g.: float.py --config conf/conv-tasnet-small.yaml --data-dir ../enhancement/data --output exp/0/float/network.pth
+    """
+    from kaldi_quant.frontends.separation.data import open_separation_data
+    from kaldi_quant.frontends.separation.networks.known import NETWORKS
+    from kaldi_quant.frontends.separation.training import training
+    from kaldi_quant.frontends.separation.training.checkpoint import write_network
+    from kaldi_quant.frontends.separation.training.config import read_training_config
+
+    set_threads(num_threads)
+    found = read_training_config(config)
+    found = replace(found, seed=found.seed if seed is None else seed)
+    kind = NETWORKS[found.network]
+    path, data = result_file(output), open_separation_data(data_dir, kind, layout)
+    network = training.train_float(kind, data, found, path.parent)
+    write_network(path, found.network, network, training.made_of(found, data), found.sizes)
+    click.echo(path)
+
+
+@click.command(cls=KaldiCommand)
+@_data_options
+@click.option("--network", required=True, metavar="FILE", help="In float, as float.py writes it.")
+@click.option("--exp-dir", default="exp", show_default=True, metavar="FOLDER", help="For the cells.")
+@click.argument("names", nargs=-1, metavar="CELL...")
+def cells(
+    config: str,
+    data_dir: str,
+    layout: str,
+    seed: int | None,
+    num_threads: int,
+    network: str,
+    exp_dir: str,
+    names: tuple[str, ...],
+) -> None:
+    """Make cells of a network's table: float, and quantized by schemes; by default all of them.
+
+    What is there and was made from the same data in the same way is kept. Folders are printed.
+
+    e.g.: cells.py --config conf/cells/conv-tasnet-small.yaml --data-dir ../enhancement/data
+    --network checkpoints/0/conv-tasnet-small.pth float fqss
+    """
+    from kaldi_quant.frontends.separation.cells import CellOptions, SeparationCells
+    from kaldi_quant.frontends.separation.data import open_separation_data
+    from kaldi_quant.frontends.separation.networks.known import NETWORKS
+    from kaldi_quant.frontends.separation.training.checkpoint import read_network
+    from kaldi_quant.settings import changed, read_yaml
+
+    set_threads(num_threads)
+    options = changed(CellOptions(), read_yaml(config), config)
+    options = replace(options, seed=options.seed if seed is None else seed)
+    found = read_network(network)
+    data = open_separation_data(data_dir, NETWORKS[found.name], layout)
+    words = ["--config", config, "--data-dir", data_dir, "--seed", str(options.seed), "--network", network]
+    table = SeparationCells(result_folder(exp_dir), found, Path(network), "", data, options)
+    for name in names or table.names():
+        made = replace(table, command=shlex.join([f"{_SCRIPTS}/cells.py", *words, name]))
+        click.echo(made.make(name))
