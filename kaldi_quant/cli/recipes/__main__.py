@@ -29,6 +29,9 @@ RECIPES = {
     "egs/enhancement/train.py": ("enhancement", "train"),
     "egs/enhancement/cells.py": ("enhancement", "cells"),
     "egs/enhancement/noisy.py": ("enhancement", "noisy"),
+    "egs/separation/float.py": ("separation", "train_float"),
+    "egs/separation/cells.py": ("separation", "cells"),
+    "egs/separation/results.py": ("separation_results", "results"),
 }
 
 
