@@ -78,39 +78,6 @@ class RecordedPairs:
         return found.hexdigest()
 
 
-def paired(clean: Path, noisy: Path, extension: str) -> list[tuple[str, Path, Path]]:
-    """Files of two folders by their names.
-
-    Args:
-        clean: the folder of clean speech.
-        noisy: that of noisy speech.
-        extension: that names end with.
-
-    Returns:
-        (name without the ending, clean file, noisy file) of each, in the order of names.
-
-    Raises:
-        DataError: a folder is missing or has no such file, or a file has no partner; names the first that has none.
-    """
-    suffix = f".{extension.removeprefix('.')}"
-    found = {folder: _named(folder, suffix) for folder in (clean, noisy)}
-    for name in sorted(found[clean].keys() | found[noisy].keys()):
-        for folder, other in ((clean, noisy), (noisy, clean)):
-            if name not in found[folder]:
-                counts = f"{len(found[clean])} files in {clean} and {len(found[noisy])} in {noisy}"
-                raise DataError(f"{found[other][name]} has no partner {folder / name} ({counts})")
-    return [(name.removesuffix(suffix), path, found[noisy][name]) for name, path in sorted(found[clean].items())]
-
-
-def _named(folder: Path, suffix: str) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise DataError(f"{folder} does not exist, or is no folder: expected files that end with {suffix}")
-    found = {path.name: path for path in folder.iterdir() if path.name.endswith(suffix) and path.is_file()}
-    if not found:
-        raise DataError(f"{folder} has no files that end with {suffix}")
-    return found
-
-
 def _check(pair: RecordedPair) -> None:
     noisy, clean = read_header(pair.noisy), read_header(pair.clean)
     for path, header in ((pair.noisy, noisy), (pair.clean, clean)):

@@ -39,6 +39,9 @@ LAYOUTS: Registry[Layout] = Registry("layout of data for separation")
 _HERE = __name__.rpartition(".")[0]
 LAYOUTS.declare("listed", f"{_HERE}.listed")
 LAYOUTS.declare(BAND, f"{_HERE}.band")
+LAYOUTS.declare("musdb", f"{_HERE}.musdb")
+LAYOUTS.declare("speechbrain", f"{_HERE}.speechbrain_tables")
+LAYOUTS.declare("librimix", f"{_HERE}.librimix")
 
 
 def open_separation_data(
