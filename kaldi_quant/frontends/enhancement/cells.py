@@ -23,7 +23,7 @@ from kaldi_quant.frontends.enhancement.data import EnhancementSet
 from kaldi_quant.frontends.enhancement.enhancers import RECORD_KEY, open_enhancer
 from kaldi_quant.frontends.enhancement.networks.known import NETWORKS, Kind
 from kaldi_quant.frontends.enhancement.schemes.quantization import quantize_by
-from kaldi_quant.frontends.enhancement.schemes.scheme import SCHEMES
+from kaldi_quant.frontends.enhancement.schemes.registered import SCHEMES
 from kaldi_quant.frontends.enhancement.scores.cell_files import NOISY, write_cell_scores, write_noisy
 from kaldi_quant.frontends.enhancement.scores.measured import enhancement_scores
 from kaldi_quant.frontends.enhancement.scores.predictions import write_predictions

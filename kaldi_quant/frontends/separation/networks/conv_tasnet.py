@@ -17,6 +17,7 @@ from kaldi_quant.frontends.separation.networks.lengths import as_long_as
 from kaldi_quant.frontends.separation.networks.norms import global_norm
 
 
+
 class TemporalBlock(nn.Module):
     """A separable dilated convolution with a path to the next block and one to the masks.
 
