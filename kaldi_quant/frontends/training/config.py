@@ -27,6 +27,7 @@ class OptimizerConfig:
         amsgrad: of adam.
         momentum: of sgd.
         weight_decay: of adam, apart from the gradient.
+        l2_penalty: this times each parameter is a part of the gradient.
         clip_norm: the largest norm of the gradient; 0 for no limit.
         max_weight: no weight is further from 0; 0 for no limit.
     """
@@ -35,6 +36,7 @@ class OptimizerConfig:
     amsgrad: bool = False
     momentum: float = 0.0
     weight_decay: float = 0.0
+    l2_penalty: float = 0.0
     clip_norm: float = 5.0
     max_weight: float = 0.0
 
@@ -49,6 +51,7 @@ class OptimizerConfig:
             amsgrad=self.amsgrad,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
+            l2_penalty=self.l2_penalty,
             clip_norm=self.clip_norm,
             max_weight=self.max_weight,
             max_param_change=0.0,
