@@ -16,7 +16,7 @@ from kaldi_quant.errors import FormatError, ModelError
 #: Beside it, others of a checkpoint's keys say what the network is and how it was made.
 PARAMETERS_KEY = "state_dict"
 # Classes beside torch's own that executing nothing makes: versions, which are text.
-_PLAIN = [TorchVersion]
+_PLAIN: list[Any] = [TorchVersion]
 # So many names of each kind of difference are in a message.
 _LISTED = 4
 
