@@ -130,7 +130,7 @@ class Segments(_Tracks):
         return self._digest(self.seconds, self.stride)
 
 
-def _found(folder: Path) -> bool:
+def _found(folder: Path, options: ReadOptions) -> bool:
     return any(tracks_of(folder / split) for split in ("train", "test"))
 
 
