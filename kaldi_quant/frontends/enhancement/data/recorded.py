@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kaldi_quant.frontends.digests import update_with_file
 from kaldi_quant.frontends.enhancement.data.pairs import Decibels, Pair, check_pair
 from kaldi_quant.frontends.items import check_index
 from kaldi_quant.frontends.paired_files import check_alike
 from kaldi_quant.frontends.signals.audio import read_audio
-from kaldi_quant.frontends.speech.speech import update_with_file
 from kaldi_quant.units import Hertz
 
 

@@ -29,7 +29,7 @@ class Layout:
     """
 
     told_by: str
-    found: Callable[[Path], bool]
+    found: Callable[[Path, ReadOptions], bool]
     read: Callable[[Path, Kind, ReadOptions], SeparationSet]
     is_music: bool = False
 
@@ -72,7 +72,7 @@ def open_separation_data(
     elif not Path(where).is_dir():
         raise DataError(f"{where} does not exist, or is no folder: expected data for separation, or {BAND!r}")
     folder = Path(where)
-    chosen = LAYOUTS[layout if layout != AUTO else _guessed(folder, kind)]
+    chosen = LAYOUTS[layout if layout != AUTO else _guessed(folder, options)]
     if chosen.is_music != (kind.sources == STEMS):
         what = ("stems of music", "speakers")
         wanted, there = what if not chosen.is_music else what[::-1]
@@ -83,9 +83,9 @@ def open_separation_data(
         raise DataError(f"cannot read {error.filename or folder}: {error.strerror or error}") from error
 
 
-def _guessed(folder: Path, kind: Kind) -> str:
+def _guessed(folder: Path, options: ReadOptions) -> str:
     for name in LAYOUTS:
-        if LAYOUTS[name].found(folder):
+        if LAYOUTS[name].found(folder, options):
             return name
     known = "; ".join(f"{name}: {LAYOUTS[name].told_by}" for name in LAYOUTS)
     raise DataError(f"{folder} has none of the layouts of data for separation ({known})")

@@ -30,8 +30,8 @@ _MEASURES = "metrics"
 _EXTENSION = "wav"
 
 
-def _found(folder: Path) -> bool:
-    return any(_is_split(place, task) for place in _places(folder) for task in TASKS)
+def _found(folder: Path, options: ReadOptions) -> bool:
+    return any(options.libri_folders) or any(_is_split(place, task) for place in _places(folder) for task in TASKS)
 
 
 def _places(folder: Path) -> list[Path]:

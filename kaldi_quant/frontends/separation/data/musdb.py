@@ -15,13 +15,13 @@ from itertools import accumulate
 from pathlib import Path
 
 from kaldi_quant.errors import DataError
+from kaldi_quant.frontends.digests import update_with_files
 from kaldi_quant.frontends.items import check_index
 from kaldi_quant.frontends.separation.data.layouts import LAYOUTS, Layout
 from kaldi_quant.frontends.separation.data.mixtures import Mixture, SeparationSet
 from kaldi_quant.frontends.separation.data.options import ReadOptions
 from kaldi_quant.frontends.separation.data.tracks import MIXTURE, Track, TrackFacts, facts_of, tracks_of
 from kaldi_quant.frontends.separation.networks.known import STEMS, Kind
-from kaldi_quant.frontends.speech.speech import update_with_file
 from kaldi_quant.frontends.synthetic.seeds import seeded
 from kaldi_quant.units import Hertz, Seconds
 
@@ -59,10 +59,8 @@ class _Tracks:
 
     def _digest(self, *more: object) -> str:
         found = hashlib.sha256(repr((self.rate, *more)).encode())
-        for track in self.tracks:
-            found.update(repr((track.name, self.facts.get(track.name))).encode())
-            for stem in (MIXTURE, *STEMS):
-                update_with_file(found, track.path(stem))
+        found.update(repr([(track.name, self.facts.get(track.name)) for track in self.tracks]).encode())
+        update_with_files(found, [track.path(stem) for track in self.tracks for stem in (MIXTURE, *STEMS)])
         return found.hexdigest()
 
 
@@ -130,7 +128,7 @@ class Segments(_Tracks):
         return self._digest(self.seconds, self.stride)
 
 
-def _found(folder: Path) -> bool:
+def _found(folder: Path, options: ReadOptions) -> bool:
     return any(tracks_of(folder / split) for split in ("train", "test"))
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from kaldi_quant.errors import DataError
+from kaldi_quant.frontends.digests import update_with_files
 from kaldi_quant.frontends.items import check_index
 from kaldi_quant.frontends.paired_files import check_alike
 from kaldi_quant.frontends.separation.data.mixtures import Mixture, check_mixture
 from kaldi_quant.frontends.signals.audio import Header, read_channels
-from kaldi_quant.frontends.speech.speech import update_with_file
 from kaldi_quant.frontends.synthetic.seeds import seeded
 from kaldi_quant.units import Hertz, Seconds
 
@@ -99,10 +99,8 @@ class _Recorded:
     def digest(self) -> str:
         """As of ``Mixtures``."""
         found = hashlib.sha256(repr((self.rate, self.channels, self.seconds, self.seed)).encode())
-        for files in self.files:
-            found.update(repr((files.name, files.is_summed)).encode())
-            for path in files.paths:
-                update_with_file(found, path)
+        found.update(repr([(files.name, files.is_summed) for files in self.files]).encode())
+        update_with_files(found, [path for files in self.files for path in files.paths])
         return found.hexdigest()
 
 

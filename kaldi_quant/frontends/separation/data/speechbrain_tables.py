@@ -31,7 +31,7 @@ def table_name(split: str, speakers: int) -> str:
     return f"libri{speakers}mix_{split}.csv"
 
 
-def _found(folder: Path) -> bool:
+def _found(folder: Path, options: ReadOptions) -> bool:
     return any((folder / table_name(split, speakers)).is_file() for split in SPLITS for speakers in (2, 3))
 
 
