@@ -29,6 +29,7 @@ RECIPES = {
     "egs/enhancement/train.py": ("enhancement", "train"),
     "egs/enhancement/cells.py": ("enhancement", "cells"),
     "egs/enhancement/noisy.py": ("enhancement", "noisy"),
+    "egs/separation/results.py": ("separation_results", "results"),
 }
 
 
