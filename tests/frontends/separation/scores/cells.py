@@ -14,6 +14,7 @@ from kaldi_quant.frontends.separation.scores.measured import source_values
 from kaldi_quant.frontends.separation.scores.predictions import write_predictions
 from kaldi_quant.made import Sources
 from kaldi_quant.metrics.known import SDR_V4
+from kaldi_quant.metrics.metric import Metric
 from tests.frontends.separation.scores.mixtures import Mixture, nearly
 
 #: cell → the share of the other sources that stays.
@@ -21,7 +22,13 @@ CELLS = {"float": 0.10, "fqss": 0.11, "ours-w8a8": 0.102, "vanilla-qat": 0.15}
 
 
 def write_cells(
-    exp: Path, mixtures: Sequence[Mixture], network: str, kind: Kind, worse: float = 0.0, heard: int = 2
+    exp: Path,
+    mixtures: Sequence[Mixture],
+    network: str,
+    kind: Kind,
+    metrics: Sequence[Metric] | None = None,
+    worse: float = 0.0,
+    heard: int = 2,
 ) -> None:
     """Writes cells of a network.
 
@@ -30,21 +37,29 @@ def write_cells(
         mixtures: the test set.
         network: its name.
         kind: of it.
+        metrics: which scores; by default those of the kind.
         worse: added to the share of other sources.
         heard: so many recordings are left.
     """
     for name, share in CELLS.items():
-        _write(exp / network / name, mixtures, kind, share + worse, heard)
+        _write(exp / network / name, mixtures, kind, metrics, share + worse, heard)
 
 
-def _write(folder: Path, mixtures: Sequence[Mixture], kind: Kind, share: float, heard: int) -> None:
+def _write(
+    folder: Path,
+    mixtures: Sequence[Mixture],
+    kind: Kind,
+    metrics: Sequence[Metric] | None,
+    share: float,
+    heard: int,
+) -> None:
     random = np.random.default_rng(0)
     estimates = {one.name: nearly(one, share * random.uniform(0.9, 1.1)) for one in mixtures}
 
     def work(place: Path) -> Work:
         model = place / "model.bin"
         model.write_bytes(bytes(1000))
-        values = source_values(mixtures, estimates, kind)
+        values = source_values(mixtures, estimates, kind, metrics)
         units_are = "tracks" if kind.is_ordered else "recordings"
         scores = {name: each.score(units_are) for name, each in values.items()}
         where = cell_scores(kind)
