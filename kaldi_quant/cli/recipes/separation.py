@@ -71,12 +71,13 @@ def cells(
 ) -> None:
     """Make cells of a network's table: float, and quantized by schemes; by default all of them.
 
-    What is there and was made from the same data in the same way is kept. Folders are printed.
+    The mixtures themselves are scored, too. What is there and was made from the same data in the same way is kept.
+    Folders are printed.
 
     e.g.: cells.py --config conf/cells/conv-tasnet-small.yaml --data-dir ../enhancement/data
     --network checkpoints/0/conv-tasnet-small.pth float fqss
     """
-    from kaldi_quant.frontends.separation.cells import CellOptions, SeparationCells
+    from kaldi_quant.frontends.separation.cells import CellOptions, SeparationCells, make_mixture
     from kaldi_quant.frontends.separation.data import open_separation_data
     from kaldi_quant.frontends.separation.networks.known import NETWORKS
     from kaldi_quant.frontends.separation.training.checkpoint import read_network
@@ -92,3 +93,4 @@ def cells(
     for name in names or table.names():
         made = replace(table, command=shlex.join([f"{_SCRIPTS}/cells.py", *words, name]))
         click.echo(made.make(name))
+    click.echo(make_mixture(result_folder(exp_dir), found.name, data))

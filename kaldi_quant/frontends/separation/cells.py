@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -19,13 +20,23 @@ from kaldi_quant.frontends.separation.data import SeparationSet, TrainingBatches
 from kaldi_quant.frontends.separation.networks.known import NETWORKS, Kind
 from kaldi_quant.frontends.separation.schemes.quantization import quantize_by
 from kaldi_quant.frontends.separation.schemes.scheme import SCHEMES
-from kaldi_quant.frontends.separation.scores.cell_files import write_cell_scores
-from kaldi_quant.frontends.separation.scores.measured import separation_scores
+from kaldi_quant.frontends.separation.scores.cell_files import (
+    MEDIANS_KEY,
+    cell_scores,
+    mixture_folder,
+    write_mixture_scores,
+)
+from kaldi_quant.frontends.separation.scores.measured import source_values
 from kaldi_quant.frontends.separation.scores.measures import metrics_of
 from kaldi_quant.frontends.separation.scores.predictions import write_predictions
 from kaldi_quant.frontends.separation.separators import RECORD_KEY, open_separator
 from kaldi_quant.frontends.separation.training.checkpoint import write_network
+from kaldi_quant.made import Made, Sources, make
+from kaldi_quant.metrics.known import SDR_V4
+from kaldi_quant.metrics.score_file import FILE_NAME as SCORES_NAME
 from kaldi_quant.units import Seconds
+
+_log = logging.getLogger(__name__)
 
 #: The float network of a cell, and of the recipe's folder of checkpoints.
 FLOAT_FILE = "network.pth"
@@ -100,13 +111,18 @@ class SeparationCells(NetworkCells):
         mixtures = list(self.data.test)
         separator = open_separator(name, folder / DYNAMIC_NAME, self.network)
         estimates = {each.name: separator.separate(each.mixture) for each in mixtures}
-        scores = separation_scores(mixtures, estimates, self.kind)
-        others += write_cell_scores(folder, scores, self.kind)
+        values = source_values(mixtures, estimates, self.kind)
+        scores = {
+            metric: each.score("tracks" if self.kind.is_ordered else "recordings") for metric, each in values.items()
+        }
+        others += cell_scores(self.kind).write(folder, scores)
         if self.options.heard:
             step = max(1, len(mixtures) // self.options.heard)
             others += write_predictions(folder, mixtures, estimates, self.kind, range(0, len(mixtures), step))
         parameters = sum(value.numel() for value in self.trained.network.parameters())
         details = {**found.notes, "scores": {metric: score.value for metric, score in scores.items()}}
+        if SDR_V4.name in values:
+            details[MEDIANS_KEY] = values[SDR_V4.name].medians(self.kind)
         return Work(path, scores[metrics_of(self.kind)[0].name], parameters, others, details)
 
     def _quantized(self, name: str, folder: Path) -> Quantized:
@@ -139,3 +155,18 @@ class SeparationCells(NetworkCells):
             seed=options.seed,
             rate=self.data.rate,
         )
+
+
+def make_mixture(folder: Path, network: str, data: SeparationSet) -> Path:
+    """Scores the mixtures themselves, unless that was done; returns the folder of the scores.
+
+    Args:
+        folder: of the cells of a seed.
+        network: that separates them.
+        data: mixtures and sources.
+    """
+    place = mixture_folder(folder, network)
+    place.mkdir(parents=True, exist_ok=True)
+    made = Made(place / SCORES_NAME, Sources({"test": data.test.digest()}), str(place))
+    make(made, lambda: write_mixture_scores(folder, network, list(data.test)), _log.info)
+    return place
