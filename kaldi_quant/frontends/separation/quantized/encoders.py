@@ -48,7 +48,7 @@ class PeakNormalized(nn.Module):
         """As of the network."""
         peak = mixture.abs().amax((1, 2), keepdim=True)
         sources = self.network(mixture / peak.clamp_min(_SILENCE) * self.level)
-        return sources * (peak * (1 / self.level)).unsqueeze(1)  # type: ignore[no-any-return]
+        return sources * (peak * (1 / self.level)).unsqueeze(1)
 
 
 class SplitEncoder(nn.Module):
@@ -68,7 +68,7 @@ class SplitEncoder(nn.Module):
         """As of a convolution."""
         if self.threshold != 1:
             x = x * (1 / self.threshold)
-        return self.layer(self.splitter(x))  # type: ignore[no-any-return]
+        return self.layer(self.splitter(x))
 
 
 class CompandedInput(nn.Module):
@@ -87,7 +87,7 @@ class CompandedInput(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """As of a ``Splitter`` of one part."""
-        return self.splitter(self.law(x))  # type: ignore[no-any-return]
+        return self.splitter(self.law(x))
 
 
 @torch.no_grad()
