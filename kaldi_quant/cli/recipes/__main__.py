@@ -29,6 +29,10 @@ RECIPES = {
     "egs/enhancement/train.py": ("enhancement", "train"),
     "egs/enhancement/cells.py": ("enhancement", "cells"),
     "egs/enhancement/noisy.py": ("enhancement", "noisy"),
+    "egs/separation/float.py": ("separation", "train_float"),
+    "egs/separation/train.py": ("fqss", "train"),
+    "egs/separation/val.py": ("fqss", "val"),
+    "egs/separation/infer.py": ("fqss", "infer"),
 }
 
 

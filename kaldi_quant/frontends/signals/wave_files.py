@@ -13,7 +13,7 @@ from kaldi_quant.units import Hertz
 
 
 def write_wav(path: Path, wave: Array, rate: Hertz) -> None:
-    """Writes a recording (n,) in ±1; what is beyond is cut off.
+    """Writes a recording (n,), or (n, channels), in ±1; what is beyond is cut off.
 
     Raises:
         DataError: the folder cannot be written.
