@@ -1,4 +1,4 @@
-"""Files of several folders that belong together by their names."""
+"""Files of signals that belong together: those of several folders by their names, and whether they are alike."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kaldi_quant.errors import DataError
+from kaldi_quant.frontends.signals.audio import Header, read_header
 
 
 def paired(folders: Sequence[Path], extension: str) -> list[tuple[str, tuple[Path, ...]]]:
@@ -42,3 +43,30 @@ def _named(folder: Path, suffix: str) -> dict[str, Path]:
     if not found:
         raise DataError(f"{folder} has no files that end with {suffix}")
     return found
+
+
+def check_alike(paths: Sequence[Path], channels: int) -> Header:
+    """What files say of themselves that are compared sample by sample.
+
+    Args:
+        paths: of audio.
+        channels: that each has.
+
+    Returns:
+        what the first says.
+
+    Raises:
+        DataError: one is no audio, is empty or has other channels, or it differs from the first in rate or length.
+    """
+    first = read_header(paths[0])
+    for path in paths:
+        header = read_header(path)
+        if header.channels != channels:
+            raise DataError(f"{path} has {header.channels} channels, expected {channels}")
+        if not header.samples:
+            raise DataError(f"{path} is empty, it has 0 samples")
+        if header.rate != first.rate:
+            raise DataError(f"{paths[0]} and {path} differ in rate: {first.rate} and {header.rate} Hz")
+        if header.samples != first.samples:
+            raise DataError(f"{paths[0]} and {path} differ in length: {first.samples} and {header.samples} samples")
+    return first

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kaldi_quant.errors import DataError
+from kaldi_quant.frontends.digests import update_with_file
 from kaldi_quant.frontends.enhancement.data.pairs import Decibels, Pair, check_pair
 from kaldi_quant.frontends.items import check_index
-from kaldi_quant.frontends.signals.audio import read_audio, read_header
-from kaldi_quant.frontends.speech.speech import update_with_file
+from kaldi_quant.frontends.paired_files import check_alike
+from kaldi_quant.frontends.signals.audio import read_audio
 from kaldi_quant.units import Hertz
 
 
@@ -51,7 +51,7 @@ class RecordedPairs:
     def __init__(self, files: Sequence[RecordedPair], rate: Hertz) -> None:
         self.files, self.rate = tuple(files), rate
         for pair in self.files:
-            _check(pair)
+            check_alike((pair.noisy, pair.clean), 1)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -76,16 +76,3 @@ class RecordedPairs:
             for path in (pair.noisy, pair.clean):
                 update_with_file(found, path)
         return found.hexdigest()
-
-
-def _check(pair: RecordedPair) -> None:
-    noisy, clean = read_header(pair.noisy), read_header(pair.clean)
-    for path, header in ((pair.noisy, noisy), (pair.clean, clean)):
-        if header.channels != 1:
-            raise DataError(f"{path} has {header.channels} channels, expected 1: pairs are compared sample by sample")
-        if not header.samples:
-            raise DataError(f"{path} is empty, it has 0 samples")
-    if noisy.rate != clean.rate:
-        raise DataError(f"{pair.noisy} and {pair.clean} differ in rate: {noisy.rate} and {clean.rate} Hz")
-    if noisy.samples != clean.samples:
-        raise DataError(f"{pair.noisy} and {pair.clean} differ in length: {noisy.samples} and {clean.samples} samples")

@@ -88,4 +88,4 @@ def _read(folder: Path, kind: Kind, options: ReadOptions) -> SeparationSet:
     )
 
 
-LAYOUTS.add(BAND)(Layout(f"no folder, but the word {BAND!r}", lambda folder: False, _read, is_music=True))
+LAYOUTS.add(BAND)(Layout(f"no folder, but the word {BAND!r}", lambda folder, options: False, _read, is_music=True))

@@ -2,7 +2,7 @@
 
 Source: J. Cosentino et al., "LibriMix: an open-source dataset for generalizable speech separation", 2020, and its
 public scripts. The tree is ``Libri2Mix/wav16k/min/{train-360,dev,test}/{mix_clean,mix_both,mix_single,s1,s2,noise}``;
-tables are called ``mixture_train-360_mix_clean.csv`` and lie in ``metadata`` beside these, or in the folders themselves.
+tables are called ``mixture_train-360_mix_clean.csv`` and lie in ``metadata`` beside these, or in these folders.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _MEASURES = "metrics"
 _EXTENSION = "wav"
 
 
-def _found(folder: Path) -> bool:
-    return any(_is_split(place, task) for place in _places(folder) for task in TASKS)
+def _found(folder: Path, options: ReadOptions) -> bool:
+    return any(options.libri_folders) or any(_is_split(place, task) for place in _places(folder) for task in TASKS)
 
 
 def _places(folder: Path) -> list[Path]:

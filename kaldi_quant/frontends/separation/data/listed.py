@@ -24,7 +24,7 @@ _DEV, _TEST = 24, 60
 _SEEDS = {"dev": 1, "test": 2}
 
 
-def _found(folder: Path) -> bool:
+def _found(folder: Path, options: ReadOptions) -> bool:
     return (folder / TABLE).exists()
 
 

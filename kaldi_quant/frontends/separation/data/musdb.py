@@ -1,8 +1,8 @@
 """MUSDB18-HQ: ``{train,test}/<track>/{mixture,drums,bass,other,vocals}.wav``.
 
-Source: Z. Rafii et al., "MUSDB18-HQ: an uncompressed version of MUSDB18", 2019. Tracks are normalised by mean and standard
-deviation of what is heard of them. Training has segments, one every stride, whose mixture is the sum of their stems;
-development and test have whole tracks.
+Source: Z. Rafii et al., "MUSDB18-HQ: an uncompressed version of MUSDB18", 2019. Tracks are normalised by mean and
+standard deviation of what is heard of them. Training has segments, one every stride, whose mixture is the sum of their
+stems; development and test have whole tracks.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from itertools import accumulate
 from pathlib import Path
 
 from kaldi_quant.errors import DataError
+from kaldi_quant.frontends.digests import update_with_files
 from kaldi_quant.frontends.items import check_index
 from kaldi_quant.frontends.separation.data.layouts import LAYOUTS, Layout
 from kaldi_quant.frontends.separation.data.mixtures import Mixture, SeparationSet
 from kaldi_quant.frontends.separation.data.options import ReadOptions
 from kaldi_quant.frontends.separation.data.tracks import MIXTURE, Track, TrackFacts, facts_of, tracks_of
 from kaldi_quant.frontends.separation.networks.known import STEMS, Kind
-from kaldi_quant.frontends.speech.speech import update_with_file
 from kaldi_quant.frontends.synthetic.seeds import seeded
 from kaldi_quant.units import Hertz, Seconds
 
@@ -50,7 +50,7 @@ class _Tracks:
 
     Args:
         tracks: which.
-        facts: of each, by name.
+        facts: of those of training, by name.
         rate: of the waves, in Hz; files of other rates are resampled.
     """
 
@@ -59,10 +59,8 @@ class _Tracks:
 
     def _digest(self, *more: object) -> str:
         found = hashlib.sha256(repr((self.rate, *more)).encode())
-        for track in self.tracks:
-            found.update(repr((track.name, self.facts[track.name])).encode())
-            for stem in (MIXTURE, *STEMS):
-                update_with_file(found, track.path(stem))
+        found.update(repr([(track.name, self.facts.get(track.name)) for track in self.tracks]).encode())
+        update_with_files(found, [track.path(stem) for track in self.tracks for stem in (MIXTURE, *STEMS)])
         return found.hexdigest()
 
 
@@ -74,7 +72,7 @@ class WholeTracks(_Tracks):
 
     def __getitem__(self, index: int) -> Mixture:
         track = self.tracks[check_index(index, len(self))]
-        return track.read(self.facts[track.name], self.rate, sums=False)
+        return track.read(self.rate, self.facts.get(track.name))
 
     def __iter__(self) -> Iterator[Mixture]:
         return (self[index] for index in range(len(self)))
@@ -123,14 +121,14 @@ class Segments(_Tracks):
         number = index - (self._ends[place - 1] if place else 0)
         start = min(math.ceil(number * self.stride * facts.samplerate), facts.length - 1)
         samples = min(math.ceil(self.seconds * facts.samplerate), facts.length - start)
-        return track.read(facts, self.rate, start, samples, sums=True)
+        return track.segment(self.rate, facts, start, samples)
 
     def digest(self) -> str:
         """As of ``TrainingSource``."""
         return self._digest(self.seconds, self.stride)
 
 
-def _found(folder: Path) -> bool:
+def _found(folder: Path, options: ReadOptions) -> bool:
     return any(tracks_of(folder / split) for split in ("train", "test"))
 
 
@@ -140,7 +138,7 @@ def _read(folder: Path, kind: Kind, options: ReadOptions) -> SeparationSet:
         raise DataError(f"{folder} has no tracks: expected folders train and test, in each of them folders of tracks")
     for track in (*train, *test):
         track.check(kind.channels)
-    facts = facts_of([*train, *test], folder / options.metadata)
+    facts = facts_of(train, folder / options.metadata)
     chosen = _validation(train, options, folder)
     taught = [track for track in train if track.name not in chosen]
     held_out = [track for track in train if track.name in chosen]

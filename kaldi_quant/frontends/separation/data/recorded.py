@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from kaldi_quant.errors import DataError
+from kaldi_quant.frontends.digests import update_with_files
 from kaldi_quant.frontends.items import check_index
+from kaldi_quant.frontends.paired_files import check_alike
 from kaldi_quant.frontends.separation.data.mixtures import Mixture, check_mixture
-from kaldi_quant.frontends.signals.audio import Header, read_channels, read_header
-from kaldi_quant.frontends.speech.speech import update_with_file
+from kaldi_quant.frontends.signals.audio import Header, read_channels
 from kaldi_quant.frontends.synthetic.seeds import seeded
 from kaldi_quant.units import Hertz, Seconds
 
@@ -48,19 +49,7 @@ class MixtureFiles:
             DataError: one is no audio, is empty or has another number of channels, or they differ from each other, or
                 from the length that is known; names the file.
         """
-        first = read_header(self.mixture)
-        for path in self.paths:
-            header = read_header(path)
-            if header.channels != channels:
-                raise DataError(f"{path} has {header.channels} channels, expected {channels}")
-            if not header.samples:
-                raise DataError(f"{path} is empty, it has 0 samples")
-            for what, mine, theirs, unit in (
-                ("rate", first.rate, header.rate, "Hz"),
-                ("length", first.samples, header.samples, "samples"),
-            ):
-                if mine != theirs:
-                    raise DataError(f"{self.mixture} and {path} differ in {what}: {mine} and {theirs} {unit}")
+        first = check_alike(self.paths, channels)
         if self.samples not in (None, first.samples):
             raise DataError(f"{self.mixture} has {first.samples} samples, but {self.samples} are listed")
         return first
@@ -110,10 +99,8 @@ class _Recorded:
     def digest(self) -> str:
         """As of ``Mixtures``."""
         found = hashlib.sha256(repr((self.rate, self.channels, self.seconds, self.seed)).encode())
-        for files in self.files:
-            found.update(repr((files.name, files.is_summed)).encode())
-            for path in files.paths:
-                update_with_file(found, path)
+        found.update(repr([(files.name, files.is_summed) for files in self.files]).encode())
+        update_with_files(found, [path for files in self.files for path in files.paths])
         return found.hexdigest()
 
 

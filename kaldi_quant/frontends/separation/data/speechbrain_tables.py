@@ -1,7 +1,7 @@
 """LibriMix by speechbrain's tables, ``libri2mix_train-360.csv`` and so on, which are written where they are missing.
 
-Columns are those of speechbrain's recipe for LibriMix: ID, duration in s, and of the mixture, of each source and of noise
-the file, its format and options.
+Columns are those of speechbrain's recipe for LibriMix: ID, duration in s, and of the mixture, of each source and of
+noise the file, its format and options.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def table_name(split: str, speakers: int) -> str:
     return f"libri{speakers}mix_{split}.csv"
 
 
-def _found(folder: Path) -> bool:
+def _found(folder: Path, options: ReadOptions) -> bool:
     return any((folder / table_name(split, speakers)).is_file() for split in SPLITS for speakers in (2, 3))
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import DataError
+from kaldi_quant.frontends.paired_files import check_alike
 from kaldi_quant.frontends.separation.data.mixtures import Mixture, check_mixture
 from kaldi_quant.frontends.separation.data.normalization import statistics
 from kaldi_quant.frontends.separation.networks.known import STEMS
@@ -74,45 +75,47 @@ class Track:
         Raises:
             DataError: one is missing, no audio or empty, or of other channels, or they differ in rate or length.
         """
-        if not self.header.samples:
-            raise DataError(f"{self.path(MIXTURE)} is empty, it has 0 samples")
-        for stem in (MIXTURE, *STEMS):
-            path = self.path(stem)
+        paths = [self.path(stem) for stem in (MIXTURE, *STEMS)]
+        for path in paths:
             if not path.is_file():
                 raise DataError(f"the track {self.folder} lacks {path.name}: expected {MIXTURE}, {', '.join(STEMS)}")
-            header = read_header(path)
-            if header.channels != channels:
-                raise DataError(f"{path} has {header.channels} channels, expected {channels}")
-            for what, mine, theirs in (
-                ("rate", self.header.rate, header.rate),
-                ("length", self.header.samples, header.samples),
-            ):
-                if mine != theirs:
-                    raise DataError(f"{self.path(MIXTURE)} and {path} differ in {what}: {mine} and {theirs}")
+        check_alike(paths, channels)
 
-    def read(
-        self, facts: TrackFacts, rate: Hertz, start: int = 0, samples: int | None = None, *, sums: bool
-    ) -> Mixture:
-        """A part, as it is normalised.
+    def read(self, rate: Hertz, facts: TrackFacts | None = None) -> Mixture:
+        """The whole track, as it is normalised.
 
         Args:
-            facts: mean and deviation of the whole.
             rate: that is wanted, in Hz.
-            start: the first sample, at the track's own rate.
-            samples: how many, at the track's own rate.
-            sums: whether what is heard is the sum of the stems, so that its file is not read.
+            facts: its mean and deviation; those of what is read where None.
 
         Raises:
             DataError: a file cannot be read, or has samples that are not finite.
         """
-        stems = np.stack([read_channels(self.path(stem), rate, start, samples) for stem in STEMS])
-        heard = stems.sum(axis=0) if sums else read_channels(self.path(MIXTURE), rate, start, samples)
-        mixture, stems = (self._normalized(wave, facts) for wave in (heard, stems))
-        return check_mixture(Mixture(self.name, mixture, stems))
+        heard = read_channels(self.path(MIXTURE), rate)
+        about = (facts.mean, facts.std) if facts else statistics(heard)
+        return self._normalized(heard, self._stems(rate), *about)
 
-    @staticmethod
-    def _normalized(wave: Array, facts: TrackFacts) -> Array:
-        return (wave - np.float32(facts.mean)) / np.float32(facts.std)
+    def segment(self, rate: Hertz, facts: TrackFacts, start: int, samples: int) -> Mixture:
+        """A part, as it is normalised; what is heard is the sum of its stems, so that its file is not read.
+
+        Args:
+            rate: that is wanted, in Hz.
+            facts: mean and deviation of the whole.
+            start: the first sample, at the track's own rate.
+            samples: how many, at the track's own rate.
+
+        Raises:
+            DataError: a file cannot be read, or has samples that are not finite.
+        """
+        stems = self._stems(rate, start, samples)
+        return self._normalized(stems.sum(axis=0), stems, facts.mean, facts.std)
+
+    def _stems(self, rate: Hertz, start: int = 0, samples: int | None = None) -> Array:
+        return np.stack([read_channels(self.path(stem), rate, start, samples) for stem in STEMS])
+
+    def _normalized(self, heard: Array, stems: Array, mean: float, deviation: float) -> Mixture:
+        mixture, sources = ((wave - np.float32(mean)) / np.float32(deviation) for wave in (heard, stems))
+        return check_mixture(Mixture(self.name, mixture, sources))
 
 
 def tracks_of(folder: Path) -> list[Track]:
