@@ -33,6 +33,7 @@ RECIPES = {
     "egs/separation/train.py": ("fqss", "train"),
     "egs/separation/val.py": ("fqss", "val"),
     "egs/separation/infer.py": ("fqss", "infer"),
+    "egs/separation/results.py": ("separation_results", "results"),
 }
 
 

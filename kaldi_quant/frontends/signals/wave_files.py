@@ -23,6 +23,6 @@ def write_wav(path: Path, wave: Array, rate: Hertz) -> None:
 
 
 def peak_normalized(wave: Array) -> Array:
-    """(n,) with its loudest sample at full scale; silence stays silence."""
+    """A recording of any shape with its loudest sample at full scale; silence stays silence."""
     peak = float(np.abs(wave).max(initial=0.0))
     return wave / peak if peak else wave
