@@ -17,6 +17,7 @@ from kaldi_quant.errors import UsageError
 from kaldi_quant.frontends.separation.networks.known import NETWORKS, STEMS, Kind
 from kaldi_quant.frontends.separation.networks.lengths import as_long_as
 from kaldi_quant.frontends.separation.networks.norms import EPSILON, global_norm
+from kaldi_quant.frontends.separation.networks.overlap import overlap_add
 
 
 class FrameNorm(nn.LayerNorm):
@@ -107,8 +108,7 @@ class ConvTasNetMusic(nn.Module):
         sources: how many there are.
         channels: of the mixture and of each source.
         filters: of the encoder.
-        window: samples that a filter sees, a multiple of ``stride``.
-        stride: samples between frames.
+        window: samples that a filter sees; half as many lie between frames.
         bottleneck: channels between blocks.
         hidden: channels within a block.
         kernel: of convolutions over time.
@@ -116,7 +116,7 @@ class ConvTasNetMusic(nn.Module):
         repeats: of these blocks.
 
     Raises:
-        UsageError: frames do not overlap by whole strides.
+        UsageError: frames cannot overlap by half.
 
     Example:
         >>> network = ConvTasNetMusic(filters=32, bottleneck=8, hidden=16, blocks=2, repeats=1)
@@ -130,7 +130,6 @@ class ConvTasNetMusic(nn.Module):
         channels: int = 2,
         filters: int = 256,
         window: int = 20,
-        stride: int = 10,
         bottleneck: int = 256,
         hidden: int = 512,
         kernel: int = 3,
@@ -138,10 +137,10 @@ class ConvTasNetMusic(nn.Module):
         repeats: int = 4,
     ) -> None:
         super().__init__()
-        if window % stride:
-            raise UsageError(f"expected a window that is a multiple of the stride, found {window} and {stride} samples")
-        self.sources, self.channels, self.filters, self.stride = sources, channels, filters, stride
-        self.encoder = nn.Conv1d(channels, filters, window, stride, bias=False)
+        if window % 2:
+            raise UsageError(f"frames overlap by half: expected an even window, found {window} samples")
+        self.sources, self.channels, self.filters, self.window = sources, channels, filters, window
+        self.encoder = nn.Conv1d(channels, filters, window, stride=window // 2, bias=False)
         self.separator = Separator(filters, sources, bottleneck, hidden, kernel, blocks, repeats)
         self.decoder = nn.Linear(filters, channels * window, bias=False)
         for parameter in self.parameters():
@@ -154,30 +153,11 @@ class ConvTasNetMusic(nn.Module):
         masks = self.separator(features).unflatten(1, (self.sources, self.filters))
         masked = masks * features.unsqueeze(1)
         frames = self.decoder(masked.transpose(2, 3)).unflatten(3, (self.channels, -1))
-        return as_long_as(added_up(frames.transpose(2, 3), self.stride), mixture)
-
-
-def added_up(frames: Tensor, stride: int) -> Tensor:
-    """Signals (..., (T - 1) * stride + window) of frames (..., T, window) that overlap.
-
-    Args:
-        frames: their window is a multiple of the stride.
-        stride: samples from one frame to the next.
-    """
-    # One part of each frame after the other: the parts at one place of all frames are a signal, shifted by their place.
-    parts = frames.unflatten(-1, (-1, stride)).unbind(-2)
-    last = len(parts) - 1
-    shifted = [
-        functional.pad(part.flatten(-2), (place * stride, (last - place) * stride)) for place, part in enumerate(parts)
-    ]
-    total = shifted[0]
-    for part in shifted[1:]:
-        total = total + part
-    return total
+        return as_long_as(overlap_add(frames.transpose(2, 3), self.window), mixture)
 
 
 #: Of the reduced network: frames of 5 ms every 2.5 ms, and 300 ms of context on each side.
-_SMALL = {"filters": 64, "window": 40, "stride": 20, "bottleneck": 32, "hidden": 64, "blocks": 6, "repeats": 2}
+_SMALL = {"filters": 64, "window": 40, "bottleneck": 32, "hidden": 64, "blocks": 6, "repeats": 2}
 NETWORKS.add("conv-tasnet-music")(Kind(ConvTasNetMusic, 44100, STEMS, is_ordered=True, channels=2))
 NETWORKS.add("conv-tasnet-music-small")(
     Kind(partial(ConvTasNetMusic, **_SMALL), 8000, STEMS, is_ordered=True, channels=2)

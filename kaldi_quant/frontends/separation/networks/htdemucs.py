@@ -50,6 +50,11 @@ class HTDemucsCore(nn.Module):
         UsageError: sizes do not fit each other.
     """
 
+    channel_upsampler: nn.Module
+    channel_downsampler: nn.Module
+    channel_upsampler_t: nn.Module
+    channel_downsampler_t: nn.Module
+
     def __init__(
         self,
         sources: int = len(STEMS),
@@ -79,8 +84,9 @@ class HTDemucsCore(nn.Module):
             or bins // stride ** (depth - 1) <= kernel_size
         ):
             raise UsageError(
-                f"transforms of {nfft} points, {depth} layers, kernels of {kernel_size} and strides of {stride}: expected "
-                "an even stride, kernels twice as long, and bins that each layer can divide, more than its kernel has"
+                f"transforms of {nfft} points, {depth} layers, kernels of {kernel_size} and strides of {stride}: "
+                "expected an even stride, kernels twice as long, and bins that each layer can divide, more than its "
+                "kernel has"
             )
         self.sources = sources
         self.encoder, self.decoder, self.tencoder, self.tdecoder = (nn.ModuleList() for _ in range(4))
