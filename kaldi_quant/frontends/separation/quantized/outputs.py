@@ -36,7 +36,8 @@ class ResidualOutput(nn.Module):
     """A decoder whose signal is given in several parts of few bits (the residual quantization block of FQSS).
 
     y_0 = Q(D(x)), r_1 = x - E_1(y_0), y_1 = Q(D_1(r_1)), r_2 = r_1 - E_2(y_1) and so on; the signal is the sum of
-    y_i 2^(-bits i). E_i is a layer of mirrored shape. With one part it is the decoder, its result on a grid.
+    y_i 2^(-bits i), and of the decoder's bias, which parts lack. E_i is a layer of mirrored shape. With one part it is
+    the decoder, its result on a grid.
 
     Args:
         decoder: the layer that it takes the place of; it is copied.
@@ -79,9 +80,13 @@ class ResidualOutput(nn.Module):
         first = copy.deepcopy(check_decoder(type(decoder).__name__, decoder))
         self.parts, self.bits, self.residual_bits = parts, bits, residual_bits
         half = 1 << (bits - 1)
-        self._grid = (bits, reach / half, half) if reach else (bits,)
-        self.bias = first.bias
-        first.bias = None
+        # An error of half a step is as many steps of the next part as there are, up and down, and one more.
+        self._grids: list[tuple[Any, ...]] = [
+            (bits, reach / half * (half / (half - 1)) ** place, half) if reach else (bits,) for place in range(parts)
+        ]
+        self.bias = None
+        if parts > 1:
+            self.bias, first.bias = first.bias, None
         self.decoders = nn.ModuleList([first])
         inverse = right_inverse(first) if start == "inverse" and parts > 1 else None
         further = first if inverse is None else with_frames_beyond(first)
@@ -104,22 +109,16 @@ class ResidualOutput(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """As of the decoder."""
-        part = self._first(x)
+        part = on_grid(self.decoders[0](x), *self._grids[0])
         total, rest = part, functional.pad(x, self.around) if self.around else x
         for place, encoder in enumerate(self.encoders):
             rest = on_grid(rest - encoder(part), self.residual_bits)
             decoder = self.decoders[place + 1 if len(self.decoders) > 1 else 0]
-            part = on_grid(decoder(rest), *self._grid)
+            part = on_grid(decoder(rest), *self._grids[place + 1])
             total = total + part * 2.0 ** (-self.bits * (place + 1))
-        return total
-
-    def _first(self, x: Tensor) -> Tensor:
-        """The first part."""
-        found = self.decoders[0](x)
-        if self.bias is not None:
-            axes = 0 if isinstance(self.decoders[0], nn.Linear) else len(self.decoders[0].kernel_size)
-            found = found + self.bias.view(-1, *[1] * axes)
-        return on_grid(found, *self._grid)
+        if self.bias is None:
+            return total
+        return total + self.bias.view(-1, *[1] * (0 if isinstance(encoder, nn.Linear) else encoder.weight.dim() - 2))
 
 
 class CompandedOutput(nn.Module):

@@ -26,6 +26,7 @@ class Toy(nn.Module):
         super().__init__()
         self.sources, self.channels, self.linear = sources, channels, linear
         self.encoder = nn.Conv1d(channels, 24, 8, 4, bias=bias)
+        self.norm = nn.GroupNorm(1, 24)
         self.masks = nn.Conv1d(24, 24 * sources, 3, padding=1)
         if linear:
             self.decoder: nn.Module = nn.Linear(24, 8 * channels, bias=bias)
@@ -34,7 +35,7 @@ class Toy(nn.Module):
 
     def forward(self, mixture: Tensor) -> Tensor:
         features = self.encoder(mixture)
-        masks = torch.relu(self.masks(functional.relu(features))).unflatten(1, (self.sources, -1))
+        masks = torch.relu(self.masks(self.norm(features))).unflatten(1, (self.sources, -1))
         masked = (masks * features.unsqueeze(1)).flatten(0, 1)
         if not self.linear:
             return self.decoder(masked).unflatten(0, (-1, self.sources))
@@ -91,6 +92,7 @@ def mixtures(number: int, channels: int = 1, seed: int = 0, samples: int = 400) 
 
 def lost_db(found: Tensor, wanted: Tensor) -> float:
     """The error in dB below what is wanted."""
+    found, wanted = found.detach(), wanted.detach()
     return float(20 * ((found - wanted).norm() / wanted.norm()).log10())
 
 
