@@ -16,6 +16,7 @@ from kaldi_quant.errors import FormatError, ModelError, UsageError
 from kaldi_quant.formats.file_kind import is_artefact
 from kaldi_quant.frontends.checkpoints import read_content, write_content
 from kaldi_quant.frontends.separation.fqss.systems import Chosen
+from kaldi_quant.frontends.separation.networks.pretrained import load_pretrained
 from kaldi_quant.frontends.separation.separators import RECORD_KEY
 from kaldi_quant.frontends.separation.training.checkpoint import read_network, write_network
 
@@ -103,12 +104,32 @@ def read_model(path: str, chosen: Chosen, key: str) -> Model:
 
 
 def read_float(path: str, chosen: Chosen, key: str) -> nn.Module:
-    """Reads a float network; arguments and errors as of ``read_model``."""
+    """Reads a float network: of this project, or of another program, as ``load_pretrained`` knows them.
+
+    Arguments and errors are those of ``read_model``.
+    """
     if not path:
         raise UsageError(f"{key} is missing: give the file of a float network")
-    found = read_network(path)
-    _check_name(Path(path), found.name, found.sizes, chosen)
-    return found.network
+    place = Path(path)
+    if _names_its_network(place):
+        found = read_network(place)
+        _check_name(place, found.name, found.sizes, chosen)
+        return found.network
+    network = chosen.kind.build()
+    load_pretrained(chosen.name, network, place)
+    return network.eval()
+
+
+def _names_its_network(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        content = read_content(path)
+    except FormatError:
+        return False
+    if _INTEGERS_KEY in content:
+        raise ModelError(f"{path} is a quantized network: expected one in float")
+    return "network" in content
 
 
 def _quantized(path: Path, file: Path, chosen: Chosen) -> Model:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ from kaldi_quant.train.parallel.device_context import DeviceContext
 _log = logging.getLogger(__name__)
 # Pieces that quantization is calibrated on.
 _CALIBRATION = 16
+# Those of them whose outputs the files of epochs compare with float ones.
+_COMPARED = 2
 # Those of validation, which asks for decibels whatever training minimises.
 _PLAIN = {False: "pit-si-sdr", True: "l1"}
 INTEGERS_NAME, ONNX_NAME = "best_model.safetensors", "best_model.onnx"
@@ -144,12 +147,12 @@ def _train_quantized(work: _Work, network: nn.Module, scheme: SeparationScheme) 
         batches = Taught(batches, network, work.place.device)
     made = made_of(config, work.data)
 
+    compared = start.origin.data(inputs[:_COMPARED])
+
     def after(entry: Any, converted: Callable[[], Quantized]) -> None:
-        work.folder.after_epoch(
-            entry,
-            config.validation.score,
-            lambda path: write_quantized(path, chosen, integer_file(converted(), chosen, made)),
-        )
+        content = cache(lambda: integer_file(replace(converted(), calibration=compared), chosen, made))
+        write = partial(_write_content, chosen, content)
+        work.folder.after_epoch(entry, config.validation.score, write)
 
     assert scheme.training is not None
     trained = qat(
@@ -164,6 +167,10 @@ def _train_quantized(work: _Work, network: nn.Module, scheme: SeparationScheme) 
     )
     if work.folder.writes:
         _write_best(work.folder, chosen, trained, made)
+
+
+def _write_content(chosen: Chosen, content: Callable[[], bytes], path: Path) -> None:
+    write_quantized(path, chosen, content())
 
 
 def _write_best(folder: WorkFolder, chosen: Chosen, trained: Quantized, made: dict[str, Any]) -> None:
