@@ -14,8 +14,9 @@ from kaldi_quant.api import files
 from kaldi_quant.api.quantization import Quantized
 from kaldi_quant.errors import FormatError, ModelError, UsageError
 from kaldi_quant.formats.file_kind import is_artefact
-from kaldi_quant.frontends.checkpoints import read_content, write_content
+from kaldi_quant.frontends.checkpoints import load_parameters, read_content, write_content
 from kaldi_quant.frontends.separation.fqss.systems import Chosen
+from kaldi_quant.frontends.separation.networks.known import NETWORKS
 from kaldi_quant.frontends.separation.networks.pretrained import load_pretrained
 from kaldi_quant.frontends.separation.separators import RECORD_KEY
 from kaldi_quant.frontends.separation.training.checkpoint import read_network, write_network
@@ -110,13 +111,14 @@ def read_float(path: str, chosen: Chosen, key: str) -> nn.Module:
     """
     if not path:
         raise UsageError(f"{key} is missing: give the file of a float network")
-    place = Path(path)
+    place, network = Path(path), chosen.kind.build()
     if _names_its_network(place):
         found = read_network(place)
         _check_name(place, found.name, found.sizes, chosen)
-        return found.network
-    network = chosen.kind.build()
-    load_pretrained(chosen.name, network, place)
+        # Of the sizes that settings ask for.
+        load_parameters(place, network, found.network.state_dict(), chosen.name)
+    else:
+        load_pretrained(chosen.name, network, place)
     return network.eval()
 
 
@@ -145,6 +147,7 @@ def _quantized(path: Path, file: Path, chosen: Chosen) -> Model:
 def _check_name(path: Path, name: str, sizes: Any, chosen: Chosen) -> None:
     if name != chosen.name:
         raise ModelError(f"{path} holds the network {name}, expected {chosen.name}")
-    count = sizes.get("sources", len(chosen.kind.sources)) if isinstance(sizes, dict) else 0
+    usual = len(NETWORKS[chosen.name].sources)
+    count = sizes.get("sources", usual) if isinstance(sizes, dict) else 0
     if count != len(chosen.kind.sources):
         raise ModelError(f"{path} separates {count} sources, expected {len(chosen.kind.sources)}")
