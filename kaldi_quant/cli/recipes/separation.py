@@ -3,59 +3,60 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
-from kaldi_quant.cli.options import KaldiCommand, num_threads_option, result_file, result_folder, set_threads
+from kaldi_quant.cli.options import KaldiCommand, result_file, result_folder, set_threads
+from kaldi_quant.cli.recipes.frontend_options import frontend_options
+from kaldi_quant.cli.training_options import place_options
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
 _SCRIPTS = "egs/separation"
-
-
-def _data_options(function: _Function) -> _Function:
-    for option in (
-        num_threads_option(),
-        click.option("--seed", type=click.IntRange(min=0), help="In the place of the configuration's."),
-        click.option("--layout", default="auto", show_default=True, help="Of the data's folder."),
-        click.option(
-            "--data-dir", required=True, metavar="FOLDER", help="Mixtures, or what is mixed; band for music from seeds."
-        ),
-        click.option("--config", required=True, metavar="YAML", help="See egs/separation/README.md."),
-    ):
-        function = option(function)
-    return function
+_DATA = "Mixtures and sources, speech that is mixed, or the word 'band'."
 
 
 @click.command(cls=KaldiCommand)
-@_data_options
+@frontend_options(_DATA, "egs/separation/README.md")
+@place_options
 @click.option("--output", required=True, metavar="FILE", help="For the network.")
-def train_float(config: str, data_dir: str, layout: str, seed: int | None, num_threads: int, output: str) -> None:
+def train_float(
+    config: str,
+    data_dir: str,
+    layout: str,
+    seed: int | None,
+    num_threads: int,
+    device: str,
+    bf16: bool,
+    output: str,
+) -> None:
     """Train a network in float, as a configuration says. An interrupted training goes on.
 
-    e.g.: float.py --config conf/conv-tasnet-small.yaml --data-dir ../enhancement/data --output exp/0/float/network.pth
+    On several GPUs, or in several processes: torchrun --nproc-per-node 4 float.py …
+
+    e.g.: float.py --config conf/conv-tasnet-small.yaml --data-dir ../enhancement/data --output exp/network.pth
     """
-    from kaldi_quant.frontends.separation.data import open_separation_data
+    from kaldi_quant.frontends.separation.data import ReadOptions, open_separation_data
     from kaldi_quant.frontends.separation.networks.known import NETWORKS
     from kaldi_quant.frontends.separation.training import training
     from kaldi_quant.frontends.separation.training.checkpoint import write_network
     from kaldi_quant.frontends.separation.training.config import read_training_config
+    from kaldi_quant.train.parallel.device_context import device_context
 
     set_threads(num_threads)
     found = read_training_config(config)
     found = replace(found, seed=found.seed if seed is None else seed)
-    kind = NETWORKS[found.network]
-    path, data = result_file(output), open_separation_data(data_dir, kind, layout)
-    network = training.train_float(kind, data, found, path.parent)
-    write_network(path, found.network, network, training.made_of(found, data), found.sizes)
-    click.echo(path)
+    path, kind = result_file(output), NETWORKS[found.network]
+    data = open_separation_data(data_dir, kind, layout, ReadOptions(seconds=max(found.seconds, ReadOptions().seconds)))
+    with device_context(device, bf16) as place:
+        network = training.train_float(kind, data, found, path.parent, place=place)
+        if place.group.is_main:
+            write_network(path, found.network, network, training.made_of(found, data), found.sizes)
+            click.echo(path)
 
 
 @click.command(cls=KaldiCommand)
-@_data_options
+@frontend_options(_DATA, "egs/separation/README.md")
 @click.option("--network", required=True, metavar="FILE", help="In float, as float.py writes it.")
 @click.option("--exp-dir", default="exp", show_default=True, metavar="FOLDER", help="For the cells.")
 @click.argument("names", nargs=-1, metavar="CELL...")

@@ -9,7 +9,7 @@ from typing import Any
 from kaldi_quant.errors import UsageError
 from kaldi_quant.frontends.separation.fqss.other_keys import with_sections
 from kaldi_quant.frontends.separation.fqss.settings import FqssSettings
-from kaldi_quant.frontends.separation.fqss.systems import ENVIRONMENTS, Chosen, chosen_network
+from kaldi_quant.frontends.separation.fqss.systems import ENVIRONMENTS, Chosen, chosen_network, system_of
 from kaldi_quant.frontends.separation.fqss.tagged_yaml import read_tagged_yaml
 from kaldi_quant.registry import Registry
 from kaldi_quant.settings import above_0, at_least_0, changed, shares
@@ -35,14 +35,14 @@ def read_settings(path: str | Path, environment: str = "") -> tuple[FqssSettings
     """
     where, content = str(path), _given(read_tagged_yaml(path))
     model = content.get("model_cfg", {})
-    first = changed(FqssSettings(), {"model_cfg": model}, where)
-    chosen = chosen_network(first.model_cfg, where)
-    own = chosen.system.environment
+    name = changed(FqssSettings(), {"model_cfg": model}, where).model_cfg.name
+    own = system_of(name, where).environment
     if environment and environment != own:
         ENVIRONMENTS[environment]
-        raise UsageError(f"{where}: {first.model_cfg.name} is trained in the environment {own}: give -env {own}")
+        raise UsageError(f"{where}: {name} is trained in the environment {own}: give -env {own}")
     defaults = replace(FqssSettings(), training_cfg=ENVIRONMENTS[own].training)
     found: FqssSettings = changed(defaults, with_sections(content, own, where), where)
+    chosen = chosen_network(found.model_cfg, where)
     _check(found, chosen, where)
     return found, chosen
 

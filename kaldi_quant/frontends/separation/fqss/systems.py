@@ -125,6 +125,18 @@ class Chosen:
         return self.system.network
 
 
+def system_of(name: str, where: str) -> System:
+    """The system of ``model_cfg, name``.
+
+    Raises:
+        UsageError: there is none.
+    """
+    try:
+        return SYSTEMS[name]
+    except UsageError as error:
+        raise UsageError(f"{where}: model_cfg, name: {error}") from error
+
+
 def chosen_network(model: ModelCfg, where: str) -> Chosen:
     """What ``model_cfg`` means.
 
@@ -135,10 +147,7 @@ def chosen_network(model: ModelCfg, where: str) -> Chosen:
     Raises:
         UsageError: there is no such system, or it has no such sizes.
     """
-    try:
-        system = SYSTEMS[model.name]
-    except UsageError as error:
-        raise UsageError(f"{where}: model_cfg, name: {error}") from error
+    system = system_of(model.name, where)
     kind, sizes = NETWORKS[system.network], dict(model.sizes)
     for key in ("kernel_size", "stride"):
         value = getattr(model, key)
