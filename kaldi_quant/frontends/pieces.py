@@ -29,6 +29,8 @@ class PieceBatches(Passes, Generic[Entry, Piece]):
         gain: in dB: pieces are made louder or softer by up to this.
         keep: items are made anew after so many passes; in between they stay in memory.
         rate: of waves, in Hz.
+        portions: so many passes of these minibatches are one over the items: what changes from pass to pass, such as
+            the learning rate, then changes within a short training, too.
 
     Raises:
         UsageError: a value is impossible, or there is nothing to train on.
@@ -44,24 +46,34 @@ class PieceBatches(Passes, Generic[Entry, Piece]):
         gain: float = 0.0,
         keep: int = 1,
         rate: Hertz = 16000,
+        portions: int = 1,
     ) -> None:
         self.source: Items[Entry] = source if keep <= 1 else Kept(source, keep)
         self.batch_size, self.seed, self.gain = batch_size, seed, gain
-        self.samples = round(seconds * rate)
+        self.samples, self.portions = round(seconds * rate), portions
         if batch_size < 1 or self.samples < 1 or not len(source) or gain < 0:
             raise UsageError(
                 f"minibatches of {batch_size} pieces of {seconds:g} s from {len(source)} items: expected more than 0 "
                 "of each, and a gain that is not negative"
             )
 
+        if not 1 <= portions <= self._of_items:
+            raise UsageError(f"{portions} portions of {self._of_items} minibatches: expected 1 to {self._of_items}")
+
     def __len__(self) -> int:
-        """Minibatches of a pass."""
+        """Minibatches of a pass; some portions have one less."""
+        return math.ceil(self._of_items / self.portions)
+
+    @property
+    def _of_items(self) -> int:
         return math.ceil(len(self.source) / self.batch_size)
 
     def minibatches(self, number: int) -> Iterator[Any]:
         """Those of a pass."""
+        number, portion = divmod(number, self.portions)
         order = np.random.default_rng((self.seed, number)).permutation(len(self.source)).tolist()
-        for begin in range(0, len(order), self.batch_size):
+        first, last = (self._of_items * place // self.portions for place in (portion, portion + 1))
+        for begin in range(0, len(order), self.batch_size)[first:last]:
             places = order[begin : begin + self.batch_size]
             randoms = [np.random.default_rng((self.seed, number, place)) for place in places]
             pieces = [

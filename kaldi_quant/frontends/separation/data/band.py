@@ -24,6 +24,7 @@ _VERSION = 1
 _TRAIN, _DEV, _TEST = 48, 8, 16
 _TRAIN_SECONDS: Seconds = 8.0
 _SECONDS: Seconds = 6.0
+_CHANNELS = 2
 # Songs have numbers from these on, so that no two splits have one in common.
 _APART = 1_000_000
 _FIRST = {"train": 0, "dev": _APART, "test": 2 * _APART}
@@ -84,7 +85,7 @@ def _read(folder: Path, kind: Kind, options: ReadOptions) -> SeparationSet:
     train = Songs(HEARD, _FIRST["train"], counts[0], max(options.seconds, _TRAIN_SECONDS), rate, options.renew)
     dev = Songs(HEARD, _FIRST["dev"], counts[1], _SECONDS, rate)
     return SeparationSet(
-        BAND, rate, STEMS, kind.channels, train, dev, Songs(UNHEARD, _FIRST["test"], counts[2], _SECONDS, rate), True
+        BAND, rate, STEMS, _CHANNELS, train, dev, Songs(UNHEARD, _FIRST["test"], counts[2], _SECONDS, rate), True
     )
 
 

@@ -38,7 +38,7 @@ def _read(folder: Path, kind: Kind, options: ReadOptions) -> SeparationSet:
         NAME,
         rate,
         options.sources,
-        kind.channels,
+        1,
         SpeechMixtures(speech["train"], *about, train, options.train),
         FixedSpeechMixtures(speech["dev"], *about, dev, options.dev or _DEV),
         FixedSpeechMixtures(speech["test"], *about, test, options.test or _TEST),

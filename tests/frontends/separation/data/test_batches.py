@@ -184,6 +184,17 @@ def test_ratios_of_sources_and_noise() -> None:
     assert torch.allclose(silent, first(items=Items(4, noise=0.0), chosen=chosen)[1].sum(1), atol=1e-4)
 
 
+def test_portions_are_passes_of_their_own() -> None:
+    settings = {"items": Items(7), "batch_size": 2}
+    whole = [batches(**settings), batches(portions=3, **settings)]  # type: ignore[arg-type]
+    in_one = [mixture for number in range(2) for mixture, _ in whole[0].minibatches(number)]
+    portions = [list(whole[1].minibatches(number)) for number in range(6)]
+    assert [len(portion) for portion in portions] == [1, 1, 2] * 2 and len(whole[1]) == 2
+    assert all(map(torch.equal, in_one, (mixture for portion in portions for mixture, _ in portion)))
+    with pytest.raises(UsageError, match="5 portions of 4 minibatches: expected 1 to 4"):
+        batches(portions=5, **settings)  # type: ignore[arg-type]
+
+
 def test_gain_changes_all_alike() -> None:
     (mixture, sources), (louder, theirs) = first(), first(gain=20.0)
     ratio = (louder / mixture).flatten(1).median(1).values
@@ -192,7 +203,15 @@ def test_gain_changes_all_alike() -> None:
 
 
 def test_digests_tell_settings() -> None:
-    changes: list[dict] = [{}, {"seed": 1}, {"gain": 1.0}, {"batch_size": 3}, {"seconds": 0.2}, {"keep": 2}]
+    changes: list[dict] = [
+        {},
+        {"seed": 1},
+        {"gain": 1.0},
+        {"batch_size": 3},
+        {"seconds": 0.2},
+        {"keep": 2},
+        {"portions": 2},
+    ]
     changes += [{"chosen": {name: options}} for name, options in ALL.items()]
     assert len({batches(**change).digest() for change in changes}) == len(changes)
 
