@@ -9,7 +9,6 @@ from typing import Any
 
 from kaldi_quant.frontends.cell_scores import CellScores
 from kaldi_quant.frontends.experiments import Experiment, common_cells
-from kaldi_quant.metrics.metric import Metric
 from kaldi_quant.report.cells import EMPTY, Table
 from kaldi_quant.report.comparison import Comparison, ComparisonOptions, compare
 from kaldi_quant.report.numbers import interval
@@ -24,7 +23,7 @@ ABOUT_SEEDS = (
 )
 
 
-def about_losses(metric: Metric, seeds: int, base: str) -> str:
+def about_losses(metric: Any, seeds: int, base: str) -> str:
     """What a table of losses shows."""
     drawn = "recordings" if seeds == 1 else f"recordings and {seeds} seeds"
     return (
@@ -138,12 +137,12 @@ def loss_table(
     return Table(heads, body)
 
 
-def _lost(metric: Metric, values: Interval) -> Interval:
+def _lost(metric: Any, values: Interval) -> Interval:
     low, high = sorted(map(metric.loss, (values.low, values.high)))
     return Interval(low, high)
 
 
-def _gained(metric: Metric, values: Interval) -> Interval:
+def _gained(metric: Any, values: Interval) -> Interval:
     lost = _lost(metric, values)
     return Interval(-lost.high, -lost.low)
 
@@ -154,14 +153,14 @@ def _cells(experiments: Sequence[Experiment], network: str) -> dict[str, list[Pa
     return {name: [each.folder / network / name for each in experiments] for name in names}
 
 
-def _arguments(cells: Mapping[str, Sequence[Path]], scores: CellScores, metric: Metric) -> list[str]:
+def _arguments(cells: Mapping[str, Sequence[Path]], scores: CellScores, metric: Any) -> list[str]:
     return [
         f"{name}={','.join(str(scores.folder(path, metric.name)) for path in those)}" for name, those in cells.items()
     ]
 
 
 def _differences(
-    cells: Mapping[str, Sequence[Path]], scores: CellScores, metric: Metric, options: ComparisonOptions
+    cells: Mapping[str, Sequence[Path]], scores: CellScores, metric: Any, options: ComparisonOptions
 ) -> dict[str, PairedDifference]:
     """Of each cell to the first."""
     rows = compare_trainings(_arguments(cells, scores, metric), options, paired=True).rows

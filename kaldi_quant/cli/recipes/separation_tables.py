@@ -8,7 +8,6 @@ from pathlib import Path
 from kaldi_quant.frontends.cells import CELL_NAME, read_cell
 from kaldi_quant.frontends.separation.networks.known import STEMS
 from kaldi_quant.frontends.separation.scores.cell_files import MEDIANS_KEY
-from kaldi_quant.metrics.known import SDR_V4
 from kaldi_quant.report.cells import EMPTY, Table
 
 ABOUT_MEDIANS = "BSS Eval v4 in dB: the median over tracks of the median over seconds; the last column is the mean."
@@ -25,6 +24,6 @@ def median_table(folders: Mapping[str, Path]) -> Table | None:
             continue
         values = [medians.get(stem) for stem in STEMS]
         known = [float(value) for value in values if isinstance(value, int | float)]
-        shown = [SDR_V4.number(value) if isinstance(value, int | float) else EMPTY for value in values]
-        body.append([name, *shown, SDR_V4.number(sum(known) / len(known)) if len(known) == len(STEMS) else EMPTY])
+        shown = [f"{value:.2f}" if isinstance(value, int | float) else EMPTY for value in values]
+        body.append([name, *shown, f"{sum(known) / len(known):.2f}" if len(known) == len(STEMS) else EMPTY])
     return Table(["cell", *STEMS, "all"], body) if body else None

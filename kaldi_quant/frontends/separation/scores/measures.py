@@ -11,8 +11,9 @@ import numpy as np
 from kaldi_quant.errors import DataError
 from kaldi_quant.frontends.separation.networks.known import Kind
 from kaldi_quant.frontends.separation.order import best_order
+from kaldi_quant.frontends.separation.scores import bss_eval
 from kaldi_quant.frontends.signals.stft import Array
-from kaldi_quant.metrics import bss_eval, speech
+from kaldi_quant.metrics import speech
 from kaldi_quant.metrics.known import NSDR, PESQ, SDR, SDR_V4, SI_SDR, SI_SDR_IMPROVEMENT, STOI
 from kaldi_quant.metrics.metric import Metric
 from kaldi_quant.registry import Registry

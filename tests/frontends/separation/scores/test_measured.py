@@ -10,9 +10,9 @@ import pytest
 
 from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.frontends.separation.order import best_order
+from kaldi_quant.frontends.separation.scores.bss_eval import sdr, sdr_v4
 from kaldi_quant.frontends.separation.scores.measured import mixture_scores, separation_scores, source_values
 from kaldi_quant.frontends.separation.scores.measures import metrics_of
-from kaldi_quant.metrics.bss_eval import sdr, sdr_v4
 from kaldi_quant.metrics.known import MSE, NSDR, PESQ, SDR, SI_SDR, STOI
 from kaldi_quant.metrics.speech import MEASURES
 from tests.frontends.separation.scores.mixtures import MUSIC, SPEECH, Mixture, music, nearly, speech

@@ -11,7 +11,7 @@ import pytest
 from scipy import linalg, signal
 
 from kaldi_quant.errors import DataError
-from kaldi_quant.metrics.bss_eval import frame_sdrs, sdr, sdr_v4
+from kaldi_quant.frontends.separation.scores.bss_eval import frame_sdrs, sdr, sdr_v4
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
