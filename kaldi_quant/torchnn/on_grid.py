@@ -52,9 +52,9 @@ def on_grid(x: Tensor, bits: Bits, scale: float = 0.0, zero_point: int = 0) -> T
     """
     if has_torch_function_unary(x):
         # Traced, it is one node.
-        return handle_torch_function(on_grid, (x,), x, bits, scale, zero_point)  # type: ignore[no-any-return]
+        return handle_torch_function(on_grid, (x,), x, bits, scale, zero_point)
     declared = DeclaredGrid(bits, scale, zero_point)
-    return _Fixed.apply(x, declared) if declared.is_fixed else x  # type: ignore[no-any-return]
+    return _Fixed.apply(x, declared) if declared.is_fixed else x
 
 
 def declared_by(node: fx.Node) -> DeclaredGrid | None:

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from kaldi_quant.errors import ModelError
+from kaldi_quant.errors import DataError, ModelError
 from kaldi_quant.frontends.separation.networks.known import Kind
 from kaldi_quant.frontends.separation.quantized.mu_law import MuLaw
 from kaldi_quant.frontends.separation.quantized.replacing import greatest, module_of, put_module
@@ -48,7 +48,7 @@ class PeakNormalized(nn.Module):
         """As of the network."""
         peak = mixture.abs().amax((1, 2), keepdim=True)
         sources = self.network(mixture / peak.clamp_min(_SILENCE) * self.level)
-        return sources * (peak * (1 / self.level)).unsqueeze(1)  # type: ignore[no-any-return]
+        return sources * (peak * (1 / self.level)).unsqueeze(1)
 
 
 class SplitEncoder(nn.Module):
@@ -68,7 +68,7 @@ class SplitEncoder(nn.Module):
         """As of a convolution."""
         if self.threshold != 1:
             x = x * (1 / self.threshold)
-        return self.layer(self.splitter(x))  # type: ignore[no-any-return]
+        return self.layer(self.splitter(x))
 
 
 class CompandedInput(nn.Module):
@@ -87,7 +87,7 @@ class CompandedInput(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """As of a ``Splitter`` of one part."""
-        return self.splitter(self.law(x))  # type: ignore[no-any-return]
+        return self.splitter(self.law(x))
 
 
 @torch.no_grad()
@@ -171,7 +171,7 @@ def with_splitter(
 
     Raises:
         UsageError: a value is impossible.
-        DataError: there is no mixture to calibrate on.
+        DataError: there is no mixture to calibrate on, or nothing but silence.
         ModelError: the network has no such encoder, or it is of another kind.
 
     Example:
@@ -184,11 +184,13 @@ def with_splitter(
     for name in kind.encoders:
         _encoder(changed, name)
     reached = greatest(changed, kind.encoders, calibration, lambda args, result: args[0])
+    if not all(reached.values()):
+        raise DataError("with_splitter: all mixtures to calibrate on are silent")
     for name in kind.encoders:
         layer = _encoder(changed, name)
         # What is at the level of the wrapper is the mixture itself.
         is_signal = math.isclose(reached[name], splitter.level, rel_tol=1e-5)
-        threshold = 1.0 if is_signal else 2.0 ** math.ceil(math.log2(_HEADROOM * max(reached[name], _SILENCE)))
+        threshold = 1.0 if is_signal else 2.0 ** math.ceil(math.log2(_HEADROOM * reached[name]))
         reader: nn.Module = CompandedInput(bits, **options) if companding else splitter  # type: ignore[arg-type]
         put_module(changed, name, SplitEncoder(widened(layer, splitter, threshold, extra), reader, threshold))
     return changed.train(network.training)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -49,8 +50,10 @@ def with_frames_beyond(decoder: Decoder) -> Decoder:
     """A copy of a decoder that reads these frames, too, and gives what the decoder does."""
     found = copy.deepcopy(decoder)
     if not isinstance(found, nn.Linear):
-        beyond = zip(found.padding, frames_beyond(decoder), found.stride, strict=True)
-        found.padding = tuple(before + frames * step for before, frames, step in beyond)  # type: ignore[assignment]
+        padding: list[int] = list(found.padding)  # type: ignore[arg-type]
+        for axis, (frames, step) in enumerate(zip(frames_beyond(decoder), found.stride, strict=True)):
+            padding[axis] += frames * step
+        found.padding = tuple(padding)
     return found
 
 
@@ -88,5 +91,6 @@ def _windows(shape: torch.Size, stride: tuple[int, ...]) -> Tensor:
         frames = [
             math.ceil((size - place % step) / step) for size, place, step in zip(shape[1:], places, stride, strict=True)
         ]
-        found[(slice(None), *places)] = 1 / math.prod(frames)
+        where: tuple[Any, ...] = (slice(None), *places)
+        found[where] = 1 / math.prod(frames)
     return found

@@ -87,6 +87,7 @@ class ResidualOutput(nn.Module):
         self.bias = None
         if parts > 1:
             self.bias, first.bias = first.bias, None
+        self._axes = 0 if isinstance(first, nn.Linear) else len(first.kernel_size)
         self.decoders = nn.ModuleList([first])
         inverse = right_inverse(first) if start == "inverse" and parts > 1 else None
         further = first if inverse is None else with_frames_beyond(first)
@@ -104,8 +105,8 @@ class ResidualOutput(nn.Module):
     def _invert(self, inverse: Tensor) -> None:
         """Begins with parts of which each is the rounding error of the one before, as large as that one."""
         for place, (encoder, decoder) in enumerate(zip(self.encoders, self.decoders[1:], strict=True)):
-            encoder.weight.copy_(inverse * 2.0 ** (-self.bits * place))
-            decoder.weight.mul_(2.0 ** (self.bits * (place + 1)))
+            encoder.get_parameter("weight").copy_(inverse * 2.0 ** (-self.bits * place))
+            decoder.get_parameter("weight").mul_(2.0 ** (self.bits * (place + 1)))
 
     def forward(self, x: Tensor) -> Tensor:
         """As of the decoder."""
@@ -118,7 +119,7 @@ class ResidualOutput(nn.Module):
             total = total + part * 2.0 ** (-self.bits * (place + 1))
         if self.bias is None:
             return total
-        return total + self.bias.view(-1, *[1] * (0 if isinstance(encoder, nn.Linear) else encoder.weight.dim() - 2))
+        return total + self.bias.view(-1, *[1] * self._axes)
 
 
 class CompandedOutput(nn.Module):
@@ -137,7 +138,7 @@ class CompandedOutput(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """As of the decoder."""
-        return self.law(self.decoder(x))  # type: ignore[no-any-return]
+        return self.law(self.decoder(x))
 
 
 def with_outputs(

@@ -149,6 +149,8 @@ def test_what_cannot_be_split() -> None:
         with_splitter(network, BRANCHES, mixtures(1))
     with pytest.raises(DataError, match="no mixture to calibrate on"):
         with_splitter(network, KIND, [])
+    with pytest.raises(DataError, match="all mixtures to calibrate on are silent"):
+        with_splitter(network, KIND, [torch.zeros(1, 1, 99)])
     with pytest.raises(UsageError, match="extra 'zeros' is not one of scaled, drawn"):
         with_splitter(network, KIND, mixtures(1), extra="zeros")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="companding 'a-law' is not one of"):
