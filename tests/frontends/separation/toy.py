@@ -87,3 +87,35 @@ def data(count: int = 6, dev: int = 2, samples: int = 1600, sources: int = 2) ->
     names = SPEAKERS if sources == 2 else tuple(f"s{place + 1}" for place in range(sources))
     parts = Train(count, samples, sources), Whole(dev, samples, sources), Whole(2, samples, sources, 95000)
     return SeparationSet("toy", RATE, names, 1, *parts)
+
+
+class NoiseItems:
+    """Mixtures of noises, for a kind of networks: what they need, and nothing to be learned."""
+
+    def __init__(self, kind: Kind, count: int, samples: int) -> None:
+        self.kind, self.count, self.samples = kind, count, samples
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Mixture:
+        if index >= self.count:
+            raise IndexError(index)
+        shape = (len(self.kind.sources), self.kind.channels, self.samples)
+        waves = np.random.default_rng(index).normal(scale=0.1, size=shape).astype(np.float32)
+        return Mixture(f"noise-{index}", waves.sum(axis=0), waves)
+
+    def __iter__(self) -> Iterator[Mixture]:
+        return (self[index] for index in range(self.count))
+
+    def item(self, index: int, number_of_pass: int) -> Mixture:
+        return self[index]
+
+    def digest(self) -> str:
+        return f"{self.kind.sources} {self.count} {self.samples}"
+
+
+def noises(kind: Kind, count: int = 4, seconds: float = 0.4) -> SeparationSet:
+    """A set of noises for a kind of networks: so many to train on, two to choose on, one to test on."""
+    parts = [NoiseItems(kind, number, round(seconds * kind.rate)) for number in (count, 2, 1)]
+    return SeparationSet("noises", kind.rate, kind.sources, kind.channels, *parts)

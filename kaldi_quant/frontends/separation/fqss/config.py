@@ -34,6 +34,7 @@ def config_of(settings: FqssSettings, chosen: Chosen) -> TrainingConfig:
         batch_size=training.batch_size,
         seconds=data.segment_samples / rate if data.segment_samples else data.segment,
         seed=training.seed,
+        workers=training.num_workers,
         augmentations=augmentations_of(data, chosen),
         optimizer=_optimizer(training),
         schedule=_schedule(training),

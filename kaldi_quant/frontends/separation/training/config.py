@@ -12,7 +12,7 @@ from kaldi_quant.frontends.separation.losses import LOSSES, loss_of
 from kaldi_quant.frontends.separation.networks.known import NETWORKS
 from kaldi_quant.frontends.separation.scores.measures import metrics_of
 from kaldi_quant.frontends.training.config import TrainingSettings
-from kaldi_quant.settings import at_least_0, changed, read_yaml
+from kaldi_quant.settings import above_0, at_least_0, changed, read_yaml
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class TrainingConfig(TrainingSettings):
 
     Args:
         gain: in dB: pieces are made louder or softer by up to this.
+        portions: so many passes are one over the mixtures; ``keep`` counts the latter.
+        workers: threads that make minibatches ahead; 0 for none.
         augmentations: what changes pieces: of each its name among ``AUGMENTATIONS``, and its options.
     """
 
@@ -29,6 +31,8 @@ class TrainingConfig(TrainingSettings):
     batch_size: int = 8
     seconds: float = 2.0
     gain: float = 0.0
+    portions: int = 1
+    workers: int = 0
     augmentations: dict[str, Any] = field(default_factory=dict)
 
     def changes(self) -> list[Augmentation]:
@@ -52,7 +56,8 @@ def check_training(config: TrainingConfig, where: str) -> None:
     """
     known = [metric.name for metric in metrics_of(NETWORKS[config.network])] if config.network in NETWORKS else []
     config.check(where, NETWORKS, LOSSES, known)
-    at_least_0(where, {"gain": config.gain})
+    above_0(where, {"portions": config.portions})
+    at_least_0(where, {"gain": config.gain, "workers": config.workers})
     try:
         loss_of(NETWORKS[config.network], config.loss)
         config.changes()

@@ -36,6 +36,8 @@ def training_batches(data: SeparationSet, config: TrainingConfig) -> TrainingBat
         seed=config.seed,
         gain=config.gain,
         keep=config.keep,
+        portions=config.portions,
+        workers=config.workers,
         rate=data.rate,
     )
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from kaldi_quant.errors import UsageError
 from kaldi_quant.frontends.separation.networks.known import NETWORKS
 from kaldi_quant.frontends.separation.training.config import TrainingConfig, read_training_config
-from kaldi_quant.frontends.separation.training.training import made_of, train_float
+from kaldi_quant.frontends.separation.training.training import made_of, train_float, training_batches
 from kaldi_quant.frontends.separation.training.validation import mean_score
 from kaldi_quant.frontends.training.config import ScheduleConfig, ValidationConfig
 from tests.frontends.separation.toy import TOY, Masks, Train, data, mixture
@@ -88,6 +88,14 @@ def test_pieces_are_changed_as_settings_say(tmp_path: Path) -> None:
     assert not same(plain, train_float(TOY, data(3, 1), changed, tmp_path / "b"))
 
 
+def test_threads_make_the_same_minibatches() -> None:
+    plain, threaded = (training_batches(data(), replace(CONFIG, workers=workers)) for workers in (0, 3))
+    assert plain.digest() == threaded.digest()
+    for number in range(2):
+        for one, other in zip(plain.minibatches(number), threaded.minibatches(number), strict=True):
+            assert all(map(torch.equal, one, other))
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -115,6 +123,8 @@ def test_sources_with_an_order_have_their_names(tmp_path: Path) -> None:
         ("loss: mse", "the loss 'mse' is not one of pit-si-sdr"),
         ("epochs: 0", "epochs must be above 0, found 0"),
         ("validation: {score: NSDR}", "validation, score 'NSDR' is not one of loss, SI-SDR, SI-SDRi"),
+        ("workers: -1", "workers must be 0 or more, found -1"),
+        ("portions: 0", "portions must be above 0, found 0"),
         ("gain: -1.0", "gain must be 0 or more, found -1.0"),
         ("augmentations: {echo: null}", "the augmentation 'echo' is not one of"),
         ("augmentations: {scale: {high: 0.1}}", "expected the least and the greatest"),
