@@ -34,7 +34,7 @@ class Mfcc:
 
     def __init__(self, options: MfccOptions) -> None:
         self.options = options
-        self._native = _native_options(options)
+        self._native = native_options(options)
         self._warned = False
 
     def compute(self, utterance: str, wave: WaveData) -> np.ndarray:
@@ -85,27 +85,43 @@ class Mfcc:
 
     def _resampled(self, utterance: str, samples: np.ndarray, rate: int) -> np.ndarray:
         """The samples (samples,) float32 at the sampling frequency of the options."""
-        options = self.options
-        wanted = options.sample_frequency
-        if rate == wanted:
-            return samples
-        option, allowed = "--allow-upsample", options.allow_upsample
-        if rate > wanted:
-            option, allowed = "--allow-downsample", options.allow_downsample
-        if not allowed:
-            raise DataError(
-                f"utterance {utterance}: sampled at {rate} Hz and not at --sample-frequency={wanted:g}: "
-                f"{option}=true resamples it"
-            )
-        if wanted != int(wanted) or not _LOWEST_RATE <= rate <= HIGHEST_FREQUENCY:
-            raise DataError(
-                f"utterance {utterance}: from {rate} to {wanted:g} Hz cannot be resampled: expected whole numbers, and "
-                f"audio of {_LOWEST_RATE} to {HIGHEST_FREQUENCY} Hz"
-            )
-        return resample(samples, rate, int(wanted))
+        try:
+            new_rate = target_rate(self.options, rate)
+        except DataError as error:
+            raise DataError(f"utterance {utterance}: {error}") from error
+        return samples if new_rate is None else resample(samples, rate, new_rate)
 
 
-def _native_options(options: MfccOptions) -> "kaldi_native_fbank.MfccOptions":
+def target_rate(options: MfccOptions, rate: float) -> int | None:
+    """The rate to which audio is resampled; None where it stays as it is.
+
+    Args:
+        options: of the features.
+        rate: of the audio, in Hz.
+
+    Raises:
+        DataError: it has another sampling frequency and may not be resampled, or has an impossible one.
+    """
+    wanted = options.sample_frequency
+    if rate == wanted:
+        return None
+    option, allowed = "--allow-upsample", options.allow_upsample
+    if rate > wanted:
+        option, allowed = "--allow-downsample", options.allow_downsample
+    if not allowed:
+        raise DataError(
+            f"sampled at {rate:.10g} Hz and not at --sample-frequency={wanted:g}: {option}=true resamples it"
+        )
+    if wanted != int(wanted) or rate != int(rate) or not _LOWEST_RATE <= rate <= HIGHEST_FREQUENCY:
+        raise DataError(
+            f"from {rate:.10g} to {wanted:g} Hz cannot be resampled: expected whole numbers, and "
+            f"audio of {_LOWEST_RATE} to {HIGHEST_FREQUENCY} Hz"
+        )
+    return int(wanted)
+
+
+def native_options(options: MfccOptions) -> "kaldi_native_fbank.MfccOptions":
+    """The options as kaldi-native-fbank has them."""
     native = kaldi_native_fbank.MfccOptions()
     frame = native.frame_opts
     frame.samp_freq = options.sample_frequency

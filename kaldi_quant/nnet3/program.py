@@ -124,30 +124,11 @@ class Program:
             self.steps.append(
                 Recurrence(graph, group, schedule, modules)  # type: ignore[arg-type]
                 if group.recurrent
-                else self._step(group.nodes[0], schedule, modules)
+                else step_of(group.nodes[0], schedule, modules)
             )
             self._releases.append([])
         for name, i in last_use.items():
             self._releases[i].append(name)
-
-    def _step(self, name: str, schedule: Schedule, modules: dict[str, ComponentModule]) -> Step:
-        node, times, compiler = self.graph.node(name), schedule.times[name], Compiler(schedule)
-        if isinstance(node, DimRangeNode):
-            rows = compiler.node_rows(node.input_node, times)
-            return FrameStep(name, Columns(rows, node.dim_offset, node.dim, len(times)), None)
-        assert isinstance(node, ComponentNode | OutputNode)
-        module = modules[node.component] if isinstance(node, ComponentNode) else None
-        access = self.graph.access(name)
-        if isinstance(access, NoInput):
-            assert isinstance(module, ConstantOutput)
-            return ConstantStep(name, module, len(times))
-        if isinstance(access, TimeOffsets):
-            assert module is not None
-            return _offsets_step(node, access, module, schedule)
-        if isinstance(access, TimeRange):
-            assert isinstance(module, RangeComponent)
-            return _range_step(node, access, module, schedule)
-        return FrameStep(name, compiler.compile(node.input, times), module)
 
     def run(self, inputs: dict[str, Tensor], kinds: Tensor, taps: Mapping[str, Tap] | None = None) -> dict[str, Tensor]:
         """Computes the outputs.
@@ -179,6 +160,34 @@ class Program:
         self.steps[place].run(values)
         for name in self._releases[place]:
             values.nodes.pop(name, None)
+
+
+def step_of(name: str, schedule: Schedule, modules: Mapping[str, ComponentModule]) -> Step:
+    """What computes a node that does not depend on itself.
+
+    Args:
+        name: the node.
+        schedule: its times, and those of the rows that there are of the nodes it reads.
+        modules: the components by name.
+    """
+    graph, times, compiler = schedule.graph, schedule.times[name], Compiler(schedule)
+    node = graph.node(name)
+    if isinstance(node, DimRangeNode):
+        rows = compiler.node_rows(node.input_node, times)
+        return FrameStep(name, Columns(rows, node.dim_offset, node.dim, len(times)), None)
+    assert isinstance(node, ComponentNode | OutputNode)
+    module = modules[node.component] if isinstance(node, ComponentNode) else None
+    access = graph.access(name)
+    if isinstance(access, NoInput):
+        assert isinstance(module, ConstantOutput)
+        return ConstantStep(name, module, len(times))
+    if isinstance(access, TimeOffsets):
+        assert module is not None
+        return _offsets_step(node, access, module, schedule)
+    if isinstance(access, TimeRange):
+        assert isinstance(module, RangeComponent)
+        return _range_step(node, access, module, schedule)
+    return FrameStep(name, compiler.compile(node.input, times), module)
 
 
 def _offsets_step(

@@ -7,7 +7,7 @@ component does not require) counts where it is computable and is zero elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 
@@ -125,20 +125,24 @@ class Schedule:
     Args:
         graph: the network.
         request: what is asked.
+        computed: for each node the times at which it is there already; None for nothing.
 
     Attributes:
-        times: for each node the sorted times of its output.
+        times: for each node the sorted times of its output that are not there yet.
         input_times: for each node the sorted times at which its input is put together.
 
     Raises:
         ModelError: the inputs do not suffice for a requested output.
     """
 
-    def __init__(self, graph: Graph, request: Request) -> None:
+    def __init__(self, graph: Graph, request: Request, computed: Mapping[str, Times] | None = None) -> None:
         self.graph = graph
         self.request = request
-        self.available = Availability(graph, request)
-        self._needed = {name: np.zeros(len(self.available.window), bool) for name in graph.names}
+        self.available = self._availability()
+        self._computed = {name: np.zeros(len(self.available.window), bool) for name in graph.names}
+        for name, times in (computed or {}).items():
+            self._computed[name][times - self.available.low] = True
+        self._needed = {name: there.copy() for name, there in self._computed.items()}
         self._fresh = {name: np.zeros(len(self.available.window), bool) for name in graph.names}
         for output in graph.outputs:
             possible = self._any(self.available.of_input(output, request.output_times))
@@ -150,8 +154,11 @@ class Schedule:
             self._ask(output, request.output_times)
         for group in reversed(graph.groups):
             self._spread(group)
-        self.times = {name: self._taken(needed) for name, needed in self._needed.items()}
+        self.times = {name: self._taken(needed & ~self._computed[name]) for name, needed in self._needed.items()}
         self.input_times = {name: self._inputs_of(name, times) for name, times in self.times.items()}
+
+    def _availability(self) -> Availability:
+        return Availability(self.graph, self.request)
 
     @staticmethod
     def _any(table: np.ndarray) -> np.ndarray:

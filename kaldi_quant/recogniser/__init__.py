@@ -1,0 +1,1 @@
+"""Recognisers: from audio to words, whole or while it comes in."""
