@@ -33,6 +33,7 @@ VERBS = {
     "make-mfcc": "Compute MFCC features from wav files (like compute-mfcc-feats).",
     "compute-cmvn-stats": "Compute statistics that normalise features (like compute-cmvn-stats).",
     "extract-ivectors": "Extract online i-vectors (like ivector-extract-online2).",
+    "transcribe": "Print the words that are said in audio files.",
     "forward": "Compute log-likelihoods (like nnet3-compute).",
     "calibrate": "Measure activation ranges on calibration data.",
     "quantize": "Make an integer model from a trained float model, without further training.",

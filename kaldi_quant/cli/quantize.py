@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,7 +24,11 @@ from kaldi_quant.cli.quantization_options import (
     memory_option,
     quantization_options,
 )
+from kaldi_quant.errors import UsageError
 from kaldi_quant.units import Bytes
+
+if TYPE_CHECKING:
+    from kaldi_quant.kaldi.vosk_folder import VoskFolder
 
 _log = logging.getLogger(__name__)
 
@@ -27,21 +38,19 @@ _log = logging.getLogger(__name__)
 @click.option("--ranges", metavar="JSON", help="Activation ranges written by 'calibrate' with the same options.")
 @memory_option("calibration")
 @device_option()
+@click.option("--vosk-model", metavar="DIR", help="A Vosk folder in the place of MODEL: then WAVS and OUT-DIR follow.")
 @inference_options
 @model_options
-@click.argument("model")
-@click.argument("features", metavar="FEATURES-RSPECIFIER")
-@click.argument("out_dir", metavar="OUT-DIR")
+@click.argument("places", nargs=-1, required=True, metavar="MODEL FEATURES-RSPECIFIER OUT-DIR | WAVS OUT-DIR")
 def command(
     quantization: QuantizationArguments,
     ranges: str | None,
     memory: Bytes,
     device: str,
+    vosk_model: str | None,
     inference: InferenceArguments,
     models: ModelArguments,
-    model: str,
-    features: str,
-    out_dir: str,
+    places: tuple[str, ...],
 ) -> None:
     """Quantize MODEL without training, calibrated on FEATURES-RSPECIFIER, and write the results to OUT-DIR.
 
@@ -50,8 +59,95 @@ def command(
     Calibrate on training data, never on the data that the result is scored on. A run that was killed goes on with the
     next layer when it is called again.
 
+    With --vosk-model, WAVS is a folder of recordings, a wav.scp or an rspecifier of recordings, of which features and
+    i-vectors are made as the folder says. OUT-DIR becomes a folder that Vosk loads, with the integer model beside.
+
     e.g.: kaldi-quant quantize --bits 4 final.mdl scp:data/train_sub/feats.scp exp/tdnn1a_w4
     """
+    if vosk_model is None:
+        if len(places) != 3:
+            raise UsageError(f"expected MODEL FEATURES-RSPECIFIER OUT-DIR, found {len(places)} arguments")
+        model, features, out_dir = places
+        _quantize(
+            _Calibrated(model, features, features, inference),
+            result_folder(out_dir),
+            quantization,
+            ranges,
+            memory,
+            device,
+            models,
+        )
+        return
+    if len(places) != 2:
+        raise UsageError(f"--vosk-model: expected WAVS OUT-DIR, found {len(places)} arguments")
+    wavs, out_dir = places
+    from kaldi_quant.formats.artefact import Artefact, load
+    from kaldi_quant.formats.vosk import copy_vosk_folder, write_vosk_model
+    from kaldi_quant.kaldi.vosk_folder import VoskFolder
+
+    vosk, out = VoskFolder.read(vosk_model), result_folder(out_dir)
+    with _audio(vosk, wavs, inference) as calibrated:
+        path = _quantize(calibrated, copy_vosk_folder(vosk, out), quantization, ranges, memory, device, models)
+    artefact = load(path)
+    assert isinstance(artefact, Artefact)
+    _log.info("%s: for Vosk, in float", write_vosk_model(vosk, out, artefact))
+
+
+@dataclass(frozen=True)
+class _Calibrated:
+    """What is quantized, and on what it is calibrated.
+
+    Args:
+        model: the float model's file.
+        features: their rspecifier.
+        named: what a user knows them by, for the record.
+        inference: how utterances are computed.
+    """
+
+    model: str
+    features: str
+    named: str
+    inference: InferenceArguments
+
+
+@contextmanager
+def _audio(vosk: VoskFolder, wavs: str, inference: InferenceArguments) -> Iterator[_Calibrated]:
+    """Features and i-vectors of recordings, as long as they are wanted."""
+    from kaldi_quant.bad_utterances import BadUtterances
+    from kaldi_quant.recogniser.audio_tables import write_audio_tables
+
+    if inference.online_ivectors or inference.ivectors:
+        raise UsageError("--vosk-model: i-vectors come from the folder's own extractor")
+    folder = Path(tempfile.mkdtemp(prefix="kaldi-quant-"))
+    try:
+        bad = BadUtterances(inference.max_bad_share)
+        mfcc, extraction = vosk.mfcc_options(), vosk.extraction()
+        tables = write_audio_tables(wavs, folder, mfcc, extraction, bad, inference.allow_pipes)
+        yield _Calibrated(
+            str(vosk.model),
+            tables.features,
+            wavs,
+            replace(
+                inference,
+                online_ivectors=tables.ivectors or None,
+                online_ivector_period=tables.period,
+                frame_subsampling_factor=vosk.options.frame_subsampling_factor,
+            ),
+        )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _quantize(
+    calibrated: _Calibrated,
+    folder: Path,
+    quantization: QuantizationArguments,
+    ranges: str | None,
+    memory: Bytes,
+    device: str,
+    models: ModelArguments,
+) -> Path:
+    """Writes the integer model into a folder, and returns its path."""
     from kaldi_quant.formats.results import check_result_folder, write_result
     from kaldi_quant.nnet3.quantization import layer_configs, quantize
     from kaldi_quant.quant.kept_layers import Keeping
@@ -59,18 +155,18 @@ def command(
 
     preset, config = quantization.resolve()
     place = calibration_device(device, config)
-    folder = result_folder(out_dir)
     given = read_ranges(ranges) if ranges else None
-    read = models.read(model)
+    inference = calibrated.inference
+    read = models.read(calibrated.model)
     layer_configs(read.nnet, config)
-    data = quantization.amount.of_table(read, features, inference, place)
+    data = quantization.amount.of_table(read, calibrated.features, inference, place)
     companions = companions_of(read, data.options.chunks.frame_subsampling_factor, inference)
     check_result_folder(folder, companions)
     hold_folder(folder)
     keeping = Keeping(folder)
     network = quantize(read.nnet, config, data, given, keeping, memory)
-    more = {"calibration_frames": data.amount(), **feature_record(model, read.nnet, inference)}
-    made = write_result(folder, network, read, companions, config, features, data, preset, more)
+    more = {"calibration_frames": data.amount(), **feature_record(calibrated.model, read.nnet, inference)}
+    made = write_result(folder, network, read, companions, config, calibrated.named, data, preset, more)
     keeping.finish()
     for reason in dict.fromkeys(network.float_layers.values()):
         names = [name for name, of_it in network.float_layers.items() if of_it == reason]
@@ -85,3 +181,4 @@ def command(
         made.record["bits_per_weight"],
         made.lost.distance,
     )
+    return made.path

@@ -105,9 +105,7 @@ class LoopStep(Step):
             values.nodes[part.node] = x if kept is None else torch.cat([kept, x], dim=1)
 
 
-def _part(
-    name: str, graph: Graph, modules: Mapping[str, ComponentModule], compiler: Compiler, times: Times
-) -> _Part:
+def _part(name: str, graph: Graph, modules: Mapping[str, ComponentModule], compiler: Compiler, times: Times) -> _Part:
     node = graph.node(name)
     if isinstance(node, DimRangeNode):
         rows = compiler.node_rows(node.input_node, times)

@@ -1,0 +1,219 @@
+"""What a recogniser can be made of: Vosk's folders, Kaldi's folders for online decoding, and single model files.
+
+Source: Vosk's ``src/model.cc``; ``steps/online/nnet3/prepare_online_decoding.sh`` for Kaldi's folders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kaldi_quant.errors import DataError, ModelError, UsageError
+from kaldi_quant.formats.artefact import Artefact, load
+from kaldi_quant.formats.file_kind import is_artefact
+from kaldi_quant.formats.names import ARTEFACT_NAME
+from kaldi_quant.formats.record import subsampling_in
+from kaldi_quant.kaldi.endpoint import EndpointConfig
+from kaldi_quant.kaldi.features.matrices import read_matrix_file
+from kaldi_quant.kaldi.frame_subsampling import factor_of
+from kaldi_quant.kaldi.ivectors.options import CONFIG_NAME, ExtractionInfo, read_extraction
+from kaldi_quant.kaldi.mfcc_options import read_mfcc_config
+from kaldi_quant.kaldi.model import Model as KaldiModel
+from kaldi_quant.kaldi.model import read_model
+from kaldi_quant.kaldi.text import read_text
+from kaldi_quant.kaldi.text_tables import read_symbol_table
+from kaldi_quant.kaldi.vosk_folder import RecogniserOptions, VoskFolder
+from kaldi_quant.kaldi.word_boundary import read_word_boundary
+from kaldi_quant.nnet3.model import AcousticModel
+from kaldi_quant.quant.network import QuantizedNetwork
+from kaldi_quant.recogniser.model import Model
+from kaldi_quant.recogniser.network import StreamingNetwork
+
+#: As Kaldi's recipes decode chain models, where nothing else is said.
+KALDIS = RecogniserOptions(beam=15.0, lattice_beam=8.0, max_active=7000, acoustic_scale=1.0)
+_MODEL, _GRAPH, _MFCC = "final.mdl", "HCLG.fst", "mfcc.conf"
+
+
+@dataclass(frozen=True)
+class ModelParts:
+    """Where the parts of a recogniser lie; None for what is not there.
+
+    Args:
+        model: ``final.mdl`` or an integer model.
+        mfcc_config: what its features are.
+        graph: ``HCLG.fst``.
+        words: the symbol table.
+        word_boundary: which phones begin and end words.
+        extraction: the extractor of i-vectors, as it is to be used.
+        global_cmvn: statistics of online normalisation.
+        options: how it decodes.
+        is_subsampling_stated: whether ``options`` have the model's own factor; else its folder says.
+    """
+
+    model: Path
+    mfcc_config: Path
+    graph: Path
+    words: Path
+    word_boundary: Path | None
+    extraction: ExtractionInfo | None
+    global_cmvn: Path | None
+    options: RecogniserOptions
+    is_subsampling_stated: bool
+
+
+def find_parts(
+    what: str | Path, graph: str | Path = "", mfcc_config: str | Path = "", ivector_extractor: str | Path = ""
+) -> ModelParts:
+    """Finds the parts of a recogniser.
+
+    Args:
+        what: a Vosk folder; a folder with ``final.mdl`` or an integer model; or such a file.
+        graph: the folder of ``HCLG.fst``; by default within the folder, where there is one.
+        mfcc_config: by default ``conf/mfcc.conf`` or ``mfcc.conf`` in the folder.
+        ivector_extractor: its configuration or folder; by default that in the folder.
+
+    Raises:
+        DataError: a part is missing; says which, and how it is named.
+        FormatError: a file is malformed.
+        ModelError: the features are none that this project makes.
+    """
+    path = Path(what)
+    if path.is_dir() and _is_vosk(path):
+        return _of_vosk(path, graph, mfcc_config, ivector_extractor)
+    if path.is_dir():
+        model = next((path / name for name in (ARTEFACT_NAME, _MODEL) if (path / name).is_file()), None)
+        if model is None:
+            raise DataError(f"{path} is no folder of a model: it has neither {_MODEL} nor {ARTEFACT_NAME}")
+    elif path.is_file():
+        model = path
+    else:
+        raise DataError(f"there is no {path}: expected a Vosk folder, a folder with {_MODEL}, or a model's file")
+    folder = model.parent
+    places = [Path(graph)] if graph else sorted(found.parent for found in folder.glob(f"*/{_GRAPH}"))
+    if len(places) != 1 or not (places[0] / _GRAPH).is_file():
+        found_text = ", ".join(map(str, places)) or "none"
+        raise DataError(f"{folder}: expected one folder with {_GRAPH}, found {found_text}: name it with --graph")
+    config = next((folder / name for name in (f"conf/{_MFCC}", _MFCC) if (folder / name).is_file()), None)
+    if not mfcc_config and config is None:
+        raise DataError(f"{folder} has no conf/{_MFCC}, which says what features are: name it with --mfcc-config")
+    extractor: Path | None = Path(ivector_extractor) if ivector_extractor else folder / "conf" / CONFIG_NAME
+    if not ivector_extractor and extractor is not None and not extractor.is_file():
+        extractor = None
+    return ModelParts(
+        model,
+        Path(mfcc_config) if mfcc_config else config or folder,
+        places[0] / _GRAPH,
+        places[0] / "words.txt",
+        _file(places[0] / "phones" / "word_boundary.int"),
+        None if extractor is None else read_extraction(extractor),
+        _file(folder / "global_cmvn.stats") if (folder / "online_cmvn").exists() else None,
+        replace(KALDIS, endpoint=EndpointConfig(silence_phones=_silence(places[0]))),
+        False,
+    )
+
+
+def _is_vosk(path: Path) -> bool:
+    return (path / "am" / _MODEL).is_file() or ((path / _MODEL).is_file() and (path / _MFCC).is_file())
+
+
+def _of_vosk(path: Path, graph: str | Path, mfcc_config: str | Path, ivector_extractor: str | Path) -> ModelParts:
+    folder = VoskFolder.read(path)
+    if graph or mfcc_config or ivector_extractor:
+        raise UsageError(f"{path} is a Vosk folder, which holds its graph, features and extractor: name none of them")
+    if folder.graph is None:
+        raise ModelError(
+            f"{path} has a look-ahead graph, HCLr.fst with Gr.fst, which must be composed first: "
+            "utils/mkgraph_lookahead.sh --compose-graph makes graph/HCLG.fst"
+        )
+    beside = folder.model.parent / ARTEFACT_NAME
+    return ModelParts(
+        beside if beside.is_file() else folder.model,
+        folder.mfcc_config,
+        folder.graph,
+        folder.words,
+        folder.word_boundary,
+        folder.extraction(),
+        folder.global_cmvn,
+        folder.options,
+        True,
+    )
+
+
+def open_model(parts: ModelParts, in_float: bool = False, changes: Mapping[str, Any] | None = None) -> Model:
+    """Reads a recogniser's parts.
+
+    Args:
+        parts: where they lie.
+        in_float: the float model is taken, also where an integer one lies beside it.
+        changes: fields of ``RecogniserOptions`` that are others.
+
+    Raises:
+        DataError: a file is missing, or parts do not fit each other.
+        FormatError: a file is malformed.
+        ModelError: the network cannot be executed, or needs i-vectors that nothing extracts.
+        UsageError: an option is impossible.
+    """
+    path = parts.model
+    if in_float and path.name == ARTEFACT_NAME and is_artefact(str(path)):
+        path = path.parent / _MODEL
+        if not path.is_file():
+            raise DataError(f"there is no float model {path} beside {parts.model}")
+    network: AcousticModel | QuantizedNetwork
+    if is_artefact(str(path)):
+        artefact = load(path)
+        if not isinstance(artefact, Artefact):
+            raise ModelError(f"{path} is a network of torch.nn, and no acoustic model")
+        network, model, factor = artefact.network, artefact.model, subsampling_in(artefact.record, str(path))
+    else:
+        model = read_model(path)
+        network = AcousticModel(model.nnet)
+        factor = parts.options.frame_subsampling_factor if parts.is_subsampling_stated else factor_of(model)
+    options = replace(parts.options, frame_subsampling_factor=factor, **(changes or {}))
+    return Model(
+        read_mfcc_config(parts.mfcc_config),
+        StreamingNetwork(network, factor, options.frames_per_chunk, model.priors),
+        _transitions(model, path),
+        parts.graph,
+        read_symbol_table(parts.words),
+        options,
+        None if parts.word_boundary is None else read_word_boundary(parts.word_boundary),
+        _extraction(parts, model, path),
+        None if parts.global_cmvn is None else _statistics(parts.global_cmvn),
+    )
+
+
+def _transitions(model: KaldiModel, path: Path) -> Any:
+    if model.transition_model is None:
+        raise ModelError(f"{path} is a raw network: a recogniser needs its transition model, as a .mdl has it")
+    return model.transition_model
+
+
+def _extraction(parts: ModelParts, model: KaldiModel, path: Path) -> ExtractionInfo | None:
+    """The extractor, where the network has i-vectors."""
+    dim = model.nnet.input_dim("ivector")
+    if not dim:
+        return None
+    if parts.extraction is None:
+        raise ModelError(f"{path} needs i-vectors of dimension {dim}: name their extractor with --ivector-extractor")
+    found = parts.extraction.extractor.ivector_dim
+    if found != dim:
+        raise ModelError(f"{path} needs i-vectors of dimension {dim}, and {parts.extraction.folder} gives {found}")
+    return parts.extraction
+
+
+def _statistics(path: Path) -> np.ndarray:
+    return read_matrix_file(str(path))
+
+
+def _silence(graph: Path) -> str:
+    """Phones of silence, as a graph's folder tells them."""
+    path = graph / "phones" / "silence.csl"
+    return read_text(path).strip() if path.is_file() else ""
+
+
+def _file(path: Path) -> Path | None:
+    return path if path.is_file() else None
