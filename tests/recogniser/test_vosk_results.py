@@ -46,9 +46,7 @@ def near(value: Any, tolerance: float) -> Any:
         return {key: near(one, tolerance) for key, one in value.items()}
     if isinstance(value, list):
         return [near(one, tolerance) for one in value]
-    if isinstance(value, str):
-        return value.strip()
-    return value if isinstance(value, bool) else pytest.approx(value, abs=tolerance)
+    return value if isinstance(value, bool | str) else pytest.approx(value, abs=tolerance)
 
 
 def test_all_results_of_the_examples_wavs(model: Model, folder: Path, example: Path) -> None:
@@ -61,7 +59,10 @@ def test_all_results_of_the_examples_wavs(model: Model, folder: Path, example: P
 def test_alternatives(model: Model, folder: Path, example: Path) -> None:
     paths = sorted((example / "wav").glob("*.wav"))[::4]
     for path, expected in zip(paths, vosks(folder, paths, 3), strict=True):
-        assert near(own(model, path, 3), 1e-3) == near(expected, 0), path
+        for alternative in expected[-1][1]["alternatives"]:
+            # Vosk's texts of alternatives end with a space.
+            alternative["text"] = alternative["text"].strip()
+        assert near(own(model, path, 3), 1e-3) == expected, path
 
 
 def test_utterances_end_where_vosks_do(model: Model, folder: Path, with_pauses: np.ndarray, tmp_path: Path) -> None:
