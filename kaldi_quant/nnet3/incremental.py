@@ -218,7 +218,9 @@ class _Plan:
             self._add(name, schedule)
         for group in graph.groups:
             if group.recurrent:
-                self.steps.append((group.nodes[0], LoopStep(group, schedule, schedule.new, modules, delays[group.nodes])))
+                self.steps.append(
+                    (group.nodes[0], LoopStep(group, schedule, schedule.new, modules, delays[group.nodes]))
+                )
             elif len(schedule.new[name := group.nodes[0]]):
                 kept, schedule.times[name] = schedule.times[name], schedule.new[name]
                 self.steps.append((name, step_of(name, schedule, modules)))

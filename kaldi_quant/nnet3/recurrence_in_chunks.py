@@ -109,9 +109,7 @@ class LoopStep(Step):
             values.nodes[part.node] = whole if part.order is None else part.order.of(whole)
 
 
-def _part(
-    name: str, graph: Graph, modules: Mapping[str, ComponentModule], compiler: Compiler, times: Times
-) -> _Part:
+def _part(name: str, graph: Graph, modules: Mapping[str, ComponentModule], compiler: Compiler, times: Times) -> _Part:
     node = graph.node(name)
     if isinstance(node, DimRangeNode):
         rows = compiler.node_rows(node.input_node, times)

@@ -102,9 +102,7 @@ class TimePlan:
         ModelError: some node is not computed at arithmetic progressions of times; says which and why.
     """
 
-    def __init__(
-        self, graph: Graph, period: Frames, whole: Collection[str] = (), ivector_rows: bool = False
-    ) -> None:
+    def __init__(self, graph: Graph, period: Frames, whole: Collection[str] = (), ivector_rows: bool = False) -> None:
         self.graph = graph
         self._ivector_rows = ivector_rows
         self._whole = whole
