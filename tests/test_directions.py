@@ -22,9 +22,10 @@ ROOMS = {
     "torchnn": {"quant", "backends", "train"},
     "formats": {"kaldi", "quant", "backends", "nnet3", "torchnn"},
     "api": {"kaldi", "quant", "backends", "train", "nnet3", "torchnn", "formats"},
+    "recogniser": {"kaldi", "quant", "backends", "decode", "nnet3", "torchnn", "formats"},
     "frontends": {"metrics", "quant", "backends", "train", "torchnn", "formats", "api"},
     "report": {"kaldi", "metrics", "quant", "backends", "train", "decode", "nnet3", "formats"},
-    "cli": {"kaldi", "quant", "backends", "train", "decode", "nnet3", "formats", "report", "frontends"},
+    "cli": {"kaldi", "quant", "backends", "train", "decode", "nnet3", "formats", "recogniser", "report", "frontends"},
 }
 
 
