@@ -7,15 +7,19 @@ A node lies on a grid if a layer with ranges known beforehand reads it, if it is
 integers, or if a sum or a product element by element that lies on one is made of it. Nodes that a layer reads side by
 side share their grid, so that one scale serves its whole input, and so do those that a factor is put together from;
 inputs of the network do not, where each column of a weight meets one column of them: they have one scale for each
-column. What a layer reads at its several uses shares a grid, too.
+column. What a layer reads at its several uses shares a grid, too. A node whose grid the network itself declares
+(``declared_grid``) lies on it in any case.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
+
+from kaldi_quant.errors import ModelError
+from kaldi_quant.quant.declared_grid import DeclaredGrid
 
 #: input: of the network. product: of a weight and what it reads, a layer. matmul: a product of two values that both
 #: depend on the input. relu, add, and mul, which multiplies two values element by element: what integers can do on
@@ -53,6 +57,7 @@ class Node:
         by_column: of an input whether layers that are no convolutions meet its columns, the last axis, one by one.
         factors: of a matmul, for each of its two factors the nodes that it is put together from.
         inner: of a matmul how many products each of its results adds up; for inputs of other lengths it may be others.
+        declared: what the network itself says of its grid; None where it says nothing.
     """
 
     name: str
@@ -64,6 +69,7 @@ class Node:
     by_column: bool = True
     factors: tuple[tuple[str, ...], ...] = ()
     inner: int = 0
+    declared: DeclaredGrid | None = None
 
     @property
     def layer_name(self) -> str:
@@ -151,7 +157,8 @@ class QuantGraph:
         self.sums: dict[str, tuple[Read, ...]] = {}
         self.elementwise: dict[str, tuple[Read, ...]] = {}
         #: Every node on a grid, in the order in which they were found.
-        self.nodes = list(self.readers)
+        declared = [name for name, node in nodes.items() if node.declared is not None]
+        self.nodes = list(dict.fromkeys([*self.readers, *declared]))
         for name in self.nodes:  # grows
             operands = self._operands(name)
             if operands:
@@ -179,6 +186,25 @@ class QuantGraph:
             merged = list(dict.fromkeys(member for name in side_by_side for member in group[name]))
             group.update(dict.fromkeys(merged, merged))
         return list({id(members): members for members in group.values()}.values())
+
+    def declared(self, group: Sequence[str]) -> DeclaredGrid | None:
+        """The grid that the network itself gives nodes which share one; None where it is to be found.
+
+        Raises:
+            ModelError: it gives some of them another one, or none.
+        """
+        given = {name: self.all_nodes[name].declared for name in group}
+        fixed = {name: found for name, found in given.items() if found is not None and found.is_fixed}
+        if not fixed:
+            return None
+        name, first = next(iter(fixed.items()))
+        for other in group:
+            if given[other] != first:
+                raise ModelError(
+                    f"the nodes {name} and {other} are read side by side and need one grid, and the network declares "
+                    f"that of {name} alone, or others: call on_grid with the same grid for both"
+                )
+        return first
 
     def destination(self, layer: str) -> Destination | None:
         """The node on whose grid the result of a layer or a matmul is rounded.

@@ -60,9 +60,17 @@ def float_matmuls(prepared: Host, configs: Mapping[str, LayerConfig], layers: Se
 
 
 def group_spec(graph: QuantGraph, group: Sequence[str], configs: Mapping[str, LayerConfig], signed: bool) -> QSpec:
-    """The kind of the grid that nodes share: as wide as the widest of what reads them asks for; symmetric if all do."""
+    """The kind of the grid that nodes share: as wide as the widest of what reads them asks for; symmetric if all do.
+
+    A grid that the network itself declares is of that kind.
+    """
+    fixed = graph.declared(group)
+    if fixed is not None:
+        return fixed.spec
     readers = [configs[reader] for name in group for reader in graph.readers.get(name, [])]
-    if any(name not in graph.readers for name in group):
+    asked = [declared.bits for name in group if (declared := graph.all_nodes[name].declared) is not None]
+    readers += [LayerConfig(act_bits=bits) for bits in asked]
+    if not readers or any(name not in graph.readers for name in group if graph.all_nodes[name].declared is None):
         readers.append(LayerConfig(act_bits=_LEAST_TERM_BITS))
     widest = max(readers, key=lambda config: config.act_bits)
     symmetric = all(config.act_symmetric for config in readers)

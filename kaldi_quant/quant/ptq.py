@@ -235,8 +235,9 @@ class Quantizer:
         for group in self.graph.groups():
             per_column = self.graph.is_per_column(group[0])
             config = self.config
-            shared = ColumnMinMaxObserver(config.feature_headroom) if per_column else OBSERVERS[config.observer]()
-            observers.update(dict.fromkeys(group, shared))
+            if self.graph.declared(group) is None:
+                shared = ColumnMinMaxObserver(config.feature_headroom) if per_column else OBSERVERS[config.observer]()
+                observers.update(dict.fromkeys(group, shared))
         # Sequential fitting needs units that were seen to be usable.
         if observers or self.config.sequential:
             observe(self.prepared.complete().executable(), observers, self.data)
@@ -246,6 +247,10 @@ class Quantizer:
         """The grid of each node that lies on one, from what has seen its values."""
         grids: dict[str, Grid] = {}
         for group in self.graph.groups():
+            fixed = self.graph.declared(group)
+            if fixed is not None:
+                grids.update(dict.fromkeys(group, fixed.grid()))
+                continue
             observer = observers[group[0]]
             grids.update(dict.fromkeys(group, observer.grid(self._spec(group, observer.signed))))
         return grids
@@ -253,7 +258,10 @@ class Quantizer:
     def _grids_over(self, ranges: Ranges) -> dict[str, Grid]:
         grids: dict[str, Grid] = {}
         for group in self.graph.groups():
-            name = group[0]
+            name, fixed = group[0], self.graph.declared(group)
+            if fixed is not None:
+                grids.update(dict.fromkeys(group, fixed.grid()))
+                continue
             low = ranges[name][0] if name in ranges else torch.zeros(1)
             spec = self._spec(group, bool((low < 0).any()))
             grid = grid_over(name, ranges, spec, self.prepared.nodes[name].channels)

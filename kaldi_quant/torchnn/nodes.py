@@ -14,6 +14,7 @@ from kaldi_quant.torchnn.forms import Layer
 from kaldi_quant.torchnn.graph_nodes import holds_tensors, inputs_of, is_constant, name_of, shape_of
 from kaldi_quant.torchnn.layer_columns import columns_of_inputs
 from kaldi_quant.torchnn.moves import is_move, is_rearrangement, sources_of
+from kaldi_quant.torchnn.on_grid import declared_by
 from kaldi_quant.torchnn.own_modules import float_reasons
 from kaldi_quant.torchnn.recurrent_nodes import (
     name_of_memory,
@@ -182,6 +183,10 @@ class _Describer:
         if node.op == "call_module":
             reads = _merged([*reads, *self._add_within(node, reads)])
         self._add_value(node, name, "other", reads)
+        if (declared := declared_by(node)) is not None:
+            found = self.found.nodes[self.points[node.name]]
+            self.found.nodes[found.name] = replace(found, declared=declared)
+            return
         # One of several results is computed where they are.
         if not is_constant(node) and name_of(node) != "getitem":
             self.found.float_operations[self.points[node.name]] = self._what(node)

@@ -54,7 +54,7 @@ class NoiseChoice:
     seed: int
 
     def __post_init__(self) -> None:
-        from kaldi_quant.frontends.enhancement.data.conditions import CONDITIONS
+        from kaldi_quant.frontends.speech.conditions import CONDITIONS
 
         known = CONDITIONS[self.conditions].noises
         for noise in self.noises:
@@ -150,8 +150,8 @@ def _speech(
 
 def _mixed(utterance: str, speech: Mapping[str, Array], condition: Any, choice: NoiseChoice, rate: Hertz) -> Array:
     """An utterance with noise; babble is made of the others, of which there has to be one at least."""
-    from kaldi_quant.frontends.enhancement.data.conditions import CONDITIONS
     from kaldi_quant.frontends.signals.level import mix
+    from kaldi_quant.frontends.speech.conditions import CONDITIONS
 
     key = zlib.crc32(f"{utterance}/{condition.noise}/{condition.snr:g}".encode("utf-8", "surrogateescape"))
     random = np.random.default_rng([choice.seed, key])

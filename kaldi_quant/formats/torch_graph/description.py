@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any, get_args
 
 from kaldi_quant.formats.fields import Fields
+from kaldi_quant.quant.declared_grid import DeclaredGrid
 from kaldi_quant.quant.graph import Node, Op, Read
 from kaldi_quant.torchnn.nodes import Columns, Description
 from kaldi_quant.torchnn.region import Region
@@ -27,6 +28,8 @@ def _encoded_node(node: Node) -> dict[str, Any]:
         found["reads"] = [[read.node, read.coefficient, read.whole] for read in node.reads]
     if "factors" in found:
         found["factors"] = [list(factor) for factor in node.factors]
+    if node.declared is not None:
+        found["declared"] = list(dataclasses.astuple(node.declared))
     return found
 
 
@@ -91,6 +94,7 @@ def _decoded_node(described: Any) -> Node:
     values: dict[str, Any] = dict(described)
     reads = tuple(Read(*read) for read in values.pop("reads", []))
     factors = tuple(tuple(map(str, factor)) for factor in values.pop("factors", []))
+    declared = _decoded_grid(values.pop("declared", None))
     for name, value in values.items():
         if type(value) is not type(getattr(usual, name, None)):
             raise ValueError(f"a node has {name[:40]!r} of {str(value)[:60]!r}")
@@ -99,4 +103,13 @@ def _decoded_node(described: Any) -> Node:
     good = all(type(x.node) is str and type(x.coefficient) is float and type(x.whole) is bool for x in reads)
     if not good:
         raise ValueError(f"the node {values['name'][:80]} reads {str(reads)[:60]}")
-    return Node(**values, reads=reads, factors=factors)
+    return Node(**values, reads=reads, factors=factors, declared=declared)
+
+
+def _decoded_grid(described: Any) -> DeclaredGrid | None:
+    if described is None:
+        return None
+    bits, scale, zero_point = described
+    if (type(bits), type(scale), type(zero_point)) != (int, float, int):
+        raise ValueError(f"a node declares a grid of {str(described)[:60]}")
+    return DeclaredGrid(bits, scale, zero_point)

@@ -22,6 +22,7 @@ from kaldi_quant.torchnn.calls import Call
 from kaldi_quant.torchnn.executable import TorchExecutable
 from kaldi_quant.torchnn.graph_nodes import name_of
 from kaldi_quant.torchnn.moves import is_move, sources_of
+from kaldi_quant.torchnn.on_grid import on_grid
 from kaldi_quant.torchnn.onnx.axes import Axes, FreeAxisError, KnownSizes, calls_of_other_sizes
 from kaldi_quant.torchnn.onnx.dynamic import DynamicWriter
 from kaldi_quant.torchnn.onnx.elementwise import multiplied
@@ -179,6 +180,9 @@ class _Builder:
         if name_of(node) == "getitem" and isinstance(self.values.get(node.args[0]), tuple):  # type: ignore[arg-type]
             return self.values[node.args[0]][node.args[1]]  # type: ignore[index]
         point = self.points.get(node, "")
+        if node.target is on_grid and point in self.network.activations:
+            # What follows puts it there.
+            return Value(self.grids.floats(self.values[node.args[0]]))  # type: ignore[index]
         if is_relu(node) and point in self.fused:
             return self.values[node.args[0]]  # type: ignore[index]
         if node.target is added:

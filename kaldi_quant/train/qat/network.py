@@ -65,6 +65,8 @@ class TrainableNetwork:
         # Grids that are multiplied into weights stay: these weights' own grids are for them.
         mixed = [name for name in graph.layers if any(graph.is_per_column(node) for node in graph.inputs_of(name))]
         fixed = {node for name in mixed for node in graph.inputs_of(name)}
+        # So do those that the network itself declares.
+        fixed |= {node for group in graph.groups() if graph.declared(group) is not None for node in group}
         grids, staying = (GRIDS[name](start.host.nodes, options) for name in (options.method, "fixed"))
         activations: dict[str, FakeGrid] = {}
         for group in graph.groups():

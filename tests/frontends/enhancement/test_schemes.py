@@ -18,7 +18,8 @@ from kaldi_quant.frontends.enhancement.networks.stft_tcnn import STFTTCNN
 from kaldi_quant.frontends.enhancement.networks.tcn import TCN
 from kaldi_quant.frontends.enhancement.schemes.dynamic import dynamic_by_own, dynamic_by_torch
 from kaldi_quant.frontends.enhancement.schemes.quantization import quantize_by
-from kaldi_quant.frontends.enhancement.schemes.scheme import CELLS, SCHEMES
+from kaldi_quant.frontends.enhancement.schemes.registered import SCHEMES
+from kaldi_quant.frontends.schemes import CELLS
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
 from kaldi_quant.quant.layer_kinds import layer_kinds
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from kaldi_quant.errors import DataError
-from kaldi_quant.frontends.enhancement.data.conditions import CONDITIONS, HEARD, UNHEARD
 from kaldi_quant.frontends.enhancement.data.layouts import LAYOUTS, Layout
 from kaldi_quant.frontends.enhancement.data.mixtures import FixedMixtures, Mixtures
 from kaldi_quant.frontends.enhancement.data.options import MixOptions
 from kaldi_quant.frontends.enhancement.data.pairs import EnhancementSet
 from kaldi_quant.frontends.enhancement.data.reading import ReadOptions, kept
-from kaldi_quant.frontends.enhancement.data.speech import Speech
-from kaldi_quant.frontends.enhancement.data.table import TABLE, read_utterances
+from kaldi_quant.frontends.speech.conditions import CONDITIONS, HEARD, UNHEARD
+from kaldi_quant.frontends.speech.speech import Speech
+from kaldi_quant.frontends.speech.table import TABLE, read_utterances
 
 NAME = "listed"
 # Development and test do not depend on how training mixes: speech as loud as it is, and always the same noise.

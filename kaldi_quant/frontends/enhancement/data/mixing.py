@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from kaldi_quant.errors import DataError
-from kaldi_quant.frontends.enhancement.data.conditions import CONDITIONS
 from kaldi_quant.frontends.enhancement.data.noise_gain import MIXINGS
 from kaldi_quant.frontends.enhancement.data.options import MixOptions
 from kaldi_quant.frontends.enhancement.data.pairs import Decibels, Pair
 from kaldi_quant.frontends.signals.rooms import reverberate
 from kaldi_quant.frontends.signals.stft import Array
+from kaldi_quant.frontends.speech.conditions import CONDITIONS
 from kaldi_quant.units import Hertz
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from kaldi_quant.frontends.enhancement.data.conditions import CONDITIONS
 from kaldi_quant.frontends.enhancement.data.mixing import mixed
 from kaldi_quant.frontends.enhancement.data.options import MixOptions
-from kaldi_quant.frontends.enhancement.data.pairs import Pair, check_index
-from kaldi_quant.frontends.enhancement.data.speech import Speech
+from kaldi_quant.frontends.enhancement.data.pairs import Pair
+from kaldi_quant.frontends.items import check_index
+from kaldi_quant.frontends.speech.conditions import CONDITIONS
+from kaldi_quant.frontends.speech.speech import Speech
 from kaldi_quant.frontends.synthetic.seeds import seeded
 
 # What is mixed alike has the same digest; to be raised where mixtures become others.

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from kaldi_quant.errors import UsageError
-from kaldi_quant.frontends.enhancement.data.conditions import CONDITIONS, HEARD
 from kaldi_quant.frontends.enhancement.data.noise_gain import MIXINGS
 from kaldi_quant.frontends.enhancement.data.pairs import Decibels
+from kaldi_quant.frontends.speech.conditions import CONDITIONS, HEARD
 from kaldi_quant.settings import shares
 
 

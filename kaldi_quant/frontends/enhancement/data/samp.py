@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from kaldi_quant.errors import DataError, MissingDependencyError
-from kaldi_quant.frontends.enhancement.data.pairs import Decibels, Pair, check_index, check_pair
-from kaldi_quant.frontends.enhancement.data.speech import update_with_file
+from kaldi_quant.frontends.digests import update_with_file
+from kaldi_quant.frontends.enhancement.data.pairs import Decibels, Pair, check_pair
+from kaldi_quant.frontends.items import check_index
 from kaldi_quant.frontends.signals.stft import Array
 
 _NOISY, _CLEAN = "noisy_raw", "clean_raw"

@@ -13,7 +13,8 @@ from kaldi_quant.backends.torch_engines.whole_modules import WholeEngine
 from kaldi_quant.backends.torch_engines.whole_modules import quantize_dynamic as quantize_dynamic_by_torch
 from kaldi_quant.frontends.enhancement.networks.known import Kind
 from kaldi_quant.frontends.enhancement.schemes.quantization import BINS
-from kaldi_quant.frontends.enhancement.schemes.scheme import CELLS, SCHEMES
+from kaldi_quant.frontends.enhancement.schemes.registered import SCHEMES
+from kaldi_quant.frontends.schemes import CELLS
 from kaldi_quant.quant.layer_config import one_of
 
 #: What becomes of layers outside recurrent cells.

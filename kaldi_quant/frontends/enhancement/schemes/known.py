@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kaldi_quant.frontends.enhancement.schemes.scheme import CELLS, SCHEMES, Scheme, SchemeTraining
+from kaldi_quant.frontends.enhancement.schemes.registered import SCHEMES
+from kaldi_quant.frontends.schemes import CELLS, Scheme, SchemeTraining
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.quant.presets import read_preset

@@ -9,12 +9,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from kaldi_quant.api.networks import TorchNetwork
-from kaldi_quant.api.quantization import Quantized, quantize, quantize_further
-from kaldi_quant.api.training import qat
+from kaldi_quant.api.quantization import Quantized, quantize
 from kaldi_quant.frontends.enhancement.networks.known import Kind
-from kaldi_quant.frontends.enhancement.schemes.scheme import SCHEMES, Scheme
+from kaldi_quant.frontends.enhancement.schemes.registered import SCHEMES
+from kaldi_quant.frontends.schemes import Scheme, trained_by
 from kaldi_quant.torchnn.batches import LossFunction, Passes
-from kaldi_quant.train.optimizer import OptimizerOptions
 
 #: Of outputs (N, T, bins) and (N, bins, T) the axis of bins.
 BINS = {"frames-bins": -1, "bins-frames": 1}
@@ -61,21 +60,4 @@ def quantize_by(
     chosen = SCHEMES[scheme] if isinstance(scheme, str) else scheme
     origin = TorchNetwork(network, columns=BINS[kind.around.layout])
     found = quantize(origin, chosen.config, calibration=calibration)
-    training = chosen.training
-    if training is not None:
-        found = qat(
-            found,
-            batches,
-            loss=loss,
-            epochs=epochs,
-            held_out=held_out,
-            lr_initial=training.lr_initial,
-            lr_final=training.lr_final,
-            optimizer=OptimizerOptions(max_param_change=0.0, amsgrad=training.amsgrad),
-            method=training.method,
-            weights=training.weights,
-            offsets=training.offsets,
-            folder=folder,
-        )
-    rules = {pattern: rule for pattern, rule in chosen.afterwards.items() if found.float_layers}
-    return quantize_further(found, rules) if rules else found
+    return trained_by(chosen, found, batches, loss, epochs=epochs, folder=folder, held_out=held_out)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kaldi_quant.frontends.enhancement.data.table import COLUMNS, NO, SPLITS, TABLE, YES
 from kaldi_quant.frontends.enhancement.synthetic.texts import as_read, sentences_of, spelled
+from kaldi_quant.frontends.speech.table import COLUMNS, NO, SPLITS, TABLE, YES
 from kaldi_quant.frontends.synthetic.files import FRAME, write_flac, write_opus, write_table
 from kaldi_quant.frontends.synthetic.programs import check_programs
 from kaldi_quant.frontends.synthetic.seeds import seeded

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from kaldi_quant.errors import UsageError
 from kaldi_quant.frontends.enhancement.networks.known import Around
 from kaldi_quant.frontends.enhancement.training.losses import Target
-from kaldi_quant.torchnn.batches import Passes
-from kaldi_quant.units import Hertz, Seconds
+from kaldi_quant.frontends.items import Items
+from kaldi_quant.frontends.pieces import PieceBatches
 
 #: (samples,) float32.
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -31,19 +29,6 @@ class NoisyClean(Protocol):
     @property
     def clean(self) -> Array:
         """(samples,) float32."""
-
-
-class Items(Protocol):
-    """What is trained on."""
-
-    def __len__(self) -> int:
-        """Items of a pass."""
-
-    def item(self, index: int, number_of_pass: int) -> NoisyClean:
-        """One of them, the same whenever and wherever it is asked for."""
-
-    def digest(self) -> str:
-        """What tells them from others."""
 
 
 def minibatch(waves: Sequence[tuple[Array, Array]], around: Around) -> tuple[Tensor, Target]:
@@ -63,93 +48,33 @@ def held_out_batches(pairs: Iterable[NoisyClean], around: Around, batch_size: in
     return [minibatch(waves[begin : begin + batch_size], around) for begin in range(0, len(waves), batch_size)]
 
 
-class Kept:
-    """Items that stay the same for several passes: mixing may cost more than a step of a small network.
-
-    Args:
-        source: of items; those of its pass n serve passes ``n * passes`` to ``(n + 1) * passes - 1``.
-        passes: how many.
-    """
-
-    def __init__(self, source: Items, passes: int) -> None:
-        self.source, self.passes = source, passes
-        self._kept: dict[int, tuple[int, NoisyClean]] = {}
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def item(self, index: int, number_of_pass: int) -> NoisyClean:
-        """As of ``Items``."""
-        number = number_of_pass // self.passes
-        known = self._kept.get(index)
-        if known is None or known[0] != number:
-            self._kept[index] = known = (number, self.source.item(index, number))
-        return known[1]
-
-    def digest(self) -> str:
-        """As of ``Items``."""
-        return f"{self.source.digest()} {self.passes}"
-
-
-class TrainingBatches(Passes):
+class TrainingBatches(PieceBatches[NoisyClean, tuple[Array, Array]]):
     """Minibatches of training.
 
     Args:
         source: of noisy and clean speech.
         around: what stands around the network.
-        batch_size: pieces in a minibatch.
-        seconds: of a piece, which is drawn anew from its item on each pass; shorter items are padded.
-        seed: of order, pieces and gains.
-        gain: in dB: pieces are made louder or softer by up to this.
-        keep: items are made anew after so many passes; in between they stay in memory.
-        rate: of waves, in Hz.
+        settings: those of ``PieceBatches``.
 
     Raises:
         UsageError: a value is impossible, or there is nothing to train on.
     """
 
-    def __init__(
-        self,
-        source: Items,
-        around: Around,
-        *,
-        batch_size: int,
-        seconds: Seconds,
-        seed: int = 0,
-        gain: float = 0.0,
-        keep: int = 1,
-        rate: Hertz = 16000,
-    ) -> None:
-        self.source: Items = source if keep <= 1 else Kept(source, keep)
-        self.around, self.batch_size, self.seed, self.gain = around, batch_size, seed, gain
-        self.samples = round(seconds * rate)
-        if batch_size < 1 or self.samples < 1 or not len(source) or gain < 0:
-            raise UsageError(
-                f"minibatches of {batch_size} pieces of {seconds:g} s from {len(source)} items: expected more than 0 "
-                "of each, and a gain that is not negative"
-            )
+    def __init__(self, source: Items[NoisyClean], around: Around, **settings: Any) -> None:
+        super().__init__(source, **settings)
+        self.around = around
 
-    def __len__(self) -> int:
-        """Minibatches of a pass."""
-        return math.ceil(len(self.source) / self.batch_size)
-
-    def minibatches(self, number: int) -> Iterator[tuple[Tensor, Target]]:
-        """(inputs, target) pairs of a pass."""
-        order = np.random.default_rng((self.seed, number)).permutation(len(self.source)).tolist()
-        for begin in range(0, len(order), self.batch_size):
-            yield minibatch(
-                [self._piece(place, number) for place in order[begin : begin + self.batch_size]], self.around
-            )
-
-    def _piece(self, place: int, number: int) -> tuple[Array, Array]:
-        pair = self.source.item(place, number)
-        random = np.random.default_rng((self.seed, number, place))
-        begin = int(random.integers(max(len(pair.clean) - self.samples, 0) + 1))
-        amplitude = np.float32(10 ** (self.gain * random.uniform(-1, 1) / 20))
-        noisy, clean = (x[begin : begin + self.samples] * amplitude for x in (pair.noisy, pair.clean))
+    def _piece(self, item: NoisyClean, random: np.random.Generator) -> tuple[Array, Array]:
+        begin, amplitude = self._begin(len(item.clean), random), self._amplitude(random)
+        noisy, clean = (x[begin : begin + self.samples] * amplitude for x in (item.noisy, item.clean))
         return noisy, clean
+
+    def _minibatch(
+        self, pieces: list[tuple[Array, Array]], randoms: list[np.random.Generator]
+    ) -> tuple[Tensor, Target]:
+        return minibatch(pieces, self.around)
 
     def digest(self) -> str:
         """What tells the items and all settings from others."""
-        settings = (self.around, self.batch_size, self.samples, self.seed, self.gain)
+        settings = (self.around, self.batch_size, self.samples, self.seed, self.gain, self.portions)
         return hashlib.sha256(f"{self.source.digest()} {settings}".encode()).hexdigest()

@@ -13,8 +13,8 @@ pytest.importorskip("soundfile", reason="KALDI_QUANT_EXTRAS=audio bash tests/run
 pytest.importorskip("soxr", reason="KALDI_QUANT_EXTRAS=audio bash tests/run.sh")
 
 from kaldi_quant.frontends.enhancement.data import MixOptions, Pairs, ReadOptions, read_enhancement
-from kaldi_quant.frontends.enhancement.data.conditions import CONDITIONS, UNHEARD
 from kaldi_quant.frontends.signals.noise_ranges import Babble
+from kaldi_quant.frontends.speech.conditions import CONDITIONS, UNHEARD
 from tests.frontends.enhancement.data.toy_speech import ROWS, lines, listed, pairs, tone, write
 
 EMBEDDED = Path(__file__).parents[4] / "egs" / "enhancement" / "data"
@@ -64,7 +64,7 @@ def test_a_table_is_read_and_mixed(tmp_path: Path) -> None:
     assert not np.array_equal(found.train.item(0, 0).noisy, found.train.item(0, 1).noisy)
     fewer = read_enhancement(tmp_path, reading=ReadOptions(num_training_samples=3, num_test_samples=0.5))
     assert (len(fewer.train), len(fewer.dev), len(fewer.test)) == (3, 4, 2)
-    with pytest.raises(IndexError, match="there are 4 pairs, and none of number 4"):
+    with pytest.raises(IndexError, match="there are 4 items, and none of number 4"):
         found.test[4]
 
 

@@ -15,10 +15,10 @@ pytest.importorskip("soundfile", reason="KALDI_QUANT_EXTRAS=audio bash tests/run
 pytest.importorskip("soxr", reason="KALDI_QUANT_EXTRAS=audio bash tests/run.sh")
 
 from kaldi_quant.frontends.enhancement.data import MixOptions, Pair, TrainingSource, read_enhancement
-from kaldi_quant.frontends.enhancement.data.conditions import CONDITIONS, EARLY
 from kaldi_quant.frontends.enhancement.data.mixing import mixed
 from kaldi_quant.frontends.enhancement.data.noise_gain import MIXINGS
 from kaldi_quant.frontends.signals.level import active_rms, rms
+from kaldi_quant.frontends.speech.conditions import CONDITIONS, EARLY
 from tests.frontends.enhancement.data.toy_speech import RATE, listed, tone
 
 VOICES = [tone(1), tone(2)]

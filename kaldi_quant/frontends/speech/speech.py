@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import overload
 
-from kaldi_quant.errors import DataError
-from kaldi_quant.frontends.enhancement.data.table import Utterance
+from kaldi_quant.frontends.digests import update_with_file
 from kaldi_quant.frontends.signals.audio import read_parts
 from kaldi_quant.frontends.signals.stft import Array
+from kaldi_quant.frontends.speech.table import Utterance
 from kaldi_quant.units import Hertz
 
 # So much audio is kept in memory; what is beyond is read again.
@@ -30,7 +30,6 @@ class Speech(Sequence[Array]):
         self._kept: dict[int, Array] = {}
         self._kept_bytes = 0
         self._by_file: dict[Path, list[int]] = {}
-        self._others: dict[str, Sequence[Array]] = {}
         for place, utterance in enumerate(self.utterances):
             self._by_file.setdefault(utterance.path, []).append(place)
 
@@ -58,12 +57,10 @@ class Speech(Sequence[Array]):
             self._kept_bytes += size
         return waves[index]
 
-    def others(self, speaker: str) -> Sequence[Array]:
-        """The speech of all other speakers; of all where there are no others."""
-        if speaker not in self._others:
-            places = [place for place, other in enumerate(self.utterances) if other.speaker != speaker]
-            self._others[speaker] = _Some(self, places or list(range(len(self))))
-        return self._others[speaker]
+    def others(self, *speakers: str) -> Sequence[Array]:
+        """The speech of all speakers but these; of all where there are no others."""
+        places = [place for place, other in enumerate(self.utterances) if other.speaker not in speakers]
+        return _Some(self, places or list(range(len(self))))
 
     def update(self, digest: hashlib._Hash) -> None:
         """Adds the content of all files, and what is read of them."""
@@ -88,16 +85,3 @@ class _Some(Sequence[Array]):
         if isinstance(index, slice):
             return [self._speech[place] for place in self._places[index]]
         return self._speech[self._places[index]]
-
-
-def update_with_file(digest: hashlib._Hash, path: Path) -> None:
-    """Adds a file's content to a digest.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error

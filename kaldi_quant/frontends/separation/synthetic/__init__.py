@@ -1,0 +1,1 @@
+"""Music of a small band, made from seeds."""
