@@ -56,6 +56,8 @@ def _value(default: Any, value: Any, where: str, key: str) -> Any:
         if not isinstance(value, list) or any(type(entry) is not kind for entry in value):
             raise UsageError(f"{where}: {key} must be a list of {what} like {list(default)}, found {value!r}")
         return tuple(value)
+    if type(default) is float and type(value) is int:
+        return float(value)
     if type(value) is not type(default):
         raise UsageError(f"{where}: {key} must be a value like {default!r}, found {value!r}")
     return value

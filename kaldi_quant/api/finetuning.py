@@ -29,6 +29,7 @@ from kaldi_quant.torchnn.float_training import FloatModule
 from kaldi_quant.torchnn.penalties import Penalty
 from kaldi_quant.train.loop import Loop, LoopOptions
 from kaldi_quant.train.optimizer import OptimizerOptions
+from kaldi_quant.train.parallel.device_context import DeviceContext
 from kaldi_quant.train.record import IterationRecord
 from kaldi_quant.train.schedules import Schedule
 
@@ -58,6 +59,7 @@ def finetune(
     after_pass: Callable[[IterationRecord, nn.Module], None] | None = None,
     chain: ChainOptions | None = None,
     den_fst: str | Path | None = None,
+    place: DeviceContext | None = None,
     folder: str | Path | None = None,
 ) -> Any:
     """Trains a float network, which is left as it is.
@@ -91,6 +93,9 @@ def finetune(
         after_pass: of a network of ``torch.nn``: is told each pass when it has ended, and the network as it is then.
         chain: of LF-MMI; by default with the leaky-HMM coefficient and the cross-entropy branch of the recipes.
         den_fst: its denominator; by default as ``kaldi-quant train`` finds it.
+        place: of a network of ``torch.nn``: where it is trained, from ``device_context``: on a GPU, in bfloat16, by the
+            processes of ``torchrun``. Each of these takes every n-th row of a minibatch's tensors, so that the first
+            axis of all of them is that of its examples, and the loss a mean over these. By default on the CPU.
         folder: of the checkpoint and the record: an interrupted run goes on there; by default nowhere.
 
     Returns:
@@ -115,7 +120,7 @@ def finetune(
         validate_every=validate_every,
     )
     found = as_network(network)
-    with folder_or_none(folder) as place:
+    with folder_or_none(folder) as there:
         if isinstance(found, TorchNetwork):
             if den_fst is not None or chain is not None:
                 raise UsageError("chain and den_fst are for Kaldi models: networks of torch.nn have a loss")
@@ -123,22 +128,26 @@ def finetune(
                 # Kaldi's limit is one for Kaldi's networks.
                 loop = replace(loop, optimizer=OptimizerOptions(max_param_change=0.0))
             held = _HeldOut(held_out, watched, score)
-            module = _torch(found, data, loss, teacher, epochs, held, train_mode, penalty, after_pass, loop, place)
+            module = _torch(
+                found, data, loss, teacher, epochs, held, train_mode, penalty, after_pass, loop, there, place
+            )
             return module if isinstance(network, nn.Module) else replace(found, module=module)
         assert isinstance(found, KaldiNetwork)
         if loss is not None or train_mode:
             raise UsageError("loss and train_mode are for networks of torch.nn: Kaldi models learn from examples")
         if score is not None or penalty is not None or after_pass is not None:
             raise UsageError("score, penalty and after_pass are for networks of torch.nn")
+        if place is not None:
+            raise UsageError("place is for networks of torch.nn: Kaldi models are trained so by kaldi-quant train")
         if watched:
             raise UsageError("watched is for networks of torch.nn: the record of a Kaldi model has its objective")
         if teacher is None:
             if not isinstance(held_out, tuple) or held_out:
                 raise UsageError("held_out goes with a teacher: a folder of examples has held-out ones of its own")
             source = SourceOptions(epochs, str(minibatch_size))
-            model = _lf_mmi(found, data, den_fst, chain or _CHAIN, source, loop, place)
+            model = _lf_mmi(found, data, den_fst, chain or _CHAIN, source, loop, there)
         else:
-            model = _distilled(found, data, teacher, held_out, FeatureOptions(epochs, minibatch_size), loop, place)
+            model = _distilled(found, data, teacher, held_out, FeatureOptions(epochs, minibatch_size), loop, there)
         return model if isinstance(network, Model) else replace(found, model=model)
 
 
@@ -163,6 +172,7 @@ def _torch(
     after_pass: Callable[[IterationRecord, nn.Module], None] | None,
     loop: LoopOptions,
     folder: Path,
+    place: DeviceContext | None,
 ) -> nn.Module:
     if loss is None and teacher is None:
         raise UsageError("a network of torch.nn is trained by a loss on targets, or by a teacher: give one of them")
@@ -183,6 +193,7 @@ def _torch(
         watched=held_out.watched,
         score=held_out.score,
         penalty=penalty,
+        place=place,
     )
     identity = {
         "network": model.digest(),
@@ -190,14 +201,28 @@ def _torch(
         "data": source.digest(),
         "epochs": epochs,
         "train_mode": train_mode,
+        **source.place.identity,
     }
+    for moved in (model, taught):
+        if moved is not None:
+            moved.to(source.place.device)
 
     def after(entry: IterationRecord) -> None:
         if after_pass is not None:
             after_pass(entry, model.module)
 
-    Loop(model, model.components(), source, loop, folder, identity, observers=model, after=after).run()
-    return model.trained()
+    Loop(
+        model,
+        model.components(),
+        source,
+        loop,
+        folder,
+        identity,
+        group=source.place.group,
+        observers=model,
+        after=after,
+    ).run()
+    return model.trained().cpu()
 
 
 def _lf_mmi(

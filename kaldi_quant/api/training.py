@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,16 +19,18 @@ from kaldi_quant.nnet3.model import acoustic_model
 from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
 from kaldi_quant.nnet3.utterances import utterances_digest
 from kaldi_quant.quant.distance import Distance, KullbackLeibler
-from kaldi_quant.torchnn.batches import Batches, LossFunction, Passes
+from kaldi_quant.torchnn.batches import Batches, HeldOutScore, LossFunction, Passes
 from kaldi_quant.train.distillation import Distillation
 from kaldi_quant.train.hidden_features import ErrorAndAngle, FeatureLoss, HiddenOptions, HiddenTeacher
 from kaldi_quant.train.loop import LoopOptions
 from kaldi_quant.train.optimizer import OptimizerOptions
+from kaldi_quant.train.parallel.device_context import DeviceContext
 from kaldi_quant.train.qat.float_offsets import snapping
 from kaldi_quant.train.qat.network import TrainableNetwork
 from kaldi_quant.train.qat.options import DEFAULT_OFFSETS, QatOptions
 from kaldi_quant.train.qat.trained_weight import DEFAULT_WEIGHTS
 from kaldi_quant.train.qat.training import train_quantized
+from kaldi_quant.train.record import IterationRecord
 from kaldi_quant.train.schedules import Exponential, Schedule
 from kaldi_quant.train.steps import Source
 
@@ -52,6 +55,9 @@ def qat(
     feature_share: float = 0.5,
     feature_loss: FeatureLoss | None = None,
     watched: Mapping[str, LossFunction] | None = None,
+    score: HeldOutScore | None = None,
+    after_pass: Callable[[IterationRecord, Callable[[], Quantized]], None] | None = None,
+    place: DeviceContext | None = None,
     folder: str | Path | None = None,
 ) -> Quantized:
     """Trains a quantized network from where quantization after training left it.
@@ -88,6 +94,9 @@ def qat(
             ``train.hidden_features``, half the squared error and half one minus the cosine.
         watched: of a network of ``torch.nn``: what else the record tells of held-out minibatches, by name, each from
             output and target as ``loss``.
+        score: of a network of ``torch.nn``: decides which network is the best, in the place of the held-out loss.
+        after_pass: is told each pass when it has ended, and what gives the network in integers as it is then.
+        place: of a network of ``torch.nn``: where it is trained, as of ``finetune``.
         folder: of the checkpoint and the record: an interrupted run goes on there; by default nowhere.
 
     Raises:
@@ -106,13 +115,20 @@ def qat(
             raise UsageError("features are for networks of torch.nn: of a Kaldi model, kaldi-quant qat compares them")
         if watched:
             raise UsageError("watched is for networks of torch.nn: the record of a Kaldi model has its divergence")
+        if score is not None:
+            raise UsageError("score is for networks of torch.nn: Kaldi models are compared by their divergence")
+        if place is not None:
+            raise UsageError("place is for networks of torch.nn: Kaldi models are trained so by kaldi-quant qat")
         options = FeatureOptions(epochs, minibatch_size)
         source, digest = _features(quantized, quantized.origin, data, held_out, options)
     elif isinstance(quantized.origin, TorchNetwork):
-        source, digest = _batches(quantized, quantized.origin, data, held_out, loss, epochs, watched)
+        source, digest = _batches(quantized, quantized.origin, data, held_out, loss, epochs, watched, score, place)
         if features:
             host = quantized.network.host
             source.hidden = HiddenTeacher(network.model, source.teacher or host.executable(), host.nodes, hidden)
+        for teacher in (source.teacher, None if source.hidden is None else source.hidden.teacher):
+            if teacher is not None:
+                teacher.to(source.place.device)
         # Kaldi's limit is one for Kaldi's networks.
         optimizer = optimizer or OptimizerOptions(max_param_change=0.0)
     else:
@@ -121,9 +137,16 @@ def qat(
     identity = {"data": digest, "epochs": epochs, "minibatch_size": minibatch_size}
     if features:
         identity["features"] = hidden.as_dict()
-    with folder_or_none(folder) as place:
-        trained = train_quantized(network, quantized.network.host, source, scales, loop, place, identity)
+
+    def after(entry: IterationRecord) -> None:
+        if after_pass is not None:
+            after_pass(entry, lambda: replace(quantized, network=network.converted()))
+
+    host = quantized.network.host
+    with folder_or_none(folder) as there:
+        trained = train_quantized(network, host, source, scales, loop, there, identity, place=place, after=after)
     assert trained is not None
+    network.to(torch.device("cpu"))
     notes = dict(quantized.notes)
     if network.float_offsets:
         in_float = quantized.network.host.executable()
@@ -161,11 +184,13 @@ def _batches(
     loss: LossFunction | None,
     epochs: int,
     watched: Mapping[str, LossFunction] | None,
+    score: HeldOutScore | None,
+    place: DeviceContext | None,
 ) -> tuple[Batches, str]:
     teacher = quantized.network.host.executable() if loss is None else None
     distance = quantized.network.host.distance
     wanted = loss or distilled(distance, origin.columns)
-    source = Batches(data, wanted, epochs, held_out, teacher, origin.output, watched=watched)
+    source = Batches(data, wanted, epochs, held_out, teacher, origin.output, watched=watched, score=score, place=place)
     return source, source.digest()
 
 

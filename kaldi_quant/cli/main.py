@@ -32,6 +32,7 @@ VERBS = {
     "copy": "Copy a model, in binary or text form (like nnet3-am-copy).",
     "make-mfcc": "Compute MFCC features from wav files (like compute-mfcc-feats).",
     "compute-cmvn-stats": "Compute statistics that normalise features (like compute-cmvn-stats).",
+    "extract-ivectors": "Extract online i-vectors (like ivector-extract-online2).",
     "forward": "Compute log-likelihoods (like nnet3-compute).",
     "calibrate": "Measure activation ranges on calibration data.",
     "quantize": "Make an integer model from a trained float model, without further training.",

@@ -32,6 +32,10 @@ def _schedule_option(field: str, kind: type, metavar: str | None, text: str) -> 
     return click.option(f"--lr-{field}", type=kind, metavar=metavar, help=help)
 
 
+_PLACE = (
+    click.option("--device", default="cpu", show_default=True, metavar="cpu|cuda", help="Where to train."),
+    kaldi_bool_option("--bf16", default=False, help="Compute the matrix products of the network in bfloat16."),
+)
 _OPTIONS = (
     click.option(
         "--den-fst",
@@ -154,8 +158,7 @@ _OPTIONS = (
     click.option(
         "--mfcc-config", metavar="FILE", help="The mfcc.conf of the features, needed by --vtlp and --filter-augment."
     ),
-    click.option("--device", default="cpu", show_default=True, metavar="cpu|cuda", help="Where to train."),
-    kaldi_bool_option("--bf16", default=False, help="Compute the matrix products of the network in bfloat16."),
+    *_PLACE,
     click.option(
         "--num-jobs",
         type=int,
@@ -298,6 +301,13 @@ class TrainingArguments:
 
 #: Decorator: the verb gets these options, and their values as its argument ``training``.
 training_options = grouped_options("training", TrainingArguments, _OPTIONS)
+
+
+def place_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: the options ``--device`` and ``--bf16`` alone, as arguments of these names."""
+    for option in reversed(_PLACE):
+        function = option(function)
+    return function
 
 
 def placed(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
 
 Entry = TypeVar("Entry")
@@ -15,10 +16,39 @@ class Items(Protocol[Entry_co]):
         """Items of a pass."""
 
     def item(self, index: int, number_of_pass: int) -> Entry_co:
-        """One of them, the same whenever and wherever it is asked for."""
+        """One of them: the same whenever and wherever it is asked for.
+
+        Args:
+            index: from 0 to below the length.
+            number_of_pass: counted from 0.
+
+        Raises:
+            DataError: its audio cannot be used.
+        """
 
     def digest(self) -> str:
-        """What tells them from others."""
+        """What tells them from others, in hex: it depends on all audio and all options."""
+
+
+class FixedItems(Protocol[Entry_co]):
+    """What is measured on: a sequence whose entries are read or made when they are asked for."""
+
+    def __len__(self) -> int:
+        """Entries."""
+
+    def __getitem__(self, index: int) -> Entry_co:
+        """An entry, always the same.
+
+        Raises:
+            IndexError: there is none of that number.
+            DataError: its audio cannot be used.
+        """
+
+    def __iter__(self) -> Iterator[Entry_co]:
+        """All, in order."""
+
+    def digest(self) -> str:
+        """What tells them from others, in hex: it depends on all audio and all options."""
 
 
 class Kept(Generic[Entry]):

@@ -8,17 +8,23 @@ from __future__ import annotations
 import glob
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import DataError, FormatError, UsageError
 from kaldi_quant.kaldi.companions import IVECTOR_ID_NAME
+from kaldi_quant.kaldi.ivectors.options import ExtractionInfo
 from kaldi_quant.kaldi.specifiers import parse_rspecifier
+from kaldi_quant.kaldi.tables import matrix_writer
 
 _log = logging.getLogger(__name__)
 
-_SCRIPT_NAME, _PERIOD_NAME, _EXTRACTOR_NAME = "ivector_online.scp", "ivector_period", "final.ie"
+_SCRIPT_NAME, _ARCHIVE_NAME = "ivector_online.scp", "ivector_online.1.ark"
+_PERIOD_NAME, _EXTRACTOR_NAME = "ivector_period", "final.ie"
 _LONGEST_ID, _LONGEST_PERIOD = 4096, 100_000
 
 
@@ -60,6 +66,34 @@ class IvectorFolder:
         """What results made with these i-vectors depend on, beside the archives."""
         names = (_SCRIPT_NAME, _PERIOD_NAME, IVECTOR_ID_NAME)
         return tuple(self.path / name for name in names if (self.path / name).is_file())
+
+
+def write_ivector_folder(path: Path, info: ExtractionInfo, ivectors: Iterable[tuple[str, np.ndarray]]) -> None:
+    """Writes a folder as ``extract_ivectors_online.sh`` leaves it.
+
+    Args:
+        path: of the folder, which is made where it is missing.
+        info: what the i-vectors were extracted by.
+        ivectors: (utterance, (rows, dim) float32).
+
+    Raises:
+        DataError: the folder cannot be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be made: {error.strerror or error}") from error
+    # What tells of another extractor must not lie beside what an interrupted run leaves.
+    (path / _SCRIPT_NAME).unlink(missing_ok=True)
+    with matrix_writer(f"ark,scp:{path / _ARCHIVE_NAME},{path / _SCRIPT_NAME}") as writer:
+        for utterance, rows in ivectors:
+            writer.write(utterance, rows)
+    for name, text in (
+        (_PERIOD_NAME, str(info.options.ivector_period)),
+        (IVECTOR_ID_NAME, ivector_id(info.folder) or ""),
+    ):
+        with atomic_write(path / name, "w") as stream:
+            stream.write(f"{text}\n")
 
 
 def ivector_id(folder: Path) -> str | None:

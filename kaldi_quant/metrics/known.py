@@ -18,12 +18,18 @@ SI_SDR = Metric("SI-SDR", "dB", "higher")
 SI_SDR_IMPROVEMENT = Metric("SI-SDRi", "dB", "higher", title="SI-SDR improvement")
 #: 10 log10 Σs²/Σ(ŝ-s)², which knows of the level, too.
 SNR = Metric("SNR", "dB", "higher", title="signal-to-noise ratio")
+#: E. Vincent et al., "Performance measurement in blind audio source separation", 2006, as version 3 has it.
+SDR = Metric("SDR", "dB", "higher", title="signal-to-distortion ratio, BSS Eval v3")
+#: F.-R. Stöter et al., "The 2018 Signal Separation Evaluation Campaign", 2018.
+SDR_V4 = Metric("SDR-v4", "dB", "higher", title="signal-to-distortion ratio, BSS Eval v4")
+#: Y. Mitsufuji et al., "Music Demixing Challenge 2021", 2022: the SNR of all channels together.
+NSDR = Metric("NSDR", "dB", "higher", title="signal-to-distortion ratio of whole tracks")
 #: Of samples, whose full scale is 1.
 MSE = Metric("MSE", "", "lower", digits=7, title="mean squared error")
 #: Of keywords: 1 for each example that is classified rightly, 0 for each other.
 ACCURACY = Metric("accuracy", "%", "higher", scale=100.0)
 
-KNOWN = (WER, CER, PESQ, PESQ_NB, STOI, SI_SDR, SI_SDR_IMPROVEMENT, SNR, MSE, ACCURACY)
+KNOWN = (WER, CER, PESQ, PESQ_NB, STOI, SI_SDR, SI_SDR_IMPROVEMENT, SNR, SDR, SDR_V4, NSDR, MSE, ACCURACY)
 
 
 def known(name: str) -> Metric | None:

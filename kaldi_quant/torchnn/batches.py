@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.quant.host import Executable
@@ -19,7 +20,7 @@ from kaldi_quant.torchnn.data import chosen, digest_of
 from kaldi_quant.torchnn.penalties import Penalty, penalised
 from kaldi_quant.train.hidden_features import HiddenTeacher
 from kaldi_quant.train.loss import Loss, mean
-from kaldi_quant.train.parallel.distributed import Group
+from kaldi_quant.train.parallel.device_context import DeviceContext
 
 #: What an output is compared with: a tensor, or tuples, lists and dicts of tensors, as the loss takes them.
 Target = Any
@@ -73,6 +74,8 @@ class Batches:
         watched: what else is told of held-out minibatches, by name, beside the loss.
         score: decides on held-out data in the place of the loss.
         penalty: of what layers give, added to the loss of training.
+        place: where it is computed. Of several processes each takes its share of the rows of all tensors of a
+            minibatch, whose first axis is then that of its examples; the loss must be a mean over these.
 
     Raises:
         UsageError: there are none.
@@ -90,7 +93,9 @@ class Batches:
         watched: Mapping[str, LossFunction] | None = None,
         score: HeldOutScore | None = None,
         penalty: Penalty | None = None,
+        place: DeviceContext | None = None,
     ) -> None:
+        self.place = place or DeviceContext()
         self.loss, self.epochs, self.teacher, self.output, self.seed = loss, epochs, teacher, output, seed
         #: Teaches by hidden layers, too; where a teacher's output is the target, the same network.
         self.hidden: HiddenTeacher | None = None
@@ -125,9 +130,14 @@ class Batches:
         random = np.random.default_rng((self.seed, number))
         with penalised(model, self.penalty) as penalty:
             for call, target in self._pass(number, random):
+                seed = int(random.integers(1 << 62)) + self.place.group.rank
+                if self.place.group.size > 1:
+                    call, target = (_mapped(x, lambda rows: rows[self.place.group.share]) for x in (call, target))
+                    if not len(call.tensors[0]):
+                        yield Loss.none()
+                        continue
                 # What is drawn within, as by dropout, is the same where a training goes on after it was killed.
-                with torch.random.fork_rng(devices=[]):
-                    torch.default_generator.manual_seed(int(random.integers(1 << 62)))
+                with self.place.seeded(seed):
                     loss = self._loss(model, call, target)
                 if self.penalty is not None:
                     loss.value = loss.value + penalty.taken()
@@ -141,13 +151,17 @@ class Batches:
     def _loss(
         self, model: Executable, call: Call, target: Target | None, watched: Mapping[str, LossFunction] | None = None
     ) -> Loss:
+        call, target = (_mapped(x, lambda rows: rows.to(self.place.device)) for x in (call, target))
         teacher = self.teacher if self.hidden is None else self.hidden.teacher
         if teacher is not None:
             with torch.no_grad():
                 taught = chosen(call.run(teacher), self.output)
             target = taught if target is None else target
         assert target is not None
-        output = chosen(call.run(model), self.output)
+        with self.place.forward():
+            output = chosen(call.run(model), self.output)
+        if self.place.bf16:
+            output = output.float()
         value, size = self.loss(output, target), len(call.tensors[0])
         if self.hidden is not None:
             value = self.hidden.mixed(value)
@@ -160,9 +174,11 @@ class Batches:
         found: dict[str, float] = {}
         with torch.no_grad():
             if self.held_out:
-                found = mean([self._loss(model, *batch, self.watched) for batch in self.held_out], Group())
+                share = self.held_out[self.place.group.share]
+                found = mean([self._loss(model, *batch, self.watched) for batch in share], self.place.group)
             if self.decides is not None:
-                found[self.decides.name] = self.decides.measure(model)
+                # That of the first process, by which all go on alike.
+                found[self.decides.name] = self.place.group.gather(self.decides.measure(model))[0]
         return found
 
     def objective(self, parts: dict[str, float]) -> float:
@@ -186,3 +202,10 @@ class Batches:
         if self.penalty is not None:
             found.update(repr(self.penalty).encode())
         return found.hexdigest()
+
+
+def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A call or target whose tensors are changed."""
+    if isinstance(value, Call):
+        return value.with_tensors([change(x) for x in value.tensors])
+    return pytree.tree_map_only(Tensor, change, value)

@@ -149,10 +149,12 @@ class Plateau(_Falling):
     Args:
         patience: for so many iterations, counted anew after each change (torch's ``patience`` plus 1).
         factor: what the learning rate is multiplied by.
+        hold: so many iterations at the beginning are not looked at.
     """
 
     patience: int = 3
     factor: float = 0.5
+    hold: int = 0
 
     needs_scores: ClassVar[bool] = True
 
@@ -160,10 +162,12 @@ class Plateau(_Falling):
         super().__post_init__()
         _check_count("--lr-patience", self.patience)
         _check_factor(self.factor)
+        if self.hold < 0:
+            raise UsageError(f"a plateau's hold of {self.hold} iterations: expected 0 or more")
 
     def rate(self, iteration: int, iterations: int, scores: Sequence[float]) -> float:
         rate, best, waited = self.initial, -math.inf, 0
-        for score in scores[:iteration]:
+        for score in scores[self.hold : iteration]:
             waited = 0 if score > best else waited + 1
             best = max(best, score)
             if waited == self.patience:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from kaldi_quant.cli.recipes import enhancement_results, enhancement_sounds
+from kaldi_quant.cli.recipes import cell_results, cell_sounds, enhancement_results
 from kaldi_quant.cli.recipes.enhancement_results import results
 from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.report.pages.listening import bytes_in_page
@@ -49,10 +49,11 @@ def test_text_and_page(cells: Path) -> None:
 
 
 def test_little_room_takes_opus_then_fewer(cells: Path, caplog: pytest.LogCaptureFixture) -> None:
+    heard_files = enhancement_results._task().heard
     networks = {"crn": sorted((cells / "0" / "crn-100k").iterdir())}
 
     def heard(most: int) -> tuple[int, str, int]:
-        found = enhancement_sounds.recordings_of(networks, 2, most)["crn"]
+        found = cell_sounds.recordings_of(networks, 2, most, heard_files)["crn"]
         sounds = [sound for each in found for sound in each.sounds]
         return len(found), sounds[0].mime, sum(map(bytes_in_page, sounds))
 
@@ -63,7 +64,7 @@ def test_little_room_takes_opus_then_fewer(cells: Path, caplog: pytest.LogCaptur
     number, _, smallest = heard(smaller - 1)
     assert number == 1 and smallest < smaller
     assert "there are fewer of them" in caplog.text
-    assert enhancement_sounds.recordings_of(networks, 2, 0) == {"crn": []}
+    assert cell_sounds.recordings_of(networks, 2, 0, heard_files) == {"crn": []}
 
 
 def test_means_over_seeds_without_noisy_speech(cells: Path, tmp_path: Path) -> None:
@@ -85,7 +86,7 @@ def test_means_over_seeds_without_noisy_speech(cells: Path, tmp_path: Path) -> N
 
 def test_commands_stand_as_they_are_called_in_the_folder_of_the_recipe() -> None:
     command = "egs/enhancement/cells.py --config /home/me/egs/enhancement/conf/a.yaml float"
-    assert enhancement_results._here(command) == "cells.py --config conf/a.yaml float"
+    assert cell_results.here(command, "egs/enhancement") == "cells.py --config conf/a.yaml float"
 
 
 def test_a_seed_may_lack_a_network(cells: Path, tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 import json
 import os
-import socket
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -39,6 +37,7 @@ from kaldi_quant.train.record import IterationRecord
 from kaldi_quant.train.schedules import Exponential
 from kaldi_quant.train.steps import Trainer
 from tests.train import test_finetuning
+from tests.train.group_of_processes import free_ports, run_in_group
 
 torch.set_num_threads(1)
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,29 +115,12 @@ def work(example: Path, egs: Path, folder: Path, second_port: str) -> dict[str, 
     return found
 
 
-def free_ports(number: int) -> list[str]:
-    with socket.socket() as first, socket.socket() as second:
-        for found in (first, second):
-            found.bind(("127.0.0.1", 0))
-        return [str(found.getsockname()[1]) for found in (first, second)][:number]
-
-
 @pytest.fixture(scope="module")
 def pair(example: Path, egs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, object]]]:
     """Two processes, as torchrun would start them: the folder that they wrote to, and what each of them found."""
     folder = tmp_path_factory.mktemp("pair")
     port, second_port = free_ports(2)
-    processes = []
-    for rank in range(2):
-        given = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "PYTHONPATH": str(ROOT)}
-        words = [sys.executable, __file__, *map(str, (example, egs, folder)), second_port]
-        environment = {**os.environ, **given, **place}
-        processes.append(subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
-    outputs = [process.communicate(timeout=120) for process in processes]
-    for process, (_, errors) in zip(processes, outputs, strict=True):
-        assert process.returncode == 0, errors.decode()
-    return folder, [json.loads(output) for output, _ in outputs]
+    return folder, run_in_group(__file__, [*map(str, (example, egs, folder)), second_port], port)
 
 
 def test_two_processes_end_where_one_does(

@@ -29,6 +29,12 @@ RECIPES = {
     "egs/enhancement/train.py": ("enhancement", "train"),
     "egs/enhancement/cells.py": ("enhancement", "cells"),
     "egs/enhancement/noisy.py": ("enhancement", "noisy"),
+    "egs/separation/float.py": ("separation", "train_float"),
+    "egs/separation/cells.py": ("separation", "cells"),
+    "egs/separation/train.py": ("fqss", "train"),
+    "egs/separation/val.py": ("fqss", "val"),
+    "egs/separation/infer.py": ("fqss", "infer"),
+    "egs/separation/results.py": ("separation_results", "results"),
 }
 
 

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
 from kaldi_quant.cli.options import KaldiCommand, num_threads_option, result_file, result_folder, set_threads
+from kaldi_quant.cli.recipes.frontend_options import frontend_options
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
 _SCRIPTS = "egs/enhancement"
 
 
-def _data_options(function: _Function) -> _Function:
-    for option in (
-        num_threads_option(),
-        click.option("--seed", type=click.IntRange(min=0), help="In the place of the configuration's."),
-        click.option("--layout", default="auto", show_default=True, help="Of the data's folder."),
-        click.option("--data-dir", required=True, metavar="FOLDER", help="Noisy and clean speech, or what is mixed."),
-        click.option("--config", required=True, metavar="YAML", help="See egs/enhancement/README.md."),
-    ):
-        function = option(function)
-    return function
+_data_options = frontend_options("Noisy and clean speech, or what is mixed.", "egs/enhancement/README.md")
 
 
 @click.command(cls=KaldiCommand)
@@ -84,7 +73,7 @@ def cells(
     words = ["--config", config, "--data-dir", data_dir, "--seed", str(options.seed), "--network", network]
     for name in names or cells_of(found.name):
         command = shlex.join([f"{_SCRIPTS}/cells.py", *words, name])
-        made = EnhancementCells(data, result_folder(exp_dir), found, Path(network), options, command)
+        made = EnhancementCells(result_folder(exp_dir), found, Path(network), command, data, options)
         click.echo(made.make(name))
 
 

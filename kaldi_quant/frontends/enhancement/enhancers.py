@@ -5,23 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from kaldi_quant.api import files
-from kaldi_quant.api.quantization import Quantized
-from kaldi_quant.backends.onnx.reading import read_whole_model
-from kaldi_quant.backends.onnx.session import open_session
-from kaldi_quant.errors import FormatError, UsageError
-from kaldi_quant.formats.file_kind import is_artefact
-from kaldi_quant.formats.names import ARTEFACT_NAME
-from kaldi_quant.frontends.cells import CELL_NAME, read_cell
+from kaldi_quant.errors import UsageError
+from kaldi_quant.frontends import network_files
 from kaldi_quant.frontends.enhancement.networks.known import NETWORKS
 from kaldi_quant.frontends.enhancement.training.checkpoint import read_network
-from kaldi_quant.frontends.onnx_files import DYNAMIC_NAME
 from kaldi_quant.frontends.signals.stft import Array
 from kaldi_quant.registry import Registry
 from kaldi_quant.units import Hertz
@@ -37,7 +28,6 @@ RATE: Hertz = 16000
 
 # Of spectral subtraction: frames of 32 ms, a floor of -12 dB, and noise as in the softest tenth of the frames.
 _FRAME, _FLOOR, _SOFTEST, _OVER = 0.032, 0.25, 0.1, 2.0
-_ENDINGS = {".onnx", ".pth", ".pt"}
 
 
 @dataclass(frozen=True)
@@ -128,15 +118,7 @@ def file_of(what: str) -> Path | None:
     Raises:
         FormatError: a folder holds none.
     """
-    if what in METHODS:
-        return None
-    path = Path(what)
-    if not path.is_dir():
-        return path
-    for name in (DYNAMIC_NAME, ARTEFACT_NAME, *(file.name for file in sorted(path.glob("*.pt*")))):
-        if (path / name).is_file():
-            return path / name
-    raise FormatError(what, None, f"expected a cell with {DYNAMIC_NAME} or {ARTEFACT_NAME}")
+    return None if what in METHODS else network_files.file_of(what)
 
 
 def open_enhancer(name: str, what: str, network: str = "") -> Enhancer:
@@ -154,48 +136,11 @@ def open_enhancer(name: str, what: str, network: str = "") -> Enhancer:
     path = file_of(what)
     if path is None:
         return Enhancer(name, None, METHODS[what](RATE))
-    kind, run = _opened(path)
-    kind = network or kind or _beside(path)
-    if not kind:
-        known = ", ".join(NETWORKS)
-        raise UsageError(
-            f"{path}: neither it nor a {CELL_NAME} names its network; say so, as in {path}@NETWORK: {known}"
-        )
-    around = NETWORKS[kind].around
+    opened = network_files.open_network(path, network, RECORD_KEY, read_network, ", ".join(NETWORKS))
+    around = NETWORKS[opened.name].around
 
     @torch.no_grad()
     def enhance(noisy: Array) -> Array:
-        return around.enhance(run, torch.from_numpy(noisy.astype(np.float32))[None])[0].numpy()
+        return around.enhance(opened.run, torch.from_numpy(noisy.astype(np.float32))[None])[0].numpy()
 
     return Enhancer(name, path, enhance)
-
-
-def _beside(path: Path) -> str:
-    return read_cell(path.parent)[0].network if (path.parent / CELL_NAME).is_file() else ""
-
-
-def _opened(path: Path) -> tuple[str, Callable[[Tensor], Tensor]]:
-    """The network's name, empty where the file does not tell, and what runs it."""
-    if is_artefact(str(path)):
-        found = files.load(path)
-        assert isinstance(found, Quantized)
-        record: Any = (found.record or {}).get(RECORD_KEY, {})
-        return str(record.get("network", "")), found.network.model()
-    if path.suffix not in _ENDINGS:
-        raise FormatError(
-            str(path), None, f"expected an integer model, or a file that ends with {', '.join(sorted(_ENDINGS))}"
-        )
-    if path.suffix != ".onnx":
-        checkpoint = read_network(path)
-        return checkpoint.name, checkpoint.network.eval()
-    return "", _onnx(path)
-
-
-def _onnx(path: Path) -> Callable[[Tensor], Tensor]:
-    session = open_session(read_whole_model(path))
-    given = session.get_inputs()[0].name
-
-    def run(inputs: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(None, {given: inputs.contiguous().numpy()})[0])
-
-    return run

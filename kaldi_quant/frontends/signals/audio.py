@@ -63,7 +63,25 @@ def read_audio(path: Path, sample_rate: Hertz, start: int = 0, samples: int | No
         DataError: the file is missing or no audio, does not reach as far as is wanted, or has samples that are not
             finite; names the file.
     """
-    return _read(path, sample_rate, lambda stream: [_part(path, stream, start, samples)])[0]
+    return _read(path, sample_rate, lambda stream: [_part(path, stream, start, samples).mean(axis=1)])[0]
+
+
+def read_channels(path: Path, sample_rate: Hertz, start: int = 0, samples: int | None = None) -> np.ndarray:
+    """Reads a recording, or a part of it, with all its channels.
+
+    Args:
+        path: as of ``read_audio``, as are the others.
+        sample_rate: likewise.
+        start: likewise.
+        samples: likewise.
+
+    Returns:
+        (channels, n) float32.
+
+    Raises:
+        DataError: as of ``read_audio``.
+    """
+    return np.ascontiguousarray(_read(path, sample_rate, lambda stream: [_part(path, stream, start, samples)])[0].T)
 
 
 def read_parts(path: Path, sample_rate: Hertz, parts: Sequence[tuple[int, int]]) -> list[np.ndarray]:
@@ -84,7 +102,7 @@ def read_parts(path: Path, sample_rate: Hertz, parts: Sequence[tuple[int, int]])
         for start, samples in parts:
             _check_part(path, stream.frames, start, samples)
         whole = _part(path, stream, 0, max(start + samples for start, samples in parts))
-        return [whole[start : start + samples] for start, samples in parts]
+        return [whole[start : start + samples].mean(axis=1) for start, samples in parts]
 
     return _read(path, sample_rate, taken)
 
@@ -94,7 +112,7 @@ def _read(path: Path, sample_rate: Hertz, taken: Callable[[soundfile.SoundFile],
         rate, found = stream.samplerate, taken(stream)
     if rate < _LOWEST_RATE:
         raise DataError(f"{path} has a sampling frequency of {rate} Hz, expected at least {_LOWEST_RATE}")
-    return [resample(part.mean(axis=1), rate, sample_rate) for part in found]
+    return [resample(part, rate, sample_rate) for part in found]
 
 
 @contextmanager
@@ -120,7 +138,7 @@ def _part(path: Path, stream: soundfile.SoundFile, start: int, samples: int | No
 
 
 def resample(wave: np.ndarray, rate: Hertz, new_rate: Hertz) -> np.ndarray:
-    """Samples (n,) float32 at another rate; both rates in Hz. Returns (about n · new_rate / rate,) float32."""
+    """Samples (n,) or (n, channels) at another rate; both rates in Hz. Returns as many · new_rate / rate, float32."""
     if rate == new_rate or len(wave) == 0:
         return wave.astype(np.float32, copy=False)
     return soxr.resample(wave.astype(np.float32, copy=False), rate, new_rate, quality="HQ")

@@ -39,7 +39,7 @@ def encoded(wave: np.ndarray, rate: Hertz, codec: str) -> bytes:
     """A file of a recording.
 
     Args:
-        wave: (n,) in ±1; what is beyond is cut off.
+        wave: (n,), or (n, channels), in ±1; what is beyond is cut off.
         rate: in Hz; of Opus 8000, 12000, 16000, 24000 or 48000.
         codec: a name of ``CODECS``.
 

@@ -13,7 +13,7 @@ from kaldi_quant.units import Hertz
 
 
 def write_wav(path: Path, wave: Array, rate: Hertz) -> None:
-    """Writes a recording (n,) in ±1; what is beyond is cut off.
+    """Writes a recording (n,), or (n, channels), in ±1; what is beyond is cut off.
 
     Raises:
         DataError: the folder cannot be written.
@@ -23,6 +23,6 @@ def write_wav(path: Path, wave: Array, rate: Hertz) -> None:
 
 
 def peak_normalized(wave: Array) -> Array:
-    """(n,) with its loudest sample at full scale; silence stays silence."""
+    """A recording of any shape with its loudest sample at full scale; silence stays silence."""
     peak = float(np.abs(wave).max(initial=0.0))
     return wave / peak if peak else wave

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import overload
 
-from kaldi_quant.errors import DataError
+from kaldi_quant.frontends.digests import update_with_file
 from kaldi_quant.frontends.signals.audio import read_parts
 from kaldi_quant.frontends.signals.stft import Array
 from kaldi_quant.frontends.speech.table import Utterance
@@ -85,16 +85,3 @@ class _Some(Sequence[Array]):
         if isinstance(index, slice):
             return [self._speech[place] for place in self._places[index]]
         return self._speech[self._places[index]]
-
-
-def update_with_file(digest: hashlib._Hash, path: Path) -> None:
-    """Adds a file's content to a digest.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error

@@ -61,33 +61,57 @@ def apply_online_cmvn(
     Raises:
         DataError: the statistics of the training data do not fit the features, or are of less than one frame.
     """
-    if not options.norm_means:
-        return feats
-    check_stats(global_stats, feats.shape[1], options.norm_vars, options.skip_dims)
-    if len(global_stats) == 1:
-        raise DataError("the statistics of the training data need two rows, of means and of variances")
-    stats = _window_stats(feats, options.cmn_window)
-    if speaker_stats is not None:
-        most = min(options.speaker_frames, speaker_stats[0, -1])
-        _fill_up(stats, speaker_stats, most, options.cmn_window)
-    _fill_up(stats, global_stats, options.global_frames, options.cmn_window)
-    return normalise(feats, without(stats, options.skip_dims), options.norm_vars)
+    return OnlineCmvnStream(global_stats, speaker_stats, options).push(feats)
+
+
+class OnlineCmvnStream:
+    """Normalises an utterance of which a few frames come at a time.
+
+    Args:
+        global_stats: as of ``apply_online_cmvn``; so are the others.
+        speaker_stats: see there.
+        options: see there.
+    """
+
+    def __init__(self, global_stats: np.ndarray, speaker_stats: np.ndarray | None, options: OnlineCmvnOptions) -> None:
+        self.options = options
+        self._global, self._speaker = global_stats, speaker_stats
+        #: Sums over all frames up to each of the last ones: (frames, 2, dim + 1) float64.
+        self._sums: np.ndarray | None = None
+
+    def push(self, feats: np.ndarray) -> np.ndarray:
+        """Normalises the next frames: (frames, dim) float32; raises as ``apply_online_cmvn`` does."""
+        options = self.options
+        if not options.norm_means or not len(feats):
+            return feats
+        check_stats(self._global, feats.shape[1], options.norm_vars, options.skip_dims)
+        if len(self._global) == 1:
+            raise DataError("the statistics of the training data need two rows, of means and of variances")
+        stats = self._window_stats(feats)
+        if self._speaker is not None:
+            most = min(options.speaker_frames, self._speaker[0, -1])
+            _fill_up(stats, self._speaker, most, options.cmn_window)
+        _fill_up(stats, self._global, options.global_frames, options.cmn_window)
+        return normalise(feats, without(stats, options.skip_dims), options.norm_vars)
+
+    def _window_stats(self, feats: np.ndarray) -> np.ndarray:
+        """The statistics of the window that ends with each frame, (frames, 2, dim + 1) float64."""
+        window, (frames, dim) = self.options.cmn_window, feats.shape
+        values = feats.astype(np.float64)
+        before = np.zeros((1, 2, dim + 1)) if self._sums is None else self._sums
+        sums = np.zeros((1 + frames, 2, dim + 1))
+        sums[0] = before[-1]
+        sums[1:, 0, :dim], sums[1:, 1, :dim], sums[1:, 0, dim] = values, np.square(values), 1.0
+        sums = np.concatenate([before, np.cumsum(sums, 0)[1:]])
+        self._sums = sums[-1 - window :]
+        # The sums up to the frame before each window, or before the first frame.
+        last = np.arange(len(before), len(sums))
+        return np.asarray(sums[last] - sums[np.maximum(last - window, 0)])
 
 
 def with_utterance(speaker_stats: np.ndarray | None, feats: np.ndarray) -> np.ndarray:
     """A speaker's statistics after one more utterance: (2, dim + 1) float64, feats: (frames, dim) as they were."""
     return accumulate(feats) if speaker_stats is None else speaker_stats + accumulate(feats)
-
-
-def _window_stats(feats: np.ndarray, window: int) -> np.ndarray:
-    """The statistics of the window that ends with each frame, (frames, 2, dim + 1) float64."""
-    frames, dim = feats.shape
-    values = feats.astype(np.float64)
-    each = np.zeros((frames, 2, dim + 1))
-    each[:, 0, :dim], each[:, 1, :dim], each[:, 0, dim] = values, np.square(values), 1.0
-    stats = np.cumsum(each, 0)
-    stats[window:] -= stats[:-window].copy()
-    return stats
 
 
 def _fill_up(stats: np.ndarray, more: np.ndarray, most: float, window: int) -> None:

@@ -47,6 +47,45 @@ def splice(feats: np.ndarray, options: SpliceOptions) -> np.ndarray:
     return feats[rows].reshape(len(feats), -1)
 
 
+class SpliceStream:
+    """Puts neighbours side by side where a few frames come at a time.
+
+    Args:
+        options: how many.
+    """
+
+    def __init__(self, options: SpliceOptions) -> None:
+        self.options = options
+        #: Frames that are still needed; before the first one it is repeated.
+        self._frames: np.ndarray | None = None
+
+    def push(self, feats: np.ndarray) -> np.ndarray:
+        """Takes the next frames, (frames, dim) float32, and gives those that have all their neighbours."""
+        if not len(feats):
+            return np.zeros((0, self.options.output_dim(feats.shape[1])), np.float32)
+        if self._frames is None:
+            self._frames = np.repeat(feats[:1], self.options.left_context, 0)
+        self._frames = np.concatenate([self._frames, feats])
+        return self._spliced()
+
+    def finish(self) -> np.ndarray:
+        """Gives the last frames; after the last one it is repeated."""
+        if self._frames is None:
+            return np.zeros((0, 0), np.float32)
+        last = np.repeat(self._frames[-1:], self.options.right_context, 0)
+        self._frames = np.concatenate([self._frames, last])
+        return self._spliced()
+
+    def _spliced(self) -> np.ndarray:
+        assert self._frames is not None
+        frames, width = self._frames, self.options.output_dim(1)
+        ready = len(frames) - width + 1
+        if ready <= 0:
+            return np.zeros((0, self.options.output_dim(frames.shape[1])), np.float32)
+        self._frames = frames[ready:]
+        return frames[np.arange(ready)[:, None] + np.arange(width)].reshape(ready, -1)
+
+
 def transform(feats: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Multiplies by a matrix.
 

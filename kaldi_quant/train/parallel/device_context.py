@@ -36,6 +36,16 @@ class DeviceContext:
             return torch.autocast(self.device.type, torch.bfloat16)
         return nullcontext()
 
+    @contextmanager
+    def seeded(self, seed: int) -> Iterator[None]:
+        """Around what draws at random: it draws the same for the same seed, and outside nothing changes."""
+        devices = [self.device] if self.device.type == "cuda" and torch.cuda.is_available() else []
+        with torch.random.fork_rng(devices=devices):
+            torch.default_generator.manual_seed(seed)
+            if devices:
+                torch.cuda.manual_seed(seed)
+            yield
+
     @property
     def identity(self) -> dict[str, bool]:
         """What of it decides the result by more than the order of sums."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from kaldi_quant.train.parallel.device_context import DeviceContext
 from kaldi_quant.train.parameters import TrainedComponent
 from kaldi_quant.train.qat.options import QatOptions
 from kaldi_quant.train.qat.trained_weight import WEIGHTS
+from kaldi_quant.train.record import IterationRecord
 from kaldi_quant.train.steps import Observers, Source
 
 
@@ -70,6 +71,7 @@ def train_quantized(
     identity: dict[str, Any],
     stop_after: int | None = None,
     place: DeviceContext | None = None,
+    after: Callable[[IterationRecord], None] | None = None,
 ) -> QuantizedNetwork | None:
     """Trains a quantized network.
 
@@ -83,6 +85,7 @@ def train_quantized(
         identity: what else the result depends on.
         stop_after: ends after so many iterations, as if killed.
         place: where it is computed, and by which processes; the same that ``source`` has.
+        after: is told each iteration when it has ended.
 
     Returns:
         the network in integers; None where it was stopped.
@@ -96,8 +99,9 @@ def train_quantized(
         loop = replace(loop, optimizer=replace(loop.optimizer, max_param_change=0.0))
     network.to(place.device)
     parts, scales = network.components(), network.scales()
+    observers = network.observers
     trained = Loop(
-        network.model, parts, source, loop, folder, identity, scales, place.group, observers=network.observers
+        network.model, parts, source, loop, folder, identity, scales, place.group, observers=observers, after=after
     )
     if not trained.run(stop_after) and stop_after is not None:
         return None

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.frontends.enhancement.data.options import MixOptions
 from kaldi_quant.frontends.enhancement.data.pairs import EnhancementSet
 from kaldi_quant.frontends.enhancement.data.reading import ReadOptions
+from kaldi_quant.frontends.layouts import AUTO, layout_of
+from kaldi_quant.frontends.layouts import reading as reading_folder
 from kaldi_quant.registry import Registry
-
-AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -62,20 +61,6 @@ def read_enhancement(
         True
     """
     folder, reading = Path(folder), reading or ReadOptions()
-    if layout != AUTO and layout not in LAYOUTS:
-        raise UsageError(f"the {LAYOUTS.what} {layout!r} is not one of {', '.join([AUTO, *LAYOUTS])}")
-    if not folder.is_dir():
-        raise DataError(f"{folder} does not exist, or is no folder: expected speech for enhancement")
-    chosen = LAYOUTS[layout] if layout != AUTO else _guess(folder, reading)
-    try:
+    chosen = layout_of(LAYOUTS, layout, folder, "speech for enhancement", lambda layout: layout.found(folder, reading))
+    with reading_folder(folder):
         return chosen.read(folder, options, reading)
-    except OSError as error:
-        raise DataError(f"cannot read {error.filename or folder}: {error.strerror or error}") from error
-
-
-def _guess(folder: Path, reading: ReadOptions) -> Layout:
-    for name in LAYOUTS:
-        if LAYOUTS[name].found(folder, reading):
-            return LAYOUTS[name]
-    known = "; ".join(f"{name}: {LAYOUTS[name].told_by}" for name in LAYOUTS)
-    raise DataError(f"{folder} has none of the layouts of speech for enhancement ({known})")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 from kaldi_quant.errors import DataError
+from kaldi_quant.frontends.items import FixedItems, Items
 from kaldi_quant.frontends.signals.stft import Array
 from kaldi_quant.units import Hertz
 
@@ -35,46 +34,10 @@ class Pair:
     speaker: str = ""
 
 
-class TrainingSource(Protocol):
-    """Pairs to train on, which may be others on each pass."""
-
-    def __len__(self) -> int:
-        """Pairs of a pass."""
-
-    def item(self, index: int, number_of_pass: int) -> Pair:
-        """A pair: the same whenever and wherever it is asked for.
-
-        Args:
-            index: from 0 to below the length.
-            number_of_pass: counted from 0.
-
-        Raises:
-            DataError: its audio cannot be used.
-        """
-
-    def digest(self) -> str:
-        """What tells this source from others, in hex: it depends on all audio and all options."""
-
-
-class Pairs(Protocol):
-    """Pairs to measure on: a sequence whose entries are read or mixed when they are asked for."""
-
-    def __len__(self) -> int:
-        """Pairs."""
-
-    def __getitem__(self, index: int) -> Pair:
-        """A pair, always the same.
-
-        Raises:
-            IndexError: there is none of that number.
-            DataError: its audio cannot be used.
-        """
-
-    def __iter__(self) -> Iterator[Pair]:
-        """All, in order."""
-
-    def digest(self) -> str:
-        """As of ``TrainingSource``."""
+#: What is trained on: pairs, which may be others on each pass.
+TrainingSource = Items[Pair]
+#: What is measured on.
+Pairs = FixedItems[Pair]
 
 
 @dataclass(frozen=True)

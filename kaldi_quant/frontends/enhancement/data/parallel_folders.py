@@ -9,7 +9,8 @@ from kaldi_quant.frontends.enhancement.data.layouts import LAYOUTS, Layout
 from kaldi_quant.frontends.enhancement.data.options import MixOptions
 from kaldi_quant.frontends.enhancement.data.pairs import EnhancementSet
 from kaldi_quant.frontends.enhancement.data.reading import ReadOptions, kept
-from kaldi_quant.frontends.enhancement.data.recorded import RecordedPair, RecordedPairs, paired
+from kaldi_quant.frontends.enhancement.data.recorded import RecordedPair, RecordedPairs
+from kaldi_quant.frontends.paired_files import paired
 
 NAME = "parallel-folders"
 
@@ -31,8 +32,8 @@ def _pairs(folder: Path, clean: str, noisy: str, options: ReadOptions) -> list[R
     """Those of a split; none where it has no folders."""
     if not clean and not noisy:
         return []
-    found = paired(folder / clean, folder / noisy, options.file_extension)
-    return [RecordedPair(name, noisy=noisy_file, clean=clean_file) for name, clean_file, noisy_file in found]
+    found = paired((folder / clean, folder / noisy), options.file_extension)
+    return [RecordedPair(name, noisy=noisy_file, clean=clean_file) for name, (clean_file, noisy_file) in found]
 
 
 LAYOUTS.add(NAME)(

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from kaldi_quant.errors import DataError
+from kaldi_quant.frontends.digests import update_with_file
 from kaldi_quant.frontends.enhancement.data.noise_gain import MIXINGS
 from kaldi_quant.frontends.enhancement.data.options import MixOptions
 from kaldi_quant.frontends.enhancement.data.pairs import Pair
 from kaldi_quant.frontends.items import check_index
 from kaldi_quant.frontends.signals.stft import Array
-from kaldi_quant.frontends.speech.speech import update_with_file
 from kaldi_quant.units import Hertz
 
 _SAMPLE = np.dtype("<f4")

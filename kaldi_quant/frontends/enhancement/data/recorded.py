@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kaldi_quant.errors import DataError
+from kaldi_quant.frontends.digests import update_with_file
 from kaldi_quant.frontends.enhancement.data.pairs import Decibels, Pair, check_pair
 from kaldi_quant.frontends.items import check_index
-from kaldi_quant.frontends.signals.audio import read_audio, read_header
-from kaldi_quant.frontends.speech.speech import update_with_file
+from kaldi_quant.frontends.paired_files import check_alike
+from kaldi_quant.frontends.signals.audio import read_audio
 from kaldi_quant.units import Hertz
 
 
@@ -51,7 +51,7 @@ class RecordedPairs:
     def __init__(self, files: Sequence[RecordedPair], rate: Hertz) -> None:
         self.files, self.rate = tuple(files), rate
         for pair in self.files:
-            _check(pair)
+            check_alike((pair.noisy, pair.clean), 1)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -76,49 +76,3 @@ class RecordedPairs:
             for path in (pair.noisy, pair.clean):
                 update_with_file(found, path)
         return found.hexdigest()
-
-
-def paired(clean: Path, noisy: Path, extension: str) -> list[tuple[str, Path, Path]]:
-    """Files of two folders by their names.
-
-    Args:
-        clean: the folder of clean speech.
-        noisy: that of noisy speech.
-        extension: that names end with.
-
-    Returns:
-        (name without the ending, clean file, noisy file) of each, in the order of names.
-
-    Raises:
-        DataError: a folder is missing or has no such file, or a file has no partner; names the first that has none.
-    """
-    suffix = f".{extension.removeprefix('.')}"
-    found = {folder: _named(folder, suffix) for folder in (clean, noisy)}
-    for name in sorted(found[clean].keys() | found[noisy].keys()):
-        for folder, other in ((clean, noisy), (noisy, clean)):
-            if name not in found[folder]:
-                counts = f"{len(found[clean])} files in {clean} and {len(found[noisy])} in {noisy}"
-                raise DataError(f"{found[other][name]} has no partner {folder / name} ({counts})")
-    return [(name.removesuffix(suffix), path, found[noisy][name]) for name, path in sorted(found[clean].items())]
-
-
-def _named(folder: Path, suffix: str) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise DataError(f"{folder} does not exist, or is no folder: expected files that end with {suffix}")
-    found = {path.name: path for path in folder.iterdir() if path.name.endswith(suffix) and path.is_file()}
-    if not found:
-        raise DataError(f"{folder} has no files that end with {suffix}")
-    return found
-
-
-def _check(pair: RecordedPair) -> None:
-    noisy, clean = read_header(pair.noisy), read_header(pair.clean)
-    for path, header in ((pair.noisy, noisy), (pair.clean, clean)):
-        if header.channels != 1:
-            raise DataError(f"{path} has {header.channels} channels, expected 1: pairs are compared sample by sample")
-        if not header.samples:
-            raise DataError(f"{path} is empty, it has 0 samples")
-    if noisy.rate != clean.rate:
-        raise DataError(f"{pair.noisy} and {pair.clean} differ in rate: {noisy.rate} and {clean.rate} Hz")
-    if noisy.samples != clean.samples:
-        raise DataError(f"{pair.noisy} and {pair.clean} differ in length: {noisy.samples} and {clean.samples} samples")

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from kaldi_quant.errors import DataError, MissingDependencyError
+from kaldi_quant.frontends.digests import update_with_file
 from kaldi_quant.frontends.enhancement.data.pairs import Decibels, Pair, check_pair
 from kaldi_quant.frontends.items import check_index
 from kaldi_quant.frontends.signals.stft import Array
-from kaldi_quant.frontends.speech.speech import update_with_file
 
 _NOISY, _CLEAN = "noisy_raw", "clean_raw"
 _NAME = re.compile(r"test_(?P<noise>.+)_snr(?P<snr>-?\d+(?:\.\d+)?)_(?P<which>[^_]+)\.samp")

@@ -16,8 +16,9 @@ from kaldi_quant.frontends.enhancement.data.layouts import LAYOUTS, Layout
 from kaldi_quant.frontends.enhancement.data.options import MixOptions
 from kaldi_quant.frontends.enhancement.data.pairs import Decibels, EnhancementSet
 from kaldi_quant.frontends.enhancement.data.reading import ReadOptions, kept
-from kaldi_quant.frontends.enhancement.data.recorded import RecordedPair, RecordedPairs, paired
+from kaldi_quant.frontends.enhancement.data.recorded import RecordedPair, RecordedPairs
 from kaldi_quant.frontends.lists import read_list
+from kaldi_quant.frontends.paired_files import paired
 
 NAME = "valentini"
 _TRAIN, _TEST = "trainset_{}spk", "testset"
@@ -59,7 +60,8 @@ def _chosen(folder: Path, speakers: int | None) -> int:
 def _pairs(folder: Path, split: str) -> list[RecordedPair]:
     logged = _logged(folder, split)
     found = []
-    for name, clean, noisy in paired(folder / _CLEAN.format(split), folder / _NOISY.format(split), _EXTENSION):
+    folders = folder / _CLEAN.format(split), folder / _NOISY.format(split)
+    for name, (clean, noisy) in paired(folders, _EXTENSION):
         noise, snr = logged.get(name, ("", None))
         speaker, separator, _ = name.partition("_")
         found.append(RecordedPair(name, noisy, clean, noise, snr, speaker if separator else ""))

@@ -8,13 +8,8 @@ from pathlib import Path
 from kaldi_quant.errors import UsageError
 from kaldi_quant.frontends.enhancement.mbqat.variants import Variant
 from kaldi_quant.frontends.enhancement.networks.known import NETWORKS
-from kaldi_quant.frontends.enhancement.training.config import (
-    LOSS,
-    OptimizerConfig,
-    ScheduleConfig,
-    TrainingConfig,
-    ValidationConfig,
-)
+from kaldi_quant.frontends.enhancement.training.config import TrainingConfig
+from kaldi_quant.frontends.training.config import LOSS, OptimizerConfig, ScheduleConfig, ValidationConfig
 from kaldi_quant.settings import above_0, changed, read_yaml
 from kaldi_quant.units import Hertz
 

@@ -5,65 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kaldi_quant.errors import DataError
+from kaldi_quant.frontends.cell_scores import CellScores
 from kaldi_quant.frontends.enhancement.scores.conditions import conditions_of, write_conditions
 from kaldi_quant.frontends.enhancement.scores.measured import METRICS, ScoredPair, noisy_scores
-from kaldi_quant.metrics.known import PESQ
 from kaldi_quant.metrics.metric import Metric
 from kaldi_quant.metrics.score import Score
-from kaldi_quant.metrics.score_file import FILE_NAME, read_score, write_score
 from kaldi_quant.units import Hertz
 
 #: Beside the networks' folders: the scores of noisy speech.
 NOISY = "noisy"
-
-
-def score_folder(cell: Path, metric: str) -> Path:
-    """Where a score of a cell stands.
-
-    Example:
-        >>> score_folder(Path("exp/crn/float"), "SI-SDR"), score_folder(Path("exp/crn/float"), "PESQ")
-        (PosixPath('exp/crn/float/si-sdr'), PosixPath('exp/crn/float'))
-    """
-    return cell if metric == PESQ.name else cell / metric.lower()
+#: Where scores stand.
+CELL_SCORES = CellScores("enhanced speech", METRICS)
 
 
 def write_cell_scores(cell: Path, scores: Mapping[str, Score]) -> list[Path]:
-    """Writes all scores of a cell, and returns their paths.
-
-    Args:
-        cell: its folder.
-        scores: by the names of metrics.
-
-    Raises:
-        DataError: a file cannot be written.
-    """
-    found = []
-    for name, score in scores.items():
-        folder = score_folder(cell, name)
-        folder.mkdir(parents=True, exist_ok=True)
-        found.append(write_score(folder, score))
-    return found
+    """Writes all scores of a cell; see ``CellScores.write``."""
+    return CELL_SCORES.write(cell, scores)
 
 
 def read_cell_scores(cell: Path) -> dict[str, Score]:
-    """The scores of a cell by the names of metrics, those of ``METRICS`` that are there.
-
-    Raises:
-        DataError: there is none, or a file holds another score than its folder says.
-        FormatError: a file is broken.
-    """
-    found = {}
-    for metric in METRICS:
-        folder = score_folder(cell, metric.name)
-        if (folder / FILE_NAME).is_file():
-            score = read_score(folder)
-            if score.metric.name != metric.name:
-                raise DataError(f"{folder / FILE_NAME}: expected {metric.name}, found {score.metric.name}")
-            found[metric.name] = score
-    if not found:
-        raise DataError(f"{cell} has no scores of enhanced speech: expected {FILE_NAME}")
-    return found
+    """The scores of a cell by the names of metrics; see ``CellScores.read``."""
+    return CELL_SCORES.read(cell)
 
 
 def write_noisy(exp: Path, pairs: Sequence[ScoredPair], rate: Hertz, metrics: Sequence[Metric] = METRICS) -> list[Path]:

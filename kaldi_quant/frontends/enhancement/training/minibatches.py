@@ -76,5 +76,5 @@ class TrainingBatches(PieceBatches[NoisyClean, tuple[Array, Array]]):
 
     def digest(self) -> str:
         """What tells the items and all settings from others."""
-        settings = (self.around, self.batch_size, self.samples, self.seed, self.gain)
+        settings = (self.around, self.batch_size, self.samples, self.seed, self.gain, self.portions)
         return hashlib.sha256(f"{self.source.digest()} {settings}".encode()).hexdigest()

@@ -10,9 +10,8 @@ import torch
 from torch import nn
 
 from kaldi_quant.api import finetuning
-from kaldi_quant.errors import UsageError
 from kaldi_quant.frontends.enhancement.networks.known import Kind
-from kaldi_quant.frontends.enhancement.training.config import LOSS, TrainingConfig
+from kaldi_quant.frontends.enhancement.training.config import TrainingConfig
 from kaldi_quant.frontends.enhancement.training.losses import loss_of
 from kaldi_quant.frontends.enhancement.training.minibatches import (
     Items,
@@ -21,6 +20,8 @@ from kaldi_quant.frontends.enhancement.training.minibatches import (
     held_out_batches,
 )
 from kaldi_quant.frontends.enhancement.training.validation import mean_score
+from kaldi_quant.frontends.training.config import LOSS
+from kaldi_quant.frontends.training.networks import random_network
 
 
 class Pairs(Protocol):
@@ -50,20 +51,6 @@ class Data(Protocol):
     @property
     def dev(self) -> Pairs:
         """What chooses."""
-
-
-def build(kind: Kind, config: TrainingConfig) -> nn.Module:
-    """A network of random weights.
-
-    Raises:
-        UsageError: it has no such sizes.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(config.seed)
-        try:
-            return kind.build(**config.sizes)
-        except TypeError as error:
-            raise UsageError(f"{config.network} cannot be built with the sizes {config.sizes}: {error}") from error
 
 
 def train_float(
@@ -105,7 +92,7 @@ def train_float(
     if validation.score != LOSS:
         score = mean_score(validation.score, dev, around, data.rate, data.dev.digest())
     network: nn.Module = finetuning.finetune(
-        start or build(kind, config),
+        start or random_network(kind, config.network, config.sizes, config.seed),
         batches,
         loss=loss_of(config.loss, around),
         epochs=config.epochs,

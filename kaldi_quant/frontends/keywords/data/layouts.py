@@ -6,11 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.frontends.keywords.data.keyword_set import KeywordSet, check_complete
+from kaldi_quant.frontends.layouts import AUTO, layout_of, reading
 from kaldi_quant.registry import Registry
-
-AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -53,20 +51,6 @@ def read_keywords(folder: Path, layout: str = AUTO) -> KeywordSet:
         'down'
     """
     folder = Path(folder)
-    if layout != AUTO and layout not in LAYOUTS:
-        raise UsageError(f"the {LAYOUTS.what} {layout!r} is not one of {', '.join([AUTO, *LAYOUTS])}")
-    if not folder.is_dir():
-        raise DataError(f"{folder} does not exist, or is no folder: expected recordings of keywords")
-    chosen = LAYOUTS[layout] if layout != AUTO else _guess(folder)
-    try:
+    chosen = layout_of(LAYOUTS, layout, folder, "recordings of keywords", lambda layout: layout.found(folder))
+    with reading(folder):
         return check_complete(folder, chosen.read(folder))
-    except OSError as error:
-        raise DataError(f"cannot read {error.filename or folder}: {error.strerror or error}") from error
-
-
-def _guess(folder: Path) -> Layout:
-    for name in LAYOUTS:
-        if LAYOUTS[name].found(folder):
-            return LAYOUTS[name]
-    known = "; ".join(f"{name}: {LAYOUTS[name].told_by}" for name in LAYOUTS)
-    raise DataError(f"{folder} has none of the layouts of keywords ({known})")

@@ -24,14 +24,16 @@ _VERSION = 1
 _TRAIN, _DEV, _TEST = 48, 8, 16
 _TRAIN_SECONDS: Seconds = 8.0
 _SECONDS: Seconds = 6.0
+_CHANNELS = 2
 # Songs have numbers from these on, so that no two splits have one in common.
-_FIRST = {"train": 0, "dev": 1_000_000, "test": 2_000_000}
+_APART = 1_000_000
+_FIRST = {"train": 0, "dev": _APART, "test": 2 * _APART}
 # So much is kept in memory; what is beyond is played again.
 _KEPT_BYTES = 1 << 30
 
 
 class Songs:
-    """``Mixtures``, and a ``TrainingSource`` whose passes are all alike.
+    """``Mixtures``, and a ``TrainingSource``.
 
     Args:
         band: a name of ``BANDS``.
@@ -39,48 +41,52 @@ class Songs:
         length: songs.
         seconds: of each.
         rate: in Hz.
+        renew: songs are others after so many passes; 0 for never.
     """
 
-    def __init__(self, band: str, first: int, length: int, seconds: Seconds, rate: Hertz) -> None:
+    def __init__(self, band: str, first: int, length: int, seconds: Seconds, rate: Hertz, renew: int = 0) -> None:
         self.band, self.first, self.length, self.seconds, self.rate = band, first, length, seconds, rate
-        self._kept: dict[int, Mixture] = {}
+        self.renew = renew
+        self._kept: dict[int, tuple[int, Mixture]] = {}
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> Mixture:
+        return self.item(index, 0)
+
+    def item(self, index: int, number_of_pass: int) -> Mixture:
+        """As of ``TrainingSource``."""
         index = check_index(index, len(self))
-        if index in self._kept:
-            return self._kept[index]
-        stems = played(self.band, self.first + index, self.seconds, self.rate)
+        number = index + (number_of_pass // self.renew * self.length % _APART if self.renew else 0)
+        known = self._kept.get(index)
+        if known is not None and known[0] == number:
+            return known[1]
+        stems = played(self.band, self.first + number, self.seconds, self.rate)
         mixture = stems.sum(axis=0)
         mean, deviation = (np.float32(value) for value in statistics(mixture))
-        song = Mixture(f"{self.band}{index:03d}", (mixture - mean) / deviation, (stems - mean) / deviation)
-        if (len(self._kept) + 1) * (song.mixture.nbytes + song.sources.nbytes) <= _KEPT_BYTES:
-            self._kept[index] = song
+        song = Mixture(f"{self.band}{number:03d}", (mixture - mean) / deviation, (stems - mean) / deviation)
+        if index in self._kept or (len(self._kept) + 1) * (song.mixture.nbytes + song.sources.nbytes) <= _KEPT_BYTES:
+            self._kept[index] = number, song
         return song
 
     def __iter__(self) -> Iterator[Mixture]:
         return (self[index] for index in range(len(self)))
 
-    def item(self, index: int, number_of_pass: int) -> Mixture:
-        """As of ``TrainingSource``."""
-        return self[index]
-
     def digest(self) -> str:
         """As of ``Mixtures``."""
-        about = (_VERSION, BANDS[self.band], self.first, self.length, self.seconds, self.rate)
+        about = (_VERSION, BANDS[self.band], self.first, self.length, self.seconds, self.rate, self.renew)
         return hashlib.sha256(repr(about).encode()).hexdigest()
 
 
 def _read(folder: Path, kind: Kind, options: ReadOptions) -> SeparationSet:
     rate = options.rate or kind.rate
     counts = options.train or _TRAIN, options.dev or _DEV, options.test or _TEST
-    train = Songs(HEARD, _FIRST["train"], counts[0], max(options.seconds, _TRAIN_SECONDS), rate)
+    train = Songs(HEARD, _FIRST["train"], counts[0], max(options.seconds, _TRAIN_SECONDS), rate, options.renew)
     dev = Songs(HEARD, _FIRST["dev"], counts[1], _SECONDS, rate)
     return SeparationSet(
-        BAND, rate, STEMS, kind.channels, train, dev, Songs(UNHEARD, _FIRST["test"], counts[2], _SECONDS, rate), True
+        BAND, rate, STEMS, _CHANNELS, train, dev, Songs(UNHEARD, _FIRST["test"], counts[2], _SECONDS, rate), True
     )
 
 
-LAYOUTS.add(BAND)(Layout(f"no folder, but the word {BAND!r}", lambda folder: False, _read, is_music=True))
+LAYOUTS.add(BAND)(Layout(f"no folder, but the word {BAND!r}", lambda folder, options: False, _read, is_music=True))

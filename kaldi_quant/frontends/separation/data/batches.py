@@ -64,8 +64,8 @@ class TrainingBatches(PieceBatches[Mixture, Array]):
 
     def digest(self) -> str:
         """What tells the items and all settings from others."""
-        settings = (self.augmentations, self.batch_size, self.samples, self.seed, self.gain, self.rate)
-        return hashlib.sha256(f"{self.source.digest()} {settings}".encode()).hexdigest()
+        about = (self.batch_size, self.samples, self.seed, self.gain, self.rate, self.portions)
+        return hashlib.sha256(f"{self.source.digest()} {self.augmentations} {about}".encode()).hexdigest()
 
 
 def held_out_batches(mixtures: Iterable[Mixture], batch_size: int) -> list[tuple[Tensor, Tensor]]:

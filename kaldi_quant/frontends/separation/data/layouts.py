@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from kaldi_quant.errors import DataError, UsageError
+from kaldi_quant.errors import UsageError
+from kaldi_quant.frontends.layouts import AUTO, check_layout, layout_of, reading
 from kaldi_quant.frontends.separation.data.mixtures import SeparationSet
 from kaldi_quant.frontends.separation.data.options import ReadOptions
 from kaldi_quant.frontends.separation.networks.known import STEMS, Kind
 from kaldi_quant.registry import Registry
 
-AUTO = "auto"
 #: In the place of a folder: the band that plays from seeds.
 BAND = "band"
 
@@ -29,7 +29,7 @@ class Layout:
     """
 
     told_by: str
-    found: Callable[[Path], bool]
+    found: Callable[[Path, ReadOptions], bool]
     read: Callable[[Path, Kind, ReadOptions], SeparationSet]
     is_music: bool = False
 
@@ -39,6 +39,9 @@ LAYOUTS: Registry[Layout] = Registry("layout of data for separation")
 _HERE = __name__.rpartition(".")[0]
 LAYOUTS.declare("listed", f"{_HERE}.listed")
 LAYOUTS.declare(BAND, f"{_HERE}.band")
+LAYOUTS.declare("musdb", f"{_HERE}.musdb")
+LAYOUTS.declare("speechbrain", f"{_HERE}.speechbrain_tables")
+LAYOUTS.declare("librimix", f"{_HERE}.librimix")
 
 
 def open_separation_data(
@@ -62,27 +65,16 @@ def open_separation_data(
         (2, 1, 24000)
     """
     options = options or ReadOptions()
-    if layout != AUTO and layout not in LAYOUTS:
-        raise UsageError(f"the {LAYOUTS.what} {layout!r} is not one of {', '.join([AUTO, *LAYOUTS])}")
-    if str(where) == BAND and layout in (AUTO, BAND):
-        layout = BAND
-    elif not Path(where).is_dir():
-        raise DataError(f"{where} does not exist, or is no folder: expected data for separation, or {BAND!r}")
     folder = Path(where)
-    chosen = LAYOUTS[layout if layout != AUTO else _guessed(folder, kind)]
+    check_layout(LAYOUTS, layout)
+    if str(where) == BAND and layout in (AUTO, BAND):
+        chosen = LAYOUTS[BAND]
+    else:
+        expected = f"data for separation, or {BAND!r}"
+        chosen = layout_of(LAYOUTS, layout, folder, expected, lambda layout: layout.found(folder, options))
     if chosen.is_music != (kind.sources == STEMS):
         what = ("stems of music", "speakers")
         wanted, there = what if not chosen.is_music else what[::-1]
         raise UsageError(f"{where} has {there}, but the network separates {wanted}: {', '.join(kind.sources)}")
-    try:
+    with reading(folder):
         return chosen.read(folder, kind, options)
-    except OSError as error:
-        raise DataError(f"cannot read {error.filename or folder}: {error.strerror or error}") from error
-
-
-def _guessed(folder: Path, kind: Kind) -> str:
-    for name in LAYOUTS:
-        if LAYOUTS[name].found(folder):
-            return name
-    known = "; ".join(f"{name}: {LAYOUTS[name].told_by}" for name in LAYOUTS)
-    raise DataError(f"{folder} has none of the layouts of data for separation ({known})")

@@ -24,7 +24,7 @@ _DEV, _TEST = 24, 60
 _SEEDS = {"dev": 1, "test": 2}
 
 
-def _found(folder: Path) -> bool:
+def _found(folder: Path, options: ReadOptions) -> bool:
     return (folder / TABLE).exists()
 
 
@@ -38,7 +38,7 @@ def _read(folder: Path, kind: Kind, options: ReadOptions) -> SeparationSet:
         NAME,
         rate,
         options.sources,
-        kind.channels,
+        1,
         SpeechMixtures(speech["train"], *about, train, options.train),
         FixedSpeechMixtures(speech["dev"], *about, dev, options.dev or _DEV),
         FixedSpeechMixtures(speech["test"], *about, test, options.test or _TEST),

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from kaldi_quant.errors import DataError
-from kaldi_quant.frontends.items import Items
+from kaldi_quant.frontends.items import FixedItems, Items
 from kaldi_quant.frontends.signals.stft import Array
 from kaldi_quant.units import Hertz
 
@@ -43,25 +41,8 @@ class Mixture:
 TrainingSource = Items[Mixture]
 
 
-class Mixtures(Protocol):
-    """Mixtures to measure on: a sequence whose entries are read or made when they are asked for."""
-
-    def __len__(self) -> int:
-        """Mixtures."""
-
-    def __getitem__(self, index: int) -> Mixture:
-        """A mixture, always the same.
-
-        Raises:
-            IndexError: there is none of that number.
-            DataError: its audio cannot be used.
-        """
-
-    def __iter__(self) -> Iterator[Mixture]:
-        """All, in order."""
-
-    def digest(self) -> str:
-        """What tells them from others, in hex: it depends on all audio and all options."""
+#: What is measured on.
+Mixtures = FixedItems[Mixture]
 
 
 @dataclass(frozen=True)

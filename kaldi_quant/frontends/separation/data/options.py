@@ -83,12 +83,26 @@ class ReadOptions:
     Args:
         task: of ``TASKS``, for speech.
         rate: of all waves, in Hz; 0 for the network's own. Files of other rates are resampled.
-        seconds: of items of training. What is shorter is no part of training.
+        seconds: of items of training. Of LibriMix, what is shorter is no part of training and development; of MUSDB,
+            segments are so long.
+        spare: so much more is read of an item of training, where there is more: for what makes pieces shorter.
         speakers: how many speak in a mixture; of ``enh_single`` one.
-        train: mixtures of a pass; 0 for as many as there are.
-        dev: mixtures of development; 0 for as many as are usual.
+        train: mixtures of a pass; 0 for as many as there are, or as are usual.
+        dev: mixtures of development, likewise.
         test: mixtures of the test, likewise.
+        renew: songs of the band are others after so many passes; 0 for never.
         seed: for all draws.
+        train_dir: of LibriMix, below the folder or absolute, as are the next two: a folder with tables, or with the
+            folders of mixtures and sources. Where all three are empty, they are looked for as LibriMix names them.
+        valid_dir: likewise.
+        test_dir: likewise.
+        save_folder: where speechbrain's tables are, or are written, below the data folder or absolute.
+        stride: from one segment of MUSDB to the next, in s; 0 for the length of a segment.
+        metadata: the file of lengths, means and deviations of MUSDB's tracks, which is written where it is missing,
+            below the folder or absolute.
+        validation: the tracks of MUSDB's training that become development, by name; empty for the official ones, or, if
+            not all of these are there, for ``validation_share`` of them.
+        validation_share: how many.
 
     Raises:
         UsageError: a value is impossible.
@@ -97,19 +111,31 @@ class ReadOptions:
     task: str = "sep_clean"
     rate: Hertz = 0
     seconds: Seconds = 3.0
+    spare: Seconds = 0.0
     speakers: int = 2
     train: int = 0
     dev: int = 0
     test: int = 0
+    renew: int = 0
     seed: int = 0
+    train_dir: str = ""
+    valid_dir: str = ""
+    test_dir: str = ""
+    save_folder: str = ""
+    stride: Seconds = 0.0
+    metadata: str = "musdb.json"
+    validation: tuple[str, ...] = ()
+    validation_share: float = 0.14
 
     def __post_init__(self) -> None:
         TASKS[self.task]
         above_0("reading", {"seconds": self.seconds})
         if not 1 <= self.speakers <= 3:
             raise UsageError(f"reading: speakers must be from 1 to 3, found {self.speakers}")
-        for name in ("rate", "train", "dev", "test", "seed"):
+        for name in ("rate", "spare", "train", "dev", "test", "renew", "seed", "stride"):
             at_least_0("reading", {name: getattr(self, name)})
+        if not 0 < self.validation_share < 1:
+            raise UsageError(f"validation_share must be above 0 and below 1, found {self.validation_share}")
 
     @property
     def count(self) -> int:
@@ -120,3 +146,8 @@ class ReadOptions:
     def sources(self) -> tuple[str, ...]:
         """The names of sources of speech: s1, s2 and so on."""
         return tuple(f"s{number + 1}" for number in range(1 if TASKS[self.task].is_summed else self.count))
+
+    @property
+    def libri_folders(self) -> tuple[str, str, str]:
+        """Of training, development and test."""
+        return self.train_dir, self.valid_dir, self.test_dir

@@ -1,4 +1,4 @@
-"""Mixtures of speakers that are made when they are asked for: others on each pass for training, else always the same."""
+"""Mixtures of speakers, made when they are asked for: others on each pass for training, else always the same."""
 
 from __future__ import annotations
 

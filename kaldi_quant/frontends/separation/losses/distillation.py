@@ -17,6 +17,8 @@ Heed = Literal["hurt-less", "hurt-more", "alike"]
 Base = Literal["10", "e"]
 #: What has a weight of its own.
 Each = Literal["sample", "source"]
+#: Of SI-SDR, what is mixed with the sources' part of the loss, and weighted: ratios, or their decibels.
+Mix = Literal["ratios", "decibels"]
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,16 @@ class Distillation:
     The defaults are those of FQSS for speech. For music it has ``hurt-more``; for HTDemucs also the base e and weights
     by source.
 
+    Ratios of outputs to float estimates are often a hundred times those to sources. Mixed as ratios, as FQSS has it,
+    a small share counts far more than its name says until both networks agree; mixed as decibels it is what it says.
+
     Args:
         share: of the loss against the float network, from 0 to 1.
         heed: which samples count more.
         base: "10" or "e".
         each: whether a sample has a weight, or each source of it.
         most: weights are at most this and at least its inverse.
+        mix: of losses by SI-SDR.
 
     Raises:
         UsageError: a value is none of these.
@@ -50,9 +56,10 @@ class Distillation:
     base: Base = "10"
     each: Each = "sample"
     most: float = 10.0
+    mix: Mix = "ratios"
 
     def __post_init__(self) -> None:
-        for name, kind in (("heed", Heed), ("base", Base), ("each", Each)):
+        for name, kind in (("heed", Heed), ("base", Base), ("each", Each), ("mix", Mix)):
             if getattr(self, name) not in get_args(kind):
                 known = ", ".join(get_args(kind))
                 raise UsageError(f"distillation: {name} is one of {known}, found {getattr(self, name)!r}")

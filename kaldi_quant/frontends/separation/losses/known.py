@@ -82,23 +82,38 @@ def loss_of(kind: Kind, name: str, distillation: Distillation | None = None) -> 
 
 @LOSSES.add("pit-si-sdr")
 def pit_si_sdr(found: Estimates) -> Tensor:
-    """Minus SI-SDR in dB, the mean over samples and sources; with distillation a source's two ratios are mixed."""
-    return -decibels(_mixed(*_ratios(found), found.distillation.share)).mean()
+    """Minus SI-SDR in dB, the mean over samples and sources; with distillation each source's two parts are mixed."""
+    task, taught = _ratios(found)
+    if taught is None:
+        return -decibels(task).mean()
+    weights, ratios = taught
+    return -_in_decibels(found, task, weights * ratios, weights * decibels(ratios)).mean()
 
 
 @LOSSES.add("pit-si-sdr-linear")
 def pit_si_sdr_linear(found: Estimates) -> Tensor:
     """Minus the decibels of the mean ratio over samples and sources, so that good samples count more (FQSS)."""
     task, taught = _ratios(found)
-    return -decibels(_mixed(task.mean(), None if taught is None else taught.mean(), found.distillation.share))
+    if taught is None:
+        return -decibels(task.mean())
+    weighted = (taught[0] * taught[1]).mean()
+    return -_in_decibels(found, task.mean(), weighted, decibels(weighted))
 
 
-def _mixed(task: Tensor, taught: Tensor | None, share: float) -> Tensor:
-    return task if taught is None else (1 - share) * task + share * taught
+def _in_decibels(found: Estimates, task: Tensor, ratios: Tensor, of_ratios: Tensor) -> Tensor:
+    """Both parts mixed: ratios to sources, and weighted ratios to float estimates, or these in dB."""
+    share = found.distillation.share
+    if found.distillation.mix == "decibels":
+        return _mixed(decibels(task), of_ratios, share)
+    return decibels(_mixed(task, ratios, share))
 
 
-def _ratios(found: Estimates) -> tuple[Tensor, Tensor | None]:
-    """(N, S) each: SI-SDR of outputs with their sources, and weighted with float estimates."""
+def _mixed(task: Tensor, taught: Tensor, share: float) -> Tensor:
+    return (1 - share) * task + share * taught
+
+
+def _ratios(found: Estimates) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+    """(N, S) each: SI-SDR of outputs with their sources; weights, and SI-SDR with float estimates."""
     places = _si_sdr_places(found.output, found.sources, found)
     task = si_sdr(found.output, at_places(found.sources, places), found.sources)
     if found.floats is None:
@@ -109,8 +124,7 @@ def _ratios(found: Estimates) -> tuple[Tensor, Tensor | None]:
         both = [values_to(decibels(x), where) for x, where in ((reached, of_floats), (task, places))]
         weights = values_at(found.distillation.weights(*both), of_floats)
         beside = _si_sdr_places(found.output, found.floats, found, weights)
-    taught = si_sdr(found.output, at_places(found.floats, beside), found.sources)
-    return task, values_at(weights, beside) * taught
+    return task, (values_at(weights, beside), si_sdr(found.output, at_places(found.floats, beside), found.sources))
 
 
 def _si_sdr_places(output: Tensor, target: Tensor, found: Estimates, weights: Tensor | None = None) -> Tensor | None:

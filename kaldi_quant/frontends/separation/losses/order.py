@@ -35,8 +35,8 @@ def best_places(closeness: Tensor) -> Tensor:
         >>> best_places(torch.tensor([[[9.0, 8.0], [8.0, 1.0]]]))
         tensor([[1, 0]])
     """
-    orders = _orders(closeness.shape[1])
-    means = closeness[:, torch.arange(closeness.shape[1]), orders].mean(2)
+    orders = _orders(closeness.shape[1]).to(closeness.device)
+    means = closeness[:, torch.arange(closeness.shape[1], device=closeness.device), orders].mean(2)
     return orders[means.argmax(1)]
 
 

@@ -139,22 +139,25 @@ def read_demucs(path: Path) -> DemucsFile | None:
     return DemucsFile(path, kind, options, parameters)
 
 
-def sizes_of(kind: str, parameters: Mapping[str, Tensor], options: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What ``Kind.build`` must be called with for a network of such parameters, by the names of demucs or our own.
+def sizes_of(path: Path, kind: str, parameters: Mapping[str, Tensor], options: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``Kind.build`` must be called with for a network of such parameters.
 
     Args:
+        path: of the file, for messages.
         kind: ``htdemucs`` or ``conv-tasnet-music``.
-        parameters: by name.
+        parameters: by the network's names.
         options: that demucs's class was called with; the heads of attention are not seen in parameters.
 
     Raises:
-        ModelError: the parameters of the first layers are not there.
+        ModelError: parameters that tell sizes are not there, or not of their shape.
     """
     shapes = {name: tuple(value.shape) for name, value in parameters.items()}
     try:
-        return _sizes_of_htdemucs(shapes, options or {}) if kind == "htdemucs" else _sizes_of_tasnet(shapes)
-    except (LookupError, ValueError, ZeroDivisionError) as error:
-        raise ModelError(f"the checkpoint is of another network than {kind}: it has no {error}") from error
+        return _sizes_of_htdemucs(shapes, options) if kind == "htdemucs" else _sizes_of_tasnet(shapes)
+    except (LookupError, ValueError, StopIteration, ZeroDivisionError) as error:
+        raise ModelError(
+            f"{path} is a checkpoint of another network: its parameters are not those of {kind}"
+        ) from error
 
 
 def _sizes_of_htdemucs(shapes: Mapping[str, tuple[int, ...]], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,8 +188,7 @@ def _sizes_of_htdemucs(shapes: Mapping[str, tuple[int, ...]], options: Mapping[s
 
 
 def _sizes_of_tasnet(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    encoder = next(name for name in shapes if re.match(r"encoder\.(conv1d_U\.|0\.)?weight", name))
-    filters, channels, window = shapes[encoder]
+    filters, channels, window = shapes["encoder.weight"]
     block = "separator.network.2.0.0.net."
     return {
         "sources": shapes["separator.network.3.weight"][0] // filters,

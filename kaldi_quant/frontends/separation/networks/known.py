@@ -18,7 +18,7 @@ STEMS = ("drums", "bass", "other", "vocals")
 
 @dataclass(frozen=True)
 class Kind:
-    """A network that can be built: from mixtures (N, channels, samples) it makes sources (N, sources, channels, samples).
+    """A network that can be built: of mixtures (N, channels, samples) it makes (N, sources, channels, samples).
 
     Args:
         build: makes one of random weights; keyword arguments change its sizes.

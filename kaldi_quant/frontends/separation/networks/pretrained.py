@@ -1,4 +1,4 @@
-"""Checkpoints of other programs: asteroid, speechbrain, FQSS and the like, as they are.
+"""Checkpoints of other programs: asteroid, speechbrain, demucs, FQSS and the like, as they are.
 
 They hold the parameters of the same networks under other names, which are told here beside ours. What a file says of a
 network beyond its parameters (``model_args`` of asteroid) must hold for it, too.
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from kaldi_quant.errors import FormatError, ModelError
 from kaldi_quant.frontends.checkpoints import load_parameters, parameters_of, read_content
+from kaldi_quant.frontends.separation.networks.demucs_files import CLASSES, DemucsFile, read_demucs, sizes_of
 from kaldi_quant.frontends.separation.networks.known import NETWORKS
 
 #: Names in other programs, as regular expressions, and what they are here, in the order in which they are tried.
@@ -41,7 +42,16 @@ NAMES: dict[str, Names] = {
         (r"^(masker\..*)\.beta$", r"\1.bias"),
     ),
     "sepformer": _SEPFORMER_OF_FQSS,
+    "conv-tasnet-music": (
+        (r"^encoder\.(conv1d_U|0)\.", "encoder."),
+        (r"^decoder\.basis_signals\.", "decoder."),
+        (r"^separator\.network\.0\.norm\.", "separator.network.0."),
+        (r"\.gamma$", ".weight"),
+        (r"\.beta$", ".bias"),
+    ),
 }
+# Of norms, which have axes of one beside that of channels in some programs.
+_OF_NORMS = (".gamma", ".beta")
 #: What speechbrain's files are of.
 _FILES = {"encoder.ckpt": "encoder.", "masknet.ckpt": "masknet.", "decoder.ckpt": "decoder."}
 #: Of asteroid's ``model_args`` what parameters do not show, and the one value that the networks have here.
@@ -63,7 +73,8 @@ def load_pretrained(kind: str, network: nn.Module, path: Path) -> None:
         kind: its name in ``NETWORKS``.
         network: of that kind and of the checkpoint's sizes; is changed.
         path: a file of torch with parameters by name, alone or under ``state_dict``, also of a Lightning module
-            (``model.``); or a folder with ``encoder.ckpt``, ``masknet.ckpt`` and ``decoder.ckpt``.
+            (``model.``); a file of demucs with its class and arguments; or a folder with ``encoder.ckpt``,
+            ``masknet.ckpt`` and ``decoder.ckpt``.
 
     Raises:
         UsageError: there is no such kind.
@@ -72,13 +83,50 @@ def load_pretrained(kind: str, network: nn.Module, path: Path) -> None:
     """
     NETWORKS[kind]
     base = kind.removesuffix("-small")
+    package = read_demucs(path)
+    found: Mapping[str, Tensor]
     if path.is_dir():
         found = _of_folder(path)
+    elif package is not None:
+        found = _of_demucs(base, package)
+        package.check(network)
     else:
         content = read_content(path)
         _check_arguments(path, network, content.get("model_args", {}))
         found = _of_network(parameters_of(path, content))
     load_parameters(path, network, _renamed(found, NAMES.get(base, ())), kind)
+
+
+def pretrained_sizes(kind: str, path: Path) -> dict[str, Any]:
+    """What ``Kind.build`` must be called with for the network of a checkpoint; networks of music have several sizes.
+
+    Args:
+        kind: its name in ``NETWORKS``.
+        path: as of ``load_pretrained``.
+
+    Raises:
+        FormatError: the file is missing or damaged, or would have to be executed.
+        ModelError: it is of another network.
+
+    Example:
+        >>> network = NETWORKS["htdemucs"].build(**pretrained_sizes("htdemucs", path))
+        >>> load_pretrained("htdemucs", network, path)
+    """
+    base = kind.removesuffix("-small")
+    if base not in CLASSES.values():
+        return {}
+    package = read_demucs(path)
+    if package is not None:
+        return sizes_of(path, base, _renamed(_of_demucs(base, package), NAMES.get(base, ())), package.options)
+    parameters = _of_network(parameters_of(path, read_content(path)))
+    return sizes_of(path, base, _renamed(parameters, NAMES.get(base, ())), {})
+
+
+def _of_demucs(kind: str, package: DemucsFile) -> Mapping[str, Tensor]:
+    """The parameters of a file of demucs."""
+    if package.kind != kind:
+        raise ModelError(f"{package.path} is a checkpoint of another network: of {package.kind}, expected {kind}")
+    return package.parameters
 
 
 def _of_folder(folder: Path) -> dict[str, Tensor]:
@@ -101,6 +149,7 @@ def _of_network(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _renamed(parameters: Mapping[str, Tensor], names: Names) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for name, value in parameters.items():
+        value = value.flatten() if name.endswith(_OF_NORMS) else value
         for theirs, ours in names:
             name = re.sub(theirs, ours, name)
         found[name] = value

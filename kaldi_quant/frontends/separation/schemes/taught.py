@@ -27,14 +27,18 @@ class Taught(Passes):
         batches: of mixtures and sources: ``Passes``, or pairs that are the same on each pass.
         teacher: the float network, mixtures (N, C, T) to sources (N, S, C, T); it is copied, and runs in test mode
             without gradients, once for each minibatch.
+        device: where it runs; its estimates are there.
 
     Raises:
         UsageError: there are no minibatches.
     """
 
-    def __init__(self, batches: Passes | Iterable[Pair], teacher: nn.Module) -> None:
+    def __init__(
+        self, batches: Passes | Iterable[Pair], teacher: nn.Module, device: torch.device | None = None
+    ) -> None:
         self.batches = batches if isinstance(batches, Passes) else list(batches)
-        self.teacher = copy.deepcopy(teacher).eval().requires_grad_(False)
+        self.device = device or torch.device("cpu")
+        self.teacher = copy.deepcopy(teacher).eval().requires_grad_(False).to(self.device)
         if not len(self.batches):
             raise UsageError("there is nothing to distil from: expected a minibatch or more")
 
@@ -55,7 +59,7 @@ class Taught(Passes):
 
     @torch.no_grad()
     def _taught(self, mixture: Tensor, sources: Tensor) -> TaughtPair:
-        estimates = self.teacher(mixture)
+        estimates = self.teacher(mixture.to(self.device))
         if estimates.shape != sources.shape:
             raise DataError(
                 f"the float network makes {(*estimates.shape,)} of mixtures whose sources are {(*sources.shape,)}"
@@ -76,5 +80,5 @@ class Taught(Passes):
                 for x in pair:
                     found.update(digest_of(x))
         for name, value in self.teacher.state_dict().items():
-            found.update(name.encode() + digest_of(value))
+            found.update(name.encode() + digest_of(value.cpu()))
         return found.hexdigest()

@@ -25,10 +25,8 @@ def drums(song: Song, band: Band, samples: int, rate: Hertz, random: np.random.G
     hats = [_hat(low, decay * length, rate, random) for length in (1, _OPEN)]
     places = 0.5, random.uniform(0.35, 0.65), random.uniform(0.2, 0.8)
     levels = 1.0, random.uniform(0.6, 1.0), random.uniform(0.15, 0.35)
-    sounds = [
-        panned(sound * level, place) for sound, level, place in zip((kick, snare, hats[0]), levels, places, strict=True)
-    ]
-    opened = panned(hats[1] * levels[2], places[2])
+    struck = zip((kick, snare, *hats), (*levels, levels[2]), (*places, places[2]), strict=True)
+    *sounds, opened = [panned(sound * level, place) for sound, level, place in struck]
     patterns = _patterns(random)
     track = np.zeros((2, samples), np.float32)
     for bar in range(song.bars):

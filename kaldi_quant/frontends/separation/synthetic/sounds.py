@@ -43,7 +43,7 @@ def periodic(phase: Array, amplitudes: Array, phases: Array) -> Array:
 
 
 def swelling(samples: int, rate: Hertz, attack: Seconds, release: Seconds, decay: Seconds = np.inf) -> Array:
-    """(samples,) float32: rises within ``attack``, falls to 1/e within ``decay``, and to 0 within ``release`` at the end."""
+    """(samples,): rises within ``attack``, falls to 1/e within ``decay``, at its end to 0 within ``release``."""
     time = np.arange(samples, dtype=np.float32) / rate
     shape = np.minimum(time / attack, 1)
     shape *= np.minimum((samples / rate - time) / release, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def _bass_line(song: Song, random: np.random.Generator) -> Iterator[Note]:
     steps = (*_BASS_STEPS[int(random.integers(len(_BASS_STEPS)))], STEPS)
     share = random.uniform(0.6, 1.0)
     for bar in range(song.bars):
-        for place, (begin, end) in enumerate(zip(steps, steps[1:], strict=False)):
+        for place, (begin, end) in enumerate(pairwise(steps)):
             degree = song.chords[bar] + (0 if place == 0 else int(random.choice(_BASS_DEGREES)))
             length = (end - begin) * song.step * share
             yield Note(song.time(bar, begin), length, song.pitch(degree), random.uniform(0.7, 1.0))

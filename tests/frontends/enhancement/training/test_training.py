@@ -13,16 +13,10 @@ from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.frontends.enhancement.networks.crn import CRN
 from kaldi_quant.frontends.enhancement.networks.known import NETWORKS, Around, Kind
 from kaldi_quant.frontends.enhancement.networks.tcn import TCN
-from kaldi_quant.frontends.enhancement.training.config import (
-    OptimizerConfig,
-    PenaltyConfig,
-    ScheduleConfig,
-    TrainingConfig,
-    ValidationConfig,
-    read_training_config,
-)
+from kaldi_quant.frontends.enhancement.training.config import TrainingConfig, read_training_config
 from kaldi_quant.frontends.enhancement.training.training import train_float
 from kaldi_quant.frontends.enhancement.training.validation import mean_score
+from kaldi_quant.frontends.training.config import OptimizerConfig, PenaltyConfig, ScheduleConfig, ValidationConfig
 from tests.frontends.enhancement.training.sounds import RATE, Pair, data, pair
 
 SMALL_TCN = Kind(TCN, Around())

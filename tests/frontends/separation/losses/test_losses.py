@@ -72,7 +72,8 @@ def test_samples_do_not_depend_on_each_other() -> None:
 
 @pytest.mark.parametrize("name", list(LOSSES))
 @pytest.mark.parametrize(
-    "distillation", [None, Distillation(), Distillation(heed="hurt-more", base="e", each="source")]
+    "distillation",
+    [None, Distillation(), Distillation(heed="hurt-more", base="e", each="source", mix="decibels")],
 )
 def test_silence_and_equality_are_finite(name: str, distillation: Distillation | None) -> None:
     sources = signals(5, 2, 1, 300)
@@ -129,6 +130,13 @@ def test_distillation_is_that_of_fqss() -> None:
     assert float(found) == pytest.approx(expected, abs=1e-3)
     found = loss_of(SPEECH, "pit-si-sdr", Distillation(share=0.3))(output, target)
     assert float(found) == pytest.approx(np.mean(-10 * np.log10(0.7 * parts[0] + 0.3 * parts[1])), abs=1e-3)
+    decibels = Distillation(share=0.3, mix="decibels")
+    found = loss_of(SPEECH, "pit-si-sdr", decibels)(output, target)
+    expected = -0.7 * by_source.mean() - 0.3 * (weights[:, None] * by_float).mean()
+    assert float(found) == pytest.approx(expected, abs=1e-3)
+    found = loss_of(SPEECH, "pit-si-sdr-linear", decibels)(output, target)
+    expected = -7 * np.log10(parts[0].mean()) - 3 * np.log10(parts[1].mean())
+    assert float(found) == pytest.approx(expected, abs=1e-3)
 
 
 def test_distillation_of_music() -> None:
@@ -187,6 +195,7 @@ def test_what_has_no_loss() -> None:
         ({"heed": "all"}, "heed is one of hurt-less, hurt-more, alike, found 'all'"),
         ({"base": 10}, "base is one of 10, e, found 10"),
         ({"each": "batch"}, "each is one of sample, source"),
+        ({"mix": "dB"}, "mix is one of ratios, decibels"),
         ({"most": 0.5}, "at least 1, found 0.5"),
     ],
 )

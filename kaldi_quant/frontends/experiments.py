@@ -1,16 +1,13 @@
-"""Where the cells of speech enhancement lie: ``EXP/<network>/<cell>/``, or ``EXP/<seed>/<network>/<cell>/``."""
+"""Where the cells of a recipe lie: ``EXP/<network>/<cell>/``, or ``EXP/<seed>/<network>/<cell>/``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kaldi_quant.errors import DataError
 from kaldi_quant.frontends.cells import CELL_NAME, FLOAT_METHOD
-from kaldi_quant.frontends.enhancement.scores.cell_files import NOISY, score_folder
-from kaldi_quant.frontends.enhancement.scores.conditions import TABLE, Condition, read_conditions
-from kaldi_quant.metrics.score_file import FILE_NAME
 
 
 @dataclass(frozen=True)
@@ -26,20 +23,6 @@ class Experiment:
     seed: str
     folder: Path
     networks: Mapping[str, tuple[Path, ...]]
-
-    @property
-    def noisy(self) -> Path | None:
-        """The folder of the scores of noisy speech, where they were measured."""
-        found = self.folder / NOISY
-        return found if (found / FILE_NAME).is_file() else None
-
-    def conditions(self) -> dict[str, Condition] | None:
-        """What recordings are; None where no table says.
-
-        Raises:
-            DataError: the table is broken.
-        """
-        return read_conditions(self.folder / NOISY) if (self.folder / NOISY / TABLE).is_file() else None
 
 
 def experiments_in(folder: Path) -> list[Experiment]:
@@ -68,12 +51,7 @@ def _experiment(root: Path, seed: str) -> Experiment:
     return Experiment(seed, root, ordered)
 
 
-def common_cells(experiments: list[Experiment], network: str) -> list[str]:
+def common_cells(experiments: Sequence[Experiment], network: str) -> list[str]:
     """The cells of a network that all experiments have, in the order of the first."""
     names = [[cell.name for cell in each.networks.get(network, ())] for each in experiments]
     return [name for name in names[0] if all(name in others for others in names)]
-
-
-def has_score(cell: Path, metric: str) -> bool:
-    """Whether a cell has a score."""
-    return (score_folder(cell, metric) / FILE_NAME).is_file()

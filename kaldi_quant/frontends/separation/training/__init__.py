@@ -1,0 +1,1 @@
+"""Float training of networks that separate sources: settings, training, checkpoints."""
