@@ -42,7 +42,8 @@ def train_float(
     found = read_training_config(config)
     found = replace(found, seed=found.seed if seed is None else seed)
     path, kind = result_file(output), NETWORKS[found.network]
-    data = open_separation_data(data_dir, kind, layout, ReadOptions(seconds=found.seconds))
+    reading = ReadOptions(seconds=found.seconds, spare=training.spare(found, kind.rate))
+    data = open_separation_data(data_dir, kind, layout, reading)
     with device_context(device, bf16) as place:
         network = training.train_float(kind, data, found, path.parent, place=place)
         if place.group.is_main:

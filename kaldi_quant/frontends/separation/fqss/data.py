@@ -10,9 +10,10 @@ import numpy as np
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.frontends.separation.data import Mixture, ReadOptions, SeparationSet, open_separation_data
-from kaldi_quant.frontends.separation.data.augmentations import Augmentation
 from kaldi_quant.frontends.separation.fqss.settings import DEFAULT, DatasetCfg, FqssSettings
 from kaldi_quant.frontends.separation.fqss.systems import ENVIRONMENTS, Chosen
+from kaldi_quant.frontends.separation.training.config import TrainingConfig
+from kaldi_quant.frontends.separation.training.training import spare
 
 #: FQSS's names of data sets; LibriMix with a ``data_folder`` has SpeechBrain's tables.
 LIBRIMIX, MUSDB = "librimix", "musdbhq"
@@ -37,25 +38,22 @@ def augmentations_of(data: DatasetCfg, chosen: Chosen) -> dict[str, Any]:
     return found
 
 
-def read_training(settings: FqssSettings, chosen: Chosen, changes: list[Augmentation]) -> SeparationSet:
+def read_training(settings: FqssSettings, chosen: Chosen, config: TrainingConfig) -> SeparationSet:
     """Training and development data.
 
     Args:
         settings: of a file.
         chosen: the network.
-        changes: what changes pieces.
+        config: what they say of training.
 
     Raises:
         UsageError: the settings do not name them.
         DataError: they are missing or broken.
     """
     data, rate = settings.dataset_cfg, chosen.kind.rate
-    samples = needed = data.segment_samples or round(data.segment * rate)
-    for change in reversed(changes):
-        needed = change.needs(needed)
     more: dict[str, Any] = {
-        "seconds": samples / rate,
-        "spare": (needed - samples) / rate,
+        "seconds": config.seconds,
+        "spare": spare(config, rate),
         "train": data.train,
         "dev": data.valid,
         "seed": settings.training_cfg.seed,
