@@ -20,6 +20,8 @@ LIBRIMIX, MUSDB = "librimix", "musdbhq"
 _SPEECHBRAIN, _MUSDB_LAYOUT = "speechbrain", "musdb"
 _METADATA = "musdb.json"
 _MUSIC_TASK = "mus_sep"
+# Of pieces of training, which are not read for a test.
+_ANY_LENGTH = 0.01
 # Of a long track of development data so many pieces are looked at.
 _MOST_PIECES = 8
 
@@ -79,9 +81,10 @@ def read_test(settings: FqssSettings, chosen: Chosen) -> SeparationSet:
     data, where = settings.dataset_cfg, settings.testing_cfg.test_dir
     if not where:
         raise UsageError("testing_cfg has no test_dir: give the folder of the test data")
+    more: dict[str, Any] = {"test": data.test, "seconds": _ANY_LENGTH}
     if data.name == LIBRIMIX:
-        return _opened(settings, chosen, ".", LIBRIMIX, test_dir=where, test=data.test)
-    return _opened(settings, chosen, where, data.name, test=data.test)
+        return _opened(settings, chosen, ".", LIBRIMIX, test_dir=where, **more)
+    return _opened(settings, chosen, where, data.name, **more)
 
 
 def _opened(settings: FqssSettings, chosen: Chosen, where: str, layout: str, **more: Any) -> SeparationSet:
