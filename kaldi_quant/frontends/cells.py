@@ -1,4 +1,4 @@
-"""Cells of the table of keyword networks: a folder for each network and method, with all that was made and measured.
+"""Cells of a table of networks: a folder for each network and method, with all that was made and measured.
 
 ``exp/<network>/<method>/`` holds ``quantized.safetensors`` or a float checkpoint, ``network.onnx`` (any batch),
 ``network_fixed.onnx`` (one recording), ``scores.json`` (a value for each recording), and ``cell.json``: what made it.
@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 import logging
 import shlex
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from kaldi_quant.atomic import atomic_write
-from kaldi_quant.errors import FormatError
+from kaldi_quant.errors import DataError, FormatError, UsageError
 from kaldi_quant.formats.names import RECORD_NAME
 from kaldi_quant.frontends.methods import FLOAT, PTQ
+from kaldi_quant.frontends.onnx_files import DYNAMIC_NAME
+from kaldi_quant.frontends.training.networks import FloatCheckpoint
 from kaldi_quant.json_file import read_object
 from kaldi_quant.made import Made, Sources, make
 from kaldi_quant.metrics.score import Score
@@ -151,6 +154,98 @@ def _record(cell: Cell, parameters: int) -> dict[str, Any]:
     if cell.method == FLOAT_METHOD:
         record["bits_per_weight"] = 8.0 * _BYTES_OF_FLOAT
     return record | ({"preset": cell.preset} if cell.preset else {})
+
+
+class Digested(Protocol):
+    """Data of a split."""
+
+    def digest(self) -> str:
+        """What tells them from others."""
+
+
+class Splits(Protocol):
+    """What cells are made from and measured on."""
+
+    @property
+    def train(self) -> Digested:
+        """What networks are trained on."""
+
+    @property
+    def test(self) -> Digested:
+        """What is scored once."""
+
+
+@dataclass(frozen=True)
+class NetworkCells(ABC):
+    """What makes the cells of one network that was trained in float.
+
+    Args:
+        folder: for them, ``exp/<seed>``.
+        trained: the float network.
+        checkpoint: its file.
+        command: that makes a cell, for records.
+    """
+
+    folder: Path
+    trained: FloatCheckpoint
+    checkpoint: Path
+    command: str
+
+    @property
+    def network(self) -> str:
+        """Its name."""
+        return self.trained.name
+
+    @property
+    @abstractmethod
+    def splits(self) -> Splits:
+        """What they are made from and measured on."""
+
+    @property
+    @abstractmethod
+    def settings(self) -> Mapping[str, Any]:
+        """Options that decide them, nested as JSON has it."""
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """Of all cells, the float one first."""
+
+    @abstractmethod
+    def work(self, name: str, folder: Path) -> Work:
+        """Makes one in its folder."""
+
+    def reads_float_onnx(self, name: str) -> bool:
+        """Whether a cell is made of the float cell's ONNX file."""
+        return False
+
+    def is_preset(self, name: str) -> bool:
+        """Whether the name of a cell is that of a scheme."""
+        return name != FLOAT_METHOD and not self.reads_float_onnx(name)
+
+    @property
+    def float_onnx(self) -> Path:
+        """The float cell's ONNX file."""
+        return self.folder / self.network / FLOAT_METHOD / DYNAMIC_NAME
+
+    def make(self, name: str) -> Path:
+        """Makes a cell, unless it is there and nothing that made it has changed; returns its folder.
+
+        Raises:
+            KaldiQuantError: there is no such cell, or data and network do not fit each other.
+        """
+        if name not in self.names():
+            raise UsageError(f"{self.network} has no cell {name!r}, expected one of {', '.join(self.names())}")
+        read = {"the float network": [self.checkpoint]}
+        if self.reads_float_onnx(name):
+            if not self.float_onnx.is_file():
+                raise DataError(f"there is no {self.float_onnx}, of which {name} is made: make the cell float first")
+            read["its ONNX file"] = [self.float_onnx]
+        digests = {"train": self.splits.train.digest(), "test": self.splits.test.digest()}
+        sources = Sources({**digests, **dict(flat(dict(self.settings)))}, read)
+        place = self.folder / self.network / name
+        preset = name if self.is_preset(name) else ""
+        make_cell(place, preset, self.command, sources, lambda folder: self.work(name, folder))
+        return place
 
 
 def read_cell(folder: Path) -> tuple[Cell, Score]:

@@ -30,6 +30,7 @@ RECIPES = {
     "egs/enhancement/cells.py": ("enhancement", "cells"),
     "egs/enhancement/noisy.py": ("enhancement", "noisy"),
     "egs/separation/float.py": ("separation", "train_float"),
+    "egs/separation/cells.py": ("separation", "cells"),
     "egs/separation/train.py": ("fqss", "train"),
     "egs/separation/val.py": ("fqss", "val"),
     "egs/separation/infer.py": ("fqss", "infer"),

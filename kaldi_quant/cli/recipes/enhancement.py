@@ -73,7 +73,7 @@ def cells(
     words = ["--config", config, "--data-dir", data_dir, "--seed", str(options.seed), "--network", network]
     for name in names or cells_of(found.name):
         command = shlex.join([f"{_SCRIPTS}/cells.py", *words, name])
-        made = EnhancementCells(data, result_folder(exp_dir), found, Path(network), options, command)
+        made = EnhancementCells(result_folder(exp_dir), found, Path(network), command, data, options)
         click.echo(made.make(name))
 
 

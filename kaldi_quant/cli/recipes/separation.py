@@ -1,18 +1,23 @@
-"""``egs/separation/float.py``: networks that separate sources, trained in float."""
+"""``egs/separation``: networks trained in float, and the cells of the table."""
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import click
 
-from kaldi_quant.cli.options import KaldiCommand, result_file, set_threads
+from kaldi_quant.cli.options import KaldiCommand, result_file, result_folder, set_threads
 from kaldi_quant.cli.recipes.frontend_options import frontend_options
 from kaldi_quant.cli.training_options import place_options
 
+_SCRIPTS = "egs/separation"
+_DATA = "Mixtures and sources, speech that is mixed, or the word 'band'."
+
 
 @click.command(cls=KaldiCommand)
-@frontend_options("Mixtures and sources, speech that is mixed, or the word 'band'.", "egs/separation/README.md")
+@frontend_options(_DATA, "egs/separation/README.md")
 @place_options
 @click.option("--output", required=True, metavar="FILE", help="For the network.")
 def train_float(
@@ -42,10 +47,53 @@ def train_float(
     found = read_training_config(config)
     found = replace(found, seed=found.seed if seed is None else seed)
     path, kind = result_file(output), NETWORKS[found.network]
-    reading = ReadOptions(seconds=found.seconds, spare=training.spare(found, kind.rate))
+    seconds = max(found.seconds, ReadOptions().seconds)
+    reading = ReadOptions(seconds=seconds, spare=training.spare(found, kind.rate))
     data = open_separation_data(data_dir, kind, layout, reading)
     with device_context(device, bf16) as place:
         network = training.train_float(kind, data, found, path.parent, place=place)
         if place.group.is_main:
             write_network(path, found.network, network, training.made_of(found, data), found.sizes)
             click.echo(path)
+
+
+@click.command(cls=KaldiCommand)
+@frontend_options(_DATA, "egs/separation/README.md")
+@click.option("--network", required=True, metavar="FILE", help="In float, as float.py writes it.")
+@click.option("--exp-dir", default="exp", show_default=True, metavar="FOLDER", help="For the cells.")
+@click.argument("names", nargs=-1, metavar="CELL...")
+def cells(
+    config: str,
+    data_dir: str,
+    layout: str,
+    seed: int | None,
+    num_threads: int,
+    network: str,
+    exp_dir: str,
+    names: tuple[str, ...],
+) -> None:
+    """Make cells of a network's table: float, and quantized by schemes; by default all of them.
+
+    The mixtures themselves are scored, too. What is there and was made from the same data in the same way is kept.
+    Folders are printed.
+
+    e.g.: cells.py --config conf/cells/conv-tasnet-small.yaml --data-dir ../enhancement/data
+    --network checkpoints/0/conv-tasnet-small.pth float fqss
+    """
+    from kaldi_quant.frontends.separation.cells import CellOptions, SeparationCells, make_mixture
+    from kaldi_quant.frontends.separation.data import open_separation_data
+    from kaldi_quant.frontends.separation.networks.known import NETWORKS
+    from kaldi_quant.frontends.separation.training.checkpoint import read_network
+    from kaldi_quant.settings import changed, read_yaml
+
+    set_threads(num_threads)
+    options = changed(CellOptions(), read_yaml(config), config)
+    options = replace(options, seed=options.seed if seed is None else seed)
+    found = read_network(network)
+    data = open_separation_data(data_dir, NETWORKS[found.name], layout)
+    words = ["--config", config, "--data-dir", data_dir, "--seed", str(options.seed), "--network", network]
+    table = SeparationCells(result_folder(exp_dir), found, Path(network), "", data, options)
+    for name in names or table.names():
+        made = replace(table, command=shlex.join([f"{_SCRIPTS}/cells.py", *words, name]))
+        click.echo(made.make(name))
+    click.echo(make_mixture(result_folder(exp_dir), found.name, data))

@@ -16,9 +16,9 @@ from kaldi_quant.api import files
 from kaldi_quant.api.quantization import Quantized, quantize
 from kaldi_quant.backends.onnx.session import open_session
 from kaldi_quant.backends.onnx.static_quantization import quantize_static
-from kaldi_quant.errors import DataError, UsageError
+from kaldi_quant.errors import UsageError
 from kaldi_quant.formats.names import ARTEFACT_NAME
-from kaldi_quant.frontends.cells import FLOAT_METHOD, Work, flat, make_cell
+from kaldi_quant.frontends.cells import FLOAT_METHOD, NetworkCells, Work
 from kaldi_quant.frontends.enhancement.data import EnhancementSet
 from kaldi_quant.frontends.enhancement.enhancers import RECORD_KEY, open_enhancer
 from kaldi_quant.frontends.enhancement.networks.known import NETWORKS, Kind
@@ -32,7 +32,6 @@ from kaldi_quant.frontends.enhancement.training.checkpoint import write_network
 from kaldi_quant.frontends.enhancement.training.losses import loss_of
 from kaldi_quant.frontends.enhancement.training.minibatches import TrainingBatches
 from kaldi_quant.frontends.onnx_files import DYNAMIC_NAME, FIXED_NAME, in_float
-from kaldi_quant.frontends.training.networks import FloatCheckpoint
 from kaldi_quant.made import Made, Sources, make
 from kaldi_quant.metrics.known import PESQ
 from kaldi_quant.metrics.score_file import FILE_NAME as SCORES_NAME
@@ -87,24 +86,16 @@ class CellOptions:
 
 
 @dataclass(frozen=True)
-class EnhancementCells:
-    """What makes those of one network.
+class EnhancementCells(NetworkCells):
+    """What ``NetworkCells`` has, and more.
 
     Args:
         data: noisy and clean speech.
-        folder: for them, ``exp/<seed>``.
-        trained: the float network.
-        checkpoint: its file.
-        options: how.
-        command: that makes a cell, for records.
+        options: how cells are made.
     """
 
     data: EnhancementSet
-    folder: Path
-    trained: FloatCheckpoint
-    checkpoint: Path
     options: CellOptions
-    command: str
 
     @property
     def kind(self) -> Kind:
@@ -112,43 +103,25 @@ class EnhancementCells:
         return NETWORKS[self.network]
 
     @property
-    def network(self) -> str:
-        """Its name."""
-        return self.trained.name
-
-    def make(self, name: str) -> Path:
-        """Makes a cell, unless it is there and nothing that made it has changed; returns its folder.
-
-        Raises:
-            KaldiQuantError: there is no such cell, or data and network do not fit each other.
-        """
-        if name not in cells_of(self.network):
-            raise UsageError(
-                f"{self.network} has no cell {name!r}, expected one of {', '.join(cells_of(self.network))}"
-            )
-        place = self.folder / self.network / name
-        settings = {
-            "train": self.data.train.digest(),
-            "test": self.data.test.digest(),
-            **dict(flat(asdict(self.options))),
-        }
-        read = {"the float network": [self.checkpoint]}
-        if name == ONNXRUNTIME_CELL:
-            if not self._float_onnx.is_file():
-                raise DataError(
-                    f"there is no {self._float_onnx}, which onnxruntime quantizes: make the cell float first"
-                )
-            read["its ONNX file"] = [self._float_onnx]
-        sources = Sources(settings, read)
-        preset = "" if name in (FLOAT_METHOD, ONNXRUNTIME_CELL) else name
-        make_cell(place, preset, self.command, sources, lambda folder: self._work(name, folder))
-        return place
+    def splits(self) -> EnhancementSet:
+        """Noisy and clean speech."""
+        return self.data
 
     @property
-    def _float_onnx(self) -> Path:
-        return self.folder / self.network / FLOAT_METHOD / DYNAMIC_NAME
+    def settings(self) -> dict[str, Any]:
+        """Options that decide the cells."""
+        return asdict(self.options)
 
-    def _work(self, name: str, folder: Path) -> Work:
+    def names(self) -> list[str]:
+        """Of all cells, the float one first."""
+        return cells_of(self.network)
+
+    def reads_float_onnx(self, name: str) -> bool:
+        """Whether onnxruntime makes a cell of the float one's file."""
+        return name == ONNXRUNTIME_CELL
+
+    def work(self, name: str, folder: Path) -> Work:
+        """Makes a cell in its folder."""
         if name == FLOAT_METHOD:
             path, others, details = self._in_float(folder)
         elif name == ONNXRUNTIME_CELL:
@@ -175,8 +148,8 @@ class EnhancementCells:
 
     def _by_onnxruntime(self, folder: Path) -> tuple[Path, list[Path], dict[str, Any]]:
         path = folder / DYNAMIC_NAME
-        given = open_session(self._float_onnx.read_bytes()).get_inputs()[0].name
-        quantize_static(self._float_onnx, path, ({given: x.numpy()} for x in self.calibration()))
+        given = open_session(self.float_onnx.read_bytes()).get_inputs()[0].name
+        quantize_static(self.float_onnx, path, ({given: x.numpy()} for x in self.calibration()))
         return path, [], {}
 
     def _by_scheme(self, name: str, folder: Path) -> tuple[Path, list[Path], dict[str, Any]]:

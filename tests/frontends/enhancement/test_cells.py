@@ -49,7 +49,7 @@ def checkpoint(name: str, folder: Path) -> Path:
 def cells(tmp_path_factory: pytest.TempPathFactory) -> EnhancementCells:
     folder = tmp_path_factory.mktemp("cells")
     path = checkpoint("tcn-100k", folder)
-    return EnhancementCells(data(), folder / "exp", read_network(path), path, OPTIONS, "cells.py")
+    return EnhancementCells(folder / "exp", read_network(path), path, "cells.py", data(), OPTIONS)
 
 
 @pytest.fixture(scope="module")
@@ -100,14 +100,14 @@ def test_a_cell_is_kept_until_what_made_it_changes(
 
 def test_a_network_that_sees_later_frames_has_no_stream(tmp_path: Path) -> None:
     path = checkpoint("stft-tcnn", tmp_path)
-    cells = EnhancementCells(data(), tmp_path / "exp", read_network(path), path, OPTIONS, "cells.py")
+    cells = EnhancementCells(tmp_path / "exp", read_network(path), path, "cells.py", data(), OPTIONS)
     folder = cells.make("float")
     assert (folder / "network.onnx").is_file() and not (folder / "network_fixed.onnx").exists()
 
 
 def test_a_cell_tells_how_far_offsets_moved(tmp_path: Path) -> None:
     path = checkpoint("crn-100k", tmp_path)
-    cells = EnhancementCells(data(), tmp_path / "exp", read_network(path), path, OPTIONS, "cells.py")
+    cells = EnhancementCells(tmp_path / "exp", read_network(path), path, "cells.py", data(), OPTIONS)
     assert read_cell(cells.make("mbqat"))[0].details["snapping"]["offsets"] > 0
 
 

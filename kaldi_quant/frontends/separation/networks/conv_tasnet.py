@@ -17,7 +17,6 @@ from kaldi_quant.frontends.separation.networks.lengths import as_long_as
 from kaldi_quant.frontends.separation.networks.norms import global_norm
 
 
-
 class TemporalBlock(nn.Module):
     """A separable dilated convolution with a path to the next block and one to the masks.
 

@@ -88,6 +88,8 @@ class HTDemucsCore(nn.Module):
                 "expected an even stride, kernels twice as long, and bins that each layer can divide, more than its "
                 "kernel has"
             )
+        if channels < dconv_comp:
+            raise UsageError(f"residual branches of {channels} / {dconv_comp} channels: expected one or more")
         self.sources = sources
         self.encoder, self.decoder, self.tencoder, self.tdecoder = (nn.ModuleList() for _ in range(4))
         # Signals of the spectra's branch have real and imaginary parts.
