@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnx
-import pytest
 import torch
 from torch import Tensor
 
@@ -45,9 +44,8 @@ def test_conv_tasnet_is_of_integers_for_any_length(tmp_path: Path) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("sizes", [{}, {"bottom_channels": 8, "dconv_mode": 3}])
-def test_htdemucs_is_of_integers_between_its_transforms(sizes: dict[str, int], tmp_path: Path) -> None:
-    network = tiny("htdemucs", **sizes)
+def test_htdemucs_is_of_integers_between_its_transforms(tmp_path: Path) -> None:
+    network = tiny("htdemucs", bottom_channels=8, dconv_mode=3, dconv_depth=1)
     assert isinstance(network, HTDemucs)
     quantized = kq.quantize(network, "w8a8", calibration=[mixtures(seed, 2, 2, 300) for seed in range(2)])
     assert not quantized.float_layers and not quantized.float_matmuls
@@ -66,6 +64,7 @@ def test_htdemucs_is_of_integers_between_its_transforms(sizes: dict[str, int], t
         spectrum, wave, *levels = network.analysis(x)
         assert torch.equal(network.synthesis(*core.network.model()(spectrum, wave), *levels), expected)
         assert assert_same(core.network, graph, spectrum, wave) > 0
+    assert torch.isfinite(reference(torch.zeros(1, 2, 300))).all()
 
 
 @torch.no_grad()
@@ -86,10 +85,3 @@ def test_the_core_alone_is_quantized_saved_and_exported(tmp_path: Path) -> None:
     for name, one in zip(("spectra", "waves"), expected, strict=True):
         assert noise_of(torch.from_numpy(found[name]), one) < 1e-3
     assert noise_of(expected[0], core(spectrum, wave)[0]) < 0.02
-
-
-@torch.no_grad()
-def test_silence_stays_finite_in_integers() -> None:
-    network = tiny("htdemucs", t_layers=1, dconv_depth=1)
-    quantized = kq.quantize(network, "w8a8", calibration=[mixtures(seed, 1, 2, 240) for seed in range(2)])
-    assert torch.isfinite(quantized.network.model()(torch.zeros(1, 2, 240))).all()
