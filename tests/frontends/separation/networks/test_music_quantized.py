@@ -6,10 +6,11 @@ from pathlib import Path
 
 import onnx
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import kaldi_quant as kq
 from kaldi_quant.frontends.separation.networks.htdemucs import HTDemucs
+from kaldi_quant.frontends.separation.networks.without_transforms import AroundCore, for_onnx
 from kaldi_quant.torchnn.onnx.file import onnx_graph
 from tests.frontends.separation.networks.test_music import tiny
 from tests.torchnn.onnx_runs import assert_integer_products, assert_same, run
@@ -53,7 +54,7 @@ def test_htdemucs_is_of_integers_between_its_transforms(tmp_path: Path) -> None:
     loaded = kq.load(tmp_path / "q.safetensors")
     model, reference = quantized.network.model(), loaded.network.model()
     example = network.analysis(mixtures(0, 1, 2, 300))[:2]
-    core = kq.part_of(loaded, kq.TorchNetwork(network.core(), output=0), example)
+    core = for_onnx(loaded, network)
     assert not core.float_layers and not core.float_matmuls
     graph = onnx_graph(core.network, example)
     assert_integer_products(graph)
@@ -61,8 +62,8 @@ def test_htdemucs_is_of_integers_between_its_transforms(tmp_path: Path) -> None:
         expected = model(x)
         assert torch.equal(reference(x), expected)
         assert noise_of(expected, network(x)) < 0.02
-        spectrum, wave, *levels = network.analysis(x)
-        assert torch.equal(network.synthesis(*core.network.model()(spectrum, wave), *levels), expected)
+        spectrum, wave = network.analysis(x)[:2]
+        assert torch.equal(AroundCore(core.network.model(), 32)(x), expected)
         assert assert_same(core.network, graph, spectrum, wave) > 0
     assert torch.isfinite(reference(torch.zeros(1, 2, 300))).all()
 
@@ -85,3 +86,25 @@ def test_the_core_alone_is_quantized_saved_and_exported(tmp_path: Path) -> None:
     for name, one in zip(("spectra", "waves"), expected, strict=True):
         assert noise_of(torch.from_numpy(found[name]), one) < 1e-3
     assert noise_of(expected[0], core(spectrum, wave)[0]) < 0.02
+
+
+class Louder(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        return self.network(mixture * 2)
+
+
+@torch.no_grad()
+def test_the_core_is_found_within_other_modules() -> None:
+    network, x = Louder(tiny("htdemucs", t_layers=1, dconv_depth=1)), mixtures(3, 1, 2, 240)
+    quantized = kq.quantize(network.eval(), "w8a8", calibration=[mixtures(seed, 1, 2, 240) for seed in range(2)])
+    core = for_onnx(quantized)
+    assert torch.equal(AroundCore(core.network.model(), 32)(x * 2), quantized.network.model()(x))
+
+
+def test_networks_without_transforms_are_written_as_they_are() -> None:
+    quantized = kq.quantize(nn.Conv1d(2, 3, 1), "w8a8", calibration=[mixtures(0, 1, 2, 9)])
+    assert for_onnx(quantized) is quantized
