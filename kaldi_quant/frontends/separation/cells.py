@@ -16,7 +16,7 @@ from kaldi_quant.api.quantization import Quantized, quantize
 from kaldi_quant.formats.names import ARTEFACT_NAME
 from kaldi_quant.frontends.cells import FLOAT_METHOD, NetworkCells, Work
 from kaldi_quant.frontends.onnx_files import DYNAMIC_NAME, in_float
-from kaldi_quant.frontends.separation.data import SeparationSet, TrainingBatches
+from kaldi_quant.frontends.separation.data import SeparationSet, TrainingBatches, held_out_batches
 from kaldi_quant.frontends.separation.networks.known import NETWORKS, Kind
 from kaldi_quant.frontends.separation.schemes.quantization import quantize_by
 from kaldi_quant.frontends.separation.schemes.scheme import SCHEMES
@@ -137,6 +137,7 @@ class SeparationCells(NetworkCells):
             self._batches(),
             epochs=self.options.epochs,
             folder=folder,
+            held_out=held_out_batches(list(self.data.dev), self.options.batch_size),
         )
 
     def calibration(self) -> list[Tensor]:

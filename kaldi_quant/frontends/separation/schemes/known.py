@@ -43,11 +43,12 @@ SCHEMES.add("ours-w8a8")(
     SeparationScheme(
         read_preset("w8a8"),
         SchemeTraining(lr_initial=1e-4, lr_final=1e-5),
-        description="8 bits, signals of 16 bits at both ends, fitted after training, then trained with a teacher",
+        description="8 bits, 16 at both ends, fitted after training, then trained with a teacher if that helps",
         inputs=_16_BITS,
         outputs=_16_BITS,
         distillation=Distillation(),
         ordered_distillation=Distillation(heed="hurt-more"),
+        keeps_the_better=True,
     )
 )
 SCHEMES.add("ours-w4a8")(
@@ -60,5 +61,6 @@ SCHEMES.add("ours-w4a8")(
         ends={"bits": 8, "symmetric": True},
         distillation=Distillation(),
         ordered_distillation=Distillation(heed="hurt-more"),
+        keeps_the_better=True,
     )
 )
