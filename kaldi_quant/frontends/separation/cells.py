@@ -18,6 +18,7 @@ from kaldi_quant.frontends.cells import FLOAT_METHOD, NetworkCells, Work
 from kaldi_quant.frontends.onnx_files import DYNAMIC_NAME, in_float
 from kaldi_quant.frontends.separation.data import SeparationSet, TrainingBatches, held_out_batches
 from kaldi_quant.frontends.separation.networks.known import NETWORKS, Kind
+from kaldi_quant.frontends.separation.networks.without_transforms import for_onnx
 from kaldi_quant.frontends.separation.schemes.quantization import quantize_by
 from kaldi_quant.frontends.separation.schemes.scheme import SCHEMES
 from kaldi_quant.frontends.separation.scores.cell_files import (
@@ -107,9 +108,12 @@ class SeparationCells(NetworkCells):
         else:
             path = folder / ARTEFACT_NAME
             files.save(found, path, {RECORD_KEY: {"network": self.network}})
-        others = [files.export(found, folder / DYNAMIC_NAME)]
+        # Of a network with transforms within, the ONNX file is what lies between them, for mixtures of one length.
+        exported = for_onnx(found)
+        is_whole = exported is found
+        others = [files.export(exported, folder / DYNAMIC_NAME, dynamic_axes=is_whole)]
         mixtures = list(self.data.test)
-        separator = open_separator(name, folder / DYNAMIC_NAME, self.network)
+        separator = open_separator(name, others[0] if is_whole else path, self.network)
         estimates = {each.name: separator.separate(each.mixture) for each in mixtures}
         values = source_values(mixtures, estimates, self.kind)
         scores = {
