@@ -68,6 +68,7 @@ class CellOptions:
         calibration: on so many pieces of the training data, rounded up to minibatches.
         calibration_seconds: of each of them.
         epochs: passes of quantization-aware training.
+        portions: of a pass; the learning rate falls from one to the next.
         batch_size: pieces in a minibatch.
         seconds: of a piece that is trained on.
         loss: a name of ``LOSSES``.
@@ -78,6 +79,7 @@ class CellOptions:
     calibration: int = 64
     calibration_seconds: Seconds = 2.0
     epochs: int = 2
+    portions: int = 1
     batch_size: int = 16
     seconds: Seconds = 2.0
     loss: str = "compressed-si-snr"
@@ -185,9 +187,9 @@ class EnhancementCells:
             self.kind,
             network,
             self.calibration(),
-            self._batches(self.options.seconds),
+            self._batches(self.options.seconds, self.options.portions),
             loss,
-            epochs=self.options.epochs,
+            epochs=self.options.epochs * self.options.portions,
             folder=folder,
         )
         path = folder / ARTEFACT_NAME
@@ -209,7 +211,7 @@ class EnhancementCells:
         count = math.ceil(self.options.calibration / batches.batch_size)
         return [inputs for inputs, _ in islice(batches.minibatches(0), count)]
 
-    def _batches(self, seconds: Seconds) -> TrainingBatches:
+    def _batches(self, seconds: Seconds, portions: int = 1) -> TrainingBatches:
         """Pieces of the training data of so many seconds."""
         options = self.options
         return TrainingBatches(
@@ -219,6 +221,7 @@ class EnhancementCells:
             seconds=seconds,
             seed=options.seed,
             rate=self.data.rate,
+            portions=portions,
         )
 
 

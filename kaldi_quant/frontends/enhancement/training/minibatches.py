@@ -103,6 +103,8 @@ class TrainingBatches(Passes):
         gain: in dB: pieces are made louder or softer by up to this.
         keep: items are made anew after so many passes; in between they stay in memory.
         rate: of waves, in Hz.
+        portions: so many passes of these minibatches are one over the items: what changes from pass to pass, such as
+            the learning rate, then changes within a short training, too.
 
     Raises:
         UsageError: a value is impossible, or there is nothing to train on.
@@ -119,24 +121,34 @@ class TrainingBatches(Passes):
         gain: float = 0.0,
         keep: int = 1,
         rate: Hertz = 16000,
+        portions: int = 1,
     ) -> None:
         self.source: Items = source if keep <= 1 else Kept(source, keep)
         self.around, self.batch_size, self.seed, self.gain = around, batch_size, seed, gain
         self.samples = round(seconds * rate)
+        self.portions = portions
         if batch_size < 1 or self.samples < 1 or not len(source) or gain < 0:
             raise UsageError(
                 f"minibatches of {batch_size} pieces of {seconds:g} s from {len(source)} items: expected more than 0 "
                 "of each, and a gain that is not negative"
             )
+        if not 1 <= portions <= self._of_items:
+            raise UsageError(f"{portions} portions of {self._of_items} minibatches: expected 1 to {self._of_items}")
 
     def __len__(self) -> int:
-        """Minibatches of a pass."""
+        """Minibatches of a pass; some portions have one less."""
+        return math.ceil(self._of_items / self.portions)
+
+    @property
+    def _of_items(self) -> int:
         return math.ceil(len(self.source) / self.batch_size)
 
     def minibatches(self, number: int) -> Iterator[tuple[Tensor, Target]]:
         """(inputs, target) pairs of a pass."""
+        number, portion = divmod(number, self.portions)
         order = np.random.default_rng((self.seed, number)).permutation(len(self.source)).tolist()
-        for begin in range(0, len(order), self.batch_size):
+        first, last = (self._of_items * place // self.portions for place in (portion, portion + 1))
+        for begin in range(0, len(order), self.batch_size)[first:last]:
             yield minibatch(
                 [self._piece(place, number) for place in order[begin : begin + self.batch_size]], self.around
             )
@@ -151,5 +163,5 @@ class TrainingBatches(Passes):
 
     def digest(self) -> str:
         """What tells the items and all settings from others."""
-        settings = (self.around, self.batch_size, self.samples, self.seed, self.gain)
+        settings = (self.around, self.batch_size, self.samples, self.seed, self.gain, self.portions)
         return hashlib.sha256(f"{self.source.digest()} {settings}".encode()).hexdigest()
