@@ -31,6 +31,7 @@ from kaldi_quant.frontends.enhancement.streaming import states_of, write_onnx_fr
 from kaldi_quant.frontends.enhancement.training.checkpoint import FloatCheckpoint, write_network
 from kaldi_quant.frontends.enhancement.training.losses import loss_of
 from kaldi_quant.frontends.enhancement.training.minibatches import TrainingBatches
+from kaldi_quant.frontends.enhancement.training.taught import TaughtBatches
 from kaldi_quant.frontends.onnx_files import DYNAMIC_NAME, FIXED_NAME, in_float
 from kaldi_quant.made import Made, Sources, make
 from kaldi_quant.metrics.known import PESQ
@@ -72,6 +73,7 @@ class CellOptions:
         batch_size: pieces in a minibatch.
         seconds: of a piece that is trained on.
         loss: a name of ``LOSSES``.
+        taught: whether training aims at what the float network makes of noisy speech, and else at clean speech.
         seed: of order and pieces.
         heard: so many of the test's recordings are left as WAV files.
     """
@@ -83,6 +85,7 @@ class CellOptions:
     batch_size: int = 16
     seconds: Seconds = 2.0
     loss: str = "compressed-si-snr"
+    taught: bool = False
     seed: int = 0
     heard: int = 4
 
@@ -181,14 +184,15 @@ class EnhancementCells:
         return path, [], {}
 
     def _by_scheme(self, name: str, folder: Path) -> tuple[Path, list[Path], dict[str, Any]]:
-        network, loss = self.trained.network, loss_of(self.options.loss, self.kind.around)
+        network, around = self.trained.network, self.kind.around
+        batches = self._batches(self.options.seconds, self.options.portions)
         found = quantize_by(
             name,
             self.kind,
             network,
             self.calibration(),
-            self._batches(self.options.seconds, self.options.portions),
-            loss,
+            TaughtBatches(batches, around, network) if self.options.taught else batches,
+            loss_of(self.options.loss, around),
             epochs=self.options.epochs * self.options.portions,
             folder=folder,
         )
