@@ -140,6 +140,9 @@ def test_the_recipe_trains_and_makes_cells(tmp_path: Path, monkeypatch: pytest.M
     trained = run("egs/enhancement/train.py", "--config", config, *common, "--output", network)
     assert trained.status == 0, trained.stderr
     assert read_network(network).made["training"]["seed"] == 3
+    config.write_text(config.read_text().replace("[4, 6]", "[4, 5]"))
+    beside = run("egs/enhancement/train.py", "--config", config, *common, "--output", network.with_name("other.pth"))
+    assert beside.status == 0, beside.stderr
     done = run(
         "egs/enhancement/cells.py", "--config", options, *common, "--network", network, "--exp-dir", tmp_path, "float"
     )
