@@ -52,6 +52,7 @@ class CellOptions:
     Args:
         calibration: on so many pieces of the training data, rounded up to minibatches.
         epochs: passes of quantization-aware training; 0 for what quantization after training gives.
+        portions: of a pass; the learning rate falls from one to the next.
         batch_size: pieces in a minibatch.
         seconds: of a piece.
         keep: mixtures of training are made anew after so many passes.
@@ -61,6 +62,7 @@ class CellOptions:
 
     calibration: int = 32
     epochs: int = 4
+    portions: int = 1
     batch_size: int = 8
     seconds: Seconds = 2.0
     keep: int = 1
@@ -138,8 +140,8 @@ class SeparationCells(NetworkCells):
             self.kind,
             network,
             calibration,
-            self._batches(),
-            epochs=self.options.epochs,
+            self._batches(self.options.portions),
+            epochs=self.options.epochs * self.options.portions,
             folder=folder,
             held_out=held_out_batches(list(self.data.dev), self.options.batch_size),
         )
@@ -150,13 +152,14 @@ class SeparationCells(NetworkCells):
         count = math.ceil(self.options.calibration / batches.batch_size)
         return [mixture for mixture, _ in islice(batches.minibatches(0), count)]
 
-    def _batches(self) -> TrainingBatches:
+    def _batches(self, portions: int = 1) -> TrainingBatches:
         options = self.options
         return TrainingBatches(
             self.data.train,
             batch_size=options.batch_size,
             seconds=options.seconds,
             keep=options.keep,
+            portions=portions,
             seed=options.seed,
             rate=self.data.rate,
         )
