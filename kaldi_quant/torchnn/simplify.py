@@ -14,7 +14,7 @@ from torch import Tensor, fx
 from torch.nn import functional
 
 from kaldi_quant.torchnn.graph_nodes import argument, holds_tensors, inputs_of, is_constant, name_of
-from kaldi_quant.torchnn.rounded_once import elu
+from kaldi_quant.torchnn.rounded_once import elu, group_norm
 
 
 def added(*terms: Tensor, coefficients: Sequence[float]) -> Tensor:
@@ -55,6 +55,8 @@ def simplify(graph: fx.Graph) -> None:
             node.op, node.target, node.args, node.kwargs = "call_function", torch.mul, _factors(node), {}
         elif _is_elu(node):
             node.target, node.args, node.kwargs = elu, (node.args[0], float(argument(node, 1, "alpha", 1.0))), {}
+        elif node.target in (functional.group_norm, torch.group_norm):
+            node.target, node.args, node.kwargs = group_norm, _group_norm_arguments(node), {}
         elif terms := _terms(node):
             node.op, node.target = "call_function", added
             node.args = tuple(term for term, _ in terms)
@@ -97,6 +99,11 @@ def _is_elu(node: fx.Node) -> bool:
     """Whether a node is an ELU without scales."""
     scales = (argument(node, place, name, 1) for place, name in ((2, "scale"), (3, "input_scale")))
     return node.target is functional.elu and len(node.args) > 0 and all(scale in (False, 1) for scale in scales)
+
+
+def _group_norm_arguments(node: fx.Node) -> tuple[Any, ...]:
+    names = {"input": None, "num_groups": None, "weight": None, "bias": None, "eps": 1e-5}
+    return tuple(argument(node, place, name, default) for place, (name, default) in enumerate(names.items()))
 
 
 def _multiplies_values(node: fx.Node) -> bool:

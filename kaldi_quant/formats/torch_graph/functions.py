@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.overrides import get_overridable_functions
 
 from kaldi_quant.torchnn.masks import masked_softmax, without_later_keys
-from kaldi_quant.torchnn.rounded_once import elu
+from kaldi_quant.torchnn.rounded_once import elu, group_norm
 from kaldi_quant.torchnn.simplify import added
 from kaldi_quant.torchnn.tracing import same_way
 
@@ -47,7 +47,7 @@ _MAKERS = frozenset(
     ]
 )
 _OWN: dict[str, Callable[..., Any]] = {
-    function.__name__: function for function in (added, same_way, masked_softmax, without_later_keys, elu)
+    function.__name__: function for function in (added, same_way, masked_softmax, without_later_keys, elu, group_norm)
 }
 _PYTHON: dict[str, Callable[..., Any]] = {
     "len": len,
