@@ -180,10 +180,10 @@ class CompiledNetwork:
 
     def _rectifier_behind(self, node: fx.Node, layer: Layer) -> tuple[fx.Node, np.ndarray | None]:
         """The PReLU that reads a layer's result and nothing else does, with its slopes; else the layer itself."""
-        reader = next(iter(node.users))
-        slope = slope_of(reader, self._region)
+        reader = next(iter(node.users), None)
+        slope = None if reader is None else slope_of(reader, self._region)
         is_batched = node.meta["value"].dim() == 2 + len(kernel_of(layer))
-        if slope is None or self._reads_alone(node, reader.target) is None or (slope.size > 1 and not is_batched):
+        if reader is None or slope is None or self._reads_alone(node, reader.target) is None or (slope.size > 1 and not is_batched):
             return node, None
         return reader, slope
 

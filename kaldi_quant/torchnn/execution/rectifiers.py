@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from torch import fx
+from torch import Tensor, fx, nn
 
 from kaldi_quant.torchnn.computation import constant
 from kaldi_quant.torchnn.graph_nodes import argument, is_constant, name_of
@@ -23,10 +23,22 @@ def slope_of(node: fx.Node, region: Region) -> np.ndarray | None:
     Returns:
         (1,) or, for channels with slopes of their own, (channels,) float32; None for other nodes.
     """
+    if node.op == "call_module":
+        return _of_module(region.get_submodule(str(node.target)))
     name = name_of(node) if node.op in ("call_function", "call_method") else ""
     if name == "leaky_relu":
         return np.array([argument(node, 1, "negative_slope", _SLOPE)], np.float32)
     weight = argument(node, 1, "weight") if name == "prelu" else None
     if not isinstance(weight, fx.Node) or not is_constant(weight):
         return None
-    return constant(weight, region).detach().float().flatten().numpy().copy()
+    return _values(constant(weight, region))
+
+
+def _of_module(module: nn.Module) -> np.ndarray | None:
+    if isinstance(module, nn.LeakyReLU):
+        return np.array([module.negative_slope], np.float32)
+    return _values(module.weight) if isinstance(module, nn.PReLU) else None
+
+
+def _values(weight: Tensor) -> np.ndarray:
+    return weight.detach().float().flatten().numpy().copy()
