@@ -1,4 +1,5 @@
-"""One form of ReLUs, sums and matrix products in a traced graph, and nothing that does nothing in test mode.
+"""One form of ReLUs, sums and matrix products in a traced graph, nothing that does nothing in test mode, and no layer
+that nothing reads.
 
 Functions that ``rounded_once`` has are computed by that.
 """
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional
 
+from kaldi_quant.torchnn.forms import FORMS
 from kaldi_quant.torchnn.graph_nodes import argument, holds_tensors, inputs_of, is_constant, name_of
 from kaldi_quant.torchnn.rounded_once import elu, group_norm
 
@@ -62,8 +64,8 @@ def simplify(graph: fx.Graph) -> None:
             node.args = tuple(term for term, _ in terms)
             node.kwargs = {"coefficients": tuple(factor for _, factor in terms)}
     for node in reversed(list(graph.nodes)):
-        # Multiples that sums have taken up.
-        if _multiple(node) and not node.users:
+        # Multiples that sums have taken up, and layers that no output depends on, with their weights.
+        if not node.users and (_multiple(node) or node.op == "get_attr" or _is_layer(node)):
             graph.erase_node(node)
 
 
@@ -99,6 +101,10 @@ def _is_elu(node: fx.Node) -> bool:
     """Whether a node is an ELU without scales."""
     scales = (argument(node, place, name, 1) for place, name in ((2, "scale"), (3, "input_scale")))
     return node.target is functional.elu and len(node.args) > 0 and all(scale in (False, 1) for scale in scales)
+
+
+def _is_layer(node: fx.Node) -> bool:
+    return node.op == "call_function" and name_of(node) in FORMS
 
 
 def _group_norm_arguments(node: fx.Node) -> tuple[Any, ...]:

@@ -183,7 +183,12 @@ class CompiledNetwork:
         reader = next(iter(node.users), None)
         slope = None if reader is None else slope_of(reader, self._region)
         is_batched = node.meta["value"].dim() == 2 + len(kernel_of(layer))
-        if reader is None or slope is None or self._reads_alone(node, reader.target) is None or (slope.size > 1 and not is_batched):
+        if (
+            reader is None
+            or slope is None
+            or self._reads_alone(node, reader.target) is None
+            or (slope.size > 1 and not is_batched)
+        ):
             return node, None
         return reader, slope
 
