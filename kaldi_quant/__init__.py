@@ -25,6 +25,7 @@ _PUBLIC = {
     "compare": "quantization",
     "compile": "quantization",
     "called_with": "quantization",
+    "part_of": "quantization",
     "sensitivity": "quantization",
     "search": "search",
     "FoundWidths": "search",

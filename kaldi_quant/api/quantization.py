@@ -23,6 +23,8 @@ from kaldi_quant.quant.sensitivity import Measurement
 from kaldi_quant.quant.sensitivity import sensitivity as measured_sensitivity
 from kaldi_quant.quant.side_by_side import MEMORY
 from kaldi_quant.torchnn.another_call import called_otherwise
+from kaldi_quant.torchnn.host import TorchSource
+from kaldi_quant.torchnn.part import part_of as part_of_network
 from kaldi_quant.units import Bytes
 
 
@@ -179,11 +181,37 @@ def called_with(quantized: Quantized, network: Any, inputs: Any) -> Quantized:
     Example:
         >>> stream = called_with(quantized, TorchNetwork(network, output=0), (frame, network.states()))
     """
+    origin, source = _of_torch("called_with", quantized, network, inputs)
+    return Quantized(called_otherwise(quantized.network, source), origin, quantized.config, None, quantized.preset)
+
+
+def part_of(quantized: Quantized, part: Any, inputs: Any) -> Quantized:
+    """The same integers for a part of a network by itself, such as what lies between transforms that stay in float.
+
+    Args:
+        quantized: a network of ``torch.nn``, from ``quantize``, ``qat`` or ``load``.
+        part: in float (``TorchNetwork`` tells its output), with modules at the same paths as in the whole; its code
+            counts, while all weights are those of the quantized one.
+        inputs: what the part is called with; each input takes the place of one value of the whole.
+
+    Raises:
+        UsageError: it is a Kaldi model.
+        ModelError: it is no part of the network.
+
+    Example:
+        >>> core = part_of(quantized, TorchNetwork(network.core(), output=0), (spectrum, wave))
+        >>> export(core, "core.onnx")
+    """
+    origin, source = _of_torch("part_of", quantized, part, inputs)
+    return Quantized(part_of_network(quantized.network, source), origin, quantized.config, None, quantized.preset)
+
+
+def _of_torch(what: str, quantized: Quantized, network: Any, inputs: Any) -> tuple[TorchNetwork, TorchSource]:
+    """A float network of torch beside a quantized one, and the same traced."""
     origin = as_network(network)
     if not isinstance(quantized.origin, TorchNetwork) or not isinstance(origin, TorchNetwork):
-        raise UsageError("called_with is for networks of torch.nn")
-    source = origin.source(origin.data([inputs]))
-    return Quantized(called_otherwise(quantized.network, source), origin, quantized.config, None, quantized.preset)
+        raise UsageError(f"{what} is for networks of torch.nn")
+    return origin, origin.source(origin.data([inputs]))
 
 
 def compare(quantized: Quantized, inputs: Any, network: Any = None) -> Divergence:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -29,37 +30,70 @@ def called_otherwise(network: QuantizedNetwork, source: TorchSource) -> Quantize
     Raises:
         ModelError: it is another network, or something that it reads has no grid.
     """
-    before = network.host
-    if not isinstance(before, TorchHost):
-        raise ModelError("only networks of torch.nn are called in another way")
+    before = _torch_host(network)
     host = source.prepare(before.folded)
+    for name, node in before.nodes.items():
+        if node.op not in ("input", "output") and name not in host.nodes:
+            raise _another(f"it does not compute {name}")
+    given, taken = _own_tensors(before.region), _own_tensors(host.region)
+    if missing := given.keys() - taken.keys():
+        raise _another(f"{_shown(min(missing))} is not the same there")
+    return with_integers_of(network, host, network.activations)
+
+
+def with_integers_of(network: QuantizedNetwork, host: TorchHost, grids: Mapping[str, Grid]) -> QuantizedNetwork:
+    """What a host computes, all of which a quantized network computes, too, with its integers.
+
+    Args:
+        network: its host is one of torch.
+        host: its own parameters do not count.
+        grids: of nodes by name.
+
+    Raises:
+        ModelError: it computes something else, or something that it reads has no grid.
+    """
+    before = _torch_host(network)
     _check_nodes(before, host)
     given, taken = _own_tensors(before.region), _own_tensors(host.region)
-    for name in given.keys() | taken.keys():
-        if name not in given or name not in taken or given[name].shape != taken[name].shape:
-            raise _another(f"{name.removeprefix('original.')} is not the same there")
+    for name, value in taken.items():
+        if name not in given or given[name].shape != value.shape:
+            raise _another(f"{_shown(name)} is not the same there")
     with torch.no_grad():
         for name, value in taken.items():
             value.copy_(given[name])
+    layers = {name: layer for name, layer in network.layers.items() if name in host.region.layers}
+    float_layers = {name: why for name, why in network.float_layers.items() if name in host.region.layers}
     found = host.with_parameters(
-        {name: _parameters(layer) for name, layer in before.region.layers.items() if name not in network.layers}
+        {name: _parameters(before.region.layers[name]) for name in host.region.layers if name not in layers}
     )
-    called = replace(network, host=found, activations={})
-    called = replace(called, activations=_grids(called.graph, network.activations))
+    float_matmuls = {name: why for name, why in network.float_matmuls.items() if name in host.nodes}
+    called = QuantizedNetwork(found, layers, {}, float_layers, float_matmuls)
+    called = replace(called, activations=_grids(called.graph, grids))
     return replace(called, host=called.dequantized())
 
 
+def _torch_host(network: QuantizedNetwork) -> TorchHost:
+    if not isinstance(network.host, TorchHost):
+        raise ModelError("only networks of torch.nn are called in another way, or in part")
+    return network.host
+
+
+def _shown(name: str) -> str:
+    return name.removeprefix("original.")
+
+
 def _check_nodes(before: TorchHost, after: TorchHost) -> None:
-    """Refuses a network that does not compute what the other one does.
+    """Refuses a network that computes what another one does not.
 
     Raises:
         ModelError: it has other nodes or layers.
     """
     for name, node in before.nodes.items():
-        if node.op not in ("input", "output") and (name not in after.nodes or after.nodes[name].op != node.op):
-            raise _another(f"it does not compute {name}")
-        if before.description.float_operations.get(name) != after.description.float_operations.get(name):
-            raise _another(f"it computes {name} otherwise")
+        if name in after.nodes and node.op not in ("input", "output"):
+            if after.nodes[name].op != node.op:
+                raise _another(f"it does not compute {name}")
+            if before.description.float_operations.get(name) != after.description.float_operations.get(name):
+                raise _another(f"it computes {name} otherwise")
     for name, layer in after.region.layers.items():
         other = before.region.layers.get(name)
         if other is None or (other.weight.shape, other.groups) != (layer.weight.shape, layer.groups):
@@ -87,7 +121,7 @@ def _read_paths(region: Region) -> set[str]:
     return {str(node.target) for node in named if region.layer_of(node) is None and region.recurrence_of(node) is None}
 
 
-def _grids(graph: QuantGraph, known: dict[str, Grid]) -> dict[str, Grid]:
+def _grids(graph: QuantGraph, known: Mapping[str, Grid]) -> dict[str, Grid]:
     """The grid of each node.
 
     Raises:

@@ -16,7 +16,7 @@ from kaldi_quant.quant.layer_config import LayerConfig
 from kaldi_quant.torchnn.data import TensorData
 from kaldi_quant.torchnn.onnx.file import onnx_graph, write_onnx
 from kaldi_quant.torchnn.quantization import quantize
-from tests.torchnn.onnx_cases import CONFIGS, Function, quantized
+from tests.torchnn.onnx_cases import CONFIGS, Function, check, quantized
 from tests.torchnn.onnx_runs import assert_integer_products, assert_same, run
 from tests.torchnn.random_networks import random_networks
 
@@ -64,6 +64,20 @@ def test_a_network_of_any_batch_and_any_time(tmp_path: Path) -> None:
     fixed = write_onnx(found, tmp_path / "fixed.onnx", x, dynamic_axes=False)
     assert fixed.inputs == {"x": (2, 15, 20)}
     np.testing.assert_allclose(run(onnx.load(fixed.path), x)["output"], run(model, x)["output"], atol=1e-5)
+
+
+def test_a_stride_of_many_places() -> None:
+    """So many that a few places more change nothing behind it."""
+
+    class Frames(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder, self.decoder = nn.Conv1d(2, 6, 80, 40), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.decoder(self.encoder(x).unflatten(1, (2, 3)).repeat(1, 1, 2, 1).transpose(2, 3))
+
+    check(Frames(), torch.randn(1, 2, 400), "rows", torch.randn(2, 2, 401), torch.randn(1, 2, 477))
 
 
 def test_where_time_cannot_be_free_the_batch_is() -> None:

@@ -139,22 +139,26 @@ class KnownSizes:
 
 
 def calls_of_other_sizes(network: nn.Module, call: Call, free: Axes) -> Iterator[Call]:
-    """Calls in which free axes are longer, one after another and all together."""
+    """Calls in which free axes are longer, one after another and all together, and the longest ones by much."""
     if not free:
         return
     for longer in (*variants(_Bearing(network), call), *_aligned(network, call)):
         if _changed(call, longer) <= free:
             yield longer
     yield from _borne(network, _longer(call, free))
+    # A few places more may be less than a stride, and change nothing.
+    sizes = {(number, axis): call.tensors[number].shape[axis] for number, axis in free}
+    longest = frozenset(axis for axis, size in sizes.items() if size == max(sizes.values()))
+    yield from _borne(network, _longer(call, longest, max(sizes.values())))
 
 
-def _longer(call: Call, axes: Axes) -> Call:
-    """The call with some axes longer by one."""
+def _longer(call: Call, axes: Axes, more: int = 1) -> Call:
+    """The call with some axes longer."""
     tensors = []
     for number, x in enumerate(call.tensors):
         for axis in range(x.dim()):
             if (number, axis) in axes:
-                x = torch.cat([x, x.narrow(axis, 0, 1)], axis)
+                x = torch.cat([x, x.narrow(axis, 0, more)], axis)
         tensors.append(x)
     return call.with_tensors(tensors)
 

@@ -13,8 +13,9 @@ from functools import partial
 from torch import Tensor, nn
 
 from kaldi_quant.frontends.separation.networks.known import NETWORKS, Kind
+from kaldi_quant.frontends.separation.networks.lengths import as_long_as
 from kaldi_quant.frontends.separation.networks.norms import global_norm
-from kaldi_quant.frontends.separation.networks.overlap import as_long_as
+
 
 class TemporalBlock(nn.Module):
     """A separable dilated convolution with a path to the next block and one to the masks.

@@ -1,10 +1,10 @@
 """DPTNet: transformers whose feed-forward part is recurrent, by turns within chunks of a recording and across them.
 
-J. Chen, Q. Mao and D. Liu, "Dual-Path Transformer Network: Direct Context-Aware Modeling for End-to-End Monaural Speech
-Separation", 2020. Structure, sizes and names of parameters are those of the paper's public code, which FQSS has, too:
-256 filters of two samples, a bottleneck of 64 channels, ``LayerNorm`` behind each half of a layer, a decoder that is a
-linear layer before the overlap-add. asteroid's ``DPTNet`` is another network: it has no bottleneck, and norms over whole
-recordings.
+J. Chen, Q. Mao and D. Liu, "Dual-Path Transformer Network: Direct Context-Aware Modeling for End-to-End Monaural
+Speech Separation", 2020. Structure, sizes and names of parameters are those of the paper's public code, which FQSS
+has, too: 256 filters of two samples, a bottleneck of 64 channels, ``LayerNorm`` behind each half of a layer, chunks
+that are added up without a factor, and a decoder that is a linear layer before the overlap-add. asteroid's ``DPTNet``
+is another network: it has no bottleneck, norms over whole recordings, and transposed convolutions.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from kaldi_quant.frontends.separation.networks.known import NETWORKS, Kind
+from kaldi_quant.frontends.separation.networks.lengths import as_long_as
 from kaldi_quant.frontends.separation.networks.norms import global_norm
-from kaldi_quant.frontends.separation.networks.overlap import as_long_as, chunked, merged, overlap_add
+from kaldi_quant.frontends.separation.networks.overlap import chunked, merged, of_each, overlap_add
 
 
 class RecurrentTransformer(nn.Module):
@@ -74,14 +75,9 @@ class DualPath(nn.Module):
         """See above."""
         x = chunks.movedim(1, 3)
         for within, across in zip(self.row_transformer, self.col_transformer, strict=True):
-            x = _each(within, x)
-            x = _each(across, x.transpose(1, 2)).transpose(1, 2)
+            x = of_each(within, x)
+            x = of_each(across, x.transpose(1, 2)).transpose(1, 2)
         return self.output(x.movedim(3, 1))
-
-
-def _each(layer: nn.Module, x: Tensor) -> Tensor:
-    """A layer for sequences (N, T, C), of each of several sequences (N, several, T, C)."""
-    return layer(x.flatten(0, 1)).unflatten(0, (-1, x.shape[1]))
 
 
 class Separator(nn.Module):
@@ -184,6 +180,6 @@ class DPTNet(nn.Module):
 
 #: Of the reduced network: frames of 4 ms every 2 ms in chunks of 100 ms.
 _SMALL = {"filters": 64, "window": 32, "channels": 32, "heads": 4, "hidden": 32, "layers": 1, "chunk": 50}
-_ENDS = {"encoders": ("encoder.conv1d_U",), "decoders": ("decoder.basis_signals",)}
-NETWORKS.add("dptnet")(Kind(DPTNet, 8000, **_ENDS))
-NETWORKS.add("dptnet-small")(Kind(partial(DPTNet, **_SMALL), 8000, **_ENDS))
+_kind = partial(Kind, rate=8000, encoders=("encoder.conv1d_U",), decoders=("decoder.basis_signals",))
+NETWORKS.add("dptnet")(_kind(DPTNet))
+NETWORKS.add("dptnet-small")(_kind(partial(DPTNet, **_SMALL)))

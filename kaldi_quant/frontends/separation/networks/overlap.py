@@ -1,4 +1,4 @@
-"""Signals and features in pieces that overlap by half, and put together again.
+"""Features in pieces that overlap by half, and put together again.
 
 All of it is padding, slicing and reshaping by sizes, so that a traced network takes inputs of any length.
 """
@@ -6,13 +6,8 @@ All of it is padding, slicing and reshaping by sizes, so that a traced network t
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
-
-
-def as_long_as(signal: Tensor, mixture: Tensor) -> Tensor:
-    """A signal (..., t) with zeros behind it, or cut, so that it has the samples of a mixture (..., T): (..., T)."""
-    return functional.pad(signal, (0, mixture.shape[-1] - signal.shape[-1]))
 
 
 def overlap_add(frames: Tensor, size: int) -> Tensor:
@@ -52,3 +47,8 @@ def chunked(x: Tensor, size: int) -> Tensor:
 def merged(chunks: Tensor, size: int, frames: int) -> Tensor:
     """What ``chunked`` has taken apart, added up where chunks overlap: (N, C, S, size) to (N, C, frames)."""
     return overlap_add(chunks, size)[..., size // 2 : size // 2 + frames]
+
+
+def of_each(layer: nn.Module, x: Tensor) -> Tensor:
+    """What a layer for sequences (N, T, C) gives for each of several ones: (N, several, T, C) to (N, several, T, C)."""
+    return layer(x.flatten(0, 1)).unflatten(0, (-1, x.shape[1]))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from kaldi_quant.backends.onnx.writer import Name
 from kaldi_quant.torchnn.onnx.operation import Operation, adds
 
@@ -35,6 +37,13 @@ def total(operation: Operation) -> Name:
     """Over some axes."""
     axes = operation.writer.integers(*_axes(operation))
     return operation.op("ReduceSum", [operation.x, axes], keepdims=int(operation.argument(2, "keepdim", False)))
+
+
+@adds("cumsum")
+def total_so_far(operation: Operation) -> Name:
+    """Up to each place of an axis."""
+    axis = operation.writer.constant(np.int64(operation.axis(1, "dim")))
+    return operation.op("CumSum", [operation.x, axis])
 
 
 def variance_of(operation: Operation, x: Name, axes: Sequence[int]) -> tuple[Name, Name]:

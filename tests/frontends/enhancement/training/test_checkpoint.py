@@ -91,7 +91,7 @@ def test_weight_normalization_is_torch_s() -> None:
     ("content", "sentence"),
     [
         (lambda: {"network": "m5", "state_dict": {}}, "is a checkpoint of the network 'm5', expected one of crn, crn-"),
-        (lambda: {"network": "crn-100k", "state_dict": {}}, "it has no encoder.0.weight, expected crn-100k"),
+        (lambda: {"network": "crn-100k", "state_dict": {}}, "it has no encoder.0.weight, "),
         (lambda: nn.Linear(2, 3).state_dict(), "its names are not those of MBQAT's CRN or TCN"),
         (
             lambda: mbqat_checkpoint({**as_mbqat(crn().state_dict()), "conv1.weight_quantizer.s": torch.ones(1)}),
