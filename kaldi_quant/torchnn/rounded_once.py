@@ -44,11 +44,10 @@ def norm_factors(
     groups = x.reshape(len(x), num_groups, -1).double()
     mean = groups.mean(-1, keepdim=True)
     variance = ((groups * groups).mean(-1, keepdim=True) - mean * mean).clamp_min(0)
-    deviation = (variance + eps).sqrt().expand(-1, -1, x.shape[1] // num_groups).flatten(1)
-    scale = (torch.ones(()) if weight is None else weight).double() / deviation
-    shift = (torch.zeros(()) if bias is None else bias).double() - mean.expand_as(
-        scale.unflatten(1, (num_groups, -1))
-    ).flatten(1) * scale
+    deviation = (variance + eps).sqrt()
+    mean, deviation = (value.expand(-1, -1, x.shape[1] // num_groups).flatten(1) for value in (mean, deviation))
+    scale = 1 / deviation if weight is None else weight.double() / deviation
+    shift = (0 if bias is None else bias.double()) - mean * scale
     return scale.to(x.dtype), shift.to(x.dtype)
 
 
@@ -68,10 +67,13 @@ class _GroupNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         (grad,), (num_groups, eps) = grad_outputs, ctx.options
-        given = [None if value is None else value.detach().requires_grad_() for value in ctx.saved_tensors]
+        x, *learned = ctx.saved_tensors
+        x = x.detach().requires_grad_()
+        learned = [None if value is None else value.detach().requires_grad_() for value in learned]
         with torch.enable_grad():
-            found = functional.group_norm(given[0], num_groups, given[1], given[2], eps)
-        wanted = [value for value in given if value is not None]
-        of_values = iter(torch.autograd.grad(found, wanted, grad))
-        of_x, of_weight, of_bias = (None if value is None else next(of_values) for value in given)
+            found = functional.group_norm(x, num_groups, learned[0], learned[1], eps)
+        wanted = [x, *(value for value in learned if value is not None)]
+        of_x, *rest = torch.autograd.grad(found, wanted, grad)
+        of_learned = iter(rest)
+        of_weight, of_bias = (None if value is None else next(of_learned) for value in learned)
         return of_x, None, of_weight, of_bias, None

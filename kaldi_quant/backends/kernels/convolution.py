@@ -149,7 +149,7 @@ def depthwise_to_floats(
     out: np.ndarray,
     moments: np.ndarray,
 ) -> None:
-    """A convolution whose channels read one channel each; weights: (taps, channels) int32, else ``convolve_to_floats``."""
+    """``convolve_to_floats``, where channels read one channel each; weights: (taps, channels) int32."""
     sums = np.empty(x.shape[2], np.int32)
     for n in range(x.shape[0]):
         for place in range(places.shape[0]):
@@ -170,7 +170,7 @@ def depthwise_to_bytes(
     most: int,
     out: np.ndarray,
 ) -> None:
-    """A convolution whose channels read one channel each; weights: (taps, channels) int32, else ``convolve_to_bytes``."""
+    """``convolve_to_bytes``, where channels read one channel each; weights: (taps, channels) int32."""
     sums = np.empty(x.shape[2], np.int32)
     for n in range(x.shape[0]):
         for place in range(places.shape[0]):

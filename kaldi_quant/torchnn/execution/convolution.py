@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -66,7 +67,7 @@ class ConvolutionKernel:
     least: int
     slope: np.ndarray
     takes_moments: bool
-    _places: dict[tuple[int, ...], np.ndarray] = field(default_factory=dict)
+    _places: dict[torch.Size, Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -88,38 +89,32 @@ class ConvolutionKernel:
             slope: of a PReLU that floats go through: one, or one for each channel.
             takes_moments: whether the sums of floats are taken for a normalization.
         """
-        weight, inputs = signed_bytes_of(integers.weight), columns_grid(integers.inputs)
-        if weight is None or inputs is None or inputs.scale.dim() or not (output is None or fits_bytes(output)):
+        inputs, to_floats = columns_grid(integers.inputs), output is None
+        if inputs is None or inputs.scale.dim() or not (output is None or fits_bytes(output)):
             return None
-        taps = weight.shape[1] if layer.groups > 1 else int(np.prod(kernel_of(layer)))
-        by_tap = np.ascontiguousarray(weight.reshape(len(weight), -1, taps).transpose(0, 2, 1)).reshape(weight.shape)
+        found = _kernel_and_weight(layer, integers, to_floats)
+        if found is None:
+            return None
+        compute, weight, packed = found
         scale = integers.accumulator_scale if output is None else integers.accumulator_scale / output.scale
         bias = integers.bias.long() - integers.weight.centred.long() @ integers.inputs.zero_point.long()
-        numbers: tuple[Any, ...]
-        if layer.groups == 1 and lanes():
-            packed = PackedWeight.of(by_tap)
-            numbers = (
-                packed.values,
-                convolve_to_floats() if output is None else convolve_to_bytes(),
-                packed.of_rows(bias.numpy(), np.int32),
-                packed.of_rows(scale.numpy(), np.float32),
-            )
-        elif (
-            layer.groups > 1
-            and layer.groups == len(weight)
-            and isinstance(layer, Convolution)
-            and weight.shape[1] == np.prod(layer.kernel)
-        ):
-            depthwise = depthwise_to_floats if output is None else depthwise_to_bytes
-            turned = np.ascontiguousarray(by_tap.T.astype(np.int32))
-            numbers = (turned, depthwise, bias.int().numpy(), scale.float().numpy())
-        else:
-            return None
-        least = 0 if output is None else int(output.zero_point) if relu else output.spec.qmin
-        slopes = np.ones(len(weight), np.float32) if slope is None else np.empty(len(weight), np.float32)
+        rows = len(integers.bias)
+        slopes = np.ones(rows, np.float32)
         if slope is not None:
             slopes[:] = np.repeat(slope, layer.rows_per_channel) if slope.size > 1 else slope
-        return cls(layer, len(weight), *numbers, inputs, output, least, slopes, takes_moments)
+        return cls(
+            layer,
+            rows,
+            weight,
+            compute,
+            bias.int().numpy() if packed is None else packed.of_rows(bias.numpy(), np.int32),
+            scale.numpy() if packed is None else packed.of_rows(scale.numpy(), np.float32),
+            inputs,
+            output,
+            0 if output is None else int(output.zero_point) if relu else output.spec.qmin,
+            slopes,
+            takes_moments,
+        )
 
     def __call__(self, run: Run, value: Any) -> Any:
         """The layer's result; value: (N, channels, *places), or without N."""
@@ -158,10 +153,27 @@ class ConvolutionKernel:
                 del self._places[next(iter(self._places))]
             numbers = torch.arange(1, sizes.numel() + 1).view(1, 1, *sizes)
             # Padding has the number zero.
-            found = self.layer.rows(numbers) - 1
-            self._places[sizes] = found
+            self._places[sizes] = self.layer.rows(numbers) - 1
         found = self._places[sizes]
         return found.flatten(0, -2).contiguous().numpy(), tuple(found.shape[1:-1])
+
+
+def _kernel_and_weight(
+    layer: Convolution | TransposedConvolution, integers: IntegerLinear, to_floats: bool
+) -> tuple[Callable[..., None], np.ndarray, PackedWeight | None] | None:
+    """The kernel for a layer's groups, and the weight as it reads it; packed, if it is; None where there is none."""
+    weight = signed_bytes_of(integers.weight)
+    if weight is None:
+        return None
+    places = math.prod(kernel_of(layer))
+    by_place = weight.reshape(len(weight), -1, places).transpose(0, 2, 1).reshape(weight.shape)
+    if layer.groups == 1 and lanes():
+        packed = PackedWeight.of(np.ascontiguousarray(by_place))
+        return (convolve_to_floats() if to_floats else convolve_to_bytes()), packed.values, packed
+    if isinstance(layer, Convolution) and 1 < layer.groups == len(weight) and weight.shape[1] == places:
+        of_places = np.ascontiguousarray(weight.T.astype(np.int32))
+        return (depthwise_to_floats if to_floats else depthwise_to_bytes), of_places, None
+    return None
 
 
 def kernel_of(layer: Convolution | TransposedConvolution) -> tuple[int, ...]:

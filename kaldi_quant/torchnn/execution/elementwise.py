@@ -25,8 +25,8 @@ def on_one_grid_each(values: Sequence[Any]) -> bool:
 def added_on_grid(run: Run, values: Sequence[GridValue], coefficients: Sequence[float], output: Grid) -> GridValue:
     """``quant.integer_sum`` of two terms."""
     ratio_1, ratio_2, fixed = ratios_of([value.grid for value in values], coefficients, output)
-    numbers = (float(ratio_1), float(ratio_2), float(fixed), output.spec.qmin, output.spec.qmax)
-    return _of_both(run, values, lambda one, other, out: partial(add, one, other, *numbers, out), output)
+    numbers: tuple[Any, ...] = (float(ratio_1), float(ratio_2), float(fixed), output.spec.qmin, output.spec.qmax)
+    return _of_both(run, values, add, numbers, output)
 
 
 def multiplied_on_grid(run: Run, values: Sequence[GridValue], output: Grid) -> GridValue:
@@ -34,8 +34,7 @@ def multiplied_on_grid(run: Run, values: Sequence[GridValue], output: Grid) -> G
     grids = [value.grid for value in values]
     zeros = [int(grid.zero_point) for grid in grids]
     scale, spec = float(product_scale(grids, output)), output.spec
-    numbers = (*zeros, scale, int(output.zero_point), spec.qmin, spec.qmax)
-    return _of_both(run, values, lambda one, other, out: partial(multiply, one, other, *numbers, out), output)
+    return _of_both(run, values, multiply, (*zeros, scale, int(output.zero_point), spec.qmin, spec.qmax), output)
 
 
 def looked_up(run: Run, value: GridValue, table: Tensor, output: Grid | None) -> GridValue | Tensor:
@@ -54,8 +53,8 @@ def looked_up(run: Run, value: GridValue, table: Tensor, output: Grid | None) ->
     return moved if output is None else GridValue(output, moved)
 
 
-def _of_both(run: Run, values: Sequence[GridValue], kernel: Any, output: Grid) -> GridValue:
+def _of_both(run: Run, values: Sequence[GridValue], kernel: Any, numbers: tuple[Any, ...], output: Grid) -> GridValue:
     (one, other), shape, back = in_memory_order(run, [value.integers(run) for value in values])
     result = torch.empty(shape, dtype=torch.uint8)
-    run.do(kernel(one.numpy(), other.numpy(), result.view(-1).numpy()))
+    run.do(partial(kernel, one.numpy(), other.numpy(), *numbers, result.view(-1).numpy()))
     return GridValue(output, result.permute(back))

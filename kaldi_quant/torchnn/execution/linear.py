@@ -32,7 +32,7 @@ _SIGN_BIT = 0x80
 
 
 def signed_bytes_of(weight: QuantizedWeight) -> np.ndarray | None:
-    """(out, in) int8: a weight less its zero point; None where it needs more bits or its columns have groups of scales."""
+    """(out, in) int8: a weight less its zero point; None where it needs more bits or columns have groups of scales."""
     centred = weight.centred
     if weight.is_groupwise or not centred.numel() or not -128 <= int(centred.min()) <= int(centred.max()) <= 127:
         return None

@@ -178,7 +178,9 @@ class CompiledNetwork:
         (reader,) = node.users
         return reader if reader.target is function else None
 
-    def _rectifier_behind(self, node: fx.Node, layer: Layer) -> tuple[fx.Node, np.ndarray | None]:
+    def _rectifier_behind(
+        self, node: fx.Node, layer: Convolution | TransposedConvolution
+    ) -> tuple[fx.Node, np.ndarray | None]:
         """The PReLU that reads a layer's result and nothing else does, with its slopes; else the layer itself."""
         reader = next(iter(node.users), None)
         slope = None if reader is None else slope_of(reader, self._region)
@@ -193,14 +195,17 @@ class CompiledNetwork:
         return reader, slope
 
     def _norm(self, node: fx.Node, point: str) -> _Step | None:
-        source, groups, weight, bias, epsilon = node.args
-        given = (weight, bias)
-        if any(isinstance(value, fx.Node) and not is_constant(value) for value in given):
+        """A group norm; None where it multiplies by what depends on the input."""
+        source, groups, *learned, epsilon = node.args
+        given: list[Any] = learned
+        if any(value is not None and not is_constant(value) for value in given):
             return None
-        values = (None if value is None else constant(value, self._region) for value in given)  # type: ignore[arg-type]
-        channels = source.meta["value"].shape[1]  # type: ignore[union-attr]
-        kernel = GroupNormKernel.of(channels, groups, *values, epsilon, self._network.activations.get(point))  # type: ignore[arg-type]
-        return lambda run, values: self._on_grid(run, point, kernel(run, values[source]))  # type: ignore[index]
+        weight, bias = (None if value is None else constant(value, self._region) for value in given)
+        grid = self._network.activations.get(point)
+        read: Any = source
+        channels: int = read.meta["value"].shape[1]
+        kernel = GroupNormKernel.of(channels, groups, weight, bias, epsilon, grid)  # type: ignore[arg-type]
+        return lambda run, values: self._on_grid(run, point, kernel(run, values[read]))
 
     def _elementwise(self, node: fx.Node, point: str) -> _Step | None:
         """A sum or product of two values on grids, or a PReLU of one; None for others."""

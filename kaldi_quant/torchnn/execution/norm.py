@@ -36,15 +36,11 @@ class GroupNormKernel:
 
     @classmethod
     def of(
-        cls, channels: int, groups: int, weight: Any, bias: Any, epsilon: float, output: Grid | None
+        cls, channels: int, groups: int, weight: Tensor | None, bias: Tensor | None, epsilon: float, output: Grid | None
     ) -> GroupNormKernel:
         """Arguments as of ``rounded_once.group_norm``; output: the grid of the result, if it has one."""
-        values = (
-            np.full(channels, default, np.float32) if given is None else given.detach().float().numpy().copy()
-            for given, default in ((weight, 1), (bias, 0))
-        )
         grid = output if output is not None and fits_bytes(output) and not output.scale.dim() else None
-        return cls(groups, *values, epsilon, grid)
+        return cls(groups, _values(weight, channels, 1), _values(bias, channels, 0), epsilon, grid)
 
     def __call__(self, run: Run, value: Any) -> GridValue | Tensor:
         """The result; value: (N, channels, *places)."""
@@ -70,3 +66,7 @@ class GroupNormKernel:
         ends = (float(self.output.scale), int(self.output.zero_point), spec.qmin, spec.qmax)
         run.do(partial(shift_and_quantize, x, scale, shift, *ends, out))
         return GridValue(self.output, moved)
+
+
+def _values(given: Tensor | None, channels: int, default: float) -> np.ndarray:
+    return np.full(channels, default, np.float32) if given is None else given.detach().float().numpy().copy()

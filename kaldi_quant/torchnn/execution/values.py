@@ -80,7 +80,8 @@ def in_memory_order(run: Run, values: Sequence[Tensor]) -> tuple[list[Tensor], t
     """
     shape = torch.broadcast_shapes(*(value.shape for value in values))
     first = values[0].expand(shape)
-    order = sorted(range(len(shape)), key=lambda axis: -first.stride(axis))
+    strides = first.stride()
+    order = sorted(range(len(shape)), key=strides.__getitem__, reverse=True)
     turned = [run.contiguous(value.expand(shape).permute(order)) for value in values]
     return [value.view(-1) for value in turned], turned[0].shape, [order.index(axis) for axis in range(len(order))]
 
