@@ -75,7 +75,9 @@ class Costs:
         return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.seconds.items()) + f"; {peak:.0f} MiB"
 
 
-def examine(name: str, network: nn.Module, preset: str, x: Tensor, piece: Tensor, rounds: int, compiled: bool) -> None:
+def examine(
+    name: str, network: nn.Module, preset: str, x: Tensor, piece: Tensor, rounds: int, compiled: bool, one_length: bool
+) -> None:
     """Prints the figures of a network at one preset."""
     costs, ways = Costs(), {}
     with tempfile.TemporaryDirectory() as made:
@@ -93,7 +95,6 @@ def examine(name: str, network: nn.Module, preset: str, x: Tensor, piece: Tensor
         expected = on_torch(quantized.network.model(), x)()
         ways[FLOAT_ONNX], ways[FLOAT_TORCH] = on_onnxruntime(folder / "float.onnx", x), on_torch(network, x)
         ways["onnxruntime"] = on_onnxruntime(folder / "integers.onnx", x)
-        ways["onnxruntime, one length"] = on_onnxruntime(folder / "fixed.onnx", x)
     if compiled:
         ways["compiled"] = on_torch(kq.compile(loaded), x)
     different = {way: float((run() != expected).mean()) for way, run in ways.items()}
@@ -113,8 +114,15 @@ def examine(name: str, network: nn.Module, preset: str, x: Tensor, piece: Tensor
 @click.option("--calibration", default=0.2, help="Seconds of the piece that ranges are found on.")
 @click.option("--rounds", default=7, help="Measurements of each way.")
 @click.option("--compiled/--no-compiled", default=True, help="Whether the kernels of numba are measured, too.")
+@click.option("--one-length", is_flag=True, help="Measures a file for this length alone, too.")
 def main(
-    names: tuple[str, ...], presets: tuple[str, ...], seconds: float, calibration: float, rounds: int, compiled: bool
+    names: tuple[str, ...],
+    presets: tuple[str, ...],
+    seconds: float,
+    calibration: float,
+    rounds: int,
+    compiled: bool,
+    one_length: bool,
 ) -> None:
     torch.set_num_threads(1)
     for name in names:
@@ -124,7 +132,7 @@ def main(
         x, piece = (0.1 * torch.randn(1, kind.channels, int(kind.rate * length)) for length in (seconds, calibration))
         with torch.no_grad():
             for preset in presets:
-                examine(name, network, preset, x, piece, rounds, compiled)
+                examine(name, network, preset, x, piece, rounds, compiled, one_length)
 
 
 if __name__ == "__main__":
