@@ -30,7 +30,6 @@ from kaldi_quant.frontends.separation.networks.known import NETWORKS
 
 Run = Callable[[], np.ndarray]
 FLOAT_ONNX, FLOAT_TORCH = "float, onnxruntime", "float, torch"
-SPEECH = ("conv-tasnet", "dptnet", "sepformer", "conv-tasnet-music")
 
 
 def on_onnxruntime(path: Path, x: Tensor) -> Run:
@@ -85,9 +84,9 @@ def examine(
         quantized: kq.Quantized = costs.of("quantize", lambda: kq.quantize(network, preset, calibration=[piece]))
         costs.of("save", lambda: kq.save(quantized, folder / "integers.safetensors"))
         costs.of("export", lambda: kq.export(quantized, folder / "integers.onnx", example=piece))
-        costs.of(
-            "export of one length", lambda: kq.export(quantized, folder / "fixed.onnx", example=x, dynamic_axes=False)
-        )
+        if one_length:
+            fixed = folder / "fixed.onnx"
+            costs.of("export of one length", lambda: kq.export(quantized, fixed, example=x, dynamic_axes=False))
         kq.export(in_float(quantized), folder / "float.onnx", example=piece)
         loaded = costs.of("load", lambda: kq.load(folder / "integers.safetensors"))
         count = sum(parameter.numel() for parameter in network.parameters())
@@ -95,6 +94,8 @@ def examine(
         expected = on_torch(quantized.network.model(), x)()
         ways[FLOAT_ONNX], ways[FLOAT_TORCH] = on_onnxruntime(folder / "float.onnx", x), on_torch(network, x)
         ways["onnxruntime"] = on_onnxruntime(folder / "integers.onnx", x)
+        if one_length:
+            ways["onnxruntime, one length"] = on_onnxruntime(fixed, x)
     if compiled:
         ways["compiled"] = on_torch(kq.compile(loaded), x)
     different = {way: float((run() != expected).mean()) for way, run in ways.items()}
@@ -108,7 +109,7 @@ def examine(
 
 
 @click.command()
-@click.option("--network", "names", multiple=True, default=SPEECH[:1], type=click.Choice(SPEECH))
+@click.option("--network", "names", multiple=True, default=("conv-tasnet",), type=click.Choice(list(NETWORKS)))
 @click.option("--preset", "presets", multiple=True, default=("w8a8",), help="Of quantize.")
 @click.option("--seconds", default=4.0, help="Of the recording that is separated.")
 @click.option("--calibration", default=0.2, help="Seconds of the piece that ranges are found on.")
