@@ -117,14 +117,14 @@ class _ChunkBuilder(GraphBuilder):
         rows = wanted.length(outputs, period) - computed.length(outputs, period)
         if rows == 0:
             return track
-        # A value without batch axis becomes rows here.
-        value = self.tracks.name(track, track.layout)
-        layout, columns = track.layout, track.dim + track.padding
+        # Convolutions have their columns last after onnxruntime's optimizer: in this layout nothing is transposed.
+        layout, columns = Layout.ROWS, track.dim + track.padding
+        value = self.tracks.name(track, layout)
         given, kept = (self.writer.new_name(f"{name}.{kind}.{number}") for kind in ("state", "kept"))
         whole = self.writer.op("Concat", [given, value], f"{name}.whole", axis=layout.time)
         bounds = [self.writer.integers(bound) for bound in (-rows, END, layout.time)]
         self._kept[kept] = self.writer.op("Slice", [whole, *bounds], f"{name}.last")
-        shape = (1, rows, columns) if layout is Layout.ROWS else (1, columns, rows)
+        shape = (1, rows, columns)
         kind = UINT8 if track.grid is not None and not track.grid.spec.is_wide else FLOAT
         self.states.append(ChunkState(given, kept, shape, kind))
         return Track(wanted, track.dim, {layout: whole}, track.grid, track.padding)
