@@ -74,6 +74,8 @@ class IncrementalNetwork:
         self.graph = Graph(nnet, model.graph.output, accesses)
         self._delays = {group.nodes: delay_of(self.graph, group) for group in self.graph.groups if group.recurrent}
         self._plans = self._planned(np.arange(0, frames_per_chunk, subsampling))
+        #: The earliest time at which a chunk asks for features or i-vectors, counted from its first frame.
+        self.first_read = min(int(times[0]) for plan in self._plans for times in plan.inputs.values())
         parameters = next(iter(model.parameters()), torch.zeros(0))
         self._like = torch.zeros(0, dtype=parameters.dtype, device=parameters.device)
 

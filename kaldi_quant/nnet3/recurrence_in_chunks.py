@@ -16,7 +16,7 @@ from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, OutputNode
 from kaldi_quant.nnet3.components.base import ComponentModule
 from kaldi_quant.nnet3.components.elementwise import ConstantOutput
-from kaldi_quant.nnet3.expression import Columns, Compiler, Expression, Values
+from kaldi_quant.nnet3.expression import Columns, Compiler, Expression, Rows, Values
 from kaldi_quant.nnet3.graph import Graph, Group, shifted_leaves
 from kaldi_quant.nnet3.program import Step
 from kaldi_quant.nnet3.schedule import Schedule
@@ -50,12 +50,13 @@ def _refused(graph: Graph, name: str, why: str) -> ModelError:
 
 @dataclass
 class _Part:
-    """A node in a stretch of time."""
+    """A node in a stretch of time, and how its rows lie among those that there are; None for behind them."""
 
     node: str
     module: ComponentModule | None
     source: Expression | None
     length: int
+    order: Rows | None = None
 
 
 class LoopStep(Step):
@@ -87,11 +88,13 @@ class LoopStep(Step):
                 times = new[name][(new[name] >= begin) & (new[name] < begin + delay)]
                 if not len(times):
                     continue
-                there = schedule.times[name]
-                if len(there) and there[-1] > times[0]:
-                    raise _refused(graph, name, "is needed at earlier times than were computed before")
-                self._parts.append(_part(name, graph, modules, compiler, times))
-                schedule.times[name] = np.concatenate([there, times])
+                part = _part(name, graph, modules, compiler, times)
+                together = np.concatenate([schedule.times[name], times])
+                order = np.argsort(together)
+                if (np.diff(order) != 1).any():
+                    part.order = Rows(order)
+                self._parts.append(part)
+                schedule.times[name] = together[order]
 
     def run(self, values: Values) -> None:
         for part in self._parts:
@@ -102,7 +105,8 @@ class LoopStep(Step):
                 x = part.source.evaluate(values)
                 x = x if part.module is None else part.module(x)
             x, kept = values.tapped(part.node, x), values.nodes.get(part.node)
-            values.nodes[part.node] = x if kept is None else torch.cat([kept, x], dim=1)
+            whole = x if kept is None else torch.cat([kept, x], dim=1)
+            values.nodes[part.node] = whole if part.order is None else part.order.of(whole)
 
 
 def _part(name: str, graph: Graph, modules: Mapping[str, ComponentModule], compiler: Compiler, times: Times) -> _Part:

@@ -6,27 +6,39 @@ Source: ``DecodableNnetLoopedOnline`` in ``src/nnet3/decodable-online-looped.cc`
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 
-from kaldi_quant.errors import DataError, ModelError, UsageError
+from kaldi_quant.errors import DataError, MissingDependencyError, ModelError, UsageError
 from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet3.context import Context
+from kaldi_quant.nnet3.execution import Execution
+from kaldi_quant.nnet3.execution.chunks import OnnxruntimeChunks, in_float
+from kaldi_quant.nnet3.execution.self_test import trusted_form
 from kaldi_quant.nnet3.incremental import IncrementalNetwork, IncrementalState, InputRows
 from kaldi_quant.nnet3.model import AcousticModel, acoustic_model
 from kaldi_quant.nnet3.time_access import Times
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.units import Frames
 
+_log = logging.getLogger(__name__)
+
 #: An i-vector (dim,) float32, or what tells it when a chunk is computed; None where a network has none.
 Ivector = np.ndarray | Callable[[], np.ndarray] | None
 
 
 class ChunkComputer(Protocol):
-    """Computes the chunks of utterances, one after the other."""
+    """Computes the chunks of utterances, one after the other.
+
+    Attributes:
+        first_read: the earliest time at which it asks for features or i-vectors, counted from a chunk's first frame.
+    """
+
+    first_read: int
 
     def begin(self) -> Any:
         """The state of an utterance before its first chunk."""
@@ -48,6 +60,11 @@ class StreamingNetwork:
         subsampling: frames between outputs: the frame subsampling factor.
         frames_per_chunk: about; rounded up to a multiple of the subsampling factor and the network's modulus.
         priors: (pdfs,) float32 of models whose output is a posterior; (0,) or None for chain models.
+        execution: ``onnxruntime`` has one graph for all chunks, with the state of the network as inputs and outputs
+            (``OnnxruntimeChunks``); ``reference`` computes the same in torch, any network that can be streamed
+            (``IncrementalNetwork``); ``auto`` is onnxruntime where it can. Both compute nothing twice. Integers are
+            equal bit for bit, floats but for rounding. Networks with recurrences, statistics or optional inputs run in
+            torch.
 
     Attributes:
         frames_per_chunk: of features.
@@ -55,7 +72,8 @@ class StreamingNetwork:
 
     Raises:
         UsageError: ``subsampling`` or ``frames_per_chunk`` is no positive number.
-        ModelError: the network cannot be computed chunk by chunk; says why.
+        ModelError: the network cannot be computed chunk by chunk, or not by the execution that is asked for; says why.
+        MissingDependencyError: onnxruntime is asked for and not installed.
     """
 
     def __init__(
@@ -64,6 +82,7 @@ class StreamingNetwork:
         subsampling: int = 1,
         frames_per_chunk: Frames = 20,
         priors: np.ndarray | None = None,
+        execution: Execution = "auto",
     ) -> None:
         if subsampling < 1 or frames_per_chunk < 1:
             raise UsageError(
@@ -78,7 +97,23 @@ class StreamingNetwork:
         unit = math.lcm(subsampling, self.context.modulus)
         self.frames_per_chunk = -(-frames_per_chunk // unit) * unit
         self.log_priors = _log_priors(priors, self.nnet.path)
-        self.computer: ChunkComputer = IncrementalNetwork(model, subsampling, self.frames_per_chunk)
+        self.computer = self._computer(network, model, execution)
+
+    def _computer(
+        self, network: AcousticModel | QuantizedNetwork, model: AcousticModel, execution: Execution
+    ) -> ChunkComputer:
+        if execution != "reference":
+            try:
+                integers = network if isinstance(network, QuantizedNetwork) else in_float(network.nnet)
+                form = trusted_form() if isinstance(network, QuantizedNetwork) else "exact"
+                if form is None:
+                    raise ModelError("onnxruntime's integer kernels give wrong integers on this processor")
+                return OnnxruntimeChunks(integers, self.context, self.subsampling, self.frames_per_chunk, form)
+            except (ModelError, MissingDependencyError) as error:
+                if execution == "onnxruntime":
+                    raise
+                _log.info("chunks are computed in torch: %s", error)
+        return IncrementalNetwork(model, self.subsampling, self.frames_per_chunk)
 
 
 class NetworkStream:
@@ -201,12 +236,12 @@ class NetworkStream:
 
     def _forget(self) -> None:
         """Drops what no later chunk reads."""
-        each, context = self.network.frames_per_chunk, self.network.context
+        begin = self._chunks * self.network.frames_per_chunk + self.network.computer.first_read
         # At least one frame stays, which may have to stand for those behind it.
-        drop = min(self._chunks * each - context.left - self._first, len(self._feats) - 1)
+        drop = min(begin - self._first, len(self._feats) - 1)
         if drop > 0:
             self._feats, self._first = self._feats[drop:].copy(), self._first + drop
-        oldest = int(self._block_of(np.array(self._chunks * each - context.left)))
+        oldest = int(self._block_of(np.array(begin)))
         self._blocks = {block: row for block, row in self._blocks.items() if block >= min(oldest, self._chunks - 1)}
 
 

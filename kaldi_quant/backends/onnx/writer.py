@@ -158,13 +158,15 @@ class GraphWriter:
         Args:
             name: of the graph.
             inputs: shapes of the inputs, by name; a str is an axis of any length.
-            outputs: for each float output the value and its shape.
+            outputs: for each output the value and its shape.
             metadata: stored in the file.
-            kinds: types of inputs that are not float32.
+            kinds: types of inputs and outputs that are not float32.
         """
-        from onnx import TensorProto, helper
+        from onnx import helper
 
         import kaldi_quant
+
+        kinds = kinds or {}
 
         ends = [helper.make_node("Identity", [value], [key], name=key) for key, (value, _) in outputs.items()]
         nodes = [*self._nodes, *ends]
@@ -172,8 +174,8 @@ class GraphWriter:
         graph = helper.make_graph(
             nodes,
             name,
-            [helper.make_tensor_value_info(key, (kinds or {}).get(key, FLOAT), shape) for key, shape in inputs.items()],
-            [helper.make_tensor_value_info(key, TensorProto.FLOAT, shape) for key, (_, shape) in outputs.items()],
+            [helper.make_tensor_value_info(key, kinds.get(key, FLOAT), shape) for key, shape in inputs.items()],
+            [helper.make_tensor_value_info(key, kinds.get(key, FLOAT), shape) for key, (_, shape) in outputs.items()],
             [each for each in self._initializers if each.name in read],
         )
         model = helper.make_model(

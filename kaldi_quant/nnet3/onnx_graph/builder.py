@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kaldi_quant.backends.onnx.parameters import WeightForm
 from kaldi_quant.backends.onnx.stored_weights import FloatProduct, writer_for
-from kaldi_quant.backends.onnx.writer import Dim, GraphWriter, context_metadata
+from kaldi_quant.backends.onnx.writer import Dim, GraphWriter, Name, context_metadata
 from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.descriptor import Append, Const, Descriptor, NodeName, Scale, Sum
 from kaldi_quant.kaldi.nnet import ComponentNode, DimRangeNode, OutputNode
 from kaldi_quant.nnet3.graph import Graph, sources_of
+from kaldi_quant.nnet3.ivector_rows import with_ivector_rows
 from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.onnx_graph.convolution import convolve_heights, multiply_heights, multiply_stored_heights
+from kaldi_quant.nnet3.onnx_graph.files import GraphOptions, OnnxNetwork
 from kaldi_quant.nnet3.onnx_graph.frames import constant_output, frame_component, product
 from kaldi_quant.nnet3.onnx_graph.linear import Output, Piece, convolve, multiply, multiply_stored
 from kaldi_quant.nnet3.onnx_graph.stretches import Stretch, TimePlan, is_constant_row, source_of
@@ -29,52 +29,9 @@ from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
 from kaldi_quant.quant.integer_sum import term_scale
 from kaldi_quant.quant.network import QuantizedNetwork
 
-if TYPE_CHECKING:
-    import onnx
 
-
-@dataclass(frozen=True)
-class GraphOptions:
-    """How the graph is written.
-
-    Args:
-        period: frames between outputs.
-        form: how weights are stored.
-        align: hidden layers are padded to a multiple of so many columns; the kernels like 4.
-        flat: whether the output has no batch axis, (batch * outputs, pdfs), which saves a copy of it.
-        outputs: how many rows of output there are of one sequence; None for any number of any number of sequences.
-    """
-
-    period: int = 1
-    form: WeightForm = "signed"
-    align: int = 1
-    flat: bool = False
-    outputs: int | None = None
-
-
-@dataclass(frozen=True)
-class OnnxNetwork:
-    """An ONNX graph and what its input must hold.
-
-    Inputs: ``input`` (batch, frames, dim) float32, ``ivector`` (batch, dim) float32 where the network has it. Output:
-    ``output`` (batch, outputs, pdfs) float32. For n outputs the input holds
-    left_context + (n - 1) * period + 1 + right_context frames.
-
-    Args:
-        model: the graph.
-        left_context: frames before the first output.
-        right_context: frames after the last output.
-        period: frames between outputs.
-    """
-
-    model: onnx.ModelProto
-    left_context: int
-    right_context: int
-    period: int
-
-    def frames(self, outputs: int) -> int:
-        """Input frames for so many outputs."""
-        return self.left_context + (outputs - 1) * self.period + 1 + self.right_context
+#: Inputs, outputs and types of a graph as ``GraphWriter.finish`` takes them.
+Ends = tuple[dict[Name, tuple[Dim, ...]], dict[Name, tuple[Name, tuple[Dim, ...]]], dict[Name, int]]
 
 
 def build_graph(network: QuantizedNetwork, options: GraphOptions) -> OnnxNetwork:
@@ -85,11 +42,13 @@ def build_graph(network: QuantizedNetwork, options: GraphOptions) -> OnnxNetwork
             anew for each sequence, integers beyond 8 bits but those made of floats; says which.
         MissingDependencyError: onnx is not installed.
     """
-    return _Builder(network, options).build()
+    return GraphBuilder(network, options).build()
 
 
 @dataclass
-class _Builder:
+class GraphBuilder:
+    """Writes one graph."""
+
     network: QuantizedNetwork
     options: GraphOptions
     writer: GraphWriter = field(init=False)
@@ -98,9 +57,14 @@ class _Builder:
     def __post_init__(self) -> None:
         self.writer = writer_for(self.network.layers.values())
         self.nnet = nnet_of(self.network.dequantized())
+        if self.options.ivector_rows:
+            self.nnet = with_ivector_rows(self.nnet)
         self.graph: Graph = AcousticModel(self.nnet).graph
-        self.plan = TimePlan(self.graph, self.options.period, self._read_by_convolutions())
+        self.plan = self._planned(self._read_by_convolutions())
         self.tracks = Tracks(self.writer, self.options.period, self.options.outputs)
+
+    def _planned(self, whole: set[str]) -> TimePlan:
+        return TimePlan(self.graph, self.options.period, whole, self.options.ivector_rows)
 
     def _read_by_convolutions(self) -> set[str]:
         names = [name for name in self.graph.names if self._reads_heights(name)]
@@ -110,31 +74,44 @@ class _Builder:
         return name in self.nnet.components and self.nnet.components[name].type in HEIGHT_TYPES
 
     def build(self) -> OnnxNetwork:
+        shapes = self._write()
+        output, dim = self.values[self.graph.output][0], self.nnet.node_dim(self.graph.output)
+        batch, outputs = self._sizes("batch", "outputs", self.options.outputs)
+        shape: tuple[Dim, ...] = ("rows", dim) if self.options.flat else (batch, outputs, dim)
+        value = self.tracks.flat(output) if self.options.flat else self.tracks.name(output, Layout.ROWS)
+        more_shapes, more_outputs, kinds = self._more_ends()
+        (stretch,) = self.plan.stretches["input"]
+        metadata = context_metadata(self.options.period, -stretch.first, stretch.last)
+        model = self.writer.finish(
+            "acoustic_model", shapes | more_shapes, {"output": (value, shape)} | more_outputs, metadata, kinds
+        )
+        return OnnxNetwork(model, -stretch.first, stretch.last, self.options.period)
+
+    def _more_ends(self) -> Ends:
+        """Further inputs with their shapes, outputs with values and shapes, and types that are not float32."""
+        return {}, {}, {}
+
+    def _write(self) -> dict[str, tuple[Dim, ...]]:
+        """Writes all nodes; returns the shapes of the graph's inputs."""
         shapes = self._inputs()
         for group in self.graph.groups:
             name = group.nodes[0]
             if name not in self.values:
                 self._node(name)
-        output, dim = self.values[self.graph.output][0], self.nnet.node_dim(self.graph.output)
-        batch, outputs = self._sizes("batch", "outputs", self.options.outputs)
-        shape: tuple[Dim, ...] = ("rows", dim) if self.options.flat else (batch, outputs, dim)
-        value = self.tracks.flat(output) if self.options.flat else self.tracks.name(output, Layout.ROWS)
-        (stretch,) = self.plan.stretches["input"]
-        metadata = context_metadata(self.options.period, -stretch.first, stretch.last)
-        model = self.writer.finish("acoustic_model", shapes, {"output": (value, shape)}, metadata)
-        return OnnxNetwork(model, -stretch.first, stretch.last, self.options.period)
+        return shapes
 
     def _inputs(self) -> dict[str, tuple[Dim, ...]]:
         self.writer.reserve("output")
         shapes: dict[str, tuple[Dim, ...]] = {}
         outputs = self.options.outputs
-        (stretch,) = self.plan.stretches["input"]
-        count = None if outputs is None else stretch.length(outputs, self.options.period)
-        batch, frames = self._sizes("batch", "frames", count)
         for name in self.graph.inputs:
             self.writer.reserve(name)
             dim = self.nnet.input_dim(name)
-            if name == "ivector":
+            found = self.plan.computed.get(name)
+            stretch = found[0] if found else None
+            count = None if outputs is None or stretch is None else stretch.length(outputs, self.options.period)
+            batch, frames = self._sizes("batch", "frames" if name == "input" else f"{name}.frames", count)
+            if stretch is None:
                 shapes[name] = (batch, dim)
                 row = self.writer.op("Unsqueeze", [name, self.writer.integers(1)], "ivector.row")
                 self._settle(name, [Track(None, dim, {Layout.ROWS: row})])
@@ -171,7 +148,7 @@ class _Builder:
         layer = self.network.layers.get(name)
         if isinstance(layer, DynamicLinear):
             raise ModelError(f"the ranges of the layer {name} are found anew for each sequence")
-        stretches = self.plan.stretches[name]
+        stretches = self.plan.computed[name]
         if isinstance(layer, IntegerLinear):
             self._layer(name, layer)
         elif layer is not None:
@@ -185,7 +162,7 @@ class _Builder:
         destination = self.network.graph.destination(name)
         grid = self._narrow_grid(destination.node) if destination else None
         tracks = []
-        for stretch in self.plan.stretches[name]:
+        for stretch in self.plan.computed[name]:
             pieces = self._pieces(name, stretch)
             times = None if all(piece.track.stretch is None for piece in pieces) else stretch
             if destination is None or grid is None:

@@ -92,19 +92,25 @@ class TimePlan:
         graph: the network.
         period: frames between outputs.
         whole: nodes that are to be computed at one stretch, even if some times in it are not needed.
+        ivector_rows: whether there is an i-vector for each frame, and not one for all.
 
     Attributes:
-        stretches: for each node that is computed; the i-vector has none.
+        stretches: for each node that is there; the i-vector has none if it is one for all frames.
+        computed: for each of them what of it is computed: all.
 
     Raises:
         ModelError: some node is not computed at arithmetic progressions of times; says which and why.
     """
 
-    def __init__(self, graph: Graph, period: Frames, whole: Collection[str] = ()) -> None:
+    def __init__(
+        self, graph: Graph, period: Frames, whole: Collection[str] = (), ivector_rows: bool = False
+    ) -> None:
         self.graph = graph
+        self._ivector_rows = ivector_rows
         self._whole = whole
         self.period = period
         self.stretches: dict[str, tuple[Stretch, ...]] = {}
+        self.computed: dict[str, tuple[Stretch, ...]] = {}
         #: For each node, by its residue modulo the period, the first and last time that is needed.
         self._needed: dict[str, dict[int, tuple[int, int]]] = {name: {} for name in graph.names}
         if graph.has_optional_inputs:
@@ -121,7 +127,11 @@ class TimePlan:
         for name in graph.inputs:
             if self._needed[name]:
                 firsts, lasts = zip(*self._needed[name].values(), strict=True)
-                self.stretches[name] = (Stretch(min(firsts), 1, max(lasts)),)
+                self._arrange(name, (Stretch(min(firsts), 1, max(lasts)),))
+
+    def _arrange(self, name: str, stretches: tuple[Stretch, ...]) -> None:
+        """A node is wanted at some stretches."""
+        self.stretches[name] = self.computed[name] = stretches
 
     def _need(self, name: str, stretch: Stretch) -> None:
         needed = self._needed[name]
@@ -132,9 +142,9 @@ class TimePlan:
             needed[residue] = (min(first, before[0]), max(last, before[1]))
 
     def _settle(self, name: str) -> None:
-        self.stretches[name] = self._merged(self._needed[name], name in self._whole)
+        self._arrange(name, self._merged(self._needed[name], name in self._whole))
         node = self.graph.node(name)
-        for stretch in self.stretches[name]:
+        for stretch in self.computed[name]:
             if isinstance(node, DimRangeNode):
                 self._need(node.input_node, stretch)
                 continue
@@ -164,10 +174,24 @@ class TimePlan:
         descriptor, stretch = source_of(descriptor, stretch)
         if is_constant_row(descriptor) or isinstance(descriptor, Const):
             return
-        if isinstance(descriptor, NodeName) and descriptor.node != "ivector":
+        if isinstance(descriptor, NodeName) and (descriptor.node != "ivector" or self._ivector_rows):
             self._need(descriptor.node, stretch)
             return
         if isinstance(descriptor, ReplaceIndex | NodeName):
             raise ModelError(f"{descriptor} reads one row of many times, or many of one")
         for source in descriptor.sources():
             self._demand(source, stretch)
+
+
+class ChunkPlan(TimePlan):
+    """The stretches of a graph that computes one chunk, and keeps for the next one what that needs again.
+
+    Outputs of the next chunk follow those of this one. What a node is needed at lies partly in the chunks before;
+    ``computed`` is the rest, one period of it for each output.
+    """
+
+    def _arrange(self, name: str, stretches: tuple[Stretch, ...]) -> None:
+        self.stretches[name] = stretches
+        self.computed[name] = tuple(
+            Stretch(stretch.last - self.period + stretch.step, stretch.step, stretch.last) for stretch in stretches
+        )
