@@ -158,7 +158,7 @@ def open_model(parts: ModelParts, in_float: bool = False, changes: Mapping[str, 
         UsageError: an option is impossible.
     """
     path = parts.model
-    if in_float and path.name == ARTEFACT_NAME and is_artefact(str(path)):
+    if in_float and is_artefact(str(path)):
         path = path.parent / _MODEL
         if not path.is_file():
             raise DataError(f"there is no float model {path} beside {parts.model}")
