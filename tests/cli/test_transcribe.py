@@ -47,7 +47,7 @@ def test_lines_of_json(vosk_model: Path, wav: Path, capsys: Capture) -> None:
     assert [entry["word"] for entry in found["result"]] == found["text"].split()
     length = soundfile.info(str(wav)).duration
     times = [time for entry in found["result"] for time in (entry["start"], entry["end"])]
-    assert times == sorted(times) and 0 <= times[0] and times[-1] <= length
+    assert times == sorted(times) and times[0] >= 0 and times[-1] <= length
     assert all(0.5 < entry["conf"] <= 1 for entry in found["result"])
 
 

@@ -90,7 +90,7 @@ def test_what_an_interrupted_run_left_is_completed(vosk_model: Path, tmp_path: P
 def test_a_folder_is_not_copied_into_itself(place: str, example: Path, tmp_path: Path) -> None:
     source = vosk_layout(tmp_path, example)
     before = files(source)
-    with pytest.raises(DataError, match="is within .*, which is copied: name another folder"):
+    with pytest.raises(DataError, match=r"is within .*, which is copied: name another folder"):
         copy_vosk_folder(VoskFolder.read(source), source / place)
     assert files(source) == before
 

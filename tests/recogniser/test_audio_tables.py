@@ -77,7 +77,7 @@ def test_recordings_that_cannot_be_used_are_left_out(
     (wavs / "text.flac").write_text("no audio")
     # The same name but for its ending.
     soundfile.write(wavs / "one.flac", np.zeros(RATE, np.int16), RATE)
-    with pytest.raises(DataError, match="3 of 5 utterances could not be used, more than the share of 0.1"):
+    with pytest.raises(DataError, match=r"3 of 5 utterances could not be used, more than the share of 0\.1"):
         written(wavs, tmp_path, mfcc)
     _, bad = written(wavs, tmp_path, mfcc, share=0.6)
     assert (bad.good, bad.bad) == (2, 3)

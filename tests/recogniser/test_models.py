@@ -106,13 +106,13 @@ def test_missing_parts_are_named(removed: str, sentence: str, kaldis: Path) -> N
 
 
 def test_other_places(kaldis: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no .*nowhere: expected a Vosk folder, a folder with final.mdl, or"):
+    with pytest.raises(DataError, match=r"there is no .*nowhere: expected a Vosk folder, a folder with final\.mdl, or"):
         find_parts(tmp_path / "nowhere")
-    with pytest.raises(DataError, match="expected one folder with HCLG.fst, found .*empty: name it with --graph"):
+    with pytest.raises(DataError, match=r"expected one folder with HCLG\.fst, found .*empty: name it with --graph"):
         find_parts(kaldis, tmp_path / "empty")
     (kaldis / "graph_other").mkdir()
     (kaldis / "graph_other/HCLG.fst").touch()
-    with pytest.raises(DataError, match="found .*graph_alphadigits, .*graph_other: name it with --graph"):
+    with pytest.raises(DataError, match=r"found .*graph_alphadigits, .*graph_other: name it with --graph"):
         find_parts(kaldis)
     (kaldis / "graph_other/words.txt").unlink(missing_ok=True)
     with pytest.raises(KaldiQuantError, match=r"words\.txt"):
