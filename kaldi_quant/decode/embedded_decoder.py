@@ -47,8 +47,16 @@ class EmbeddedDecoder:
             DataError: no path, or none to a final state where that is asked for.
         """
         options = self._options
-        scaled = loglikes[:, self._columns] * np.float32(options.acoustic_scale)
-        raw, partial = raw_lattice(self._graph, self._config, scaled, self._raw)
+        decoder = kaldi_decoder.LatticeSimpleDecoder(self._graph, self._config)
+        # DecodableCtc takes column i - 1 for input label i, so that there is one column for each transition-id.
+        scaled = np.ascontiguousarray(loglikes[:, self._columns] * np.float32(options.acoustic_scale))
+        try:
+            # The answer says whether a final state was reached, which also final_relative_cost does.
+            decoder.decode(kaldi_decoder.DecodableCtc(scaled))
+            raw = self._raw_lattice(decoder)
+            partial = not np.isfinite(decoder.final_relative_cost())
+        except RuntimeError as error:
+            raise DataError(f"the decoder failed: {' '.join(str(error).split())}") from error
         if partial and not options.allow_partial:
             raise DataError("no final state was reached (--allow-partial keeps such utterances)")
         if partial:
@@ -60,38 +68,12 @@ class EmbeddedDecoder:
         lattice.final[:, 1] *= options.post_decode_acwt / options.acoustic_scale
         return lattice
 
-
-def raw_lattice(
-    graph: Any, config: Any, scores: np.ndarray, file: Path, use_final_probs: bool = True
-) -> tuple[CompactLattice, bool]:
-    """Searches a whole utterance.
-
-    Args:
-        graph: as ``decode.graph.load_graph`` gives it.
-        config: the decoder's beams, ``kaldi_decoder.LatticeSimpleDecoderConfig``.
-        scores: (frames, transition-ids) float32, finite: scaled log-likelihoods, those of transition-id 1 first.
-        file: is written on the way.
-        use_final_probs: whether final states count; else each state that is reached at the end is final.
-
-    Returns:
-        The lattice, not determinized, and whether no final state was reached, so that all states are final.
-
-    Raises:
-        DataError: there is no path.
-    """
-    decoder = kaldi_decoder.LatticeSimpleDecoder(graph, config)
-    try:
-        # DecodableCtc takes column i - 1 for input label i. Decode's answer says whether a final state was reached,
-        # which also final_relative_cost does.
-        decoder.decode(kaldi_decoder.DecodableCtc(np.ascontiguousarray(scores)))
-        done, raw = decoder.get_raw_lattice(use_final_probs)
+    def _raw_lattice(self, decoder: Any) -> CompactLattice:
+        done, raw = decoder.get_raw_lattice()
         # kaldifst's iterators do not take lattices; its files do, exactly.
-        if not done or not raw.num_states or not raw.write(str(file)):
+        if not done or not raw.num_states or not raw.write(str(self._raw)):
             raise DataError("no path through the graph survives the beam")
-        lattice = CompactLattice.read(FstBytes(file.read_bytes(), str(file)))
-        return lattice, not np.isfinite(decoder.final_relative_cost())
-    except RuntimeError as error:
-        raise DataError(f"the decoder failed: {' '.join(str(error).split())}") from error
+        return CompactLattice.read(FstBytes(self._raw.read_bytes(), str(self._raw)))
 
 
 def _best_cost(lattice: CompactLattice) -> float:

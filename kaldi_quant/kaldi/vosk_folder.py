@@ -17,6 +17,8 @@ from kaldi_quant.kaldi.parse_options import Defaults, read_config
 
 # Vosk sets it for all extractors.
 _MAX_COUNT = 100.0
+# Vosk 0.3.45's own default, as its partial results and ends of utterances show; Kaldi's is 20.
+_FRAMES_PER_CHUNK = 24
 # What changes how fast or in what memory Kaldi's program decodes, and not what it finds.
 _OTHERS: Defaults = {
     "prune-interval": 25,
@@ -41,6 +43,7 @@ _OLD = {
     "lattice-beam": 6.0,
     "acoustic-scale": 1.0,
     "frame-subsampling-factor": 3,
+    "frames-per-chunk": _FRAMES_PER_CHUNK,
     "endpoint.silence-phones": "1:2:3:4:5:6:7:8:9:10",
     "endpoint.rule2.min-trailing-silence": 0.5,
     "endpoint.rule3.min-trailing-silence": 1.0,
@@ -95,7 +98,7 @@ def _own_options() -> Defaults:
 
 
 def read_recogniser_options(path: Path) -> RecogniserOptions:
-    """Reads a ``model.conf``.
+    """Reads a ``model.conf``; what it does not state has Vosk's default.
 
     Raises:
         FormatError: the file is missing, or a line is no option.
@@ -103,7 +106,7 @@ def read_recogniser_options(path: Path) -> RecogniserOptions:
     """
     values = read_config(path, {**_own_options(), **endpoint_options(), **_OTHERS})
     try:
-        return RecogniserOptions.of(values)
+        return RecogniserOptions.of({"frames-per-chunk": _FRAMES_PER_CHUNK, **values})
     except UsageError as error:
         raise FormatError(str(path), None, str(error)) from error
 

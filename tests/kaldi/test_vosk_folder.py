@@ -41,7 +41,7 @@ def test_folder(folder: Path) -> None:
     assert found.graph == folder / "graph/HCLG.fst" and found.lookahead is None and found.extraction() is None
     assert found.mfcc_options().num_ceps == 40
     options = found.options
-    assert (options.beam, options.lattice_beam, options.max_active, options.frames_per_chunk) == (10.0, 2.0, 3000, 20)
+    assert (options.beam, options.lattice_beam, options.max_active, options.frames_per_chunk) == (10.0, 2.0, 3000, 24)
     assert options.endpoint.silence() == {1, 2, 3}
     assert options.endpoint.rule2 == EndpointRule(True, 0.7, 2.0)
     assert options.endpoint.rule5 == EndpointConfig().rule5
