@@ -21,10 +21,11 @@ ROOMS = {
     "nnet3": {"kaldi", "quant", "backends", "train"},
     "torchnn": {"quant", "backends", "train"},
     "formats": {"kaldi", "quant", "backends", "nnet3", "torchnn"},
+    "recogniser": {"kaldi", "decode", "nnet3", "quant", "formats"},
     "api": {"kaldi", "quant", "backends", "train", "nnet3", "torchnn", "formats"},
     "frontends": {"metrics", "quant", "backends", "train", "torchnn", "formats", "api"},
     "report": {"kaldi", "metrics", "quant", "backends", "train", "decode", "nnet3", "formats"},
-    "cli": {"kaldi", "quant", "backends", "train", "decode", "nnet3", "formats", "report", "frontends"},
+    "cli": {"kaldi", "quant", "backends", "train", "decode", "nnet3", "formats", "recogniser", "report", "frontends"},
 }
 
 
