@@ -145,9 +145,7 @@ def print_table(contenders: dict[str, Contender], graph: float) -> None:
         found = one.rounds[-1]["memory"]
         pss, rss = found["pss"] - graph, found["rss"] - graph
         added = found["pss"] - one.before["pss"] - graph
-        print(
-            f"{name:<8}PSS {pss:.0f} MB, RSS {rss:.0f} MB above the graph of {graph:.2f} MB; the model's {added:.0f}"
-        )
+        print(f"{name:<8}PSS {pss:.0f} MB, RSS {rss:.0f} MB above the graph of {graph:.2f} MB; the model's {added:.0f}")
 
 
 @click.command()

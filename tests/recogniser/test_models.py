@@ -133,6 +133,17 @@ def test_lookahead_graphs_are_to_be_composed_first(example: Path, tmp_path: Path
         find_parts(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["rescore/G.carpa", "rnnlm/final.raw"])
+def test_rescoring_is_not_done(name: str, example: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = vosk_layout(tmp_path, example)
+    find_parts(folder)
+    assert not caplog.messages
+    (folder / name).parent.mkdir()
+    (folder / name).touch()
+    find_parts(folder)
+    assert caplog.messages == [f"{folder / name}: words are those of the first pass: rescoring is not supported"]
+
+
 def test_ivectors_that_do_not_fit(vosk_model: Path) -> None:
     parts = find_parts(vosk_model)
     with pytest.raises(ModelError, match="needs i-vectors of dimension 20: name their extractor with --ivector-extr"):
