@@ -153,8 +153,9 @@ def print_table(contenders: dict[str, Contender], graph: float) -> None:
 @click.option("--wavs", type=click.Path(exists=True, path_type=Path), default=EXAMPLE / "wav", help="16-bit WAV files.")
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--widths", default="8,4", show_default=True, help="Of weights; activations have 8 bits.")
+@click.option("--quantized", "made", multiple=True, metavar="NAME=DIR", help="Vosk folders that are quantized already.")
 @click.option("--published", is_flag=True, help="A network of published size, with random parameters.")
-def main(folder: Path | None, wavs: Path, rounds: int, widths: str, published: bool) -> None:
+def main(folder: Path | None, wavs: Path, rounds: int, widths: str, made: tuple[str, ...], published: bool) -> None:
     """Print words, times and memory of recognisers."""
     paths = sorted(wavs.glob("*.wav"))
     with tempfile.TemporaryDirectory(prefix="kaldi_quant.") as name:
@@ -165,12 +166,13 @@ def main(folder: Path | None, wavs: Path, rounds: int, widths: str, published: b
             vosk_layout(folder, EXAMPLE) if given is None else shutil.copytree(given, folder)
         if published:
             with_published_network(folder)
-        contenders = {"Vosk": Contender("vosk", folder, paths), "float": Contender("float", folder, paths)}
-        for width in widths.split(","):
+        integers = {name: Path(path) for name, path in (each.split("=", 1) for each in made)}
+        for width in [] if made else widths.split(","):
             # How weights of a random network are rounded does not change what it costs.
             options = ["--bits", width] if not published else ["--preset", "baseline"]
-            integers = quantized(folder, wavs, place / f"w{width}", *options)
-            contenders[f"W{width}A8"] = Contender("integers", integers, paths)
+            integers[f"W{width}A8"] = quantized(folder, wavs, place / f"w{width}", *options)
+        contenders = {"Vosk": Contender("vosk", folder, paths), "float": Contender("float", folder, paths)}
+        contenders |= {name: Contender("integers", path, paths) for name, path in integers.items()}
         for _ in range(rounds):
             for contender in contenders.values():
                 contender.round()
