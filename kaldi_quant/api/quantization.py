@@ -142,8 +142,9 @@ def quantize_further(
 def compile(quantized: Quantized) -> Callable[..., Any]:
     """A quantized network of ``torch.nn`` on this processor's integer kernels: called as the network, same results.
 
-    Products of fully connected layers and recurrences run on compiled kernels (numba), on one thread; what has no
-    kernel runs as in the integer reference. Convolutions are faster in onnxruntime, with the file of ``export``.
+    Fully connected layers, recurrences and convolutions run on compiled kernels (numba), on one thread, and so do group
+    norms, sums and products between their grids; what has no kernel runs as in the integer reference. Convolutions need
+    a processor with products of 8-bit integers (VNNI).
 
     Args:
         quantized: from ``quantize``, ``qat`` or ``load``.

@@ -27,7 +27,8 @@ def remove_epsilons(lattice: CompactLattice) -> CompactLattice:
         return lattice
     order = lattice.topological_order()
     ways, finals = _ways(lattice, order)
-    reached, numbers = {lattice.start}, {}
+    reached = {lattice.start}
+    numbers: dict[int, int] = {}
     for state in order:
         if state in reached and (ways[state] or finals[state]):
             numbers[state] = len(numbers)

@@ -165,5 +165,13 @@ class _Expansion:
 
     def lattice(self) -> CompactLattice:
         """All that was added."""
-        words, costs, strings, targets = ([arc[column] for arc in self._arcs] for column in range(4))
-        return assemble(0, self._ends, [_NONE] * len(self._ends), self._arc_ends, words, costs, targets, strings)
+        return assemble(
+            0,
+            self._ends,
+            [_NONE] * len(self._ends),
+            self._arc_ends,
+            [word for word, _, _, _ in self._arcs],
+            [cost for _, cost, _, _ in self._arcs],
+            [target for _, _, _, target in self._arcs],
+            [string for _, _, string, _ in self._arcs],
+        )

@@ -84,12 +84,11 @@ def integer_sum(
     Returns:
         int32, on the grid of the sum.
     """
-    scaled = [term_scale(grid, coefficient) for grid, coefficient in zip(grids, coefficients, strict=True)]
     if len(integers) == 2:
-        return _sum_of_two(integers, grids, scaled, output)
+        return _sum_of_two(integers, grids, coefficients, output)
     total = torch.zeros(())
-    for i, (term, grid, scale) in enumerate(zip(integers, grids, scaled, strict=True)):
-        value = (term - grid.zero_point).float() * scale
+    for i, (term, grid, coefficient) in enumerate(zip(integers, grids, coefficients, strict=True)):
+        value = (term - grid.zero_point).float() * term_scale(grid, coefficient)
         total = total + value if i else value
     return output.quantize(total)
 
@@ -99,10 +98,19 @@ def term_scale(grid: Grid, coefficient: float) -> Tensor:
     return torch.tensor(coefficient, dtype=torch.float32) * grid.scale
 
 
-def _sum_of_two(integers: Sequence[Tensor], grids: Sequence[Grid], scales: Sequence[Tensor], output: Grid) -> Tensor:
-    (first, second), (zero_1, zero_2) = (x.float() for x in integers), (grid.zero_point.float() for grid in grids)
+def ratios_of(grids: Sequence[Grid], coefficients: Sequence[float], output: Grid) -> tuple[Tensor, Tensor, Tensor]:
+    """Of a sum of two terms the ratio of each, and what is fixed; () float32 (see above)."""
+    scales = (term_scale(grid, coefficient) for grid, coefficient in zip(grids, coefficients, strict=True))
     ratio_1, ratio_2 = (scale / output.scale for scale in scales)
-    fixed = output.zero_point.float() - fused_multiply_add(ratio_1, zero_1, ratio_2 * zero_2)
+    zero_1, zero_2 = (grid.zero_point.float() for grid in grids)
+    return ratio_1, ratio_2, output.zero_point.float() - fused_multiply_add(ratio_1, zero_1, ratio_2 * zero_2)
+
+
+def _sum_of_two(
+    integers: Sequence[Tensor], grids: Sequence[Grid], coefficients: Sequence[float], output: Grid
+) -> Tensor:
+    first, second = (x.float() for x in integers)
+    ratio_1, ratio_2, fixed = ratios_of(grids, coefficients, output)
     steps = fused_multiply_add(first, ratio_1, fused_multiply_add(second, ratio_2, fixed))
     return steps.round().clamp(output.spec.qmin, output.spec.qmax).to(torch.int32)
 

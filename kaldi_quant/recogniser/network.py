@@ -19,7 +19,7 @@ from kaldi_quant.nnet3.context import Context
 from kaldi_quant.nnet3.execution import Execution
 from kaldi_quant.nnet3.execution.chunks import OnnxruntimeChunks, in_float
 from kaldi_quant.nnet3.execution.self_test import trusted_form
-from kaldi_quant.nnet3.incremental import IncrementalNetwork, IncrementalState, InputRows
+from kaldi_quant.nnet3.incremental import IncrementalNetwork, InputRows
 from kaldi_quant.nnet3.model import AcousticModel, acoustic_model
 from kaldi_quant.nnet3.time_access import Times
 from kaldi_quant.quant.network import QuantizedNetwork

@@ -68,8 +68,11 @@ class Recognizer:
         self._silence = options.endpoint.silence()
         self._with_words = self._with_partial_words = False
         self._max_alternatives = 0
-        self._restart()
+        self._pipeline = Pipeline(model, rate)
+        self._search = self._new_search()
         self._state = _State.INITIALIZED
+        # Frames of the network's output before this utterance, in this pipeline.
+        self._offset = 0
         # Samples that wait for a step to be complete; those of this pipeline; those before it.
         self._waiting = np.zeros(0, np.float32)
         self._processed = self._before = 0
@@ -156,18 +159,14 @@ class Recognizer:
         self._offset += self._search.frames
         if self._state is _State.FINALIZED or self._offset > _MOST_FRAMES:
             self._before += self._processed
-            self._processed = 0
-            self._restart()
+            self._offset = self._processed = 0
+            self._pipeline = Pipeline(self._model, self._rate)
         else:
             self._pipeline.begin_utterance(self._offset)
-            self._search = Search(self._model.decoding_graph, self._model.options, self._silence)
+        self._search = self._new_search()
 
-    def _restart(self) -> None:
-        """Begins with a pipeline that has heard nothing."""
-        self._pipeline = Pipeline(self._model, self._rate)
-        self._search = Search(self._model.decoding_graph, self._model.options, self._silence)
-        # Frames of the network's output before this utterance, in this pipeline.
-        self._offset = 0
+    def _new_search(self) -> Search:
+        return Search(self._model.decoding_graph, self._model.options, self._silence)
 
     def _has_ended(self) -> bool:
         search = self._search

@@ -15,6 +15,7 @@ FOLLOWED: tuple[type[nn.Module], ...] = (
     nn.BatchNorm1d,
     nn.BatchNorm2d,
     nn.BatchNorm3d,
+    nn.GroupNorm,
     nn.ReLU,
     nn.ELU,
     nn.MaxPool1d,

@@ -1,4 +1,5 @@
-"""One form of ReLUs, sums and matrix products in a traced graph, and nothing that does nothing in test mode.
+"""One form of ReLUs, sums and matrix products in a traced graph, nothing that does nothing in test mode, and no layer
+that nothing reads.
 
 Functions that ``rounded_once`` has are computed by that.
 """
@@ -13,8 +14,9 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional
 
+from kaldi_quant.torchnn.forms import FORMS
 from kaldi_quant.torchnn.graph_nodes import argument, holds_tensors, inputs_of, is_constant, name_of
-from kaldi_quant.torchnn.rounded_once import elu
+from kaldi_quant.torchnn.rounded_once import elu, group_norm
 
 
 def added(*terms: Tensor, coefficients: Sequence[float]) -> Tensor:
@@ -55,13 +57,15 @@ def simplify(graph: fx.Graph) -> None:
             node.op, node.target, node.args, node.kwargs = "call_function", torch.mul, _factors(node), {}
         elif _is_elu(node):
             node.target, node.args, node.kwargs = elu, (node.args[0], float(argument(node, 1, "alpha", 1.0))), {}
+        elif node.target in (functional.group_norm, torch.group_norm):
+            node.target, node.args, node.kwargs = group_norm, _group_norm_arguments(node), {}
         elif terms := _terms(node):
             node.op, node.target = "call_function", added
             node.args = tuple(term for term, _ in terms)
             node.kwargs = {"coefficients": tuple(factor for _, factor in terms)}
     for node in reversed(list(graph.nodes)):
-        # Multiples that sums have taken up.
-        if _multiple(node) and not node.users:
+        # Multiples that sums have taken up, and layers that no output depends on, with their weights.
+        if not node.users and (_multiple(node) or node.op == "get_attr" or _is_layer(node)):
             graph.erase_node(node)
 
 
@@ -97,6 +101,15 @@ def _is_elu(node: fx.Node) -> bool:
     """Whether a node is an ELU without scales."""
     scales = (argument(node, place, name, 1) for place, name in ((2, "scale"), (3, "input_scale")))
     return node.target is functional.elu and len(node.args) > 0 and all(scale in (False, 1) for scale in scales)
+
+
+def _is_layer(node: fx.Node) -> bool:
+    return node.op == "call_function" and name_of(node) in FORMS
+
+
+def _group_norm_arguments(node: fx.Node) -> tuple[Any, ...]:
+    names = {"input": None, "num_groups": None, "weight": None, "bias": None, "eps": 1e-5}
+    return tuple(argument(node, place, name, default) for place, (name, default) in enumerate(names.items()))
 
 
 def _multiplies_values(node: fx.Node) -> bool:

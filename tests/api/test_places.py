@@ -17,11 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import kaldi_quant as kq
+from kaldi_quant.api.quantization import Quantized
 from kaldi_quant.errors import UsageError
 from kaldi_quant.torchnn.batches import HeldOutScore
 from kaldi_quant.train import loop
 from kaldi_quant.train.optimizer import OptimizerOptions
 from kaldi_quant.train.parallel.device_context import DeviceContext, device_context
+from kaldi_quant.train.record import IterationRecord
 from tests.references import NNET3, load, model_file
 from tests.train.group_of_processes import free_ports, run_in_group
 from tests.train.pretend_gpu import DEVICE, is_on_gpu, pretend_gpu
@@ -153,6 +155,25 @@ def test_bf16_is_in_the_products_alone(tmp_path: Path) -> None:
     assert found != exact and found == pytest.approx(exact, rel=1e-2)
     with pytest.raises(UsageError, match="belongs to a training with other options"):
         kq.finetune(network(), batches(), loss=loss, epochs=1, folder=tmp_path / "bf16")
+
+
+def test_quantized_training_is_decided_by_a_score_and_tells_each_pass(tmp_path: Path) -> None:
+    start = kq.quantize(network().eval(), "w8a8", calibration=[x for x, _ in batches()])
+    told: list[tuple[int, Tensor]] = []
+
+    def after(entry: IterationRecord, converted: Callable[[], Quantized]) -> None:
+        told.append((entry.iteration, converted().network.model()(batches()[0][0])))
+
+    given = {"loss": loss, "epochs": 3, "early_stopping": 3, "score": score(), "folder": tmp_path}
+    trained = kq.qat(start, batches(), lr_initial=1e-2, after_pass=after, **given)
+    assert [place for place, _ in told] == [0, 1, 2]
+    assert not torch.equal(told[0][1], told[2][1])
+    record = json.loads((tmp_path / "progress.json").read_text())
+    assert all("minus" in entry["valid"] for entry in record["iterations"])
+    best = max(record["iterations"][1:], key=lambda entry: entry["valid"]["minus"])
+    assert record["result"]["valid"]["minus"] >= best["valid"]["minus"]
+    if "iteration" in record["result"]:
+        torch.testing.assert_close(trained.network.model()(batches()[0][0]), told[record["result"]["iteration"]][1])
 
 
 def test_kaldi_models_have_a_command_for_it() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kaldi_quant.kaldi.resample import resample
+from kaldi_quant.kaldi.resample import ResampleStream, resample
 from kaldi_quant.kaldi.tables import read_vectors
 from kaldi_quant.kaldi.waves import read_waves
 
@@ -51,3 +51,29 @@ def test_a_tone_stays_and_what_is_too_high_goes() -> None:
 @pytest.mark.parametrize(("number", "expected"), [(1, 1), (2, 1), (3, 2), (0, 0)])
 def test_as_many_samples_as_lie_within_the_time(number: int, expected: int) -> None:
     assert len(resample(np.ones(number), 16000, 8000)) == expected
+
+
+@pytest.mark.parametrize(("rate", "new_rate"), [(16000, 8000), (8000, 16000), (44100, 16000), (22050, 16000)])
+def test_pieces_are_the_whole(rate: int, new_rate: int) -> None:
+    random, begin, found = np.random.default_rng(0), 0, []
+    samples, stream = random.standard_normal(3001), ResampleStream(rate, new_rate, 0.99)
+    while begin < len(samples):
+        end = begin + int(random.integers(0, 200))
+        found.append(stream.push(samples[begin:end]))
+        begin = end
+    found.append(stream.push(samples[:0], is_last=True))
+    np.testing.assert_array_equal(np.concatenate(found), resample(samples, rate, new_rate))
+
+
+def test_streams_let_a_tone_through_as_files_do() -> None:
+    tone = np.sin(2 * np.pi * 500 * np.arange(4410) / 44100)
+    found = ResampleStream(44100, 16000).push(tone, is_last=True)
+    np.testing.assert_allclose(found[20:-20], np.sin(2 * np.pi * 500 * np.arange(1600) / 16000)[20:-20], atol=0.02)
+
+
+def test_a_stream_waits_for_what_a_sample_reads() -> None:
+    """GetNumOutputSamples: the filter reaches 6 / (2 * 4000 Hz) = 12 samples of 16 kHz to either side."""
+    stream = ResampleStream(16000, 8000)
+    assert len(stream.push(np.ones(12))) == 0
+    assert len(stream.push(np.ones(1))) == 1
+    assert len(stream.push(np.ones(3))) == 1

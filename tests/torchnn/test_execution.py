@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 pytest.importorskip("numba", reason="the kernels are compiled by numba")
 
+import numba
 import numpy as np
 
 from kaldi_quant.backends.kernels import dot, products
@@ -98,7 +99,8 @@ def test_networks_of_all_kinds_of_layers(config: LayerConfig) -> None:
     compiled = CompiledNetwork(found)
     has_kernels = config.ranges == "static" and config.act_bits <= 8 and config.bits <= 8 and config.symmetric
     if has_kernels:
-        assert set(compiled.on_kernels) == {"first", "second", "last"}
+        with_instruction = {"conv"} if dot.lanes() else set()
+        assert set(compiled.on_kernels) == {"first", "second", "last"} | with_instruction
     for shape in ((2, 9, 5), (1, 2, 5), (3, 400, 5), (2, 9, 5), (2, 9, 5), (2, 9, 5)):
         # Some features lie beyond the grid.
         assert_same(found, compiled, 3 * torch.randn(shape))
@@ -118,6 +120,95 @@ def test_other_calls_are_refused() -> None:
     with pytest.raises(DataError, match="should have 3 axes"):
         compiled(torch.randn(9, 5))
     assert torch.equal(compiled(torch.ones(2, 9, 5)), compiled(x=torch.ones(2, 9, 5, dtype=torch.float64)))
+
+
+class Convolutions(nn.Module):
+    """Convolutions of all kinds, what kernels compute with them, and what they do not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Conv1d(2, 12, 4, stride=2, bias=False)
+        self.norm, self.wide = nn.GroupNorm(1, 12), nn.Conv1d(12, 20, 1)
+        self.each, self.one = nn.PReLU(20, init=0.3), nn.LeakyReLU(0.2)
+        self.normed = nn.GroupNorm(5, 20, affine=False)
+        self.depthwise = nn.Conv1d(20, 20, 3, padding=4, dilation=4, groups=20)
+        self.narrow, self.grouped = nn.Conv1d(20, 12, 1), nn.Conv1d(12, 12, 3, padding=1, groups=3)
+        self.last, self.decoder = nn.PReLU(), nn.ConvTranspose1d(12, 2, 4, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.encoder(x)
+        y = self.norm(features)
+        y = self.normed(self.each(self.wide(y)))
+        y = self.narrow(self.one(self.depthwise(y)))
+        y = self.last(y + features)
+        masks = torch.relu(self.grouped(y)).unflatten(1, (2, 6))
+        return self.decoder((masks * features.unflatten(1, (2, 6))).flatten(1, 2))
+
+
+class Pictures(nn.Module):
+    """Convolutions over two axes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.depthwise = nn.Conv2d(3, 8, (3, 2), (2, 1), (1, 0)), nn.Conv2d(8, 8, 3, (1, 2), 1, groups=8)
+        self.norm, self.up = nn.GroupNorm(2, 8), nn.ConvTranspose2d(8, 3, (3, 2), 2, (1, 0), (1, 0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.up(self.norm(self.depthwise(torch.relu(self.first(x)))) * 0.5)
+
+
+def with_norms(network: nn.Module) -> nn.Module:
+    """With other weights of norms than ones and zeros."""
+    for module in network.modules():
+        if isinstance(module, nn.GroupNorm) and module.affine:
+            nn.init.normal_(module.weight), nn.init.normal_(module.bias)
+    return network.eval()
+
+
+@pytest.mark.parametrize("config", [LayerConfig(8, 8), LayerConfig(4, 6), LayerConfig(8, 12)])
+def test_convolutions(config: LayerConfig) -> None:
+    torch.manual_seed(0)
+    found = quantized(with_norms(Convolutions()), PtqConfig(config), [torch.randn(1, 2, 300) for _ in range(3)])
+    compiled = CompiledNetwork(found)
+    if config.act_bits <= 8 and dot.lanes():
+        assert set(compiled.on_kernels) == set(found.layers) - {"grouped"}
+    for shape in ((1, 2, 300), (3, 2, 40), (1, 2, 9000), (2, 2, 50), (2, 2, 50), (2, 2, 50)):
+        assert_same(found, compiled, 2 * torch.randn(shape))
+
+
+def test_convolutions_over_two_axes() -> None:
+    torch.manual_seed(0)
+    found = quantized(with_norms(Pictures()), PtqConfig(), [torch.randn(1, 3, 12, 13) for _ in range(3)])
+    compiled = CompiledNetwork(found)
+    assert "depthwise" in compiled.on_kernels
+    for shape in ((1, 3, 12, 13), (2, 3, 9, 20), (1, 3, 60, 70), (2, 3, 9, 20), (2, 3, 9, 20)):
+        assert_same(found, compiled, torch.randn(shape))
+
+
+def test_a_convolution_without_a_batch() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv1d(4, 6, 3, padding=1), nn.PReLU(), nn.Conv1d(6, 6, 3, padding=1, groups=6)).eval()
+    found = quantized(network, PtqConfig(), [torch.randn(4, 30) for _ in range(3)])
+    assert_same(found, CompiledNetwork(found), torch.randn(4, 50))
+
+
+def test_rows_are_multiplied_together() -> None:
+    if not dot.lanes():
+        pytest.skip("this processor has no products of 8-bit integers")
+    random, multiply = np.random.default_rng(0), dot.product(dot.lanes(), dot.ROWS_TOGETHER)
+
+    @numba.njit
+    def run(weights: np.ndarray, x: np.ndarray, sums: np.ndarray) -> None:
+        multiply(weights.ctypes.data, x.ctypes.data, sums.ctypes.data, weights.shape[0], weights.shape[1])
+
+    for rows, columns in ((1, 1), (37, 13), (200, 64)):
+        weight = random.integers(-128, 128, (rows, columns)).astype(np.int8)
+        packed = products.PackedWeight.of(weight)
+        x = np.zeros((dot.ROWS_TOGETHER, packed.columns_read), np.uint8)
+        x[:, :columns] = random.choice([0, 1, 128, 255], (len(x), columns))
+        sums = np.empty((len(x), packed.values.shape[0] * packed.values.shape[2]), np.int32)
+        run(packed.values, x, sums)
+        np.testing.assert_array_equal(sums[:, :rows], x[:, :columns].astype(int) @ weight.astype(int).T)
 
 
 @pytest.mark.parametrize("lanes", [0, 8, 16])

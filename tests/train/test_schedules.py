@@ -79,6 +79,13 @@ def test_a_plateau_by_hand() -> None:
     assert found == [0.8, 0.8, 0.8, 0.8, 0.4, 0.4, 0.4, 0.2, 0.2, 0.15]
 
 
+def test_a_plateau_may_be_held_at_the_beginning() -> None:
+    scores = [-1.0, -2.0, -3.0, -4.0, -5.0, -6.0]
+    found = rates(Plateau(0.8, 0.1, patience=2, factor=0.5, hold=2), 6, scores)
+    # Of iterations 0 and 1 nothing is known: 2 is the best so far, 3 and 4 are no better.
+    assert found == [0.8, 0.8, 0.8, 0.8, 0.8, 0.4]
+
+
 @pytest.mark.parametrize("patience", [1, 2, 4])
 def test_plateaus_are_torch_s(patience: int) -> None:
     generator = random.Random(patience)
@@ -110,6 +117,7 @@ def test_plateaus_are_torch_s(patience: int) -> None:
         ("step", {"every": 0}, "--lr-every 0: expected 1 or more"),
         ("plateau", {"patience": 0}, "--lr-patience 0: expected 1 or more"),
         ("plateau", {"factor": math.nan}, "--lr-factor nan: expected a number between 0 and 1, both excluded"),
+        ("plateau", {"hold": -1}, "a plateau's hold of -1 iterations: expected 0 or more"),
         ("step", {"factor": 1.0}, "--lr-factor 1: expected a number between 0 and 1, both excluded"),
     ],
 )

@@ -8,6 +8,7 @@ Manual, VPDPBUSD.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import llvmlite.binding
@@ -18,8 +19,11 @@ from numba.extending import intrinsic
 
 #: Columns that one instruction adds up in each lane.
 COLUMNS = 4
-# So many blocks of rows are computed side by side, so that an instruction need not wait for the one before it.
-_SIDE_BY_SIDE = (8, 4, 2, 1)
+#: So many rows of bytes are multiplied together: each weight that is loaded serves all of them.
+ROWS_TOGETHER = 4
+# So many blocks of rows are computed side by side, so that an instruction need not wait for the one before it: of one
+# row of bytes, and of several together, whose sums all stay in registers.
+_SIDE_BY_SIDE, _SIDE_BY_SIDE_TOGETHER = (8, 4, 2, 1), {16: (4, 2, 1), 8: (2, 1)}
 # Bytes to which the processor reads a whole register at once.
 _ALIGNMENT = 64
 _BYTES_OF_A_SUM = 4
@@ -56,21 +60,32 @@ def packed(weight: np.ndarray, lane_count: int) -> np.ndarray:
 
 
 class _Writer:
-    """Writes the product of packed weights and one row of unsigned bytes into compiled code.
+    """Writes the product of packed weights and rows of unsigned bytes into compiled code.
 
     Args:
         builder: takes the instructions.
         lane_count: of the processor's instruction.
-        weights: the address of what ``packed`` returns, as all arguments a value of the code that is written.
-        x: that of the row, filled up to whole groups of columns.
-        sums: that of the result, int32 for each row of whole blocks.
-        groups: how many groups of columns there are.
+        rows: how many rows of bytes there are.
+        weights: the address of what ``packed`` returns, as all arguments below a value of the code that is written.
+        x: that of the rows, one behind the other, each filled up to whole groups of columns.
+        sums: that of the result, for each row of bytes int32 for each row of whole blocks.
+        blocks: how many blocks of rows of weights there are.
+        groups: how many groups of columns.
     """
 
     def __init__(
-        self, builder: Any, lane_count: int, weights: ir.Value, x: ir.Value, sums: ir.Value, groups: ir.Value
+        self,
+        builder: Any,
+        lane_count: int,
+        rows: int,
+        weights: ir.Value,
+        x: ir.Value,
+        sums: ir.Value,
+        blocks: ir.Value,
+        groups: ir.Value,
     ) -> None:
-        self.builder, self.groups, self.lane_count = builder, groups, lane_count
+        self.builder, self.rows, self.blocks, self.groups = builder, rows, blocks, groups
+        self.lane_count = lane_count
         self.sums_type = ir.VectorType(_INT32, lane_count)
         self.bytes_type = ir.VectorType(ir.IntType(8), lane_count * COLUMNS)
         kind = ir.FunctionType(self.sums_type, [self.sums_type, self.bytes_type, self.bytes_type])
@@ -80,11 +95,11 @@ class _Writer:
         self.x = builder.inttoptr(x, ir.PointerType(_INT32))
         self.sums = builder.inttoptr(sums, ir.PointerType(self.sums_type))
 
-    def write(self, blocks: ir.Value) -> None:
+    def write(self) -> None:
         """All blocks: as many as possible side by side, then those that are left."""
         begin: ir.Value = ir.Constant(_INT64, 0)
-        for count in _SIDE_BY_SIDE:
-            left = self.builder.sub(blocks, begin)
+        for count in _SIDE_BY_SIDE if self.rows == 1 else _SIDE_BY_SIDE_TOGETHER[self.lane_count]:
+            left = self.builder.sub(self.blocks, begin)
             end = self.builder.add(begin, self.builder.and_(left, ir.Constant(_INT64, -count)))
             with cgutils.for_range_slice(self.builder, begin, end, ir.Constant(_INT64, count)) as (first, _):
                 self._side_by_side(first, count)
@@ -94,18 +109,24 @@ class _Writer:
         builder = self.builder
         places = [builder.add(first, ir.Constant(_INT64, number)) for number in range(count)]
         begins = [builder.mul(place, self.groups) for place in places]
-        accumulators = [cgutils.alloca_once(builder, self.sums_type) for _ in range(count)]
-        for accumulator in accumulators:
+        numbers = [ir.Constant(_INT64, row) for row in range(self.rows)]
+        rows = [builder.mul(number, self.groups) for number in numbers]
+        results = [builder.mul(number, self.blocks) for number in numbers]
+        accumulators = [[cgutils.alloca_once(builder, self.sums_type) for _ in places] for _ in rows]
+        for accumulator in itertools.chain(*accumulators):
             builder.store(ir.Constant(self.sums_type, [0] * self.lane_count), accumulator)
         with cgutils.for_range(builder, self.groups) as loop:
-            columns = self._in_all_lanes(builder.load(builder.gep(self.x, [loop.index])))
-            for begin, accumulator in zip(begins, accumulators, strict=True):
-                address = builder.gep(self.weights, [builder.add(begin, loop.index)])
-                rows = builder.load(address, align=self.lane_count * COLUMNS)
-                total = builder.call(self.dot, [builder.load(accumulator), columns, rows])
-                builder.store(total, accumulator)
-        for place, accumulator in zip(places, accumulators, strict=True):
-            builder.store(builder.load(accumulator), builder.gep(self.sums, [place]), align=_BYTES_OF_A_SUM)
+            addresses = [builder.gep(self.weights, [builder.add(begin, loop.index)]) for begin in begins]
+            weights = [builder.load(address, align=self.lane_count * COLUMNS) for address in addresses]
+            for row, of_row in zip(rows, accumulators, strict=True):
+                columns = self._in_all_lanes(builder.load(builder.gep(self.x, [builder.add(row, loop.index)])))
+                for weight, accumulator in zip(weights, of_row, strict=True):
+                    total = builder.call(self.dot, [builder.load(accumulator), columns, weight])
+                    builder.store(total, accumulator)
+        for result, of_row in zip(results, accumulators, strict=True):
+            for place, accumulator in zip(places, of_row, strict=True):
+                address = builder.gep(self.sums, [builder.add(result, place)])
+                builder.store(builder.load(accumulator), address, align=_BYTES_OF_A_SUM)
 
     def _in_all_lanes(self, columns: ir.Value) -> ir.Value:
         undefined = ir.Constant(self.sums_type, ir.Undefined)
@@ -114,14 +135,18 @@ class _Writer:
         return self.builder.bitcast(self.builder.shuffle_vector(lane, undefined, zeros), self.bytes_type)
 
 
-def product(lane_count: int) -> Any:
-    """A function for compiled code: (weights, x, sums, blocks, groups), all but the counts being addresses."""
+def product(lane_count: int, rows: int = 1) -> Any:
+    """A function for compiled code: (weights, x, sums, blocks, groups), all but the counts being addresses.
+
+    Args:
+        lane_count: of the processor's instruction.
+        rows: of bytes that it multiplies, one behind the other, and of sums that it writes.
+    """
 
     @intrinsic
     def multiply(_typing: Any, weights: Any, x: Any, sums: Any, blocks: Any, groups: Any) -> Any:
         def codegen(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
-            weights, x, sums, blocks, groups = arguments
-            _Writer(builder, lane_count, weights, x, sums, groups).write(blocks)
+            _Writer(builder, lane_count, rows, *arguments).write()
             return context.get_dummy_value()
 
         return types.void(types.uintp, types.uintp, types.uintp, types.intp, types.intp), codegen

@@ -104,6 +104,14 @@ def quantize(x: np.ndarray, scale: np.ndarray, zero_point: np.ndarray, least: in
 
 
 @numba.njit(error_model="numpy")
+def quantize_alike(x: np.ndarray, scale: float, zero_point: int, least: int, most: int, out: np.ndarray) -> None:
+    """``quantize`` with one grid for all; x: (n,) float32; out: (n,) uint8."""
+    step, zero, low, high = np.float32(scale), np.float32(zero_point), np.float32(least), np.float32(most)
+    for place in range(x.shape[0]):
+        out[place] = np.uint8(np.int32(min(max(np.rint(x[place] / step) + zero, low), high)))
+
+
+@numba.njit(error_model="numpy")
 def floats_of(integers: np.ndarray, scale: float, zero_point: int, out: np.ndarray) -> None:
     """Bytes as floats; integers: (n,) uint8; out: (n,) float32."""
     step, zero = np.float32(scale), np.int32(zero_point)

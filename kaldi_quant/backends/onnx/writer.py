@@ -18,7 +18,7 @@ OPSET = 17
 # Of onnx 1.12 and 1.16, which brought these operator sets.
 _IR_VERSIONS = {17: 8, 21: 10}
 # From operator set 18 on the axes of these are an input and no attribute, and Split is told how many outputs it has.
-_REDUCTIONS, _SPLIT = ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd"), "Split"
+_REDUCTIONS, _SPLIT = ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSumSquare"), "Split"
 _CHANGED_IN = 18
 
 #: onnx.TensorProto's numbers of types.

@@ -35,7 +35,8 @@ def train(config: str, data_dir: str, layout: str, seed: int | None, num_threads
     found = read_training_config(config)
     found = replace(found, seed=found.seed if seed is None else seed)
     path, data = result_file(output), read_enhancement(Path(data_dir), layout)
-    network = train_float(NETWORKS[found.network], data, found, path.parent)
+    # Other networks' trainings write beside it.
+    network = train_float(NETWORKS[found.network], data, found, path.with_name(f"{path.stem}_training"))
     write_network(path, found.network, network, made_of(found, data), found.sizes)
     click.echo(path)
 

@@ -30,18 +30,22 @@ def _shared_options(function: _Function) -> _Function:
     return function
 
 
+def _device(use_cpu: bool) -> str:
+    import torch
+
+    return "cpu" if use_cpu or not torch.cuda.is_available() else "cuda"
+
+
 @contextmanager
 def _place(use_cpu: bool, local_rank: int | None, distributed: bool, mixed: bool) -> Iterator[DeviceContext]:
     """Where training is computed: on a GPU if there is one, by the processes of torchrun if it has started this one."""
-    import torch
-
     from kaldi_quant.train.parallel.device_context import device_context
 
     if local_rank is not None:
         os.environ.setdefault("LOCAL_RANK", str(local_rank))
     if distributed and "RANK" not in os.environ:
         raise UsageError("--distributed-launch is for processes that torchrun starts: torchrun --nproc-per-node 2 …")
-    device = "cpu" if use_cpu or not torch.cuda.is_available() else "cuda"
+    device = _device(use_cpu)
     with device_context(device, mixed and device == "cuda") as place:
         yield place
 
@@ -93,7 +97,7 @@ def val(yml_path: str, use_cpu: bool, num_threads: int) -> None:
     from kaldi_quant.frontends.separation.fqss.testing import validate
 
     set_threads(num_threads)
-    click.echo(validate(*read_settings(yml_path)))
+    click.echo(validate(*read_settings(yml_path), _device(use_cpu)))
 
 
 @click.command(cls=KaldiCommand)
@@ -110,6 +114,7 @@ def infer(yml_path: str, use_cpu: bool, num_threads: int, audio_path: str, norma
     from kaldi_quant.frontends.separation.fqss.sections import read_settings
 
     set_threads(num_threads)
-    found = testing.infer(*read_settings(yml_path), Path(audio_path), normalize=normalize, plot=plot)
-    for path in found:
+    settings, chosen = read_settings(yml_path)
+    device, audio = _device(use_cpu), Path(audio_path)
+    for path in testing.infer(settings, chosen, audio, normalize=normalize, plot=plot, device=device):
         click.echo(path)

@@ -47,7 +47,10 @@ def train_float(
     found = read_training_config(config)
     found = replace(found, seed=found.seed if seed is None else seed)
     path, kind = result_file(output), NETWORKS[found.network]
-    data = open_separation_data(data_dir, kind, layout, ReadOptions(seconds=max(found.seconds, ReadOptions().seconds)))
+    # Of longer items each pass takes another piece.
+    spare = max(training.spare(found, kind.rate), ReadOptions().seconds - found.seconds)
+    reading = ReadOptions(seconds=found.seconds, spare=spare)
+    data = open_separation_data(data_dir, kind, layout, reading)
     with device_context(device, bf16) as place:
         network = training.train_float(kind, data, found, path.parent, place=place)
         if place.group.is_main:

@@ -31,6 +31,7 @@ from kaldi_quant.frontends.enhancement.streaming import states_of, write_onnx_fr
 from kaldi_quant.frontends.enhancement.training.checkpoint import write_network
 from kaldi_quant.frontends.enhancement.training.losses import loss_of
 from kaldi_quant.frontends.enhancement.training.minibatches import TrainingBatches
+from kaldi_quant.frontends.enhancement.training.taught import TaughtBatches
 from kaldi_quant.frontends.onnx_files import DYNAMIC_NAME, FIXED_NAME, in_float
 from kaldi_quant.made import Made, Sources, make
 from kaldi_quant.metrics.known import PESQ
@@ -68,9 +69,11 @@ class CellOptions:
         calibration: on so many pieces of the training data, rounded up to minibatches.
         calibration_seconds: of each of them.
         epochs: passes of quantization-aware training.
+        portions: of a pass; the learning rate falls from one to the next.
         batch_size: pieces in a minibatch.
         seconds: of a piece that is trained on.
         loss: a name of ``LOSSES``.
+        taught: whether training aims at what the float network makes of noisy speech, and else at clean speech.
         seed: of order and pieces.
         heard: so many of the test's recordings are left as WAV files.
     """
@@ -78,9 +81,11 @@ class CellOptions:
     calibration: int = 64
     calibration_seconds: Seconds = 2.0
     epochs: int = 2
+    portions: int = 1
     batch_size: int = 16
     seconds: Seconds = 2.0
     loss: str = "compressed-si-snr"
+    taught: bool = False
     seed: int = 0
     heard: int = 4
 
@@ -153,15 +158,16 @@ class EnhancementCells(NetworkCells):
         return path, [], {}
 
     def _by_scheme(self, name: str, folder: Path) -> tuple[Path, list[Path], dict[str, Any]]:
-        network, loss = self.trained.network, loss_of(self.options.loss, self.kind.around)
+        network, around = self.trained.network, self.kind.around
+        batches = self._batches(self.options.seconds, self.options.portions)
         found = quantize_by(
             name,
             self.kind,
             network,
             self.calibration(),
-            self._batches(self.options.seconds),
-            loss,
-            epochs=self.options.epochs,
+            TaughtBatches(batches, around, network) if self.options.taught else batches,
+            loss_of(self.options.loss, around),
+            epochs=self.options.epochs * self.options.portions,
             folder=folder,
         )
         path = folder / ARTEFACT_NAME
@@ -183,7 +189,7 @@ class EnhancementCells(NetworkCells):
         count = math.ceil(self.options.calibration / batches.batch_size)
         return [inputs for inputs, _ in islice(batches.minibatches(0), count)]
 
-    def _batches(self, seconds: Seconds) -> TrainingBatches:
+    def _batches(self, seconds: Seconds, portions: int = 1) -> TrainingBatches:
         """Pieces of the training data of so many seconds."""
         options = self.options
         return TrainingBatches(
@@ -193,6 +199,7 @@ class EnhancementCells(NetworkCells):
             seconds=seconds,
             seed=options.seed,
             rate=self.data.rate,
+            portions=portions,
         )
 
 

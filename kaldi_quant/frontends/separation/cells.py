@@ -16,8 +16,9 @@ from kaldi_quant.api.quantization import Quantized, quantize
 from kaldi_quant.formats.names import ARTEFACT_NAME
 from kaldi_quant.frontends.cells import FLOAT_METHOD, NetworkCells, Work
 from kaldi_quant.frontends.onnx_files import DYNAMIC_NAME, in_float
-from kaldi_quant.frontends.separation.data import SeparationSet, TrainingBatches
+from kaldi_quant.frontends.separation.data import SeparationSet, TrainingBatches, held_out_batches
 from kaldi_quant.frontends.separation.networks.known import NETWORKS, Kind
+from kaldi_quant.frontends.separation.networks.without_transforms import for_onnx
 from kaldi_quant.frontends.separation.schemes.quantization import quantize_by
 from kaldi_quant.frontends.separation.schemes.scheme import SCHEMES
 from kaldi_quant.frontends.separation.scores.cell_files import (
@@ -51,6 +52,7 @@ class CellOptions:
     Args:
         calibration: on so many pieces of the training data, rounded up to minibatches.
         epochs: passes of quantization-aware training; 0 for what quantization after training gives.
+        portions: of a pass; the learning rate falls from one to the next.
         batch_size: pieces in a minibatch.
         seconds: of a piece.
         keep: mixtures of training are made anew after so many passes.
@@ -60,6 +62,7 @@ class CellOptions:
 
     calibration: int = 32
     epochs: int = 4
+    portions: int = 1
     batch_size: int = 8
     seconds: Seconds = 2.0
     keep: int = 1
@@ -107,9 +110,12 @@ class SeparationCells(NetworkCells):
         else:
             path = folder / ARTEFACT_NAME
             files.save(found, path, {RECORD_KEY: {"network": self.network}})
-        others = [files.export(found, folder / DYNAMIC_NAME)]
+        # Of a network with transforms within, the ONNX file is what lies between them, for mixtures of one length.
+        exported = for_onnx(found)
+        is_whole = exported is found
+        others = [files.export(exported, folder / DYNAMIC_NAME, dynamic_axes=is_whole)]
         mixtures = list(self.data.test)
-        separator = open_separator(name, folder / DYNAMIC_NAME, self.network)
+        separator = open_separator(name, others[0] if is_whole else path, self.network)
         estimates = {each.name: separator.separate(each.mixture) for each in mixtures}
         values = source_values(mixtures, estimates, self.kind)
         scores = {
@@ -134,9 +140,10 @@ class SeparationCells(NetworkCells):
             self.kind,
             network,
             calibration,
-            self._batches(),
-            epochs=self.options.epochs,
+            self._batches(self.options.portions),
+            epochs=self.options.epochs * self.options.portions,
             folder=folder,
+            held_out=held_out_batches(list(self.data.dev), self.options.batch_size),
         )
 
     def calibration(self) -> list[Tensor]:
@@ -145,13 +152,14 @@ class SeparationCells(NetworkCells):
         count = math.ceil(self.options.calibration / batches.batch_size)
         return [mixture for mixture, _ in islice(batches.minibatches(0), count)]
 
-    def _batches(self) -> TrainingBatches:
+    def _batches(self, portions: int = 1) -> TrainingBatches:
         options = self.options
         return TrainingBatches(
             self.data.train,
             batch_size=options.batch_size,
             seconds=options.seconds,
             keep=options.keep,
+            portions=portions,
             seed=options.seed,
             rate=self.data.rate,
         )

@@ -14,8 +14,8 @@ from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet3.context import Context
 from kaldi_quant.nnet3.onnx_graph.chunk import build_chunk
 from kaldi_quant.nnet3.onnx_graph.files import GraphOptions
-from kaldi_quant.nnet3.time_access import Times
 from kaldi_quant.nnet3.preparation.prepared import prepare
+from kaldi_quant.nnet3.time_access import Times
 from kaldi_quant.quant.graph import products
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.units import Frames
@@ -31,7 +31,7 @@ def in_float(nnet: Nnet) -> QuantizedNetwork:
         ModelError: it cannot be prepared, or has no layers.
     """
     host = prepare(nnet).complete()
-    return QuantizedNetwork(host, {}, {}, {name: "the network is in float" for name in products(host.nodes)})
+    return QuantizedNetwork(host, {}, {}, dict.fromkeys(products(host.nodes), "the network is in float"))
 
 
 @dataclass
@@ -105,7 +105,9 @@ class OnnxruntimeChunks:
         return self._run(state, rows, 0)
 
     def _run(self, state: ChunkStates, rows: Callable[[str, Times], np.ndarray], shift: Frames) -> np.ndarray:
-        inputs = {name: np.ascontiguousarray(rows(name, times + shift)[None]) for name, times in self.graph.times.items()}
+        inputs = {
+            name: np.ascontiguousarray(rows(name, times + shift)[None]) for name, times in self.graph.times.items()
+        }
         output, *kept = self._session.run(self._wanted, inputs | state.values)
         state.values = {each.given: value for each, value in zip(self.graph.states, kept, strict=True)}
         return np.asarray(output)

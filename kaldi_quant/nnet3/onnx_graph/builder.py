@@ -29,7 +29,6 @@ from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
 from kaldi_quant.quant.integer_sum import term_scale
 from kaldi_quant.quant.network import QuantizedNetwork
 
-
 #: Inputs, outputs and types of a graph as ``GraphWriter.finish`` takes them.
 Ends = tuple[dict[Name, tuple[Dim, ...]], dict[Name, tuple[Name, tuple[Dim, ...]]], dict[Name, int]]
 

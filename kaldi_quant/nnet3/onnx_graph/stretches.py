@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kaldi_quant.errors import ModelError
 from kaldi_quant.kaldi.descriptor import (
@@ -102,9 +102,7 @@ class TimePlan:
         ModelError: some node is not computed at arithmetic progressions of times; says which and why.
     """
 
-    def __init__(
-        self, graph: Graph, period: Frames, whole: Collection[str] = (), ivector_rows: bool = False
-    ) -> None:
+    def __init__(self, graph: Graph, period: Frames, whole: Collection[str] = (), ivector_rows: bool = False) -> None:
         self.graph = graph
         self._ivector_rows = ivector_rows
         self._whole = whole
@@ -191,7 +189,8 @@ class ChunkPlan(TimePlan):
     """
 
     def _arrange(self, name: str, stretches: tuple[Stretch, ...]) -> None:
-        self.stretches[name] = stretches
-        self.computed[name] = tuple(
-            Stretch(stretch.last - self.period + stretch.step, stretch.step, stretch.last) for stretch in stretches
-        )
+        firsts = [stretch.last - self.period + stretch.step for stretch in stretches]
+        pairs = list(zip(firsts, stretches, strict=True))
+        # A chunk follows the one before without a gap, even if nothing reads what is between them.
+        self.stretches[name] = tuple(replace(each, first=min(first, each.first)) for first, each in pairs)
+        self.computed[name] = tuple(replace(each, first=first) for first, each in pairs)

@@ -22,7 +22,7 @@ from kaldi_quant.quant.integer_linear import InputGrid, IntegerLinear
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
 from kaldi_quant.quant.spec import LARGEST_BYTE, QSpec
 from kaldi_quant.torchnn.execution.run import Action, Run
-from kaldi_quant.torchnn.execution.values import GridValue, fits_bytes, has_integers_of, put_on
+from kaldi_quant.torchnn.execution.values import GridValue, fits_bytes, integers_on
 
 # From so many rows on PyTorch's product of matrices is faster, which has AMX where the processor has.
 _MANY_ROWS = 32
@@ -31,17 +31,17 @@ _MIDDLE = 128
 _SIGN_BIT = 0x80
 
 
-def signed_bytes(weight: QuantizedWeight) -> np.ndarray | None:
-    """(out, in) int8: a weight less its zero point; None where it needs more bits or its columns have groups."""
+def signed_bytes_of(weight: QuantizedWeight) -> np.ndarray | None:
+    """(out, in) int8: a weight less its zero point; None where it needs more bits or columns have groups of scales."""
     centred = weight.centred
-    if (
-        weight.groups > 1
-        or weight.is_groupwise
-        or not centred.numel()
-        or not -128 <= int(centred.min()) <= int(centred.max()) <= 127
-    ):
+    if weight.is_groupwise or not centred.numel() or not -128 <= int(centred.min()) <= int(centred.max()) <= 127:
         return None
     return centred.to(torch.int8).numpy()
+
+
+def signed_bytes(weight: QuantizedWeight) -> np.ndarray | None:
+    """As ``signed_bytes_of``; None where rows read groups of the input's columns, too."""
+    return None if weight.groups > 1 else signed_bytes_of(weight)
 
 
 @dataclass(frozen=True)
@@ -98,18 +98,11 @@ class LinearKernel:
 
     def __call__(self, run: Run, value: GridValue | Tensor) -> GridValue | Tensor:
         """The layer's result; value: (..., in)."""
-        x = run.contiguous(self._integers(run, value))
+        x = run.contiguous(integers_on(run, self.inputs, value))
         rows, shape = x.view(-1, self.packed.columns), (*x.shape[:-1], self.packed.rows)
         result = torch.empty(shape, dtype=torch.float32 if self.output is None else torch.uint8)
         run.do(self._product(rows, result.view(-1, self.packed.rows).numpy()))
         return result if self.output is None else GridValue(self.output, result)
-
-    def _integers(self, run: Run, value: GridValue | Tensor) -> Tensor:
-        if isinstance(value, GridValue):
-            if has_integers_of(value.grid, self.inputs):
-                return value.integers(run)
-            value = value.floats(run)
-        return put_on(run, self.inputs, value)
 
     def _product(self, rows: Tensor, out: np.ndarray) -> Action:
         """Multiplies rows, (n, in), and writes the result, (n, out)."""

@@ -11,23 +11,33 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, fx
 
 from kaldi_quant.quant.fast_products import fast_model
+from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.integer_linear import IntegerLinear
 from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.torchnn.calls import Call
-from kaldi_quant.torchnn.computation import computation
+from kaldi_quant.torchnn.computation import computation, constant
 from kaldi_quant.torchnn.executable import TorchExecutable
+from kaldi_quant.torchnn.execution.convolution import ConvolutionKernel, kernel_of
+from kaldi_quant.torchnn.execution.elementwise import added_on_grid, looked_up, multiplied_on_grid, on_one_grid_each
 from kaldi_quant.torchnn.execution.linear import LinearKernel
+from kaldi_quant.torchnn.execution.norm import GroupNormKernel
+from kaldi_quant.torchnn.execution.rectifiers import slope_of
 from kaldi_quant.torchnn.execution.recurrence import recurrence_kernel
 from kaldi_quant.torchnn.execution.run import Run
 from kaldi_quant.torchnn.execution.values import GridValue, common_grid, fits_bytes, floats, integers, on_grid
+from kaldi_quant.torchnn.forms.convolution import Convolution
+from kaldi_quant.torchnn.forms.layer import Layer
 from kaldi_quant.torchnn.forms.linear import Linear
-from kaldi_quant.torchnn.graph_nodes import name_of
+from kaldi_quant.torchnn.forms.transposed_convolution import TransposedConvolution
+from kaldi_quant.torchnn.graph_nodes import is_constant, name_of
 from kaldi_quant.torchnn.moves import MASKED, MAXIMA, is_move, sources_of
-from kaldi_quant.torchnn.simplify import is_relu
+from kaldi_quant.torchnn.rounded_once import group_norm
+from kaldi_quant.torchnn.simplify import added, is_relu
 from kaldi_quant.torchnn.tracing import same_way
 
 _Values = Mapping[fx.Node, Any]
@@ -68,6 +78,9 @@ class CompiledNetwork:
         self.on_kernels: list[str] = []
         #: Nodes whose value a layer before them has put on their grid already.
         self._fused: set[str] = set()
+        #: Rectifiers that a layer before them has computed already.
+        self._rectified: set[fx.Node] = set()
+        self._tables: dict[fx.Node, Tensor] = {}
         needed = _needed(self._region.program.steps)
         self._steps = [(node, self._step(node), done) for node, done in _forgotten(needed).items()]
         #: By the sizes of inputs; None for those that came once.
@@ -116,9 +129,15 @@ class CompiledNetwork:
         point = self._points.get(node.name, "")
         layer, recurrence = self._region.layer_of(node), self._region.recurrence_of(node)
         source: Any = node.args[0] if node.args else None
-        if layer is not None and (kernel := self._layer(layer.name, layer)):
+        if layer is not None and (kernel := self._layer(node, layer)):
             return lambda run, values: self._on_grid(run, point, kernel(run, values[source]))
         if recurrence is not None and (step := self._recurrence(node)):
+            return step
+        if node in self._rectified:
+            return lambda run, values: self._on_grid(run, point, values[source])
+        if node.target is group_norm and (step := self._norm(node, point)):
+            return step
+        if step := self._elementwise(node, point):
             return step
         if is_relu(node) and point in self._fused:
             return lambda run, values: values[source]
@@ -129,19 +148,102 @@ class CompiledNetwork:
             return partial(self._moved, node)
         return partial(self._in_float, node, point)
 
-    def _layer(self, name: str, layer: Any) -> LinearKernel | None:
-        found = self._network.layers.get(name)
-        if not isinstance(layer, Linear) or not isinstance(found, IntegerLinear):
+    def _layer(self, node: fx.Node, layer: Layer) -> LinearKernel | ConvolutionKernel | None:
+        found = self._network.layers.get(layer.name)
+        if not isinstance(found, IntegerLinear):
             return None
-        destination = self._network.graph.destination(name)
+        destination = self._network.graph.destination(layer.name)
         if destination is not None and destination.node not in self._network.activations:
             destination = None
         grid = self._network.activations[destination.node] if destination else None
-        kernel = LinearKernel.of(found, grid, destination is not None and destination.relu)
+        relu = destination is not None and destination.relu
+        kernel: LinearKernel | ConvolutionKernel | None = None
+        if isinstance(layer, Linear):
+            kernel = LinearKernel.of(found, grid, relu)
+        elif isinstance(layer, Convolution | TransposedConvolution):
+            behind, slope = self._rectifier_behind(node, layer) if destination is None else (node, None)
+            takes_moments = self._reads_alone(behind, group_norm) is not None and isinstance(layer, Convolution)
+            kernel = ConvolutionKernel.of(layer, found, grid, relu, slope, takes_moments and destination is None)
+            if kernel is not None and behind is not node:
+                self._rectified.add(behind)
         if kernel is not None:
-            self.on_kernels.append(name)
+            self.on_kernels.append(layer.name)
             self._fused |= {destination.node} if destination else set()
         return kernel
+
+    def _reads_alone(self, node: fx.Node, function: Any) -> fx.Node | None:
+        """What reads a value in float, if that is one function and nothing else."""
+        if len(node.users) != 1 or self._points.get(node.name, "") in self._network.activations:
+            return None
+        (reader,) = node.users
+        return reader if reader.target is function else None
+
+    def _rectifier_behind(
+        self, node: fx.Node, layer: Convolution | TransposedConvolution
+    ) -> tuple[fx.Node, np.ndarray | None]:
+        """The PReLU that reads a layer's result and nothing else does, with its slopes; else the layer itself."""
+        reader = next(iter(node.users), None)
+        slope = None if reader is None else slope_of(reader, self._region)
+        is_batched = node.meta["value"].dim() == 2 + len(kernel_of(layer))
+        if (
+            reader is None
+            or slope is None
+            or self._reads_alone(node, reader.target) is None
+            or (slope.size > 1 and not is_batched)
+        ):
+            return node, None
+        return reader, slope
+
+    def _norm(self, node: fx.Node, point: str) -> _Step | None:
+        """A group norm; None where it multiplies by what depends on the input."""
+        source, groups, *learned, epsilon = node.args
+        given: list[Any] = learned
+        if any(value is not None and not is_constant(value) for value in given):
+            return None
+        weight, bias = (None if value is None else constant(value, self._region) for value in given)
+        grid = self._network.activations.get(point)
+        read: Any = source
+        channels: int = read.meta["value"].shape[1]
+        kernel = GroupNormKernel.of(channels, groups, weight, bias, epsilon, grid)  # type: ignore[arg-type]
+        return lambda run, values: self._on_grid(run, point, kernel(run, values[read]))
+
+    def _elementwise(self, node: fx.Node, point: str) -> _Step | None:
+        """A sum or product of two values on grids, or a PReLU of one; None for others."""
+        graph, grid = self._network.graph, self._network.activations.get(point)
+        if grid is not None and (not fits_bytes(grid) or grid.scale.dim()):
+            return None
+        operands: Any = node.args
+        otherwise = partial(self._in_float, node, point)
+        compute: Callable[[Run, list[Any]], Any]
+        slope = slope_of(node, self._region)
+        if slope is not None and slope.size == 1:
+            operands = operands[:1]
+
+            def compute(run: Run, given: list[Any]) -> Any:
+                return looked_up(run, given[0], self._table(node, given[0].grid, grid), grid)
+        elif grid is None or len(operands) != 2:
+            return None
+        elif node.target is added and point in graph.sums:
+            compute = partial(added_on_grid, coefficients=node.kwargs["coefficients"], output=grid)  # type: ignore[arg-type]
+        elif node.target is torch.mul and point in graph.elementwise:
+            compute = partial(multiplied_on_grid, output=grid)
+        else:
+            return None
+
+        def step(run: Run, values: _Values) -> Any:
+            given = [values[operand] for operand in operands]
+            return compute(run, given) if on_one_grid_each(given) else otherwise(run, values)
+
+        return step
+
+    def _table(self, node: fx.Node, given: Grid, output: Grid | None) -> Tensor:
+        """What a function gives for each byte on a grid."""
+        if node not in self._tables:
+            values = given.dequantize(torch.arange(1 << 8, dtype=torch.int32))
+            known = {other: constant(other, self._region) for other in node.all_input_nodes[1:]}
+            found = computation(node, self._region, {node.all_input_nodes[0]: values, **known}.__getitem__)()
+            self._tables[node] = found if output is None else output.quantize(found).to(torch.uint8)
+        return self._tables[node]
 
     def _recurrence(self, node: fx.Node) -> _Step | None:
         recurrence, point = self._region.recurrence_of(node), str(node.kwargs["node"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kaldi_quant.backends.kernels.products import floats_of, quantize
+from kaldi_quant.backends.kernels.products import floats_of, quantize, quantize_alike
 from kaldi_quant.quant.grid import Grid, same_grid
 from kaldi_quant.torchnn.execution.run import Run
 
@@ -43,12 +43,47 @@ class GridValue:
             if self.grid.scale.dim():
                 self._floats = run.computed(partial(self.grid.dequantize, integers), integers)
             else:
-                found = torch.empty(integers.shape)
                 numbers = (float(self.grid.scale), int(self.grid.zero_point))
-                flat = run.contiguous(integers).view(-1)
+                (flat,), shape, back = in_memory_order(run, [integers])
+                found = torch.empty(shape)
                 run.do(partial(floats_of, flat.numpy(), *numbers, found.view(-1).numpy()))
-                self._floats = found
+                self._floats = found.permute(back)
         return self._floats
+
+
+class Summed:
+    """Floats of which a normalization, the only one that reads them, finds its sums beside them.
+
+    Args:
+        floats: (N, channels, *places) float32.
+        moments: (N, 2, channels) float64: sums over places, and those of squares.
+    """
+
+    def __init__(self, floats: Tensor, moments: np.ndarray) -> None:
+        self._floats, self.moments = floats, moments
+
+    def floats(self, run: Run) -> Tensor:
+        """float32."""
+        return self._floats
+
+
+def channels_last(run: Run, x: Tensor) -> Tensor:
+    """(N, channels, *places) as (N, *places, channels), whose values lie one behind the other."""
+    return run.contiguous(x.movedim(1, -1))
+
+
+def in_memory_order(run: Run, values: Sequence[Tensor]) -> tuple[list[Tensor], torch.Size, list[int]]:
+    """Tensors whose shapes broadcast, flat, their values in the order in which the first has them in memory.
+
+    Returns:
+        The tensors; their shape in that order; and the permutation that leads back.
+    """
+    shape = torch.broadcast_shapes(*(value.shape for value in values))
+    first = values[0].expand(shape)
+    strides = first.stride()
+    order = sorted(range(len(shape)), key=strides.__getitem__, reverse=True)
+    turned = [run.contiguous(value.expand(shape).permute(order)) for value in values]
+    return [value.view(-1) for value in turned], turned[0].shape, [order.index(axis) for axis in range(len(order))]
 
 
 def as_array(run: Run, x: Tensor) -> np.ndarray:
@@ -63,6 +98,12 @@ def fits_bytes(grid: Grid) -> bool:
 
 def put_on(run: Run, grid: Grid, x: Tensor) -> Tensor:
     """Floats, (..., columns), as bytes on a grid; its scale: () or (columns,)."""
+    if not grid.scale.dim():
+        (flat,), shape, back = in_memory_order(run, [x if x.dtype == torch.float32 else run.computed(x.float, x)])
+        result = torch.empty(shape, dtype=torch.uint8)
+        numbers = (float(grid.scale), int(grid.zero_point), grid.spec.qmin, grid.spec.qmax)
+        run.do(partial(quantize_alike, flat.numpy(), *numbers, result.view(-1).numpy()))
+        return result.permute(back)
     result = torch.empty(x.shape, dtype=torch.uint8)
     columns = x.shape[-1] if x.dim() else 1
     scale, zero_point = (value.float().expand(columns).numpy().copy() for value in (grid.scale, grid.zero_point))
@@ -72,11 +113,18 @@ def put_on(run: Run, grid: Grid, x: Tensor) -> Tensor:
     return result
 
 
+def integers_on(run: Run, grid: Grid, value: Any) -> Tensor:
+    """The bytes of a value on a grid, which it may lie on already."""
+    if isinstance(value, GridValue) and has_integers_of(value.grid, grid):
+        return value.integers(run)
+    return put_on(run, grid, floats(run, value))
+
+
 def floats(run: Run, value: Any) -> Any:
     """A value in float, also within tuples."""
     if isinstance(value, tuple | list):
         return type(value)(floats(run, one) for one in value)
-    return value.floats(run) if isinstance(value, GridValue) else value
+    return value.floats(run) if isinstance(value, GridValue | Summed) else value
 
 
 def integers(run: Run, value: Any) -> Any:

@@ -92,7 +92,7 @@ def test_what_was_scored_is_what_is_deployed(cells: EnhancementCells, made: dict
 def test_a_cell_is_kept_until_what_made_it_changes(
     cells: EnhancementCells, made: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(EnhancementCells, "_work", lambda *given: pytest.fail("it is made again"))
+    monkeypatch.setattr(EnhancementCells, "work", lambda *given: pytest.fail("it is made again"))
     assert cells.make("float") == made["float"]
     with pytest.raises(pytest.fail.Exception):
         replace(cells, options=replace(OPTIONS, heard=2)).make("float")
@@ -118,7 +118,7 @@ def test_names_of_cells(cells: EnhancementCells) -> None:
 
 
 def test_onnxruntime_needs_the_float_cell(cells: EnhancementCells, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"network\.onnx, which onnxruntime quantizes: make the cell float first"):
+    with pytest.raises(DataError, match=r"network\.onnx, of which onnxruntime-ptq is made: make the cell float first"):
         replace(cells, folder=tmp_path).make("onnxruntime-ptq")
 
 
@@ -140,6 +140,9 @@ def test_the_recipe_trains_and_makes_cells(tmp_path: Path, monkeypatch: pytest.M
     trained = run("egs/enhancement/train.py", "--config", config, *common, "--output", network)
     assert trained.status == 0, trained.stderr
     assert read_network(network).made["training"]["seed"] == 3
+    config.write_text(config.read_text().replace("[4, 6]", "[4, 5]"))
+    beside = run("egs/enhancement/train.py", "--config", config, *common, "--output", network.with_name("other.pth"))
+    assert beside.status == 0, beside.stderr
     done = run(
         "egs/enhancement/cells.py", "--config", options, *common, "--network", network, "--exp-dir", tmp_path, "float"
     )

@@ -32,7 +32,7 @@ def _read(folder: Path, kind: Kind, options: ReadOptions) -> SeparationSet:
     rate = options.rate or kind.rate
     speech = {split: Speech(found, rate) for split, found in read_utterances(folder).items()}
     about = options.count, options.task
-    train = MixOptions(seconds=options.seconds, seed=options.seed)
+    train = MixOptions(seconds=options.seconds + options.spare, seed=options.seed)
     dev, test = (MixOptions(conditions=name, seed=_SEEDS[split]) for name, split in ((HEARD, "dev"), (UNHEARD, "test")))
     return SeparationSet(
         NAME,

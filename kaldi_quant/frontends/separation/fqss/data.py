@@ -10,15 +10,18 @@ import numpy as np
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.frontends.separation.data import Mixture, ReadOptions, SeparationSet, open_separation_data
-from kaldi_quant.frontends.separation.data.augmentations import Augmentation
 from kaldi_quant.frontends.separation.fqss.settings import DEFAULT, DatasetCfg, FqssSettings
 from kaldi_quant.frontends.separation.fqss.systems import ENVIRONMENTS, Chosen
+from kaldi_quant.frontends.separation.training.config import TrainingConfig
+from kaldi_quant.frontends.separation.training.training import spare
 
 #: FQSS's names of data sets; LibriMix with a ``data_folder`` has SpeechBrain's tables.
 LIBRIMIX, MUSDB = "librimix", "musdbhq"
 _SPEECHBRAIN, _MUSDB_LAYOUT = "speechbrain", "musdb"
 _METADATA = "musdb.json"
 _MUSIC_TASK = "mus_sep"
+# Of pieces of training, which are not read for a test.
+_ANY_LENGTH = 0.01
 # Of a long track of development data so many pieces are looked at.
 _MOST_PIECES = 8
 
@@ -37,25 +40,22 @@ def augmentations_of(data: DatasetCfg, chosen: Chosen) -> dict[str, Any]:
     return found
 
 
-def read_training(settings: FqssSettings, chosen: Chosen, changes: list[Augmentation]) -> SeparationSet:
+def read_training(settings: FqssSettings, chosen: Chosen, config: TrainingConfig) -> SeparationSet:
     """Training and development data.
 
     Args:
         settings: of a file.
         chosen: the network.
-        changes: what changes pieces.
+        config: what they say of training.
 
     Raises:
         UsageError: the settings do not name them.
         DataError: they are missing or broken.
     """
     data, rate = settings.dataset_cfg, chosen.kind.rate
-    samples = needed = data.segment_samples or round(data.segment * rate)
-    for change in reversed(changes):
-        needed = change.needs(needed)
     more: dict[str, Any] = {
-        "seconds": samples / rate,
-        "spare": (needed - samples) / rate,
+        "seconds": config.seconds,
+        "spare": spare(config, rate),
         "train": data.train,
         "dev": data.valid,
         "seed": settings.training_cfg.seed,
@@ -81,9 +81,10 @@ def read_test(settings: FqssSettings, chosen: Chosen) -> SeparationSet:
     data, where = settings.dataset_cfg, settings.testing_cfg.test_dir
     if not where:
         raise UsageError("testing_cfg has no test_dir: give the folder of the test data")
+    more: dict[str, Any] = {"test": data.test, "seconds": _ANY_LENGTH}
     if data.name == LIBRIMIX:
-        return _opened(settings, chosen, ".", LIBRIMIX, test_dir=where, test=data.test)
-    return _opened(settings, chosen, where, data.name, test=data.test)
+        return _opened(settings, chosen, ".", LIBRIMIX, test_dir=where, **more)
+    return _opened(settings, chosen, where, data.name, **more)
 
 
 def _opened(settings: FqssSettings, chosen: Chosen, where: str, layout: str, **more: Any) -> SeparationSet:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.frontends.separation.chunks import Chunks
@@ -28,8 +30,13 @@ _KEY = "model_cfg, model_path"
 _SPEECH = {"SI-SDR": (SI_SDR, 2), "SI-SDR-imp": (SI_SDR_IMPROVEMENT, 2), "SDR": (SDR, 2), "STOI": (STOI, 3)}
 
 
-def separator_of(settings: FqssSettings, chosen: Chosen) -> Separator:
+def separator_of(settings: FqssSettings, chosen: Chosen, device: str = "cpu") -> Separator:
     """The network that ``model_path`` names.
+
+    Args:
+        settings: of a file.
+        chosen: the network that they mean.
+        device: where a float network computes; one in integers does so on the CPU.
 
     Raises:
         KaldiQuantError: it is missing, broken, or another one.
@@ -37,7 +44,13 @@ def separator_of(settings: FqssSettings, chosen: Chosen) -> Separator:
     model = read_model(settings.model_cfg.model_path, chosen, _KEY)
     if settings.model_cfg.quantization.qat and model.quantized is None:
         raise UsageError(f"{model.path} is a float network, and qat is True: give the quantized one under {_KEY}")
-    return Separator(chosen.name, chosen.kind, model.network.eval(), model.path)
+    place = torch.device(device if model.quantized is None else "cpu")
+    network = model.network.eval().to(place)
+
+    def run(mixtures: Tensor) -> Tensor:
+        return network(mixtures.to(place)).cpu()
+
+    return Separator(chosen.name, chosen.kind, run, model.path)
 
 
 def chunks_of(settings: FqssSettings, chosen: Chosen) -> Chunks | None:
@@ -48,15 +61,21 @@ def chunks_of(settings: FqssSettings, chosen: Chosen) -> Chunks | None:
     return Chunks(testing.segment_samples / chosen.kind.rate, testing.overlap)
 
 
-def validate(settings: FqssSettings, chosen: Chosen) -> str:
+def validate(settings: FqssSettings, chosen: Chosen, device: str = "cpu") -> str:
     """The line of scores of the test set.
 
     For speech the means of SI-SDR, of its improvement, of SDR and STOI; for music SDR, or NSDR, of all stems and each.
 
+    Args:
+        settings: of a file.
+        chosen: the network that they mean.
+        device: as of ``separator_of``.
+
     Raises:
         KaldiQuantError: the data or the network cannot be used.
     """
-    separator, chunks, test = separator_of(settings, chosen), chunks_of(settings, chosen), read_test(settings, chosen)
+    separator, chunks = separator_of(settings, chosen, device), chunks_of(settings, chosen)
+    test = read_test(settings, chosen)
     separated: dict[str, Array] = {}
 
     def one_by_one() -> Iterator[Mixture]:
@@ -88,7 +107,13 @@ def _of_stems(found: SourceValues, chosen: Chosen) -> str:
 
 
 def infer(
-    settings: FqssSettings, chosen: Chosen, audio: Path, *, normalize: bool = False, plot: bool = False
+    settings: FqssSettings,
+    chosen: Chosen,
+    audio: Path,
+    *,
+    normalize: bool = False,
+    plot: bool = False,
+    device: str = "cpu",
 ) -> list[Path]:
     """Writes ``output{k}.wav`` of each source into ``work_dir``, of 16 bits, the loudest sample at full scale.
 
@@ -98,11 +123,12 @@ def infer(
         audio: the recording; it is brought to the network's rate.
         normalize: whether the network reads it with mean 0 and standard deviation 1.
         plot: whether the first source is drawn, too, as ``waveform.png``.
+        device: as of ``separator_of``.
 
     Raises:
         KaldiQuantError: the recording or the network cannot be used.
     """
-    separator = separator_of(settings, chosen)
+    separator = separator_of(settings, chosen, device)
     mixture = read_channels(audio, chosen.kind.rate)
     if not mixture.size:
         raise DataError(f"{audio} has no samples")

@@ -101,7 +101,7 @@ def train(settings: FqssSettings, chosen: Chosen, where: str, place: DeviceConte
     if not keys.observer and not goes_on:
         raise UsageError(f"{where}: observer False goes on with the training in {folder.checkpoints}: there is none")
     start = read_float(pretrained, chosen, f"{where}: training_cfg, pretrained") if scheme or pretrained else None
-    data = read_training(settings, chosen, config.changes())
+    data = read_training(settings, chosen, config)
     check_data(chosen.kind, data)
     dev = list(pieces(iter(data.dev), round(config.seconds * data.rate)))
     if not dev:

@@ -26,7 +26,7 @@ class Kind:
         sources: their names.
         is_ordered: whether outputs have these names; else any of them may be any source.
         channels: of a mixture and of each source.
-        encoders: the names of the modules that read the signal, each a convolution over time.
+        encoders: the names of the modules that read the signal or its spectrum, each a convolution.
         decoders: the names of the modules whose results are the signal, or added up to it.
     """
 

@@ -22,7 +22,7 @@ _16_BITS = {"parts": 1, "bits": 16}
 SCHEMES.add("vanilla-qat")(
     SeparationScheme(
         PtqConfig(_BY_ROW, observer="minmax", fold="none", bias_correction=False),
-        SchemeTraining("recomputed", weights="values", lr_initial=3e-4, lr_final=3e-5),
+        SchemeTraining("recomputed", weights="values", lr_initial=3e-5, lr_final=3e-6),
         description="8 bits everywhere, input and output, too; scales from weights and minibatches, no teacher",
         outputs={"parts": 1},
     )
@@ -42,23 +42,25 @@ SCHEMES.add("fqss")(
 SCHEMES.add("ours-w8a8")(
     SeparationScheme(
         read_preset("w8a8"),
-        SchemeTraining(lr_initial=3e-4, lr_final=3e-5),
-        description="8 bits, signals of 16 bits at both ends, fitted after training, then trained with a teacher",
+        SchemeTraining(lr_initial=1e-4, lr_final=1e-5),
+        description="8 bits, 16 at both ends, fitted after training, then trained with a teacher if that helps",
         inputs=_16_BITS,
         outputs=_16_BITS,
         distillation=Distillation(),
         ordered_distillation=Distillation(heed="hurt-more"),
+        keeps_the_better=True,
     )
 )
 SCHEMES.add("ours-w4a8")(
     SeparationScheme(
         read_preset("w4a8"),
-        SchemeTraining(lr_initial=3e-4, lr_final=3e-5),
+        SchemeTraining(lr_initial=1e-4, lr_final=1e-5),
         description="the same with 4-bit weights, 8-bit ones in the layers that read and give signals",
         inputs=_16_BITS,
         outputs=_16_BITS,
         ends={"bits": 8, "symmetric": True},
         distillation=Distillation(),
         ordered_distillation=Distillation(heed="hurt-more"),
+        keeps_the_better=True,
     )
 )

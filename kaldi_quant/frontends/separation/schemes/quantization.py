@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from kaldi_quant.api.quantization import Quantized, quantize
@@ -14,6 +17,8 @@ from kaldi_quant.frontends.separation.networks.known import Kind
 from kaldi_quant.frontends.separation.schemes.scheme import SCHEMES, SeparationScheme
 from kaldi_quant.frontends.separation.schemes.taught import Taught
 from kaldi_quant.torchnn.batches import LossFunction, Passes
+
+_log = logging.getLogger(__name__)
 
 
 def quantize_by(
@@ -40,7 +45,7 @@ def quantize_by(
         loss: of these; by default the scheme's. Where the scheme distils its target is (sources, float estimates).
         epochs: passes over the minibatches; 0 for none: what quantization after training gives.
         folder: of the training; an interrupted one goes on there.
-        held_out: minibatches for validation.
+        held_out: minibatches of development data; those schemes that keep the better need them.
         early_stopping: training ends after so many passes that are no better for these, and the best one is taken; 0
             for never.
 
@@ -65,13 +70,28 @@ def quantize_by(
     if chosen.training is not None and chosen.teaching(kind) is not None:
         taught = Taught(batches, network)
         batches, held_out = taught, taught.held_out(held_out)
-    return trained_by(
+    loss, held_out = loss or chosen.loss_of(kind), list(held_out)
+    trained = trained_by(
         chosen,
         found,
         batches,
-        loss or chosen.loss_of(kind),
+        loss,
         epochs=epochs,
         folder=folder,
         held_out=held_out,
         early_stopping=early_stopping,
     )
+    if chosen.training is None or not chosen.keeps_the_better or not held_out:
+        return trained
+    losses = [_mean_loss(each, held_out, loss) for each in (found, trained)]
+    _log.info("held-out loss after quantization alone %.5f, trained %.5f", *losses)
+    notes = {"held-out loss, quantized": losses[0], "held-out loss, trained": losses[1]}
+    best = found if losses[0] <= losses[1] else trained
+    return replace(best, notes={**best.notes, **notes})
+
+
+@torch.no_grad()
+def _mean_loss(quantized: Quantized, held_out: Sequence[Any], loss: LossFunction) -> float:
+    """Of the integers, as the reference computes them."""
+    network = quantized.network.model()
+    return sum(float(loss(network(mixture), target)) for mixture, target in held_out) / len(held_out)

@@ -31,6 +31,7 @@ class SeparationScheme(Scheme):
         ordered_distillation: the same for kinds with an order, whose loss knows levels.
         loss: of kinds without order.
         ordered_loss: of kinds with an order.
+        keeps_the_better: whether training is kept only if held-out minibatches lose less by it.
     """
 
     inputs: Mapping[str, Any] | None = None
@@ -40,6 +41,7 @@ class SeparationScheme(Scheme):
     ordered_distillation: Distillation | None = None
     loss: str = "pit-si-sdr"
     ordered_loss: str = "l1"
+    keeps_the_better: bool = False
 
     def untrained(self) -> Self:
         """The scheme without its training: after quantization alone."""

@@ -20,6 +20,7 @@ from kaldi_quant.frontends.separation.training.validation import mean_score
 from kaldi_quant.frontends.training.config import LOSS
 from kaldi_quant.frontends.training.networks import random_network
 from kaldi_quant.train.parallel.device_context import DeviceContext
+from kaldi_quant.units import Hertz, Seconds
 
 
 def training_batches(data: SeparationSet, config: TrainingConfig) -> TrainingBatches:
@@ -40,6 +41,18 @@ def training_batches(data: SeparationSet, config: TrainingConfig) -> TrainingBat
         workers=config.workers,
         rate=data.rate,
     )
+
+
+def spare(config: TrainingConfig, rate: Hertz) -> Seconds:
+    """How much longer than ``seconds`` items of training should be, for what makes pieces shorter.
+
+    Raises:
+        UsageError: a setting is impossible.
+    """
+    samples = needed = round(config.seconds * rate)
+    for change in reversed(config.changes()):
+        needed = change.needs(needed)
+    return (needed - samples) / rate
 
 
 def check_data(kind: Kind, data: SeparationSet) -> None:

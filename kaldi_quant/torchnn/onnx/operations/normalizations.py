@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from kaldi_quant.backends.onnx.writer import Name
+from kaldi_quant.backends.onnx.writer import DOUBLE, FLOAT, Name
+from kaldi_quant.torchnn import rounded_once
 from kaldi_quant.torchnn.onnx.operation import Operation, adds
 from kaldi_quant.torchnn.onnx.operations.reductions import variance_of
 
@@ -45,11 +46,37 @@ def layer_norm(operation: Operation) -> Name:
 def group_norm(operation: Operation) -> Name:
     """Over groups of channels and all places."""
     groups = operation.argument(1, "num_groups")
+    if operation.node.target is rounded_once.group_norm:
+        return _group_norm_rounded_once(operation, groups, operation.argument(4, "eps", 1e-5))
     apart = operation.sizes.reshaped(operation.x, [0, groups, -1])
     normed = _normed(operation, apart, [2], operation.argument(4, "eps", 1e-5))
     back = operation.op("Reshape", [normed, operation.op("Shape", [operation.x])])
     weight, bias = (_on_channels(operation, _learned(operation, *each)) for each in ((2, "weight"), (3, "bias")))
     return _with(operation, back, weight, bias)
+
+
+def _group_norm_rounded_once(operation: Operation, groups: int, epsilon: float) -> Name:
+    wide = operation.op("Cast", [operation.sizes.reshaped(operation.x, [0, groups, -1])], to=DOUBLE)
+    count = operation.op("Cast", [operation.op("Shape", [wide], start=2)], to=DOUBLE)
+    mean = operation.op("ReduceMean", [wide], axes=[2], keepdims=1)
+    squares = operation.op("Div", [operation.op("ReduceSumSquare", [wide], axes=[2], keepdims=1), count])
+    variance = operation.op("Sub", [squares, operation.op("Mul", [mean, mean])])
+    zero, more = (operation.writer.constant(np.float64(value)) for value in (0, epsilon))
+    deviation = operation.op("Sqrt", [operation.op("Add", [operation.op("Max", [variance, zero]), more])])
+    given = (_learned(operation, 2, "weight"), _learned(operation, 3, "bias"))
+    channels = operation.size_known(1)
+    weight, bias = (
+        np.full(channels, default) if values is None else values.astype(np.float64)
+        for values, default in zip(given, (1.0, 0.0), strict=True)
+    )
+    weight, bias = (operation.writer.constant(values.reshape(groups, -1)) for values in (weight, bias))
+    scale = operation.op("Div", [weight, deviation])
+    shift = operation.op("Sub", [bias, operation.op("Mul", [mean, scale])])
+    sizes = operation.writer.integers(0, channels, *[1] * (len(operation.before) - 2))
+    scale, shift = (
+        operation.op("Cast", [operation.op("Reshape", [values, sizes])], to=FLOAT) for values in (scale, shift)
+    )
+    return operation.op("Add", [operation.op("Mul", [operation.x, scale]), shift])
 
 
 @adds("instance_norm")

@@ -1,5 +1,7 @@
 """Minibatches: the same whenever they are asked for, others on each pass, and masked where they are padded."""
 
+from itertools import chain
+
 import numpy as np
 import pytest
 import torch
@@ -25,6 +27,14 @@ def test_passes_are_repeatable_and_different() -> None:
     assert len(first) == len(batches()) == 2 and [len(x) for x in first] == [4, 2]
     assert all(map(torch.equal, first, again))
     assert not torch.equal(first[0], next_pass[0]) and not torch.equal(first[0], other[0])
+
+
+def test_portions_divide_a_pass() -> None:
+    whole = [target.clean for _, target in batches(batch_size=1).minibatches(1)]
+    divided = batches(batch_size=1, portions=4)
+    found = [[target.clean for _, target in divided.minibatches(number)] for number in range(4, 8)]
+    assert len(divided) == 2 and [len(portion) for portion in found] == [1, 2, 1, 2]
+    assert all(map(torch.equal, whole, chain(*found)))
 
 
 def test_inputs_are_the_network_s() -> None:
@@ -55,9 +65,12 @@ def test_gain_changes_both_alike() -> None:
 
 def test_digests_tell_settings() -> None:
     changes: list[dict[str, object]] = [{}, {"seed": 1}, {"gain": 1.0}, {"batch_size": 3}, {"seconds": 0.2}]
+    changes.append({"portions": 2})
     assert len({batches(**change).digest() for change in changes}) == len(changes)
 
 
 def test_impossible_settings_are_refused() -> None:
     with pytest.raises(UsageError, match=r"minibatches of 0 pieces of 0.1 s from 6 items: expected more than 0"):
         batches(batch_size=0)
+    with pytest.raises(UsageError, match="3 portions of 2 minibatches: expected 1 to 2"):
+        batches(portions=3)

@@ -18,10 +18,15 @@ from kaldi_quant.api.quantization import Quantized
 from kaldi_quant.cli.recipes import __main__ as recipes
 from kaldi_quant.errors import DataError, FormatError, KaldiQuantError, ModelError, UsageError
 from kaldi_quant.frontends.separation.fqss import training
+from kaldi_quant.frontends.separation.fqss.config import config_of
 from kaldi_quant.frontends.separation.fqss.sections import read_settings
 from kaldi_quant.frontends.separation.fqss.settings import TrainingCfg
 from kaldi_quant.frontends.separation.fqss.testing import infer, validate
-from tests.frontends.separation.fqss.libri_mix import settings, write, write_split
+from kaldi_quant.frontends.separation.networks.known import NETWORKS
+from kaldi_quant.frontends.separation.training.checkpoint import read_network
+from kaldi_quant.frontends.signals.wave_files import write_wav
+from tests.frontends.separation.fqss.libri_mix import SIZES, settings, write, write_split
+from tests.frontends.separation.toy import noises
 
 QUANTIZED = {
     "qat": True,
@@ -106,7 +111,9 @@ def test_a_quantized_training_leaves_integers_that_are_scored_and_heard(libri: P
     assert [path.name for path in paths] == ["output0.wav", "output1.wav", "waveform.png"]
     for path in paths[:2]:
         wave, rate = soundfile.read(path, dtype="int16")
-        assert rate == 8000 and soundfile.info(path).subtype == "PCM_16" and np.abs(wave).max() >= 32766
+        assert (
+            rate == 8000 and soundfile.info(path).subtype == "PCM_16" and np.abs(wave.astype(np.int32)).max() >= 32766
+        )
 
 
 def test_long_recordings_are_separated_in_pieces(libri: Path) -> None:
@@ -237,6 +244,47 @@ def test_a_float_network_is_not_taken_for_a_quantized_one(libri: Path, tmp_path:
         validate(*read_settings(write(tmp_path / "val.yaml", content)))
 
 
+def test_music_is_trained_scored_and_separated(tmp_path: Path) -> None:
+    kind = NETWORKS["conv-tasnet-music-small"]
+    for place, track in enumerate(("train/a", "train/b", "train/c", "test/d")):
+        one = noises(kind, 4, 1.5).train.item(place, 0)
+        for stem, wave in zip(("mixture", *kind.sources), (one.mixture, *one.sources), strict=True):
+            write_wav(tmp_path / "musdb" / track / f"{stem}.wav", wave.T, kind.rate)
+    content = {
+        "work_dir": str(tmp_path / "work"),
+        "model_cfg": {
+            "name": "conv-tasnet-music-small",
+            "sizes": SIZES,
+            "model_path": str(tmp_path / "work/best_model.pth"),
+        },
+        "dataset_cfg": {
+            "name": "musdbhq",
+            "task": "mus_sep",
+            "train_dir": str(tmp_path / "musdb"),
+            "sample_rate": kind.rate,
+            "segment_samples": 3200,
+            "data_stride": 1600,
+        },
+        "training_cfg": {"epochs": 1, "batch_size": 4, "num_workers": 2, "optim": {"lr": 0.001}},
+        "testing_cfg": {"test_dir": str(tmp_path / "musdb"), "segment_samples": 4000, "NSDR": True},
+    }
+    path = write(tmp_path / "c.yaml", content)
+    read = read_settings(path, "tasnet")
+    assert config_of(*read).augmentations["shift"] == {"samples": 1600}
+    training.train(*read, str(path))
+    names = "", "_DRUMS", "_BASS", "_OTHER", "_VOCALS"
+    assert [part.split("=")[0] for part in validate(*read).split(",")] == [f"NSDR{name}" for name in names]
+    content["testing_cfg"]["NSDR"] = False  # type: ignore[index]
+    read = read_settings(write(path, content))
+    assert [part.split("=")[0] for part in validate(*read).split(",")] == [f"SDR{name}" for name in names]
+    paths = infer(*read, tmp_path / "musdb/test/d/mixture.wav")
+    assert [soundfile.info(path).channels for path in paths] == [2, 2, 2, 2]
+    mono = tmp_path / "mono.wav"
+    write_wav(mono, np.ones(800, np.float32), kind.rate)
+    with pytest.raises(DataError, match=r"mono\.wav has 1 channels, expected 2 for conv-tasnet-music-small"):
+        infer(*read, mono)
+
+
 def test_the_commands(libri: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content = settings(libri, work_dir=str(tmp_path / "work"), training_cfg={"epochs": 1})
     content["model_cfg"]["model_path"] = str(tmp_path / "work/best_model.pth")
@@ -257,3 +305,14 @@ def test_the_commands(libri: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert "give -env asteroid" in capsys.readouterr().err
     assert recipes.main([train_py, "-env", "asteroid", "-y", yml, "--distributed_launch"]) == 1
     assert "for processes that torchrun starts" in capsys.readouterr().err
+
+
+def test_the_recipe_of_float_training(libri: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = {"network": "conv-tasnet-small", "sizes": SIZES, "epochs": 1, "batch_size": 2, "seconds": 0.3}
+    given = ["--config", str(write(tmp_path / "c.yaml", content)), "--data-dir", str(libri), "--layout", "librimix"]
+    output = tmp_path / "out/network.pth"
+    assert recipes.main(["egs/separation/float.py", *given, "--output", str(output)]) == 0
+    assert capsys.readouterr().out.strip() == str(output)
+    assert read_network(output).made["training"]["seconds"] == 0.3
+    assert recipes.main(["egs/separation/float.py", *given, "--device", "tpu", "--output", str(output)]) == 1
+    assert "--device tpu: expected cpu or cuda" in capsys.readouterr().err

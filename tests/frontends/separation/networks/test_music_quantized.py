@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnx
-import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import kaldi_quant as kq
 from kaldi_quant.frontends.separation.networks.htdemucs import HTDemucs
+from kaldi_quant.frontends.separation.networks.without_transforms import AroundCore, for_onnx
 from kaldi_quant.torchnn.onnx.file import onnx_graph
 from tests.frontends.separation.networks.test_music import tiny
 from tests.torchnn.onnx_runs import assert_integer_products, assert_same, run
@@ -45,9 +45,8 @@ def test_conv_tasnet_is_of_integers_for_any_length(tmp_path: Path) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("sizes", [{}, {"bottom_channels": 8, "dconv_mode": 3}])
-def test_htdemucs_is_of_integers_between_its_transforms(sizes: dict[str, int], tmp_path: Path) -> None:
-    network = tiny("htdemucs", **sizes)
+def test_htdemucs_is_of_integers_between_its_transforms(tmp_path: Path) -> None:
+    network = tiny("htdemucs", bottom_channels=8, dconv_mode=3, dconv_depth=1)
     assert isinstance(network, HTDemucs)
     quantized = kq.quantize(network, "w8a8", calibration=[mixtures(seed, 2, 2, 300) for seed in range(2)])
     assert not quantized.float_layers and not quantized.float_matmuls
@@ -55,7 +54,7 @@ def test_htdemucs_is_of_integers_between_its_transforms(sizes: dict[str, int], t
     loaded = kq.load(tmp_path / "q.safetensors")
     model, reference = quantized.network.model(), loaded.network.model()
     example = network.analysis(mixtures(0, 1, 2, 300))[:2]
-    core = kq.part_of(loaded, kq.TorchNetwork(network.core(), output=0), example)
+    core = for_onnx(loaded, network)
     assert not core.float_layers and not core.float_matmuls
     graph = onnx_graph(core.network, example)
     assert_integer_products(graph)
@@ -63,9 +62,10 @@ def test_htdemucs_is_of_integers_between_its_transforms(sizes: dict[str, int], t
         expected = model(x)
         assert torch.equal(reference(x), expected)
         assert noise_of(expected, network(x)) < 0.02
-        spectrum, wave, *levels = network.analysis(x)
-        assert torch.equal(network.synthesis(*core.network.model()(spectrum, wave), *levels), expected)
+        spectrum, wave = network.analysis(x)[:2]
+        assert torch.equal(AroundCore(core.network.model(), 32)(x), expected)
         assert assert_same(core.network, graph, spectrum, wave) > 0
+    assert torch.isfinite(reference(torch.zeros(1, 2, 300))).all()
 
 
 @torch.no_grad()
@@ -88,8 +88,23 @@ def test_the_core_alone_is_quantized_saved_and_exported(tmp_path: Path) -> None:
     assert noise_of(expected[0], core(spectrum, wave)[0]) < 0.02
 
 
+class Louder(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        return self.network(mixture * 2)
+
+
 @torch.no_grad()
-def test_silence_stays_finite_in_integers() -> None:
-    network = tiny("htdemucs", t_layers=1, dconv_depth=1)
-    quantized = kq.quantize(network, "w8a8", calibration=[mixtures(seed, 1, 2, 240) for seed in range(2)])
-    assert torch.isfinite(quantized.network.model()(torch.zeros(1, 2, 240))).all()
+def test_the_core_is_found_within_other_modules() -> None:
+    network, x = Louder(tiny("htdemucs", t_layers=1, dconv_depth=1)), mixtures(3, 1, 2, 240)
+    quantized = kq.quantize(network.eval(), "w8a8", calibration=[mixtures(seed, 1, 2, 240) for seed in range(2)])
+    core = for_onnx(quantized)
+    assert torch.equal(AroundCore(core.network.model(), 32)(x * 2), quantized.network.model()(x))
+
+
+def test_networks_without_transforms_are_written_as_they_are() -> None:
+    quantized = kq.quantize(nn.Conv1d(2, 3, 1), "w8a8", calibration=[mixtures(0, 1, 2, 9)])
+    assert for_onnx(quantized) is quantized

@@ -1,0 +1,51 @@
+"""Functions that are rounded once, beside torch's own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kaldi_quant.quant.config import PtqConfig
+from kaldi_quant.torchnn.host import TorchHost
+from kaldi_quant.torchnn.rounded_once import group_norm
+from tests.torchnn.recurrent_networks import quantized
+
+
+@pytest.mark.parametrize(("groups", "is_learned"), [(1, True), (3, True), (6, False)])
+def test_group_norm_is_torchs(groups: int, is_learned: bool) -> None:
+    torch.manual_seed(0)
+    given = [torch.randn(2, 6, 5, 7) + 3, *(torch.randn(6) for _ in range(2 if is_learned else 0))]
+
+    def results(function: object, dtype: torch.dtype) -> list[Tensor]:
+        tensors = [value.to(dtype).requires_grad_() for value in given]
+        weight, bias = tensors[1:] if is_learned else (None, None)
+        found = function(tensors[0], groups, weight, bias, 1e-3)  # type: ignore[operator]
+        return [found, *torch.autograd.grad((found * torch.arange(7)).sum(), tensors)]
+
+    own, exact = results(group_norm, torch.float32), results(functional.group_norm, torch.float64)
+    for one, other in zip(own, exact, strict=True):
+        assert one.dtype == torch.float32
+        torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-4)
+
+
+def test_group_norm_does_not_depend_on_the_order_of_values() -> None:
+    torch.manual_seed(0)
+    x, order = 100 + torch.randn(1, 4, 5000), torch.randperm(5000)
+    assert torch.equal(group_norm(x, 2)[..., order], group_norm(x[..., order], 2))
+
+
+def test_layers_that_no_output_depends_on_are_left_out() -> None:
+    class WithMore(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.unread, self.last = nn.Linear(4, 5), nn.Conv1d(5, 3, 1), nn.Linear(5, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.first(x).relu()
+            self.unread(y.transpose(1, 2))
+            return self.last(y)
+
+    found = quantized(WithMore().eval(), PtqConfig(), [torch.randn(2, 7, 4)])
+    assert isinstance(found.host, TorchHost) and set(found.layers) == {"first", "last"}
