@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from kaldi_quant.kaldi.model import Model, read_model
+from tests.vosk_layout import vosk_layout
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -26,6 +27,12 @@ def model(example: Path) -> Model:
 def tdnnf(example: Path) -> Model:
     """The example's factorised TDNN."""
     return read_model(example / "exp/chain/tdnnf1b_sp/final.mdl")
+
+
+@pytest.fixture(scope="session")
+def vosk_model(example: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example's online model as a Vosk folder, which tests leave as it is."""
+    return vosk_layout(tmp_path_factory.mktemp("vosk") / "model", example)
 
 
 @pytest.fixture(scope="session")

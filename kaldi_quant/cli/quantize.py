@@ -82,10 +82,11 @@ def command(
         raise UsageError(f"--vosk-model: expected WAVS OUT-DIR, found {len(places)} arguments")
     wavs, out_dir = places
     from kaldi_quant.formats.artefact import Artefact, load
-    from kaldi_quant.formats.vosk import copy_vosk_folder, write_vosk_model
+    from kaldi_quant.formats.vosk import check_vosk_target, copy_vosk_folder, write_vosk_model
     from kaldi_quant.kaldi.vosk_folder import VoskFolder
 
     vosk, out = VoskFolder.read(vosk_model), result_folder(out_dir)
+    check_vosk_target(vosk, out)
     with _audio(vosk, wavs, inference) as calibrated:
         path = _quantize(calibrated, copy_vosk_folder(vosk, out), quantization, ranges, memory, device, models)
     artefact = load(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +20,15 @@ from kaldi_quant.cli.options import (
     set_threads,
 )
 from kaldi_quant.errors import KaldiQuantError, UsageError
+from kaldi_quant.units import Seconds
 
 if TYPE_CHECKING:
     from kaldi_quant.recogniser.model import Model
 
 _STDIN = "-"
-# A second of audio; in which pieces it comes does not matter.
-_PIECE = 1 << 15
+# After so many seconds a recogniser is asked whether an utterance has ended; it takes audio in steps of so long, too.
+_STEP: Seconds = 0.2
+_MOST_BYTES = 1 << 15
 _FULL_SCALE = 32768
 
 
@@ -101,10 +103,11 @@ def _results(model: Model, wav: str, rate: float | None, endpoints: bool) -> Ite
     from kaldi_quant.recogniser.recognizer import Recognizer
 
     if wav == _STDIN:
-        pieces, rate = _standard_input(), rate or model.mfcc_options.sample_frequency
+        rate = rate or model.mfcc_options.sample_frequency
+        pieces: Iterable[bytes | np.ndarray] = _standard_input(2 * _step(rate))
     else:
         samples, rate = _read(Path(wav))
-        pieces = iter(np.array_split(samples, range(_PIECE, len(samples), _PIECE)))
+        pieces = np.array_split(samples, range(_step(rate), len(samples), _step(rate)))
     recognizer = Recognizer(model, rate)
     recognizer.SetWords(True)
     for piece in pieces:
@@ -113,13 +116,20 @@ def _results(model: Model, wav: str, rate: float | None, endpoints: bool) -> Ite
     yield json.loads(recognizer.FinalResult())
 
 
-def _standard_input() -> Iterator[bytes]:
-    rest = b""
-    while data := sys.stdin.buffer.read1(_PIECE):
-        data = rest + data
-        whole = len(data) // 2 * 2
-        rest = data[whole:]
-        yield data[:whole]
+def _step(rate: float) -> int:
+    """Samples of a step."""
+    return max(int(rate * _STEP), 1)
+
+
+def _standard_input(size: int) -> Iterator[bytes]:
+    """Pieces of so many bytes, and the whole samples of the rest."""
+    waiting = b""
+    while data := sys.stdin.buffer.read1(_MOST_BYTES):
+        waiting += data
+        whole = len(waiting) // size * size
+        yield from (waiting[begin : begin + size] for begin in range(0, whole, size))
+        waiting = waiting[whole:]
+    yield waiting[: len(waiting) // 2 * 2]
 
 
 def _read(path: Path) -> tuple[np.ndarray, float]:

@@ -87,17 +87,18 @@ def _recordings(wavs: str, allow_pipes: bool, on_bad: OnBad) -> Iterator[tuple[s
         paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
         if not paths:
             raise DataError(f"{wavs} has no recordings: expected files such as {', '.join(_SUFFIXES)}")
+        names: set[str] = set()
         for path in paths:
+            name = "_".join(path.relative_to(folder).with_suffix("").parts).replace(" ", "_")
             try:
+                if name in names:
+                    raise DataError(f"{path}: another recording is {name} in tables, too")
                 samples, rate = read_recording(path)
             except KaldiQuantError as error:
-                on_bad(path.name, error)
+                on_bad(name, error)
                 continue
-            yield (
-                "_".join(path.relative_to(folder).with_suffix("").parts).replace(" ", "_"),
-                samples * _FULL_SCALE,
-                rate,
-            )
+            names.add(name)
+            yield name, samples * _FULL_SCALE, rate
         return
     for name, wave in read_waves(wavs if is_rspecifier(wavs) else f"scp:{wavs}", allow_pipes, on_bad=on_bad):
         yield name, wave.samples[0].astype(np.float32), float(wave.rate)

@@ -5,6 +5,7 @@ Source: Vosk's ``src/model.cc``; ``steps/online/nnet3/prepare_online_decoding.sh
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,9 +34,13 @@ from kaldi_quant.quant.network import QuantizedNetwork
 from kaldi_quant.recogniser.model import Model
 from kaldi_quant.recogniser.network import StreamingNetwork
 
+_log = logging.getLogger(__name__)
+
 #: As Kaldi's recipes decode chain models, where nothing else is said.
 KALDIS = RecogniserOptions(beam=15.0, lattice_beam=8.0, max_active=7000, acoustic_scale=1.0)
 _MODEL, _GRAPH, _MFCC = "final.mdl", "HCLG.fst", "mfcc.conf"
+# Of language models with which Vosk rescores lattices.
+_RESCORING = ("rescore/G.carpa", "rnnlm/final.raw")
 
 
 @dataclass(frozen=True)
@@ -129,6 +134,9 @@ def _of_vosk(path: Path, graph: str | Path, mfcc_config: str | Path, ivector_ext
             f"{path} has a look-ahead graph, HCLr.fst with Gr.fst, which must be composed first: "
             "utils/mkgraph_lookahead.sh --compose-graph makes graph/HCLG.fst"
         )
+    for name in _RESCORING:
+        if (path / name).is_file():
+            _log.warning("%s: words are those of the first pass: rescoring is not supported", path / name)
     beside = folder.model.parent / ARTEFACT_NAME
     return ModelParts(
         beside if beside.is_file() else folder.model,
@@ -158,7 +166,7 @@ def open_model(parts: ModelParts, in_float: bool = False, changes: Mapping[str, 
         UsageError: an option is impossible.
     """
     path = parts.model
-    if in_float and path.name == ARTEFACT_NAME and is_artefact(str(path)):
+    if in_float and is_artefact(str(path)):
         path = path.parent / _MODEL
         if not path.is_file():
             raise DataError(f"there is no float model {path} beside {parts.model}")
