@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 import numpy as np
@@ -23,6 +23,8 @@ from kaldi_quant.errors import KaldiQuantError, UsageError
 from kaldi_quant.units import Seconds
 
 if TYPE_CHECKING:
+    from io import BufferedReader
+
     from kaldi_quant.recogniser.model import Model
 
 _STDIN = "-"
@@ -124,7 +126,9 @@ def _step(rate: float) -> int:
 def _standard_input(size: int) -> Iterator[bytes]:
     """Pieces of so many bytes, and the whole samples of the rest."""
     waiting = b""
-    while data := sys.stdin.buffer.read1(_MOST_BYTES):
+    # What is there is taken: a microphone's program writes less than this at once.
+    stream = cast("BufferedReader", sys.stdin.buffer)
+    while data := stream.read1(_MOST_BYTES):
         waiting += data
         whole = len(waiting) // size * size
         yield from (waiting[begin : begin + size] for begin in range(0, whole, size))

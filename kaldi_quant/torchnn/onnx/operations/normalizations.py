@@ -65,11 +65,11 @@ def _group_norm_rounded_once(operation: Operation, groups: int, epsilon: float) 
     deviation = operation.op("Sqrt", [operation.op("Add", [operation.op("Max", [variance, zero]), more])])
     given = (_learned(operation, 2, "weight"), _learned(operation, 3, "bias"))
     channels = operation.size_known(1)
-    weight, bias = (
+    factors = (
         np.full(channels, default) if values is None else values.astype(np.float64)
         for values, default in zip(given, (1.0, 0.0), strict=True)
     )
-    weight, bias = (operation.writer.constant(values.reshape(groups, -1)) for values in (weight, bias))
+    weight, bias = (operation.writer.constant(values.reshape(groups, -1)) for values in factors)
     scale = operation.op("Div", [weight, deviation])
     shift = operation.op("Sub", [bias, operation.op("Mul", [mean, scale])])
     sizes = operation.writer.integers(0, channels, *[1] * (len(operation.before) - 2))
