@@ -129,8 +129,8 @@ class ByValue(nn.Module):
     [
         (nn.Sequential(nn.Linear(4, 4), ByValue()), "the node 1 is of the operation ByValue, which has no ONNX form"),
         (
-            nn.Sequential(nn.Linear(4, 4), Function(lambda x: x.cumsum(1))),
-            "the node 1.cumsum is of the operation cumsum, which has no ONNX form",
+            nn.Sequential(nn.Linear(4, 4), Function(lambda x: x.cumprod(1))),
+            "the node 1.cumprod is of the operation cumprod, which has no ONNX form",
         ),
     ],
 )
