@@ -20,6 +20,9 @@ from kaldi_quant.formats.names import ARTEFACT_NAME
 from kaldi_quant.formats.record import subsampling_in
 from kaldi_quant.kaldi.endpoint import EndpointConfig
 from kaldi_quant.kaldi.features.matrices import read_matrix_file
+from kaldi_quant.kaldi.features.online_cmvn import OnlineCmvnOptions
+from kaldi_quant.kaldi.features.settings import RECORD_KEY as FEATURES_KEY
+from kaldi_quant.kaldi.features.settings import FeatureSettings, settings_of_folder, settings_of_record
 from kaldi_quant.kaldi.frame_subsampling import factor_of
 from kaldi_quant.kaldi.ivectors.options import CONFIG_NAME, ExtractionInfo, read_extraction
 from kaldi_quant.kaldi.mfcc_options import read_mfcc_config
@@ -162,7 +165,8 @@ def open_model(parts: ModelParts, in_float: bool = False, changes: Mapping[str, 
     Raises:
         DataError: a file is missing, or parts do not fit each other.
         FormatError: a file is malformed.
-        ModelError: the network cannot be executed, or needs i-vectors that nothing extracts.
+        ModelError: the network cannot be executed, needs i-vectors that nothing extracts, or features that are not
+            known while audio comes in.
         UsageError: an option is impossible.
     """
     path = parts.model
@@ -176,10 +180,15 @@ def open_model(parts: ModelParts, in_float: bool = False, changes: Mapping[str, 
         if not isinstance(artefact, Artefact):
             raise ModelError(f"{path} is a network of torch.nn, and no acoustic model")
         network, model, factor = artefact.network, artefact.model, subsampling_in(artefact.record, str(path))
+        features = artefact.record.get(FEATURES_KEY)
+        settings = FeatureSettings() if features is None else settings_of_record(features, str(path))
     else:
         model = read_model(path)
         network = AcousticModel(model.nnet)
         factor = parts.options.frame_subsampling_factor if parts.is_subsampling_stated else factor_of(model)
+        # Of its own folders Vosk does not look at what Kaldi's recipes say.
+        settings = FeatureSettings() if parts.is_subsampling_stated else settings_of_folder(path.parent)
+    _check_features(settings, path)
     options = replace(parts.options, frame_subsampling_factor=factor, **(changes or {}))
     return Model(
         read_mfcc_config(parts.mfcc_config),
@@ -192,6 +201,24 @@ def open_model(parts: ModelParts, in_float: bool = False, changes: Mapping[str, 
         _extraction(parts, model, path),
         None if parts.global_cmvn is None else _statistics(parts.global_cmvn),
     )
+
+
+def _check_features(settings: FeatureSettings, path: Path) -> None:
+    """Refuses models whose features are not those that a stream has."""
+    if settings.deltas is not None or settings.splice is not None or settings.lda is not None:
+        raise ModelError(f"{path} wants derivatives of features, or transformed ones, which a recogniser does not make")
+    if not settings.is_normalised:
+        return
+    options = settings.normalisation.options
+    if not isinstance(options, OnlineCmvnOptions):
+        raise ModelError(
+            f"{path} wants features that are normalised over a speaker's utterances ({settings.normalisation.origin}), "
+            "which are not known while audio comes in"
+        )
+    if options != OnlineCmvnOptions():
+        raise ModelError(
+            f"{path} wants online normalisation with options of its own, and a recogniser has Kaldi's defaults"
+        )
 
 
 def _transitions(model: KaldiModel, path: Path) -> Any:

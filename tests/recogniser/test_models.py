@@ -166,3 +166,17 @@ def test_impossible_options_and_models(vosk_model: Path, tmp_path: Path) -> None
     raw.write_bytes(read_model(parts.model).bare().getvalue())
     with pytest.raises(ModelError, match=r"final\.raw is a raw network: a recogniser needs its transition model"):
         open_model(replace(parts, model=raw))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("cmvn_opts", "--norm-means=true", "normalised over a speaker's utterances"),
+        ("delta_opts", "--delta-order=1", "derivatives of features"),
+        ("splice_opts", "--left-context=2", "derivatives of features, or transformed ones"),
+    ],
+)
+def test_features_that_are_not_known_while_audio_comes_in(name: str, text: str, sentence: str, kaldis: Path) -> None:
+    (kaldis / name).write_text(text + "\n")
+    with pytest.raises(ModelError, match=sentence):
+        open_model(find_parts(kaldis))
