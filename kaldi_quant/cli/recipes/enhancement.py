@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from kaldi_quant.cli.options import KaldiCommand, num_threads_option, result_file, result_folder, set_threads
-from kaldi_quant.cli.recipes.frontend_options import frontend_options
+from kaldi_quant.cli.recipes.frontend_options import frontend_options, training_folder
 
 _SCRIPTS = "egs/enhancement"
 
@@ -35,8 +35,7 @@ def train(config: str, data_dir: str, layout: str, seed: int | None, num_threads
     found = read_training_config(config)
     found = replace(found, seed=found.seed if seed is None else seed)
     path, data = result_file(output), read_enhancement(Path(data_dir), layout)
-    # Other networks' trainings write beside it.
-    network = train_float(NETWORKS[found.network], data, found, path.with_name(f"{path.stem}_training"))
+    network = train_float(NETWORKS[found.network], data, found, training_folder(path))
     write_network(path, found.network, network, made_of(found, data), found.sizes)
     click.echo(path)
 

@@ -1,8 +1,9 @@
-"""Options that recipes of front ends share: what is done, and on which data."""
+"""What recipes of front ends share: options of what is done and on which data, and where a training lies."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -32,3 +33,12 @@ def frontend_options(data: str, manual: str) -> Callable[[_Function], _Function]
         return function
 
     return decorator
+
+
+def training_folder(network: Path) -> Path:
+    """Where the float training of a network has its checkpoint and its record: beside other networks' trainings.
+
+    Args:
+        network: the file that the training writes.
+    """
+    return network.with_name(f"{network.stem}_training")

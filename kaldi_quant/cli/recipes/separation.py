@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from kaldi_quant.cli.options import KaldiCommand, result_file, result_folder, set_threads
-from kaldi_quant.cli.recipes.frontend_options import frontend_options
+from kaldi_quant.cli.recipes.frontend_options import frontend_options, training_folder
 from kaldi_quant.cli.training_options import place_options
 
 _SCRIPTS = "egs/separation"
@@ -52,7 +52,7 @@ def train_float(
     reading = ReadOptions(seconds=found.seconds, spare=spare)
     data = open_separation_data(data_dir, kind, layout, reading)
     with device_context(device, bf16) as place:
-        network = training.train_float(kind, data, found, path.parent, place=place)
+        network = training.train_float(kind, data, found, training_folder(path), place=place)
         if place.group.is_main:
             write_network(path, found.network, network, training.made_of(found, data), found.sizes)
             click.echo(path)

@@ -316,3 +316,17 @@ def test_the_recipe_of_float_training(libri: Path, tmp_path: Path, capsys: pytes
     assert read_network(output).made["training"]["seconds"] == 0.3
     assert recipes.main(["egs/separation/float.py", *given, "--device", "tpu", "--output", str(output)]) == 1
     assert "--device tpu: expected cpu or cuda" in capsys.readouterr().err
+
+
+def test_float_trainings_lie_beside_each_other(libri: Path, tmp_path: Path) -> None:
+    content = {"network": "conv-tasnet-small", "sizes": SIZES, "epochs": 1, "batch_size": 2, "seconds": 0.3}
+    given = ["--config", str(write(tmp_path / "c.yaml", content)), "--data-dir", str(libri), "--layout", "librimix"]
+    for name in ("one", "other"):
+        assert recipes.main(["egs/separation/float.py", *given, "--output", str(tmp_path / f"out/{name}.pth")]) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "one.pth",
+        "one_training",
+        "other.pth",
+        "other_training",
+    }
+    assert len(list((tmp_path / "out").glob("*_training/progress.json"))) == 2
