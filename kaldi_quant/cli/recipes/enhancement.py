@@ -29,14 +29,14 @@ def train(config: str, data_dir: str, layout: str, seed: int | None, num_threads
     from kaldi_quant.frontends.enhancement.networks.known import NETWORKS
     from kaldi_quant.frontends.enhancement.training.checkpoint import write_network
     from kaldi_quant.frontends.enhancement.training.config import read_training_config
-    from kaldi_quant.frontends.enhancement.training.training import made_of, train_float
+    from kaldi_quant.frontends.enhancement.training.training import train_float
 
     set_threads(num_threads)
     found = read_training_config(config)
     found = replace(found, seed=found.seed if seed is None else seed)
     path, data = result_file(output), read_enhancement(Path(data_dir), layout)
     network = train_float(NETWORKS[found.network], data, found, training_folder(path))
-    write_network(path, found.network, network, made_of(found, data), found.sizes)
+    write_network(path, found.network, network, found.made(data.train.digest()), found.sizes)
     click.echo(path)
 
 

@@ -54,7 +54,7 @@ def train_float(
     with device_context(device, bf16) as place:
         network = training.train_float(kind, data, found, training_folder(path), place=place)
         if place.group.is_main:
-            write_network(path, found.network, network, training.made_of(found, data), found.sizes)
+            write_network(path, found.network, network, found.made(data.train.digest()), found.sizes)
             click.echo(path)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+import torch
 
 from kaldi_quant.errors import UsageError
 from kaldi_quant.registry import Registry
@@ -143,6 +146,7 @@ class TrainingSettings:
         epochs: passes over the training data.
         batch_size: pieces in a minibatch.
         seconds: of a piece.
+        gain: in dB: pieces are made louder or softer by up to this.
         keep: mixtures are made anew after so many passes; pieces of them are drawn anew on each.
         seed: of initial weights, order and pieces.
         optimizer: see there, as are the following.
@@ -156,6 +160,7 @@ class TrainingSettings:
     epochs: int = 40
     batch_size: int = 16
     seconds: Seconds = 3.0
+    gain: float = 0.0
     keep: int = 1
     seed: int = 0
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -176,7 +181,8 @@ class TrainingSettings:
         """
         above_0(where, {name: getattr(self, name) for name in ("epochs", "batch_size", "seconds", "keep")})
         above_0(where, {"validation, every": self.validation.every})
-        at_least_0(where, {"seed": self.seed, "validation, patience": self.validation.patience})
+        patience = self.validation.patience
+        at_least_0(where, {"gain": self.gain, "seed": self.seed, "validation, patience": patience})
         known = (LOSS, *scores)
         if self.validation.score not in known:
             raise UsageError(f"{where}: validation, score {self.validation.score!r} is not one of {', '.join(known)}")
@@ -185,3 +191,25 @@ class TrainingSettings:
             self.optimizer.options(), self.schedule.schedule()
         except UsageError as error:
             raise UsageError(f"{where}: {error}") from error
+
+    def loop(self) -> dict[str, Any]:
+        """Arguments that ``finetune`` and ``qat`` have in common.
+
+        Raises:
+            UsageError: a value is impossible.
+        """
+        return {
+            "epochs": self.epochs,
+            "optimizer": self.optimizer.options(),
+            "schedule": self.schedule.schedule(),
+            "early_stopping": self.validation.patience,
+        }
+
+    def made(self, data: str) -> dict[str, Any]:
+        """What made a network, as JSON and torch's files have it.
+
+        Args:
+            data: what tells the training data from others.
+        """
+        settings = json.loads(json.dumps(asdict(self)))
+        return {"training": settings, "data": data, "torch": str(torch.__version__)}

@@ -34,7 +34,7 @@ from kaldi_quant.frontends.enhancement.training.checkpoint import write_network
 from kaldi_quant.frontends.enhancement.training.config import TrainingConfig
 from kaldi_quant.frontends.enhancement.training.losses import loss_of
 from kaldi_quant.frontends.enhancement.training.minibatches import TrainingBatches
-from kaldi_quant.frontends.enhancement.training.training import made_of, train_float
+from kaldi_quant.frontends.enhancement.training.training import train_float
 from kaldi_quant.frontends.signals.audio import read_audio
 from kaldi_quant.frontends.signals.stft import Array
 from kaldi_quant.frontends.signals.wave_files import peak_normalized, write_wav
@@ -95,7 +95,7 @@ def train(place: Workspace, start: Path | None) -> Path:
         network = train_float(
             place.kind, data, config, place.output / _TRAINING, None if given is None else given.network
         )
-        write_network(path, place.variant.network, network, made_of(config, data))
+        write_network(path, place.variant.network, network, config.made(data.train.digest()))
     else:
         network = given.network
     if place.variant.scheme:
@@ -117,7 +117,8 @@ def _train_quantized(place: Workspace, data: EnhancementSet, config: TrainingCon
         folder=place.output / f"{_TRAINING}-{place.variant.scheme}",
     )
     path = place.checkpoints / QUANTIZED_NAME
-    size = files.save(quantized, path, {RECORD_KEY: {"network": place.variant.network, **made_of(config, data)}})
+    made = config.made(data.train.digest())
+    size = files.save(quantized, path, {RECORD_KEY: {"network": place.variant.network, **made}})
     _log.info("%s: %d bytes", path, size)
     return path
 

@@ -10,7 +10,7 @@ from kaldi_quant.frontends.enhancement.networks.known import NETWORKS
 from kaldi_quant.frontends.enhancement.training.losses import LOSSES
 from kaldi_quant.frontends.training.config import PenaltyConfig, TrainingSettings
 from kaldi_quant.metrics.speech import MEASURES
-from kaldi_quant.settings import at_least_0, changed, read_yaml
+from kaldi_quant.settings import changed, read_yaml
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,11 @@ class TrainingConfig(TrainingSettings):
     """What ``TrainingSettings`` has, and more.
 
     Args:
-        gain: in dB: pieces are made louder or softer by up to this.
         penalty: of large activations.
     """
 
     network: str = "crn-100k"
     loss: str = "magnitude-mse"
-    gain: float = 0.0
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
 
 
@@ -39,7 +37,6 @@ def check_training(config: TrainingConfig, where: str) -> None:
         UsageError: there is one; says which, and what is expected.
     """
     config.check(where, NETWORKS, LOSSES, MEASURES)
-    at_least_0(where, {"gain": config.gain})
     try:
         config.penalty.penalty()
     except UsageError as error:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import torch
 from torch import nn
 
 from kaldi_quant.api import finetuning
@@ -95,22 +93,12 @@ def train_float(
         start or random_network(kind, config.network, config.sizes, config.seed),
         batches,
         loss=loss_of(config.loss, around),
-        epochs=config.epochs,
         held_out=held_out_batches(dev, around, config.batch_size),
-        optimizer=config.optimizer.options(),
-        schedule=config.schedule.schedule(),
-        early_stopping=validation.patience,
         validate_every=validation.every,
         score=score,
         penalty=config.penalty.penalty(),
         train_mode=True,
         folder=folder,
+        **config.loop(),
     )
     return network.eval()
-
-
-def made_of(config: TrainingConfig, data: Data) -> dict[str, Any]:
-    """What made a network, as JSON and torch's files have it."""
-    settings = asdict(config)
-    settings["penalty"]["layers"] = list(settings["penalty"]["layers"])
-    return {"training": settings, "data": data.train.digest(), "torch": str(torch.__version__)}

@@ -30,7 +30,7 @@ from kaldi_quant.frontends.separation.losses import loss_of
 from kaldi_quant.frontends.separation.schemes.scheme import SeparationScheme
 from kaldi_quant.frontends.separation.schemes.taught import Taught
 from kaldi_quant.frontends.separation.training.config import TrainingConfig
-from kaldi_quant.frontends.separation.training.training import check_data, made_of, training_batches
+from kaldi_quant.frontends.separation.training.training import check_data, training_batches
 from kaldi_quant.frontends.separation.training.validation import mean_score
 from kaldi_quant.frontends.training.config import LOSS
 from kaldi_quant.frontends.training.networks import random_network
@@ -66,14 +66,15 @@ class _Work:
         return self.settings.training_cfg
 
     @property
+    def made(self) -> dict[str, Any]:
+        return self.config.made(self.data.train.digest())
+
+    @property
     def loop(self) -> dict[str, Any]:
         """Arguments that ``finetune`` and ``qat`` have in common."""
         return {
-            "epochs": self.config.epochs,
+            **self.config.loop(),
             "held_out": self.held_out,
-            "optimizer": self.config.optimizer.options(),
-            "schedule": self.config.schedule.schedule(),
-            "early_stopping": self.config.validation.patience,
             "score": self.score,
             "place": self.place,
             "folder": self.folder.checkpoints,
@@ -123,7 +124,7 @@ def train(settings: FqssSettings, chosen: Chosen, where: str, place: DeviceConte
 
 
 def _train_float(work: _Work, start: nn.Module | None) -> None:
-    chosen, config, made = work.chosen, work.config, made_of(work.config, work.data)
+    chosen, config, made = work.chosen, work.config, work.made
     network = finetuning.finetune(
         start or random_network(chosen.kind, chosen.name, {}, config.seed),
         training_batches(work.data, config),
@@ -145,7 +146,7 @@ def _train_quantized(work: _Work, network: nn.Module, scheme: SeparationScheme) 
     batches: Any = training_batches(work.data, config)
     if scheme.teaching(kind) is not None:
         batches = Taught(batches, network, work.place.device)
-    made = made_of(config, work.data)
+    made = work.made
 
     compared = start.origin.data(inputs[:_COMPARED])
 

@@ -20,7 +20,6 @@ class TrainingConfig(TrainingSettings):
     """What ``TrainingSettings`` has, and more.
 
     Args:
-        gain: in dB: pieces are made louder or softer by up to this.
         portions: so many passes are one over the mixtures; ``keep`` counts the latter.
         workers: threads that make minibatches ahead; 0 for none.
         augmentations: what changes pieces: of each its name among ``AUGMENTATIONS``, and its options.
@@ -30,7 +29,6 @@ class TrainingConfig(TrainingSettings):
     loss: str = "pit-si-sdr"
     batch_size: int = 8
     seconds: float = 2.0
-    gain: float = 0.0
     portions: int = 1
     workers: int = 0
     augmentations: dict[str, Any] = field(default_factory=dict)
@@ -57,7 +55,7 @@ def check_training(config: TrainingConfig, where: str) -> None:
     known = [metric.name for metric in metrics_of(NETWORKS[config.network])] if config.network in NETWORKS else []
     config.check(where, NETWORKS, LOSSES, known)
     above_0(where, {"portions": config.portions})
-    at_least_0(where, {"gain": config.gain, "workers": config.workers})
+    at_least_0(where, {"workers": config.workers})
     try:
         loss_of(NETWORKS[config.network], config.loss)
         config.changes()

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import nn
 
 from kaldi_quant.api import finetuning
@@ -107,20 +104,12 @@ def train_float(
         start or random_network(kind, config.network, config.sizes, config.seed),
         training_batches(data, config),
         loss=loss_of(kind, config.loss),
-        epochs=config.epochs,
         held_out=held_out_batches(dev, config.batch_size),
-        optimizer=config.optimizer.options(),
-        schedule=config.schedule.schedule(),
-        early_stopping=config.validation.patience,
         validate_every=config.validation.every,
         score=score,
         train_mode=True,
         place=place,
         folder=folder,
+        **config.loop(),
     )
     return network.eval()
-
-
-def made_of(config: TrainingConfig, data: SeparationSet) -> dict[str, Any]:
-    """What made a network, as JSON and torch's files have it."""
-    return {"training": asdict(config), "data": data.train.digest(), "torch": str(torch.__version__)}

@@ -12,7 +12,7 @@ from torch import Tensor
 from kaldi_quant.errors import UsageError
 from kaldi_quant.frontends.separation.networks.known import NETWORKS
 from kaldi_quant.frontends.separation.training.config import TrainingConfig, read_training_config
-from kaldi_quant.frontends.separation.training.training import made_of, train_float, training_batches
+from kaldi_quant.frontends.separation.training.training import train_float, training_batches
 from kaldi_quant.frontends.separation.training.validation import mean_score
 from kaldi_quant.frontends.training.config import ScheduleConfig, ValidationConfig
 from tests.frontends.separation.toy import TOY, Masks, Train, data, mixture
@@ -152,5 +152,5 @@ def test_sizes_that_do_not_exist_are_one_sentence(tmp_path: Path) -> None:
 
 
 def test_what_made_a_network_is_told() -> None:
-    made = made_of(CONFIG, data())
+    made = CONFIG.made(data().train.digest())
     assert made["training"]["epochs"] == 4 and made["data"] == "6 1600 2" and json.dumps(made)
