@@ -10,15 +10,13 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from kaldi_quant.errors import DataError
 from kaldi_quant.frontends.enhancement.scores.measured import ScoredPair
+from kaldi_quant.frontends.predictions import FOLDER, chosen, files_in
 from kaldi_quant.frontends.signals.audio import read_audio
 from kaldi_quant.frontends.signals.stft import Array
 from kaldi_quant.frontends.signals.wave_files import peak_normalized, write_wav
-from kaldi_quant.metrics.score import shown_name
 from kaldi_quant.units import Hertz
 
-FOLDER = "est_predictions"
 NOISY, CLEAN, ENHANCED = "mix", "tgt", "time"
 # What stands for a noise or a ratio that is not known.
 _UNKNOWN = "x"
@@ -51,13 +49,9 @@ def write_predictions(
     Raises:
         DataError: a recording was not enhanced, or a file cannot be written.
     """
-    wanted, found = set(numbers), []
-    for number, pair in enumerate(pairs):
-        if wanted and number not in wanted:
-            continue
-        if pair.name not in enhanced:
-            raise DataError(f"{shown_name(pair.name)} was not enhanced")
-        waves = {NOISY: pair.noisy, CLEAN: pair.clean, ENHANCED: enhanced[pair.name]}
+    found = []
+    for number, pair, made in chosen(pairs, enhanced, numbers, "enhanced"):
+        waves = {NOISY: pair.noisy, CLEAN: pair.clean, ENHANCED: made}
         for what, wave in waves.items():
             path = cell / FOLDER / f"{stem_of(number, pair)}_{what}.wav"
             write_wav(path, peak_normalized(wave), rate)
@@ -67,12 +61,7 @@ def write_predictions(
 
 def predictions_in(cell: Path) -> dict[str, dict[str, Path]]:
     """The recordings in a cell's folder: stem → mix, tgt or time → the file; those of which all three are there."""
-    found: dict[str, dict[str, Path]] = {}
-    for path in sorted((cell / FOLDER).glob("*.wav")):
-        match = _LISTED.fullmatch(path.name)
-        if match:
-            found.setdefault(match["stem"], {})[match["what"]] = path
-    return {stem: files for stem, files in found.items() if len(files) == 3}
+    return {stem: files for stem, files in files_in(cell, _LISTED).items() if len(files) == 3}
 
 
 def read_prediction(path: Path, rate: Hertz) -> Array:

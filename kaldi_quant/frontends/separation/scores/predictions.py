@@ -12,15 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from kaldi_quant.errors import DataError
+from kaldi_quant.frontends.predictions import FOLDER, chosen, files_in
 from kaldi_quant.frontends.separation.networks.known import Kind
 from kaldi_quant.frontends.separation.scores.measured import ScoredMixture
 from kaldi_quant.frontends.separation.scores.measures import ordered
 from kaldi_quant.frontends.signals.stft import Array
 from kaldi_quant.frontends.signals.wave_files import peak_normalized, write_wav
-from kaldi_quant.metrics.score import shown_name
 
-FOLDER = "est_predictions"
 MIXTURE, SOURCE, ESTIMATE = "mix", "ref-", "est-"
 _LISTED = re.compile(rf"(?P<stem>S\d{{3,}}_.*)_(?P<what>{MIXTURE}|(?:{SOURCE}|{ESTIMATE})[^_]+)\.wav")
 
@@ -44,13 +42,9 @@ def write_predictions(
     Raises:
         DataError: a recording was not separated, or a file cannot be written.
     """
-    wanted, found = set(numbers), []
-    for number, mixture in enumerate(mixtures):
-        if wanted and number not in wanted:
-            continue
-        if mixture.name not in estimates:
-            raise DataError(f"{shown_name(mixture.name)} was not separated")
-        made = ordered(kind, mixture.sources, estimates[mixture.name])
+    found = []
+    for number, mixture, estimate in chosen(mixtures, estimates, numbers, "separated"):
+        made = ordered(kind, mixture.sources, estimate)
         waves = {MIXTURE: mixture.mixture}
         waves.update({SOURCE + name: wave for name, wave in zip(kind.sources, mixture.sources, strict=True)})
         waves.update({ESTIMATE + name: wave for name, wave in zip(kind.sources, made, strict=True)})
@@ -68,12 +62,9 @@ def predictions_in(cell: Path) -> dict[str, dict[str, Path]]:
 
     There are those with a mixture and as many estimates as sources.
     """
-    found: dict[str, dict[str, Path]] = {}
-    for path in sorted((cell / FOLDER).glob("*.wav")):
-        match = _LISTED.fullmatch(path.name)
-        if match:
-            found.setdefault(match["stem"], {})[match["what"]] = path
-    return {stem: files for stem, files in found.items() if MIXTURE in files and _names(files, SOURCE)}
+    return {
+        stem: files for stem, files in files_in(cell, _LISTED).items() if MIXTURE in files and _names(files, SOURCE)
+    }
 
 
 def given_files(files: Mapping[str, Path]) -> list[tuple[str, Path]]:
