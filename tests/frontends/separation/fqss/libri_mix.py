@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import yaml
@@ -20,7 +21,7 @@ def write_split(folder: Path, split: str, count: int, seconds: float = 0.5) -> P
     place = folder / split
     lines = ["mixture_ID,mixture_path,source_1_path,source_2_path,length"]
     for number in range(count):
-        one = mixture(hash((split, count)) % 1000 + number, round(seconds * RATE))
+        one = mixture(crc32(split.encode()) % 1000 + number, round(seconds * RATE))
         name = f"m{number}"
         paths = [place / part / f"{name}.wav" for part in ("mix_clean", "s1", "s2")]
         for path, wave in zip(paths, (one.mixture[0], *one.sources[:, 0]), strict=True):
