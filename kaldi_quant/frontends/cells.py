@@ -184,27 +184,21 @@ class NetworkCells(ABC):
         trained: the float network.
         checkpoint: its file.
         command: that makes a cell, for records.
+        data: what cells are made from and measured on.
+        options: a dataclass: how cells are made.
     """
 
     folder: Path
     trained: FloatCheckpoint
     checkpoint: Path
     command: str
+    data: Splits
+    options: Any
 
     @property
     def network(self) -> str:
         """Its name."""
         return self.trained.name
-
-    @property
-    @abstractmethod
-    def splits(self) -> Splits:
-        """What they are made from and measured on."""
-
-    @property
-    @abstractmethod
-    def settings(self) -> Mapping[str, Any]:
-        """Options that decide them, nested as JSON has it."""
 
     @abstractmethod
     def names(self) -> list[str]:
@@ -240,8 +234,8 @@ class NetworkCells(ABC):
             if not self.float_onnx.is_file():
                 raise DataError(f"there is no {self.float_onnx}, of which {name} is made: make the cell float first")
             read["its ONNX file"] = [self.float_onnx]
-        digests = {"train": self.splits.train.digest(), "test": self.splits.test.digest()}
-        sources = Sources({**digests, **dict(flat(dict(self.settings)))}, read)
+        digests = {"train": self.data.train.digest(), "test": self.data.test.digest()}
+        sources = Sources({**digests, **dict(flat(asdict(self.options)))}, read)
         place = self.folder / self.network / name
         preset = name if self.is_preset(name) else ""
         make_cell(place, preset, self.command, sources, lambda folder: self.work(name, folder))

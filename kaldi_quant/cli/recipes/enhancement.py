@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from kaldi_quant.cli.options import KaldiCommand, num_threads_option, result_file, result_folder, set_threads
-from kaldi_quant.cli.recipes.frontend_options import frontend_options, training_folder
-
-_SCRIPTS = "egs/enhancement"
-
+from kaldi_quant.cli.recipes.frontend_options import frontend_options, make_cells, seeded, training_folder
 
 _data_options = frontend_options("Noisy and clean speech, or what is mixed.", "egs/enhancement/README.md")
 
@@ -61,20 +57,15 @@ def cells(
 
     e.g.: cells.py --config conf/cells/crn-100k.yaml --data-dir data --network checkpoints/crn-100k.pth float ours-w4a8
     """
-    from kaldi_quant.frontends.enhancement.cells import CellOptions, EnhancementCells, cells_of
+    from kaldi_quant.frontends.enhancement.cells import CellOptions, EnhancementCells
     from kaldi_quant.frontends.enhancement.data import read_enhancement
     from kaldi_quant.frontends.enhancement.training.checkpoint import read_network
-    from kaldi_quant.settings import changed, read_yaml
 
     set_threads(num_threads)
-    options = changed(CellOptions(), read_yaml(config), config)
-    options = replace(options, seed=options.seed if seed is None else seed)
+    options = seeded(CellOptions(), config, seed)
     found, data = read_network(network), read_enhancement(Path(data_dir), layout)
-    words = ["--config", config, "--data-dir", data_dir, "--seed", str(options.seed), "--network", network]
-    for name in names or cells_of(found.name):
-        command = shlex.join([f"{_SCRIPTS}/cells.py", *words, name])
-        made = EnhancementCells(result_folder(exp_dir), found, Path(network), command, data, options)
-        click.echo(made.make(name))
+    table = EnhancementCells(result_folder(exp_dir), found, Path(network), "", data, options)
+    make_cells(table, "egs/enhancement/cells.py", config, data_dir, layout, names)
 
 
 @click.command(cls=KaldiCommand)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from kaldi_quant.cli.options import KaldiCommand, result_file, result_folder, set_threads
-from kaldi_quant.cli.recipes.frontend_options import frontend_options, training_folder
+from kaldi_quant.cli.recipes.frontend_options import frontend_options, make_cells, seeded, training_folder
 from kaldi_quant.cli.training_options import place_options
 
-_SCRIPTS = "egs/separation"
 _DATA = "Mixtures and sources, speech that is mixed, or the word 'band'."
 
 
@@ -85,16 +83,11 @@ def cells(
     from kaldi_quant.frontends.separation.data import open_separation_data
     from kaldi_quant.frontends.separation.networks.known import NETWORKS
     from kaldi_quant.frontends.separation.training.checkpoint import read_network
-    from kaldi_quant.settings import changed, read_yaml
 
     set_threads(num_threads)
-    options = changed(CellOptions(), read_yaml(config), config)
-    options = replace(options, seed=options.seed if seed is None else seed)
+    options = seeded(CellOptions(), config, seed)
     found = read_network(network)
     data = open_separation_data(data_dir, NETWORKS[found.name], layout)
-    words = ["--config", config, "--data-dir", data_dir, "--seed", str(options.seed), "--network", network]
     table = SeparationCells(result_folder(exp_dir), found, Path(network), "", data, options)
-    for name in names or table.names():
-        made = replace(table, command=shlex.join([f"{_SCRIPTS}/cells.py", *words, name]))
-        click.echo(made.make(name))
+    make_cells(table, "egs/separation/cells.py", config, data_dir, layout, names)
     click.echo(make_mixture(result_folder(exp_dir), found.name, data))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -106,16 +106,6 @@ class EnhancementCells(NetworkCells):
     def kind(self) -> Kind:
         """How the network is built, and what stands around it."""
         return NETWORKS[self.network]
-
-    @property
-    def splits(self) -> EnhancementSet:
-        """Noisy and clean speech."""
-        return self.data
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Options that decide the cells."""
-        return asdict(self.options)
 
     def names(self) -> list[str]:
         """Of all cells, the float one first."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -86,16 +85,6 @@ class SeparationCells(NetworkCells):
     def kind(self) -> Kind:
         """How the network is built, and what it separates."""
         return NETWORKS[self.network]
-
-    @property
-    def splits(self) -> SeparationSet:
-        """Mixtures and sources."""
-        return self.data
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Options that decide the cells."""
-        return asdict(self.options)
 
     def names(self) -> list[str]:
         """Of all cells, the float one first."""

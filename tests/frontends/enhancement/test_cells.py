@@ -149,6 +149,11 @@ def test_the_recipe_trains_and_makes_cells(tmp_path: Path, monkeypatch: pytest.M
     assert done.status == 0, done.stderr
     folder = tmp_path / "tcn-100k/float"
     assert str(folder) in done.stdout and "--seed 3" in read_cell(folder)[0].command
+    assert "--layout" not in read_cell(folder)[0].command
+    elsewhere = ("--layout", "valentini", "--exp-dir", tmp_path / "other", "float")
+    done = run("egs/enhancement/cells.py", "--config", options, *common, "--network", network, *elsewhere)
+    assert done.status == 0, done.stderr
+    assert "--layout valentini --seed 3" in read_cell(tmp_path / "other/tcn-100k/float")[0].command
     options.write_text("calibrations: 2")
     done = run("egs/enhancement/cells.py", "--config", options, *common, "--network", network)
     assert done.status == 1 and "there is no key 'calibrations'; keys and defaults are calibration (64)" in done.stderr
