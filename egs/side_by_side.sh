@@ -30,6 +30,54 @@ check_stages() {
   [[ $nj =~ ^[1-9][0-9]*$ ]] || fail "--nj $nj: expected a number of 1 or more"
 }
 
+# Refuses networks that do not exist: check_networks KNOWN...
+# shellcheck disable=SC2154
+check_networks() {
+  local network known="$*"
+  for network in ${networks//,/ }; do
+    [[ " $known " == *" $network "* ]] || fail "--networks: $network is not one of ${known// /, }"
+  done
+}
+
+# Refuses a folder of configurations without these files: check_configurations FILE...
+# shellcheck disable=SC2154
+check_configurations() {
+  local file
+  for file in "$@"; do
+    [ -f "$conf_dir/$file" ] || fail "--conf-dir $conf_dir has no $file"
+  done
+}
+
+# Refuses seeds that are no numbers.
+# shellcheck disable=SC2154
+check_seeds() { [[ $seeds =~ ^[0-9]+(,[0-9]+)*$ ]] || fail "--seeds $seeds: expected numbers with commas between them"; }
+
+# Where float networks lie, SEED/NETWORK.pth: stage 0 writes them; refuses a folder without those that later stages up to
+# LAST take: find_checkpoints LAST
+# shellcheck disable=SC2154
+find_checkpoints() {
+  local seed network
+  if [ "$stage" -eq 0 ]; then
+    : "${checkpoints:=$exp_dir/checkpoints}"
+    return
+  fi
+  : "${checkpoints:=$here/checkpoints}"
+  [ "$stage" -le "$1" ] || return 0
+  for seed in ${seeds//,/ }; do
+    for network in ${networks//,/ }; do
+      [ -f "$checkpoints/$seed/$network.pth" ] ||
+        fail "--checkpoints $checkpoints has no $seed/$network.pth: --stage 0 trains it"
+    done
+  done
+}
+
+# What runs side by side has a core each, and a log.
+prepare() {
+  export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+  log_dir=$exp_dir/log
+  mkdir -p "$log_dir"
+}
+
 # Whether a stage is wanted: begins NUMBER
 # shellcheck disable=SC2154
 begins() { [ "$stage" -le "$1" ] && [ "$1" -le "$stop_stage" ]; }

@@ -38,37 +38,17 @@ read_options "--stage --stop-stage --data-dir --exp-dir --conf-dir --checkpoints
 
 # Inputs first.
 check_stages 4
-[[ $seeds =~ ^[0-9]+(,[0-9]+)*$ ]] || fail "--seeds $seeds: expected numbers with commas between them"
+check_seeds
 [ -d "$data_dir" ] || fail "--data-dir $data_dir does not exist: expected speech for enhancement"
-for network in ${networks//,/ }; do
-  case $network in
-    crn-100k | tcn-100k | stft-tcnn | crn) ;;
-    *) fail "--networks: $network is not one of crn-100k, tcn-100k, stft-tcnn, crn" ;;
-  esac
-  for file in "$network.yaml" "cells/$network.yaml"; do
-    [ -f "$conf_dir/$file" ] || fail "--conf-dir $conf_dir has no $file"
-  done
-done
-if [ "$stage" -eq 0 ]; then
-  : "${checkpoints:=$exp_dir/checkpoints}"
-else
-  : "${checkpoints:=$here/checkpoints}"
-  for seed in ${seeds//,/ }; do
-    for network in ${networks//,/ }; do
-      [ "$stage" -gt 3 ] || [ -f "$checkpoints/$seed/$network.pth" ] ||
-        fail "--checkpoints $checkpoints has no $seed/$network.pth: --stage 0 trains it"
-    done
-  done
-fi
+check_networks crn-100k tcn-100k stft-tcnn crn
+for network in ${networks//,/ }; do check_configurations "$network.yaml" "cells/$network.yaml"; done
+find_checkpoints 3
 
 KALDI_QUANT_EXTRAS="enhancement ${KALDI_QUANT_EXTRAS:-}"
 # shellcheck source=../../path.sh
 . "$here/../../path.sh"
 
-# What runs side by side has a core each.
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-log_dir=$exp_dir/log
-mkdir -p "$log_dir"
+prepare
 
 recipe() { python3 -m kaldi_quant.cli.recipes "egs/enhancement/$1.py" --data-dir "$data_dir" "${@:2}"; }
 

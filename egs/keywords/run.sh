@@ -35,17 +35,12 @@ read_options "--stage --stop-stage --data-dir --exp-dir --conf-dir --networks --
 # Inputs first.
 check_stages 8
 [ -d "$data_dir" ] || fail "--data-dir $data_dir does not exist: expected recordings of keywords"
-for network in ${networks//,/ }; do
-  case $network in m5 | nsnet2 | wav2vec2) ;; *) fail "--networks: $network is not one of m5, nsnet2, wav2vec2" ;; esac
-done
+check_networks m5 nsnet2 wav2vec2
 for network in ${networks//,/ }; do
   names=(fp32 ptq qat awq)
   [ "$network" = m5 ] || names+=(onnxruntime torch)
   [ "$network" != nsnet2 ] || names+=(ptq_dynamic)
-  for name in "${names[@]}"; do
-    file=${network/m5/cnn}_$name.yaml
-    [ -f "$conf_dir/$file" ] || fail "--conf-dir $conf_dir has no $file"
-  done
+  for name in "${names[@]}"; do check_configurations "${network/m5/cnn}_$name.yaml"; done
 done
 
 runs() { [[ ,$networks, == *,$1,* ]]; }
@@ -56,10 +51,7 @@ KALDI_QUANT_EXTRAS="keywords ${KALDI_QUANT_EXTRAS:-}"
 # shellcheck source=../../path.sh
 . "$here/../../path.sh"
 
-# What runs side by side has a core each.
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-log_dir=$exp_dir/log
-mkdir -p "$log_dir"
+prepare
 recipe() { python3 -m kaldi_quant.cli.recipes "$@"; }
 m5() {
   runs m5 && begins "$1" || return 0

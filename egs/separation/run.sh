@@ -42,35 +42,19 @@ read_options "--stage --stop-stage --data-dir --music-dir --exp-dir --conf-dir -
 
 # Inputs first.
 check_stages 3
-[[ $seeds =~ ^[0-9]+(,[0-9]+)*$ ]] || fail "--seeds $seeds: expected numbers with commas between them"
+check_seeds
 [ -d "$data_dir" ] || fail "--data-dir $data_dir does not exist: expected speech"
 [ "$music_dir" = band ] || [ -d "$music_dir" ] || fail "--music-dir $music_dir does not exist: expected music, or band"
-for network in ${networks//,/ }; do
-  [[ " $known " == *" $network "* ]] || fail "--networks: $network is not one of ${known// /, }"
-  for file in "$network.yaml" "cells/$network.yaml"; do
-    [ -f "$conf_dir/$file" ] || fail "--conf-dir $conf_dir has no $file"
-  done
-done
-if [ "$stage" -eq 0 ]; then
-  : "${checkpoints:=$exp_dir/checkpoints}"
-else
-  : "${checkpoints:=$here/checkpoints}"
-  for seed in ${seeds//,/ }; do
-    for network in ${networks//,/ }; do
-      [ "$stage" -gt 2 ] || [ -f "$checkpoints/$seed/$network.pth" ] ||
-        fail "--checkpoints $checkpoints has no $seed/$network.pth: --stage 0 trains it"
-    done
-  done
-fi
+# shellcheck disable=SC2086
+check_networks $known
+for network in ${networks//,/ }; do check_configurations "$network.yaml" "cells/$network.yaml"; done
+find_checkpoints 2
 
 KALDI_QUANT_EXTRAS="separation ${KALDI_QUANT_EXTRAS:-}"
 # shellcheck source=../../path.sh
 . "$here/../../path.sh"
 
-# What runs side by side has a core each.
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-log_dir=$exp_dir/log
-mkdir -p "$log_dir"
+prepare
 
 recipe() { python3 -m kaldi_quant.cli.recipes "egs/separation/$1.py" "${@:2}"; }
 
