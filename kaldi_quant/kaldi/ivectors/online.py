@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kaldi_quant.errors import DataError
-from kaldi_quant.kaldi.features.cmvn import accumulate
-from kaldi_quant.kaldi.features.online_cmvn import OnlineCmvnStream
+from kaldi_quant.kaldi.features.online_cmvn import OnlineCmvnStream, with_utterance
 from kaldi_quant.kaldi.features.splice import SpliceStream, transform
 from kaldi_quant.kaldi.ivectors.diag_gmm import pruned_posteriors
 from kaldi_quant.kaldi.ivectors.options import ExtractionInfo
@@ -72,7 +71,6 @@ class OnlineIvectors:
         self._plain = SpliceStream(info.splice)
         self._normalised = SpliceStream(info.splice)
         self._cmvn = OnlineCmvnStream(info.global_stats, state.speaker_stats, info.cmvn)
-        self._heard: np.ndarray | None = None
         self._frames: deque[tuple[np.ndarray, np.ndarray]] = deque()
         # The number of the first frame of ``_frames``, and of the next one that counts.
         self._first = self._next = 0
@@ -106,8 +104,7 @@ class OnlineIvectors:
             return
         feats = feats.astype(np.float32, copy=False)
         with _overflows():
-            more = accumulate(feats)
-            self._heard = more if self._heard is None else self._heard + more
+            self._speaker = with_utterance(self._speaker, feats)
             self._take(self._plain.push(feats), self._normalised.push(self._cmvn.push(feats)))
 
     def finish(self) -> None:
@@ -196,9 +193,7 @@ class OnlineIvectors:
     def state(self) -> AdaptationState:
         """What is known of the speaker after the frames that were heard."""
         options = self.info.options
-        speaker = self._heard if self._speaker is None else self._speaker
-        if self._speaker is not None and self._heard is not None:
-            speaker = self._speaker + self._heard
+        speaker = self._speaker
         if speaker is not None and speaker[0, -1] > options.max_remembered_frames:
             speaker = speaker * (options.max_remembered_frames / speaker[0, -1])
         statistics = self._statistics.copy()
