@@ -39,7 +39,7 @@ SCHEMES.add("fqss")(
         loss="pit-si-sdr-linear",
     )
 )
-SCHEMES.add("ours-w8a8")(
+_OURS = SCHEMES.add("ours-w8a8")(
     SeparationScheme(
         read_preset("w8a8"),
         SchemeTraining(lr_initial=1e-4, lr_final=1e-5),
@@ -52,15 +52,10 @@ SCHEMES.add("ours-w8a8")(
     )
 )
 SCHEMES.add("ours-w4a8")(
-    SeparationScheme(
-        read_preset("w4a8"),
-        SchemeTraining(lr_initial=1e-4, lr_final=1e-5),
+    replace(
+        _OURS,
+        config=read_preset("w4a8"),
         description="the same with 4-bit weights, 8-bit ones in the layers that read and give signals",
-        inputs=_16_BITS,
-        outputs=_16_BITS,
         ends={"bits": 8, "symmetric": True},
-        distillation=Distillation(),
-        ordered_distillation=Distillation(heed="hurt-more"),
-        keeps_the_better=True,
     )
 )
