@@ -20,7 +20,6 @@ from kaldi_quant.cli.options import (
     set_threads,
 )
 from kaldi_quant.errors import KaldiQuantError, UsageError
-from kaldi_quant.units import Seconds
 
 if TYPE_CHECKING:
     from io import BufferedReader
@@ -28,10 +27,7 @@ if TYPE_CHECKING:
     from kaldi_quant.recogniser.model import Model
 
 _STDIN = "-"
-# After so many seconds a recogniser is asked whether an utterance has ended; it takes audio in steps of so long, too.
-_STEP: Seconds = 0.2
 _MOST_BYTES = 1 << 15
-_FULL_SCALE = 32768
 
 
 @click.command(cls=KaldiCommand)
@@ -102,25 +98,23 @@ def command(
 
 def _results(model: Model, wav: str, rate: float | None, endpoints: bool) -> Iterator[dict[str, Any]]:
     """The results of a file's utterances, as Vosk has them."""
+    from kaldi_quant.recogniser.audio import read_recording
     from kaldi_quant.recogniser.recognizer import Recognizer
 
+    pieces: Iterable[bytes | np.ndarray]
+    # After each step of the recogniser it is asked whether the utterance has ended.
     if wav == _STDIN:
-        rate = rate or model.mfcc_options.sample_frequency
-        pieces: Iterable[bytes | np.ndarray] = _standard_input(2 * _step(rate))
+        recognizer = Recognizer(model, rate or model.mfcc_options.sample_frequency)
+        pieces = _standard_input(2 * recognizer.step)
     else:
-        samples, rate = _read(Path(wav))
-        pieces = np.array_split(samples, range(_step(rate), len(samples), _step(rate)))
-    recognizer = Recognizer(model, rate)
+        samples, rate = read_recording(Path(wav))
+        recognizer = Recognizer(model, rate)
+        pieces = np.array_split(samples, range(recognizer.step, len(samples), recognizer.step))
     recognizer.SetWords(True)
     for piece in pieces:
         if recognizer.AcceptWaveform(piece) and endpoints:
             yield json.loads(recognizer.Result())
     yield json.loads(recognizer.FinalResult())
-
-
-def _step(rate: float) -> int:
-    """Samples of a step."""
-    return max(int(rate * _STEP), 1)
 
 
 def _standard_input(size: int) -> Iterator[bytes]:
@@ -134,11 +128,3 @@ def _standard_input(size: int) -> Iterator[bytes]:
         yield from (waiting[begin : begin + size] for begin in range(0, whole, size))
         waiting = waiting[whole:]
     yield waiting[: len(waiting) // 2 * 2]
-
-
-def _read(path: Path) -> tuple[np.ndarray, float]:
-    """The first channel, (samples,) float32 in the scale of 16-bit integers, and its rate."""
-    from kaldi_quant.recogniser.audio import read_recording
-
-    samples, rate = read_recording(path)
-    return samples * np.float32(_FULL_SCALE), rate

@@ -8,6 +8,8 @@ import numpy as np
 
 from kaldi_quant.errors import DataError, MissingDependencyError
 
+_FULL_SCALE = np.float32(32768)
+
 
 def read_recording(path: Path) -> tuple[np.ndarray, float]:
     """Reads the first channel of a recording.
@@ -16,7 +18,7 @@ def read_recording(path: Path) -> tuple[np.ndarray, float]:
         path: of a file of any kind that libsndfile reads.
 
     Returns:
-        (samples,) float32 between -1 and 1, and the rate in Hz.
+        (samples,) float32 in the scale of 16-bit integers, and the rate in Hz.
 
     Raises:
         DataError: it is missing, no audio, or has values that are not finite.
@@ -34,4 +36,4 @@ def read_recording(path: Path) -> tuple[np.ndarray, float]:
         raise DataError(f"{path} is no audio that can be read: {' '.join(str(error).split())}") from error
     if not np.isfinite(samples).all():
         raise DataError(f"{path} holds samples that are not finite (NaN or infinity)")
-    return np.ascontiguousarray(samples[:, 0]), float(rate)
+    return samples[:, 0] * _FULL_SCALE, float(rate)

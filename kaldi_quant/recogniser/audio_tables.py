@@ -20,7 +20,6 @@ from kaldi_quant.progress import progress
 from kaldi_quant.recogniser.audio import read_recording
 from kaldi_quant.recogniser.features import FeatureStream
 
-_FULL_SCALE = np.float32(32768)
 _SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus")
 
 
@@ -98,7 +97,7 @@ def _recordings(wavs: str, allow_pipes: bool, on_bad: OnBad) -> Iterator[tuple[s
                 on_bad(name, error)
                 continue
             names.add(name)
-            yield name, samples * _FULL_SCALE, rate
+            yield name, samples, rate
         return
     for name, wave in read_waves(wavs if is_rspecifier(wavs) else f"scp:{wavs}", allow_pipes, on_bad=on_bad):
         yield name, wave.samples[0].astype(np.float32), float(wave.rate)

@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kaldi_quant.errors import DataError, ModelError, UsageError
 from kaldi_quant.formats.artefact import Artefact, load
 from kaldi_quant.formats.file_kind import is_artefact
@@ -30,6 +28,7 @@ from kaldi_quant.kaldi.model import Model as KaldiModel
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.text import read_text
 from kaldi_quant.kaldi.text_tables import read_symbol_table
+from kaldi_quant.kaldi.transition_model import TransitionModel
 from kaldi_quant.kaldi.vosk_folder import RecogniserOptions, VoskFolder
 from kaldi_quant.kaldi.word_boundary import read_word_boundary
 from kaldi_quant.nnet3.model import AcousticModel
@@ -59,7 +58,8 @@ class ModelParts:
         extraction: the extractor of i-vectors, as it is to be used.
         global_cmvn: statistics of online normalisation.
         options: how it decodes.
-        is_subsampling_stated: whether ``options`` have the model's own factor; else its folder says.
+        is_vosk: whether they are a Vosk folder's: ``options`` have the model's own factor of subsampling, and nothing
+            but them says what features are.
     """
 
     model: Path
@@ -70,7 +70,7 @@ class ModelParts:
     extraction: ExtractionInfo | None
     global_cmvn: Path | None
     options: RecogniserOptions
-    is_subsampling_stated: bool
+    is_vosk: bool
 
 
 def find_parts(
@@ -93,7 +93,7 @@ def find_parts(
     if path.is_dir() and _is_vosk(path):
         return _of_vosk(path, graph, mfcc_config, ivector_extractor)
     if path.is_dir():
-        model = next((path / name for name in (ARTEFACT_NAME, _MODEL) if (path / name).is_file()), None)
+        model = _file(path / ARTEFACT_NAME) or _file(path / _MODEL)
         if model is None:
             raise DataError(f"{path} is no folder of a model: it has neither {_MODEL} nor {ARTEFACT_NAME}")
     elif path.is_file():
@@ -105,15 +105,13 @@ def find_parts(
     if len(places) != 1 or not (places[0] / _GRAPH).is_file():
         found_text = ", ".join(map(str, places)) or "none"
         raise DataError(f"{folder}: expected one folder with {_GRAPH}, found {found_text}: name it with --graph")
-    config = next((folder / name for name in (f"conf/{_MFCC}", _MFCC) if (folder / name).is_file()), None)
-    if not mfcc_config and config is None:
+    config = Path(mfcc_config) if mfcc_config else _file(folder / "conf" / _MFCC) or _file(folder / _MFCC)
+    if config is None:
         raise DataError(f"{folder} has no conf/{_MFCC}, which says what features are: name it with --mfcc-config")
-    extractor: Path | None = Path(ivector_extractor) if ivector_extractor else folder / "conf" / CONFIG_NAME
-    if not ivector_extractor and extractor is not None and not extractor.is_file():
-        extractor = None
+    extractor = Path(ivector_extractor) if ivector_extractor else _file(folder / "conf" / CONFIG_NAME)
     return ModelParts(
         model,
-        Path(mfcc_config) if mfcc_config else config or folder,
+        config,
         places[0] / _GRAPH,
         places[0] / "words.txt",
         _file(places[0] / "phones" / "word_boundary.int"),
@@ -185,9 +183,9 @@ def open_model(parts: ModelParts, in_float: bool = False, changes: Mapping[str, 
     else:
         model = read_model(path)
         network = AcousticModel(model.nnet)
-        factor = parts.options.frame_subsampling_factor if parts.is_subsampling_stated else factor_of(model)
+        factor = parts.options.frame_subsampling_factor if parts.is_vosk else factor_of(model)
         # Of its own folders Vosk does not look at what Kaldi's recipes say.
-        settings = FeatureSettings() if parts.is_subsampling_stated else settings_of_folder(path.parent)
+        settings = FeatureSettings() if parts.is_vosk else settings_of_folder(path.parent)
     _check_features(settings, path)
     options = replace(parts.options, frame_subsampling_factor=factor, **(changes or {}))
     return Model(
@@ -199,7 +197,7 @@ def open_model(parts: ModelParts, in_float: bool = False, changes: Mapping[str, 
         options,
         None if parts.word_boundary is None else read_word_boundary(parts.word_boundary),
         _extraction(parts, model, path),
-        None if parts.global_cmvn is None else _statistics(parts.global_cmvn),
+        None if parts.global_cmvn is None else read_matrix_file(str(parts.global_cmvn)),
     )
 
 
@@ -221,7 +219,7 @@ def _check_features(settings: FeatureSettings, path: Path) -> None:
         )
 
 
-def _transitions(model: KaldiModel, path: Path) -> Any:
+def _transitions(model: KaldiModel, path: Path) -> TransitionModel:
     if model.transition_model is None:
         raise ModelError(f"{path} is a raw network: a recogniser needs its transition model, as a .mdl has it")
     return model.transition_model
@@ -238,10 +236,6 @@ def _extraction(parts: ModelParts, model: KaldiModel, path: Path) -> ExtractionI
     if found != dim:
         raise ModelError(f"{path} needs i-vectors of dimension {dim}, and {parts.extraction.folder} gives {found}")
     return parts.extraction
-
-
-def _statistics(path: Path) -> np.ndarray:
-    return read_matrix_file(str(path))
 
 
 def _silence(graph: Path) -> str:

@@ -22,7 +22,6 @@ from kaldi_quant.units import Seconds
 
 _log = logging.getLogger(__name__)
 
-# Audio is taken in steps of so long.
 _STEP: Seconds = 0.2
 # Frames of the network's output after which all but the model begins anew when an utterance ends.
 _MOST_FRAMES = 20000
@@ -62,7 +61,8 @@ class Recognizer:
         if not 0 < rate < float("inf"):
             raise DataError(f"a sampling rate must be positive, found {rate}")
         self._model, self._rate = model, rate
-        self._step = max(int(rate * _STEP), 1)
+        #: Samples of a step.
+        self.step = max(int(rate * _STEP), 1)
         options = model.options
         self._frame: Seconds = model.mfcc_options.frame_shift / 1000 * options.frame_subsampling_factor
         self._silence = options.endpoint.silence()
@@ -113,9 +113,9 @@ class Recognizer:
             self._begin_utterance()
         self._state = _State.RUNNING
         self._waiting = np.concatenate([self._waiting, samples])
-        whole = len(self._waiting) // self._step * self._step
-        for begin in range(0, whole, self._step):
-            self._process(self._waiting[begin : begin + self._step])
+        whole = len(self._waiting) // self.step * self.step
+        for begin in range(0, whole, self.step):
+            self._process(self._waiting[begin : begin + self.step])
         self._waiting = self._waiting[whole:].copy()
         return self._has_ended()
 
