@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 _OPTIONS = (
     click.option(
-        "--graph-dir", metavar="DIR", help="Also measure word error rates, with this graph; needs --data-dir."
+        "--graph-dir",
+        "scoring_graph",
+        metavar="DIR",
+        help="Also measure word error rates, with this graph; needs --data-dir.",
     ),
     click.option("--data-dir", metavar="DIR", help="Data folder of the development set, for its text."),
     click.option("--nj", type=int, default=2, show_default=True, help="Number of parallel decoding jobs."),
@@ -37,7 +40,7 @@ _WITHOUT_EFFECT = ("nj", "cmd", "backend", "allow_pipes", "stats")
 class ScoringArguments:
     """The values of these options."""
 
-    graph_dir: str | None
+    scoring_graph: str | None
     data_dir: str | None
     nj: int
 
@@ -57,9 +60,9 @@ class ScoringArguments:
         Raises:
             UsageError: one of the two folders is missing.
         """
-        if (self.graph_dir is None) != (self.data_dir is None):
+        if (self.scoring_graph is None) != (self.data_dir is None):
             raise UsageError("give both --graph-dir and --data-dir, or neither")
-        return self.graph_dir is not None
+        return self.scoring_graph is not None
 
     def about(self) -> dict[str, Any]:
         """What word errors depend on beside log-likelihoods, under the names by which an error calls it.
@@ -117,8 +120,8 @@ class ScoringArguments:
         return word_errors
 
     def _folders(self) -> tuple[Path, Path]:
-        assert self.graph_dir is not None and self.data_dir is not None
-        return Path(self.graph_dir), Path(self.data_dir)
+        assert self.scoring_graph is not None and self.data_dir is not None
+        return Path(self.scoring_graph), Path(self.data_dir)
 
 
 def _parsed(best_wer: str) -> WordErrors:

@@ -49,7 +49,7 @@ FORMATS = ("mdl", "onnx")
     help="signed is fastest on most devices; exact is right in onnxruntime on x86 processors without VNNI, too.",
 )
 @frame_subsampling_option("the integer model")
-@click.argument("model", metavar="INTEGER-MODEL")
+@click.argument("integer_model", metavar="INTEGER-MODEL")
 @click.argument("out_dir", metavar="OUT-DIR")
 def command(
     formats: str | None,
@@ -58,7 +58,7 @@ def command(
     extra_right_context: int,
     onnx_weights: WeightForm,
     frame_subsampling_factor: int | None,
-    model: str,
+    integer_model: str,
     out_dir: str,
 ) -> None:
     """Convert INTEGER-MODEL, as written by 'quantize', into formats that other programs run, and write them to OUT-DIR.
@@ -80,14 +80,16 @@ def command(
     for option, value in (("left", extra_left_context), ("right", extra_right_context)):
         if value < 0:
             raise UsageError(f"--extra-{option}-context cannot be negative, found {value}")
-    if not is_artefact(model):
-        raise UsageError(f"{model} is not an integer model: give the quantized.safetensors written by 'quantize'")
-    artefact, folder = load(model), Path(out_dir)
-    period = subsampling_in(artefact.record, model, frame_subsampling_factor)
+    if not is_artefact(integer_model):
+        raise UsageError(
+            f"{integer_model} is not an integer model: give the quantized.safetensors written by 'quantize'"
+        )
+    artefact, folder = load(integer_model), Path(out_dir)
+    period = subsampling_in(artefact.record, integer_model, frame_subsampling_factor)
     hold_folder(folder)
     paths = []
     if "mdl" in wanted:
-        companions = Companions.of_record(artefact.record, model, period)
+        companions = Companions.of_record(artefact.record, integer_model, period)
         companions.write(folder, DEQUANTIZED_NAME)
         paths.append(write_dequantized(folder / DEQUANTIZED_NAME, artefact))
     if "onnx" in wanted:

@@ -15,9 +15,10 @@ from kaldi_quant.errors import DataError, KaldiQuantError, UsageError
 from kaldi_quant.kaldi.features.speakers import by_speaker, file_of, read_spk2utt, read_utt2spk
 from kaldi_quant.kaldi.ivector_folder import write_ivector_folder
 from kaldi_quant.kaldi.ivectors.online import ivectors_of_utterance
-from kaldi_quant.kaldi.ivectors.options import ExtractionInfo, read_extraction
+from kaldi_quant.kaldi.ivectors.options import ExtractionInfo
 from kaldi_quant.kaldi.specifiers import is_rspecifier
 from kaldi_quant.kaldi.tables import RandomAccessMatrices, matrix_writer, read_matrices
+from kaldi_quant.kaldi.vosk_folder import extraction_at
 from kaldi_quant.progress import progress
 
 
@@ -59,7 +60,7 @@ def command(
     e.g.: kaldi-quant extract-ivectors exp/nnet3/extractor data/test_hires exp/nnet3/ivectors_test_hires
     """
     given = {name: value for name, value in options.items() if value is not None}
-    info = read_extraction(Path(extractor)).with_options(**given)
+    info = extraction_at(Path(extractor)).with_options(**given)
     if per_utterance and spk2utt is not None:
         raise UsageError("--per-utterance and --spk2utt exclude each other")
     is_folder = not is_rspecifier(features)

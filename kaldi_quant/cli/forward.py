@@ -24,7 +24,9 @@ _log = logging.getLogger(__name__)
 @click.command(cls=KaldiCommand)
 @inference_options
 @model_options
-@click.option("--acoustic-scale", type=float, default=1.0, show_default=True, help="Multiply the output by this.")
+@click.option(
+    "--acoustic-scale", "output_scale", type=float, default=1.0, show_default=True, help="Multiply the output by this."
+)
 @kaldi_bool_option(
     "--use-priors", default=True, help="Subtract the log priors in the model, if it has any; chain models have none."
 )
@@ -46,19 +48,19 @@ _log = logging.getLogger(__name__)
     show_default=True,
     help="Where to compute a float model.",
 )
-@click.argument("model")
+@click.argument("runnable_model", metavar="MODEL")
 @click.argument("features", metavar="FEATURES-RSPECIFIER")
 @click.argument("loglikes", metavar="LOGLIKES-WSPECIFIER")
 def command(
     inference: InferenceArguments,
     models: ModelArguments,
-    acoustic_scale: float,
+    output_scale: float,
     use_priors: bool,
     engine: Engine,
     record: str | None,
     float64: bool,
     device: str,
-    model: str,
+    runnable_model: str,
     features: str,
     loglikes: str,
 ) -> None:
@@ -74,23 +76,24 @@ def command(
 
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: torch finds no CUDA device; use --device cpu")
-    inference.options(1, acoustic_scale)
+    inference.options(1, output_scale)
     inference.set_threads()
-    network = read_network(model, engine, models, inference.frame_subsampling_factor)
-    options = inference.options(network.subsampling, acoustic_scale)
+    network = read_network(runnable_model, engine, models, inference.frame_subsampling_factor)
+    options = inference.options(network.subsampling, output_scale)
     if network.is_integer and (float64 or device != "cpu"):
         raise UsageError(
-            f"--float64 and --device cuda are for float models; {model} is an integer model, which runs on the CPU"
+            f"--float64 and --device cuda are for float models; {runnable_model} is an integer model, which runs on "
+            "the CPU"
         )
     if not network.is_integer:
         if engine != "auto":
-            raise UsageError(f"--engine {engine} is for integer models, and {model} is a float model")
+            raise UsageError(f"--engine {engine} is for integer models, and {runnable_model} is a float model")
         network.model.to(torch.device(device), torch.float64 if float64 else torch.float32)
     bad = BadUtterances(inference.max_bad_share)
     priors = network.priors if use_priors else None
     runner = Inference(network.model, priors, options, inference.ivector_source(network.companions), bad)
-    table = inference.read_features(model, features, bad.report)
-    utterances = fitting_features(table, network.model.input_dim, features, model)
+    table = inference.read_features(runnable_model, features, bad.report)
+    utterances = fitting_features(table, network.model.input_dim, features, runnable_model)
     begin, frames = time.monotonic(), 0
     with matrix_writer(loglikes, inference.allow_pipes) as writer, progress(None, "forward") as advance:
         for utterance, rows in runner.compute(utterances):
@@ -102,6 +105,6 @@ def command(
     if record is not None:
         from kaldi_quant.formats.record import write_record
 
-        write_record(Path(record), network.record, Path(model))
+        write_record(Path(record), network.record, Path(runnable_model))
     speech = frames / FRAMES_PER_SECOND
     _log.info("%d utterances, %d left out, %.0f s of speech in %.1f s", bad.good, bad.bad, speech, seconds)

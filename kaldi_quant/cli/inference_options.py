@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -22,13 +24,17 @@ from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.kaldi.companions import Companions
 from kaldi_quant.kaldi.features.speakers import file_of, read_utt2spk
 from kaldi_quant.kaldi.ivector_folder import check_ivector_table
+from kaldi_quant.kaldi.ivectors.extracted import ExtractedIvectors
 from kaldi_quant.kaldi.tables import OnBad, RandomAccessMatrices, read_matrices, thinned
+from kaldi_quant.kaldi.vosk_folder import extraction_at
+from kaldi_quant.units import Frames
 
 if TYPE_CHECKING:
     import numpy as np
 
     from kaldi_quant.kaldi.features.kinds import FeatureKind
     from kaldi_quant.kaldi.features.pipeline import Pipeline
+    from kaldi_quant.kaldi.ivectors.options import ExtractionInfo
     from kaldi_quant.nnet3.inference import IvectorSource
     from kaldi_quant.nnet3.inference_options import InferenceOptions
 
@@ -36,6 +42,12 @@ _OPTIONS = (
     click.option("--online-ivectors", metavar="RSPECIFIER", help="i-vectors, a matrix for each utterance."),
     click.option("--online-ivector-period", type=int, default=0, help="Frames per row of --online-ivectors."),
     click.option("--ivectors", metavar="RSPECIFIER", help="i-vectors, a vector for each utterance, or speaker."),
+    click.option(
+        "--ivector-extractor",
+        metavar="CONF",
+        help="Extracts online i-vectors from the features: ivector_extractor.conf, or a folder. Each utterance is for "
+        "itself without --utt2spk.",
+    ),
     click.option(
         "--utt2spk",
         metavar="RSPECIFIER",
@@ -63,6 +75,7 @@ class InferenceArguments:
     online_ivectors: str | None
     online_ivector_period: int
     ivectors: str | None
+    ivector_extractor: str | None
     utt2spk: str | None
     frame_subsampling_factor: int | None
     frames_per_chunk: int
@@ -88,10 +101,11 @@ class InferenceArguments:
         Raises:
             UsageError: there is one.
         """
-        self.options(1)
+        self._with_period(self.online_ivector_period, 1)
         check_share(self.max_bad_share)
-        if self.ivectors is not None and self.online_ivectors is not None:
-            raise UsageError("--ivectors and --online-ivectors exclude each other")
+        tables = [self.ivectors, self.online_ivectors, self.ivector_extractor]
+        if len(tables) - tables.count(None) > 1:
+            raise UsageError("--ivectors, --online-ivectors and --ivector-extractor exclude each other")
         if self.online_ivector_period and self.online_ivectors is None:
             raise UsageError("--online-ivector-period has no effect without --online-ivectors")
 
@@ -101,6 +115,11 @@ class InferenceArguments:
 
     def options(self, subsampling: int, acoustic_scale: float = 1.0) -> InferenceOptions:
         """How utterances are computed; ``subsampling`` is the frame-subsampling factor, found or given."""
+        extraction = self._extraction
+        period = self.online_ivector_period if extraction is None else extraction.options.ivector_period
+        return self._with_period(period, subsampling, acoustic_scale)
+
+    def _with_period(self, period: Frames, subsampling: int, acoustic_scale: float = 1.0) -> InferenceOptions:
         from kaldi_quant.nnet3.chunks import ChunkOptions
         from kaldi_quant.nnet3.inference_options import InferenceOptions
 
@@ -112,7 +131,15 @@ class InferenceArguments:
             self.extra_left_context_initial,
             self.extra_right_context_final,
         )
-        return InferenceOptions(chunks, self.online_ivector_period, acoustic_scale, self.batch_seconds)
+        return InferenceOptions(chunks, period, acoustic_scale, self.batch_seconds)
+
+    @cached_property
+    def _extraction(self) -> ExtractionInfo | None:
+        return None if self.ivector_extractor is None else extraction_at(Path(self.ivector_extractor))
+
+    @cached_property
+    def _extracted(self) -> ExtractedIvectors | None:
+        return None if self._extraction is None else ExtractedIvectors(self._extraction, self.speakers())
 
     def features(self, model: str, rspecifier: str) -> Pipeline:
         """What is done to the features of a table before a model takes them; arguments as for ``read_features``."""
@@ -138,9 +165,12 @@ class InferenceArguments:
             DataError: an utterance cannot be used, when its turn comes.
         """
         pipeline = self.features(model, rspecifier)
-        if most and not pipeline.is_by_utterance:
-            return thinned(pipeline.apply(read_matrices(rspecifier, self.allow_pipes, on_bad), on_bad), most)
-        return pipeline.apply(read_matrices(rspecifier, self.allow_pipes, on_bad, most), on_bad)
+        thin_first = pipeline.is_by_utterance
+        table = read_matrices(rspecifier, self.allow_pipes, on_bad, most if thin_first else 0)
+        if self._extracted is not None:
+            table = self._extracted.hearing(table, on_bad)
+        utterances = pipeline.apply(table, on_bad)
+        return thinned(utterances, most) if most and not thin_first else utterances
 
     def ivector_source(self, model: Companions) -> IvectorSource | None:
         """Tells an utterance's i-vectors, where they are given.
@@ -151,6 +181,8 @@ class InferenceArguments:
         Raises:
             DataError: they are of another extractor.
         """
+        if self._extracted is not None:
+            return self._extracted.find
         specifier = self.ivectors or self.online_ivectors
         if specifier is None:
             return None

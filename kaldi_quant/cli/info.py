@@ -19,22 +19,22 @@ from kaldi_quant.kaldi.outputs import OUTPUT, model_with_output, output_names
 @click.option(
     "--output-node", metavar="NAME", help="Of a network with several outputs, what this one needs, as if it were alone."
 )
-@click.argument("model", type=click.Path())
-def command(output_node: str | None, model: str) -> None:
+@click.argument("runnable_model", metavar="MODEL", type=click.Path())
+def command(output_node: str | None, runnable_model: str) -> None:
     """Print the dimensions, context, nodes, components and size of MODEL, as nnet3-am-info and nnet3-info do.
 
     Of an integer model, its layers with their widths, what stays in float, and its size.
 
     e.g.: kaldi-quant info exp/chain/tdnn1a_sp/final.mdl
     """
-    if is_artefact(model):
+    if is_artefact(runnable_model):
         if output_node is not None:
-            raise UsageError(f"--output-node is for float models; {model} is an integer model")
-        for line in summary_lines(model):
+            raise UsageError(f"--output-node is for float models; {runnable_model} is an integer model")
+        for line in summary_lines(runnable_model):
             click.echo(line)
         return
-    read = read_model(model)
-    for line in _lines(model, read if output_node is None else model_with_output(read, output_node)):
+    read = read_model(runnable_model)
+    for line in _lines(runnable_model, read if output_node is None else model_with_output(read, output_node)):
         click.echo(line)
 
 

@@ -44,7 +44,13 @@ def _mfcc_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command(cls=KaldiCommand)
-@click.option("--config", metavar="FILE", multiple=True, help="Kaldi's mfcc.conf; options given here come after it.")
+@click.option(
+    "--config",
+    "mfcc_config",
+    metavar="FILE",
+    multiple=True,
+    help="Kaldi's mfcc.conf; options given here come after it.",
+)
 @click.option("--segments", metavar="FILE", default="", help="Kaldi's segments: utterance recording begin end.")
 @kaldi_bool_option(
     "--compress", "compress_features", default=False, help="Compress the features as copy-feats --compress=true does."
@@ -55,7 +61,7 @@ def _mfcc_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.argument("wav_rspecifier", metavar="WAV-RSPECIFIER")
 @click.argument("feats_wspecifier", metavar="FEATS-WSPECIFIER")
 def command(
-    config: tuple[str, ...],
+    mfcc_config: tuple[str, ...],
     segments: str,
     compress_features: bool,
     max_bad_share: float,
@@ -76,7 +82,7 @@ def command(
     from kaldi_quant.kaldi.mfcc import Mfcc
 
     options = MfccOptions()
-    for path in config:
+    for path in mfcc_config:
         options = read_mfcc_config(path, options)
     options = replace(options, **{name: value for name, value in given.items() if value is not None})
     mfcc = Mfcc(options)

@@ -6,6 +6,7 @@ Kaldi writes a boolean option as ``--binary=false``, ``--binary false`` or just 
 
 import dataclasses
 import functools
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,14 +15,18 @@ from typing import Any, TypeVar
 import click
 
 from kaldi_quant.bad_utterances import DEFAULT_MAX_BAD_SHARE
+from kaldi_quant.cli.vosk_option import given_by, takes_folder
 from kaldi_quant.errors import UsageError
 from kaldi_quant.folder_lock import folder_lock
+
+_log = logging.getLogger(__name__)
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Kind = TypeVar("_Kind")
 _SLASHES = re.compile(r"(?<!:)//+")
 # More threads than any machine has processors: torch would try to start them.
 _MOST_THREADS = 1024
+_VOSK_OPTION, _VOSK_MODEL = "--vosk-model", "vosk_model"
 _BOOLEANS = ("true", "false", "t", "f", "1", "0", "yes", "no")
 
 
@@ -93,11 +98,51 @@ def hold_folder(folder: Path) -> None:
 
 
 class KaldiCommand(click.Command):
-    """A command that takes Kaldi's boolean options, and whose unknown options are answered by a list of the known."""
+    """A command that takes Kaldi's boolean options, and whose unknown options are answered by a list of the known.
+
+    With ``--vosk-model`` a folder of Vosk's gives it those of its arguments, and the values of options, that it can.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        arguments, options = self._names()
+        if _VOSK_MODEL not in options and takes_folder(arguments, options):
+            text = "A Vosk folder, in the place of the model, the graph and the i-vectors."
+            option = click.Option([_VOSK_OPTION], metavar="DIR", expose_value=False, help=text)
+            position = next((place for place, found in enumerate(self.params) if isinstance(found, click.Argument)), 0)
+            self.params.insert(position, option)
+            self._takes_folder = True
+        else:
+            self._takes_folder = False
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Gives each bare boolean option the value true and tidies paths, then parses as click does."""
-        return super().parse_args(ctx, list(map(_tidy, _complete_booleans(_with_hyphens(args), self._boolean_names()))))
+        words = list(map(_tidy, _complete_booleans(_with_hyphens(args), self._boolean_names())))
+        folder = _value_of(_VOSK_OPTION, words) if self._takes_folder else None
+        if folder is None:
+            return super().parse_args(ctx, words)
+        places, values = given_by(folder, *self._names())
+        shown = [*places.values(), *(f"--{name.replace('_', '-')}={value}" for name, value in values.items())]
+        _log.info("%s %s: %s", _VOSK_OPTION, folder, " ".join(shown))
+        ctx.meta[_VOSK_OPTION] = places
+        several = {found.name for found in self.params if isinstance(found, click.Option) and found.multiple}
+        ctx.default_map = {name: [value] if name in several else value for name, value in values.items()}
+        rest = super().parse_args(ctx, words)
+        ctx.params.update(places)
+        return rest
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Its parameters but for the arguments that a folder gives."""
+        given = ctx.meta.get(_VOSK_OPTION, {})
+        found = super().get_params(ctx)
+        return [one for one in found if not (isinstance(one, click.Argument) and one.name in given)]
+
+    def _names(self) -> tuple[list[str], list[str]]:
+        """Of the arguments, and of the options."""
+        names: tuple[list[str], list[str]] = ([], [])
+        for parameter in self.params:
+            names[isinstance(parameter, click.Option)].append(str(parameter.name))
+        return names
 
     def _boolean_names(self) -> set[str]:
         options = [option for option in self.params if isinstance(option.type, _KaldiBool)]
@@ -185,6 +230,18 @@ def _tidy(argument: str) -> str:
         return argument
     single = _SLASHES.sub("/", argument)
     return single.rstrip("/") or "/" if "/" in single else argument
+
+
+def _value_of(option: str, words: list[str]) -> str | None:
+    """What an option is given, the last time; None where it is not there, or nothing follows."""
+    found = None
+    for place, word in enumerate(words):
+        if word == "--":
+            break
+        name, equals, value = word.partition("=")
+        if name == option and (equals or place + 1 < len(words)):
+            found = value if equals else words[place + 1]
+    return found
 
 
 def _with_hyphens(args: list[str]) -> list[str]:

@@ -160,7 +160,7 @@ def check_budget(params: dict[str, Any]) -> None:
         UsageError: one is impossible.
     """
     searched = arguments_of(SearchArguments, params)
-    _checked(searched, params["budget"], params["refine"], params["front"], params["graph_dir"] is not None)
+    _checked(searched, params["budget"], params["refine"], params["front"], params["scoring_graph"] is not None)
 
 
 def _checked(searched: SearchArguments, budget: str, refine: int, front: int, decodes: bool) -> Budget:

@@ -44,7 +44,7 @@ _MOST_BYTES = 1 << 15
 @click.option("--frames-per-chunk", type=int, help="Frames that the network is given at once, about.")
 @max_bad_share_option()
 @num_threads_option()
-@click.argument("model", metavar="MODEL-OR-FOLDER", type=click.Path())
+@click.argument("model_or_folder", metavar="MODEL-OR-FOLDER", type=click.Path())
 @click.argument("wavs", nargs=-1, required=True, metavar="WAV...")
 def command(
     graph: str,
@@ -56,7 +56,7 @@ def command(
     rate: float | None,
     max_bad_share: float,
     num_threads: int,
-    model: str,
+    model_or_folder: str,
     wavs: tuple[str, ...],
     **options: Any,
 ) -> None:
@@ -76,7 +76,7 @@ def command(
     if rate is not None and _STDIN not in wavs:
         raise UsageError("--rate is for raw audio on standard input, -; files have rates of their own")
     changes = {name: value for name, value in options.items() if value is not None}
-    found = open_model(find_parts(model, graph, mfcc_config, ivector_extractor), in_float, changes)
+    found = open_model(find_parts(model_or_folder, graph, mfcc_config, ivector_extractor), in_float, changes)
     bad = BadUtterances(max_bad_share)
     for wav in wavs:
         texts: list[str] = []

@@ -15,6 +15,7 @@ from kaldi_quant.kaldi.ivectors.options import ExtractionInfo, read_extraction
 from kaldi_quant.kaldi.mfcc_options import MfccOptions, read_mfcc_config
 from kaldi_quant.kaldi.parse_options import Defaults, read_config
 
+_IVECTORS = "ivector"
 # Vosk sets it for all extractors.
 _MAX_COUNT = 100.0
 # Vosk 0.3.45's own default, as its partial results and ends of utterances show; Kaldi's is 20.
@@ -171,7 +172,7 @@ class VoskFolder:
             graph / "words.txt",
             _file(phones / "word_boundary.int"),
             _lookahead(graph),
-            root / "ivector" if (root / "ivector" / "final.ie").is_file() else None,
+            root / _IVECTORS if (root / _IVECTORS / "final.ie").is_file() else None,
             _file(am / "global_cmvn.stats"),
             options,
         )
@@ -182,6 +183,19 @@ class VoskFolder:
         if not found.words.is_file():
             raise DataError(f"{root}: there is no {found.words.relative_to(root)}")
         return found
+
+    def composed_graph(self) -> Path:
+        """Its ``HCLG.fst``.
+
+        Raises:
+            ModelError: it has a look-ahead graph.
+        """
+        if self.graph is None:
+            raise ModelError(
+                f"{self.path} has a look-ahead graph, HCLr.fst with Gr.fst, which must be composed first: "
+                "utils/mkgraph_lookahead.sh --compose-graph makes graph/HCLG.fst"
+            )
+        return self.graph
 
     def mfcc_options(self) -> MfccOptions:
         """What its features are.
@@ -197,7 +211,7 @@ class VoskFolder:
         Raises:
             DataError, FormatError: its files are broken.
         """
-        return None if self.ivectors is None else read_extraction(self.ivectors).with_options(max_count=_MAX_COUNT)
+        return None if self.ivectors is None else extraction_at(self.ivectors)
 
 
 def _file(path: Path) -> Path | None:
@@ -207,3 +221,22 @@ def _file(path: Path) -> Path | None:
 def _lookahead(graph: Path) -> tuple[Path, Path, Path] | None:
     files = tuple(graph / name for name in ("HCLr.fst", "Gr.fst", "disambig_tid.int"))
     return (files[0], files[1], files[2]) if all(path.is_file() for path in files) else None
+
+
+def extraction_at(path: Path) -> ExtractionInfo:
+    """Reads an extractor of i-vectors as it is used where it lies: that of a Vosk folder as Vosk does.
+
+    Args:
+        path: as for ``read_extraction``.
+
+    Raises:
+        DataError, FormatError, UsageError: as ``read_extraction``.
+    """
+    info = read_extraction(path)
+    is_vosks = path.is_dir() and path.name == _IVECTORS and is_vosk_folder(path.parent)
+    return info.with_options(max_count=_MAX_COUNT) if is_vosks else info
+
+
+def is_vosk_folder(path: Path) -> bool:
+    """Whether a folder is laid out as Vosk's are."""
+    return (path / "am" / "final.mdl").is_file() or all((path / name).is_file() for name in ("final.mdl", "mfcc.conf"))

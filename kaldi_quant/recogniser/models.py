@@ -22,14 +22,14 @@ from kaldi_quant.kaldi.features.online_cmvn import OnlineCmvnOptions
 from kaldi_quant.kaldi.features.settings import RECORD_KEY as FEATURES_KEY
 from kaldi_quant.kaldi.features.settings import FeatureSettings, settings_of_folder, settings_of_record
 from kaldi_quant.kaldi.frame_subsampling import factor_of
-from kaldi_quant.kaldi.ivectors.options import CONFIG_NAME, ExtractionInfo, read_extraction
+from kaldi_quant.kaldi.ivectors.options import CONFIG_NAME, ExtractionInfo
 from kaldi_quant.kaldi.mfcc_options import read_mfcc_config
 from kaldi_quant.kaldi.model import Model as KaldiModel
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.text import read_text
 from kaldi_quant.kaldi.text_tables import read_symbol_table
 from kaldi_quant.kaldi.transition_model import TransitionModel
-from kaldi_quant.kaldi.vosk_folder import RecogniserOptions, VoskFolder
+from kaldi_quant.kaldi.vosk_folder import RecogniserOptions, VoskFolder, extraction_at, is_vosk_folder
 from kaldi_quant.kaldi.word_boundary import read_word_boundary
 from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.quant.network import QuantizedNetwork
@@ -90,7 +90,7 @@ def find_parts(
         ModelError: the features are none that this project makes.
     """
     path = Path(what)
-    if path.is_dir() and _is_vosk(path):
+    if path.is_dir() and is_vosk_folder(path):
         return _of_vosk(path, graph, mfcc_config, ivector_extractor)
     if path.is_dir():
         model = _file(path / ARTEFACT_NAME) or _file(path / _MODEL)
@@ -115,26 +115,18 @@ def find_parts(
         places[0] / _GRAPH,
         places[0] / "words.txt",
         _file(places[0] / "phones" / "word_boundary.int"),
-        None if extractor is None else read_extraction(extractor),
+        None if extractor is None else extraction_at(extractor),
         _file(folder / "global_cmvn.stats") if (folder / "online_cmvn").exists() else None,
         replace(KALDIS, endpoint=EndpointConfig(silence_phones=_silence(places[0]))),
         False,
     )
 
 
-def _is_vosk(path: Path) -> bool:
-    return (path / "am" / _MODEL).is_file() or ((path / _MODEL).is_file() and (path / _MFCC).is_file())
-
-
 def _of_vosk(path: Path, graph: str | Path, mfcc_config: str | Path, ivector_extractor: str | Path) -> ModelParts:
     folder = VoskFolder.read(path)
     if graph or mfcc_config or ivector_extractor:
         raise UsageError(f"{path} is a Vosk folder, which holds its graph, features and extractor: name none of them")
-    if folder.graph is None:
-        raise ModelError(
-            f"{path} has a look-ahead graph, HCLr.fst with Gr.fst, which must be composed first: "
-            "utils/mkgraph_lookahead.sh --compose-graph makes graph/HCLG.fst"
-        )
+    composed = folder.composed_graph()
     for name in _RESCORING:
         if (path / name).is_file():
             _log.warning("%s: words are those of the first pass: rescoring is not supported", path / name)
@@ -142,7 +134,7 @@ def _of_vosk(path: Path, graph: str | Path, mfcc_config: str | Path, ivector_ext
     return ModelParts(
         beside if beside.is_file() else folder.model,
         folder.mfcc_config,
-        folder.graph,
+        composed,
         folder.words,
         folder.word_boundary,
         folder.extraction(),

@@ -157,7 +157,7 @@ def test_bad_utterances_are_left_out_and_counted(
         (
             {"--ivectors": "ark:a", "--online-ivectors": "ark:b"},
             1,
-            "--ivectors and --online-ivectors exclude each other",
+            "--ivectors, --online-ivectors and --ivector-extractor exclude each other",
         ),
         ({"--device": "tpu"}, 2, "'tpu' is not one of 'cpu', 'cuda'"),
         ({"--beam": "3"}, 2, "--frames-per-chunk (default: 0)"),

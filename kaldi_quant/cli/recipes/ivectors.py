@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ from kaldi_quant.kaldi.features.speakers import file_of
 from kaldi_quant.kaldi.ivector_folder import IvectorFolder, find_ivectors
 from kaldi_quant.kaldi.model import read_model
 from kaldi_quant.kaldi.table_files import files_of, table_files
+from kaldi_quant.kaldi.vosk_folder import extraction_at
 
 #: The options that give i-vectors to a verb.
-IVECTOR_OPTIONS = ("ivectors", "online_ivectors", "online_ivector_period")
+IVECTOR_OPTIONS = ("ivectors", "online_ivectors", "online_ivector_period", "ivector_extractor")
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Ivectors:
         """
         if not read_model(model).nnet.input_dim("ivector"):
             return cls()
+        if inference.ivector_extractor and folder is None:
+            return cls.extracted(model, inference.ivector_extractor)
         if inference.ivectors or inference.online_ivectors:
             others = [name for name in vars(inference) if name not in IVECTOR_OPTIONS]
             named = [name for name in (inference.ivectors, inference.online_ivectors) if name]
@@ -66,6 +69,22 @@ class Ivectors:
                 all(table.repeatable for table in tables),
             )
         return cls.in_folder(model, data, folder, option, inference.allow_pipes)
+
+    @classmethod
+    def extracted(cls, model: Path, extractor: str) -> Ivectors:
+        """I-vectors that verbs extract from features.
+
+        Args:
+            model: the file.
+            extractor: its configuration or folder.
+
+        Raises:
+            KaldiQuantError: it is broken.
+        """
+        if not read_model(model).nnet.input_dim("ivector"):
+            return cls()
+        info = extraction_at(Path(extractor))
+        return cls([f"--ivector-extractor={extractor}"], {"how i-vectors are found": asdict(info.options)}, info.files)
 
     @classmethod
     def in_folder(cls, model: Path, data: Path, folder: str | None, option: str, allow_pipes: bool) -> Ivectors:

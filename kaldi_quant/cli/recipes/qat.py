@@ -150,6 +150,7 @@ class QatRun:
             "cmd": folders.cmd,
             **values_of(self.method),
             **values_of(self.arguments.inference, IVECTOR_OPTIONS),
+            "ivector_extractor": self.arguments.inference.ivector_extractor,
         }
         return [*words_for({**chosen, **others}), *(["--distil"] if distil else []), self.experiment.root]
 

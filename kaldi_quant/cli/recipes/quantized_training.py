@@ -168,4 +168,7 @@ def _ivectors(steps: Recipe, data: Path, given: str | None, allow_pipes: bool) -
     """The i-vectors of the calibration data: those of the training data, if it is these."""
     training = steps.arguments.train_data_dir
     folder = given or (steps.arguments.train_ivector_dir if training and data == Path(training) else "")
-    return Ivectors.in_folder(steps.model / "final.mdl", data, folder or None, "--calibration-ivector-dir", allow_pipes)
+    model, extractor = steps.model / "final.mdl", steps.arguments.ivector_extractor
+    if extractor and not folder:
+        return Ivectors.extracted(model, extractor)
+    return Ivectors.in_folder(model, data, folder or None, "--calibration-ivector-dir", allow_pipes)

@@ -24,6 +24,7 @@ _OPTIONS = (
     click.option("--graph-dir", metavar="DIR", help="With HCLG.fst and words.txt, to decode with."),
     click.option("--data-dir", metavar="DIR", help="What is decoded and scored: feats.scp or wav.scp, and text."),
     click.option("--online-ivector-dir", metavar="DIR", help="i-vectors of it; by default exp/nnet3*/ivectors_<data>."),
+    click.option("--ivector-extractor", metavar="CONF", help="Extracts i-vectors of what is decoded, calibrated on."),
     click.option("--lang", default="data/lang", show_default=True, metavar="DIR", help="Of the GMM system."),
     click.option("--lang-chain", default="data/lang_chain", show_default=True, metavar="DIR", help="Stage 0 makes it."),
     click.option("--gmm-dir", default="exp/tri6b_cleaned", show_default=True, metavar="DIR", help="The GMM system."),
@@ -56,6 +57,7 @@ class RecipeArguments:
     graph_dir: str | None
     data_dir: str | None
     online_ivector_dir: str | None
+    ivector_extractor: str | None
     lang: str
     lang_chain: str
     gmm_dir: str

@@ -149,6 +149,7 @@ class Recipe:
             "graph_dir": self.graph,
             "data_dir": self.data,
             "online_ivector_dir": given.online_ivector_dir,
+            "ivector_extractor": given.ivector_extractor,
             "out_dir": out.absolute(),
             "nj": given.nj,
             "num_threads": given.num_threads,
