@@ -140,7 +140,7 @@ def _split(text: str, defaults: Defaults, where: str) -> tuple[str, Any]:
     name = option.removeprefix("--").replace("_", "-").lower()
     known = {**_STANDARD, **defaults}
     if not text.startswith("--") or name not in known:
-        allowed = [_assignment(key, value) for key, value in defaults.items()]
+        allowed = _allowed(name, defaults)
         example = max(allowed, key=lambda text: not text.endswith("…"))
         raise FormatError(
             where, None, f"expected an option such as {example}, found {text[:60]!r}; allowed are {' '.join(allowed)}"
@@ -152,6 +152,20 @@ def _split(text: str, defaults: Defaults, where: str) -> tuple[str, Any]:
     if kind is bool and equals and not value:
         raise FormatError(where, None, f"{option}= needs a value, true or false")
     return name, _convert(name, kind, value, where)
+
+
+def _allowed(name: str, defaults: Defaults) -> list[str]:
+    """The options that stand where one is named; of those with more points in their names, how these begin."""
+    prefix = name
+    while prefix and not any(key.startswith(f"{prefix}.") for key in defaults):
+        prefix = prefix.rpartition(".")[0]
+    beginning = f"{prefix}." if prefix else ""
+    found: dict[str, None] = {}
+    for key, default in defaults.items():
+        if key.startswith(beginning):
+            group, point, _ = key[len(beginning) :].partition(".")
+            found[f"--{beginning}{group}.…" if point else _assignment(key, default)] = None
+    return list(found)
 
 
 def _convert(name: str, kind: type, text: str, where: str) -> Any:
