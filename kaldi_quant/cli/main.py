@@ -40,6 +40,7 @@ VERBS = {
     "export": "Convert an integer model for Kaldi, Vosk and onnxruntime.",
     "sensitivity": "Measure how much the quantization of each layer costs.",
     "search": "Choose the bit width of each layer under a size or loss budget.",
+    "compose-graph": "Compose a look-ahead graph into one HCLG.fst (like mkgraph_lookahead.sh --compose-graph).",
     "decode": "Decode log-likelihoods into lattices (like latgen-faster-mapped).",
     "score": "Score lattices for a range of language-model weights and word insertion penalties.",
     "compare": "Compare decode folders, or scores of other tasks: significance tests, size and speed.",

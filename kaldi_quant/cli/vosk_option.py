@@ -61,6 +61,10 @@ _ARGUMENTS: dict[str, _Part] = {
     "graph": lambda folder: folder.composed_graph(),
     "graph_dir": _graph_folder,
     "extractor": _extractor,
+    "lookahead_lexicon": lambda folder: folder.lookahead_graph()[0],
+    "lookahead_grammar": lambda folder: folder.lookahead_graph()[1],
+    "disambig_tids": lambda folder: folder.lookahead_graph()[2],
+    "composed_graph": lambda folder: folder.words.parent / "HCLG.fst",
 }
 # None leaves an option as it is.
 _OPTIONS: dict[str, _Part] = {

@@ -5,19 +5,14 @@ that, and search in it is faster. So the one is read as the other, from a pipe t
 """
 
 import os
-import struct
-from collections.abc import Iterator
 from typing import Any
 
 import kaldifst
-import numpy as np
 
 from kaldi_quant.errors import DataError
 from kaldi_quant.forked import start_forked, why_not_fork
-from kaldi_quant.kaldi.fst import FST_MAGIC
-from kaldi_quant.kaldi.fst_file import CONST_STATE, FstFile, FstPiece
-
-_EXPANDED = 1  # kExpanded of OpenFST: all that is said of a const FST's properties
+from kaldi_quant.kaldi.fst_file import FstFile
+from kaldi_quant.kaldi.fst_writer import const_form
 
 
 def load_graph(path: str) -> Any:
@@ -54,26 +49,3 @@ def _write(file: FstFile, reads: int, writes: int) -> None:
     with os.fdopen(writes, "wb") as stream:
         for part in const_form(file):
             stream.write(part)
-
-
-def const_form(file: FstFile) -> Iterator[bytes]:
-    """The bytes of an FST of type ``const`` with the states and arcs of another, which is read in pieces."""
-    names = b"".join(struct.pack("<i", len(name)) + name for name in (b"const", b"standard"))
-    sizes = (file.header.start, file.num_states, file.num_arcs)
-    yield struct.pack("<i", FST_MAGIC) + names + struct.pack("<iiQqqq", 2, 0, _EXPANDED, *sizes)
-    position = 0
-    for piece in file.pieces():
-        yield _const_states(piece, position).tobytes()
-        position += len(piece.arcs)
-    for piece in file.pieces():
-        yield piece.arcs.tobytes()
-
-
-def _const_states(piece: FstPiece, position: int) -> np.ndarray:
-    """The states of a piece of which the first arc has a number."""
-    states = np.zeros(len(piece.final), CONST_STATE)
-    states["final"], states["arcs"] = piece.final, np.diff(piece.arc_offsets)
-    states["position"] = position + piece.arc_offsets[:-1]
-    states["input_epsilons"] = piece.count("ilabel", 0)
-    states["output_epsilons"] = piece.count("olabel", 0)
-    return states

@@ -28,6 +28,7 @@ from kaldi_quant.kaldi.fst import (
 
 _ALIGNED_VERSION = 1  # ConstFst files of this version are aligned although no flag says so
 _ALIGNMENT = 16
+_ADD_ON_MAGIC = 446681434  # kAddOnMagicNumber
 #: A state in a const FST.
 CONST_STATE = np.dtype(
     [("final", "<f4"), ("position", "<u4"), ("arcs", "<u4"), ("input_epsilons", "<u4"), ("output_epsilons", "<u4")]
@@ -76,14 +77,20 @@ class FstPiece:
 class FstFile:
     """A ``vector`` or ``const`` FST of ``standard`` arcs in a file.
 
+    Args:
+        path: the file.
+        lookahead: whether it may be a look-ahead FST, which has such an FST within: what is added to it is not read.
+
     Raises:
         FormatError: the file is missing or of another kind.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], lookahead: bool = False) -> None:
         self.path = os.fspath(path)
         self._source = open_fst(path)
         self.header = read_fst_header(self._source)
+        if lookahead and _is_lookahead(self.header):
+            self.header = _read_inner_header(self._source)
         self._begin = self._source.position
         _check_kind(self._source, self.header)
 
@@ -123,13 +130,16 @@ class FstFile:
         return sum(len(piece.arcs) for piece in vector_pieces(self._source, self.header))
 
 
-def read_fst(path: str | os.PathLike[str]) -> Fst:
+def read_fst(path: str | os.PathLike[str], lookahead: bool = False) -> Fst:
     """Reads an FST and checks every number in it.
+
+    Args:
+        path, lookahead: as of ``FstFile``.
 
     Raises:
         FormatError: the file is missing, of another kind, truncated or inconsistent.
     """
-    file = FstFile(path)
+    file = FstFile(path, lookahead)
     return Fst(file.header.fst_type, file.header.start, *_joined(file.pieces()))
 
 
@@ -149,6 +159,19 @@ def _joined(pieces: Iterator[FstPiece]) -> tuple[np.ndarray, np.ndarray, np.ndar
     return final, np.cumsum(np.concatenate(counts)), np.zeros(0, ARC) if none else np.concatenate(arcs)
 
 
+def _is_lookahead(header: FstHeader) -> bool:
+    return header.fst_type.endswith("lookahead")
+
+
+def _read_inner_header(source: FstBytes) -> FstHeader:
+    """Source: ``AddOnImpl::Read`` in ``add-on.h`` of OpenFST."""
+    begin = source.position
+    (magic,) = source.unpack("<i", "a look-ahead FST")
+    if magic != _ADD_ON_MAGIC:
+        source.fail(f"expected the number of an FST with additions ({_ADD_ON_MAGIC}), found {magic}", begin)
+    return read_fst_header(source)
+
+
 def _check_kind(source: FstBytes, header: FstHeader) -> None:
     if header.fst_type not in ("vector", "const") or header.arc_type != "standard":
         source.fail(
@@ -163,10 +186,10 @@ def _check_kind(source: FstBytes, header: FstHeader) -> None:
 
 def _advice(header: FstHeader) -> str:
     """What to do about an FST of a type that is not read."""
-    if header.fst_type.endswith("lookahead"):
+    if _is_lookahead(header):
         return (
             "a look-ahead graph (HCLr.fst) holds no language model until it is composed with its grammar (Gr.fst): "
-            "give a whole HCLG.fst, which Kaldi's utils/mkgraph.sh makes, or utils/mkgraph_lookahead.sh --compose-graph"
+            "kaldi-quant compose-graph makes a whole HCLG.fst"
         )
     if header.fst_type == "ngram":
         return (

@@ -62,6 +62,23 @@ def read_symbol_table(path: str | os.PathLike[str]) -> dict[int, str]:
     return symbols
 
 
+def read_numbers(path: str | os.PathLike[str]) -> list[int]:
+    """Reads a file of numbers of 0 or more, one on each line, such as ``disambig_tid.int``.
+
+    Raises:
+        FormatError: the file is missing or empty, or a line is no such number; names it.
+    """
+    found: list[int] = []
+    for number, line in _read_lines(path):
+        text = strip(line)
+        value = int(text) if text.isascii() and text.isdecimal() else -1
+        if not 0 <= value < 1 << 31:
+            where = f"{os.fspath(path)}, line {number}"
+            raise FormatError(where, None, f"expected a number of 0 or more, found {text[:40]!r}")
+        found.append(value)
+    return found
+
+
 def read_lines(stream: ByteStream) -> list[tuple[int, str]]:
     """Reads a stream of text to its end; returns (line number from 1, line) pairs.
 

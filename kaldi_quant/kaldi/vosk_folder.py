@@ -192,10 +192,20 @@ class VoskFolder:
         """
         if self.graph is None:
             raise ModelError(
-                f"{self.path} has a look-ahead graph, HCLr.fst with Gr.fst, which must be composed first: "
-                "utils/mkgraph_lookahead.sh --compose-graph makes graph/HCLG.fst"
+                f"{self.path} has a look-ahead graph, HCLr.fst with Gr.fst, which must be composed first, once: "
+                f"kaldi-quant compose-graph --vosk-model {self.path}"
             )
         return self.graph
+
+    def lookahead_graph(self) -> tuple[Path, Path, Path]:
+        """Its ``HCLr.fst``, ``Gr.fst`` and ``disambig_tid.int``.
+
+        Raises:
+            DataError: it has none.
+        """
+        if self.lookahead is None:
+            raise DataError(f"{self.path} has no look-ahead graph: HCLr.fst, Gr.fst and disambig_tid.int")
+        return self.lookahead
 
     def mfcc_options(self) -> MfccOptions:
         """What its features are.
