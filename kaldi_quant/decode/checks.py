@@ -138,7 +138,7 @@ def require_graph(path: Path) -> None:
     if not path.exists() and (path.parent / "HCLr.fst").exists():
         raise DataError(
             f"{path} does not exist, and {path.parent / 'HCLr.fst'} is one half of a look-ahead graph, which must be "
-            "composed with the other, Gr.fst: Kaldi's utils/mkgraph_lookahead.sh --compose-graph makes HCLG.fst"
+            "composed with the other, Gr.fst: kaldi-quant compose-graph makes HCLG.fst"
         )
 
 

@@ -16,6 +16,7 @@ from kaldi_quant.formats.artefact import Artefact, load
 from kaldi_quant.formats.file_kind import is_artefact
 from kaldi_quant.formats.names import ARTEFACT_NAME
 from kaldi_quant.formats.record import subsampling_in
+from kaldi_quant.heap import give_back_freed_memory
 from kaldi_quant.kaldi.endpoint import EndpointConfig
 from kaldi_quant.kaldi.features.matrices import read_matrix_file
 from kaldi_quant.kaldi.features.online_cmvn import OnlineCmvnOptions
@@ -159,6 +160,13 @@ def open_model(parts: ModelParts, in_float: bool = False, changes: Mapping[str, 
             known while audio comes in.
         UsageError: an option is impossible.
     """
+    found = _opened(parts, in_float, changes)
+    # What it was made of is several times as large as what runs.
+    give_back_freed_memory()
+    return found
+
+
+def _opened(parts: ModelParts, in_float: bool, changes: Mapping[str, Any] | None) -> Model:
     path = parts.model
     if in_float and is_artefact(str(path)):
         path = path.parent / _MODEL

@@ -14,7 +14,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from kaldi_quant.errors import DataError, MissingDependencyError, ModelError, UsageError
-from kaldi_quant.kaldi.nnet import Nnet
 from kaldi_quant.nnet3.context import Context
 from kaldi_quant.nnet3.execution import Execution
 from kaldi_quant.nnet3.execution.chunks import OnnxruntimeChunks, in_float
@@ -90,13 +89,12 @@ class StreamingNetwork:
                 f"{frames_per_chunk}"
             )
         model = acoustic_model(network.model()) if isinstance(network, QuantizedNetwork) else network
-        self.nnet: Nnet = model.nnet
         self.context: Context = model.context
         self.subsampling = subsampling
         self.input_dim, self.ivector_dim, self.output_dim = model.input_dim, model.ivector_dim, model.output_dim
         unit = math.lcm(subsampling, self.context.modulus)
         self.frames_per_chunk = -(-frames_per_chunk // unit) * unit
-        self.log_priors = _log_priors(priors, self.nnet.path)
+        self.log_priors = _log_priors(priors, model.nnet.path)
         self.computer = self._computer(network, model, execution)
 
     def _computer(

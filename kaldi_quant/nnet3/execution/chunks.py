@@ -77,20 +77,22 @@ class OnnxruntimeChunks:
         carried: bool = True,
     ) -> None:
         options = GraphOptions(period, form, _ALIGN, True, frames_per_chunk // period, ivector_rows=True)
-        self.graph = build_chunk(network, options, carried)
-        self._session = open_session(self.graph.network.model, threads=torch.get_num_threads())
+        graph = build_chunk(network, options, carried)
+        self._session = open_session(graph.network.model, threads=torch.get_num_threads())
+        # The graph itself, with all weights, is the session's alone.
+        self._states, self._times = graph.states, graph.times
         self._each = frames_per_chunk
-        self._wanted = ["output", *(state.kept for state in self.graph.states)]
+        self._wanted = ["output", *(state.kept for state in self._states)]
         # Before the first output all that the first chunk needs has to be in the states: so many chunks come before it,
         # of copies of the first frame, and what they compute of nothing goes out again.
-        first = int(self.graph.times["input"][0])
-        self._before = -(-(context.left + first) // frames_per_chunk) if self.graph.states else 0
-        earliest = min(int(times[0]) for times in self.graph.times.values())
+        first = int(self._times["input"][0])
+        self._before = -(-(context.left + first) // frames_per_chunk) if self._states else 0
+        earliest = min(int(times[0]) for times in self._times.values())
         self.first_read = earliest - self._before * frames_per_chunk
 
     def begin(self) -> ChunkStates:
         """An utterance before its first chunk."""
-        return ChunkStates(0, {state.given: state.before() for state in self.graph.states})
+        return ChunkStates(0, {state.given: state.before() for state in self._states})
 
     def chunk(self, state: ChunkStates, rows: Callable[[str, Times], np.ndarray]) -> np.ndarray:
         """Computes the next chunk: (outputs, output dim) float32.
@@ -106,8 +108,8 @@ class OnnxruntimeChunks:
 
     def _run(self, state: ChunkStates, rows: Callable[[str, Times], np.ndarray], shift: Frames) -> np.ndarray:
         inputs = {
-            name: np.ascontiguousarray(rows(name, times + shift)[None]) for name, times in self.graph.times.items()
+            name: np.ascontiguousarray(rows(name, times + shift)[None]) for name, times in self._times.items()
         }
         output, *kept = self._session.run(self._wanted, inputs | state.values)
-        state.values = {each.given: value for each, value in zip(self.graph.states, kept, strict=True)}
+        state.values = {each.given: value for each, value in zip(self._states, kept, strict=True)}
         return np.asarray(output)
