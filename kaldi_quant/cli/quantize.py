@@ -117,7 +117,7 @@ def _audio(vosk: VoskFolder, wavs: str, inference: InferenceArguments) -> Iterat
     from kaldi_quant.bad_utterances import BadUtterances
     from kaldi_quant.recogniser.audio_tables import write_audio_tables
 
-    if inference.online_ivectors or inference.ivectors:
+    if inference.online_ivectors or inference.ivectors or inference.ivector_extractor:
         raise UsageError("--vosk-model: i-vectors come from the folder's own extractor")
     folder = Path(tempfile.mkdtemp(prefix="kaldi-quant-"))
     try:
