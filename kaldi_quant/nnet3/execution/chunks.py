@@ -107,9 +107,7 @@ class OnnxruntimeChunks:
         return self._run(state, rows, 0)
 
     def _run(self, state: ChunkStates, rows: Callable[[str, Times], np.ndarray], shift: Frames) -> np.ndarray:
-        inputs = {
-            name: np.ascontiguousarray(rows(name, times + shift)[None]) for name, times in self._times.items()
-        }
+        inputs = {name: np.ascontiguousarray(rows(name, times + shift)[None]) for name, times in self._times.items()}
         output, *kept = self._session.run(self._wanted, inputs | state.values)
         state.values = {each.given: value for each, value in zip(self._states, kept, strict=True)}
         return np.asarray(output)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -82,23 +82,34 @@ def _changed(call: Call, other: Call) -> Axes:
     )
 
 
-def computed(graph: fx.Graph, root: nn.Module, inputs: list[Tensor]) -> dict[fx.Node, Any]:
+def computed(
+    graph: fx.Graph, root: nn.Module, inputs: list[Tensor], kept: Callable[[Any], Any] = lambda value: value
+) -> dict[fx.Node, Any]:
     """What every node of a graph is for an input.
 
     Args:
         graph: of functions, layers, and modules that cannot be followed.
         root: has the modules and tensors that nodes name.
         inputs: one for each placeholder.
+        kept: what is told of each value, which itself goes when no other needs it any more.
     """
     values: dict[fx.Node, Any] = {}
+    found: dict[fx.Node, Any] = {}
+    waiting = {node: len(node.users) for node in graph.nodes}
     rest = iter(inputs)
     with torch.no_grad():
         for node in graph.nodes:
-            if node.op == "placeholder":
-                values[node] = next(rest)
-            elif node.op != "output":
-                values[node] = compute(node, root, values.__getitem__)
-    return values
+            if node.op == "output":
+                continue
+            value = next(rest) if node.op == "placeholder" else compute(node, root, values.__getitem__)
+            found[node] = kept(value)
+            if waiting[node]:
+                values[node] = value
+            for source in node.all_input_nodes:
+                waiting[source] -= 1
+                if not waiting[source]:
+                    del values[source]
+    return found
 
 
 class KnownSizes:
@@ -117,8 +128,7 @@ class KnownSizes:
         self.values = computed(graph, root, call.tensors)
         self._others: list[dict[fx.Node, Any]] = []
         for longer in calls_of_other_sizes(network, call, free):
-            found = computed(graph, root, longer.tensors)
-            self._others.append({node: _sizes(value) for node, value in found.items()})
+            self._others.append(computed(graph, root, longer.tensors, _sizes))
 
     def shape(self, node: fx.Node) -> Shape:
         """Of a node that is a tensor."""
