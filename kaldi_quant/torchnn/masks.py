@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, fx
 
+from kaldi_quant.torchnn import rounded_once
+
 
 def masked(scores: Tensor, mask: Tensor) -> Tensor:
     """Scores without those where a mask is true, or with its numbers added."""
@@ -23,7 +25,7 @@ def without_later_keys(scores: Tensor) -> Tensor:
 def masked_softmax(scores: Tensor) -> Tensor:
     """Weights over the last axis; zeros, as torch's own attention has, where all scores are minus infinity."""
     nothing = (scores == -torch.inf).all(-1, keepdim=True)
-    return torch.softmax(scores, -1).masked_fill(nothing, 0.0)
+    return rounded_once.softmax(scores, -1).masked_fill(nothing, 0.0)
 
 
 fx.wrap("without_later_keys")

@@ -6,6 +6,7 @@ one step here and to the other there. Recurrent cells (``recurrent_cells``) do l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,6 +19,41 @@ def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
     exponential linear units", 2016)."""
     below = x.clamp_max(0).double().exp() - 1
     return torch.relu(x) + (below if alpha == 1 else below * alpha).to(x.dtype)
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """1 / (1 + exp(-x))."""
+    return x.double().sigmoid().to(x.dtype)
+
+
+def tanh(x: Tensor) -> Tensor:
+    """The hyperbolic tangent."""
+    return x.double().tanh().to(x.dtype)
+
+
+def softmax(x: Tensor, dim: int) -> Tensor:
+    """exp(x) divided by its sum over an axis."""
+    return torch.softmax(x.double(), dim).to(x.dtype)
+
+
+def layer_norm(
+    x: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Values less their mean over the last axes, divided by their deviation (J. Ba et al., "Layer Normalization").
+
+    Args:
+        x: (..., *normalized_shape).
+        normalized_shape: the sizes of these axes.
+        weight: of this shape, or None.
+        bias: likewise.
+        eps: is added to variances.
+    """
+    weight, bias = (None if value is None else value.double() for value in (weight, bias))
+    return functional.layer_norm(x.double(), list(normalized_shape), weight, bias, eps).to(x.dtype)
 
 
 def group_norm(

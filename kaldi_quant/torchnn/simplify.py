@@ -16,7 +16,9 @@ from torch.nn import functional
 
 from kaldi_quant.torchnn.forms import FORMS
 from kaldi_quant.torchnn.graph_nodes import argument, holds_tensors, inputs_of, is_constant, name_of
-from kaldi_quant.torchnn.rounded_once import elu, group_norm
+from kaldi_quant.torchnn.rounded_once import elu, group_norm, layer_norm, sigmoid, softmax, tanh
+
+_OF_EACH_VALUE = {"sigmoid": sigmoid, "tanh": tanh}
 
 
 def added(*terms: Tensor, coefficients: Sequence[float]) -> Tensor:
@@ -59,6 +61,13 @@ def simplify(graph: fx.Graph) -> None:
             node.target, node.args, node.kwargs = elu, (node.args[0], float(argument(node, 1, "alpha", 1.0))), {}
         elif node.target in (functional.group_norm, torch.group_norm):
             node.target, node.args, node.kwargs = group_norm, _group_norm_arguments(node), {}
+        elif node.target in (functional.layer_norm, torch.layer_norm):
+            node.target, node.args, node.kwargs = layer_norm, _layer_norm_arguments(node), {}
+        elif name_of(node) in _OF_EACH_VALUE and _is_of_floats(node):
+            node.op, node.target = "call_function", _OF_EACH_VALUE[name_of(node)]
+            node.args, node.kwargs = (argument(node, 0, "input"),), {}
+        elif _is_softmax(node):
+            node.op, node.target, node.args, node.kwargs = "call_function", softmax, _softmax_arguments(node), {}
         elif terms := _terms(node):
             node.op, node.target = "call_function", added
             node.args = tuple(term for term, _ in terms)
@@ -110,6 +119,27 @@ def _is_layer(node: fx.Node) -> bool:
 def _group_norm_arguments(node: fx.Node) -> tuple[Any, ...]:
     names = {"input": None, "num_groups": None, "weight": None, "bias": None, "eps": 1e-5}
     return tuple(argument(node, place, name, default) for place, (name, default) in enumerate(names.items()))
+
+
+def _layer_norm_arguments(node: fx.Node) -> tuple[Any, ...]:
+    names = {"input": None, "normalized_shape": None, "weight": None, "bias": None, "eps": 1e-5}
+    return tuple(argument(node, place, name, default) for place, (name, default) in enumerate(names.items()))
+
+
+def _is_softmax(node: fx.Node) -> bool:
+    """Whether a node is a softmax over a known axis."""
+    return name_of(node) == "softmax" and _is_of_floats(node) and isinstance(_softmax_arguments(node)[1], int)
+
+
+def _is_of_floats(node: fx.Node) -> bool:
+    """Whether a function makes 32-bit floats of such."""
+    if node.op not in ("call_function", "call_method"):
+        return False
+    return all(_dtype_of(value) is torch.float32 for value in (node, *inputs_of(node)))
+
+
+def _softmax_arguments(node: fx.Node) -> tuple[Any, ...]:
+    return argument(node, 0, "input"), argument(node, 1, "dim")
 
 
 def _multiplies_values(node: fx.Node) -> bool:

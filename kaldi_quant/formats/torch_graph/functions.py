@@ -18,7 +18,7 @@ from torch.overrides import get_overridable_functions
 
 from kaldi_quant.torchnn.masks import masked_softmax, without_later_keys
 from kaldi_quant.torchnn.on_grid import on_grid
-from kaldi_quant.torchnn.rounded_once import elu, group_norm
+from kaldi_quant.torchnn.rounded_once import elu, group_norm, layer_norm, sigmoid, softmax, tanh
 from kaldi_quant.torchnn.simplify import added
 from kaldi_quant.torchnn.tracing import same_way
 
@@ -49,7 +49,10 @@ _MAKERS = frozenset(
 )
 _OWN: dict[str, Callable[..., Any]] = {
     function.__name__: function
-    for function in (added, same_way, masked_softmax, without_later_keys, elu, on_grid, group_norm)
+    for function in (
+        *(added, same_way, masked_softmax, without_later_keys, on_grid),
+        *(elu, group_norm, layer_norm, sigmoid, softmax, tanh),
+    )
 }
 _PYTHON: dict[str, Callable[..., Any]] = {
     "len": len,

@@ -195,7 +195,7 @@ def test_the_whole_network_is_in_integers(changes: dict[str, Any], tmp_path: Pat
     matmuls = [name for name, node in quantized.network.host.nodes.items() if node.op == "matmul"]
     assert len(quantized.network.layers) == 2 + 1 + 1 + 2 * 6 + 2 and len(matmuls) == 2 * 2
     kinds = set(quantized.network.host.float_operations().values())
-    assert kinds - {"group_norm"} == {"gelu", "LayerNorm", "softmax", "mul", "mean"}
+    assert kinds - {"group_norm"} == {"gelu", "layer_norm", "softmax", "mul", "mean"}
     (x,) = waves(1, seed=2)
     assert min(kq.compare(quantized, [x]).sqnr_db.values()) > 15
     found = quantized.network.model()(x)

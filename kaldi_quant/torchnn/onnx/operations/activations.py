@@ -17,7 +17,13 @@ from kaldi_quant.torchnn.onnx.sizes import END
 
 
 def _plain(kind: str) -> Emitter:
-    return lambda operation: operation.op(kind, [operation.x])
+    def add(operation: Operation) -> Name:
+        if operation.node.target not in (rounded_once.sigmoid, rounded_once.tanh):
+            return operation.op(kind, [operation.x])
+        wide = operation.op("Cast", [operation.x], to=DOUBLE)
+        return operation.op("Cast", [operation.op(kind, [wide])], to=FLOAT)
+
+    return add
 
 
 _PLAIN = {
@@ -171,8 +177,17 @@ def softmax(operation: Operation) -> Name:
     """Over an axis."""
     if operation.argument(1, "dim") is None:
         operation.refuse("has no ONNX form without an axis")
+    axis = operation.axis(1, "dim")
+    if operation.node.target is rounded_once.softmax:
+        return softmax_rounded_once(operation, axis)
     kind = "Softmax" if operation.name == "softmax" else "LogSoftmax"
-    return operation.op(kind, [operation.x], axis=operation.axis(1, "dim"))
+    return operation.op(kind, [operation.x], axis=axis)
+
+
+def softmax_rounded_once(operation: Operation, axis: int) -> Name:
+    """That of the first operand, over an axis."""
+    wide = operation.op("Cast", [operation.x], to=DOUBLE)
+    return operation.op("Cast", [operation.op("Softmax", [wide], axis=axis)], to=FLOAT)
 
 
 @adds("glu")

@@ -8,6 +8,7 @@ import numpy as np
 
 from kaldi_quant.backends.onnx.writer import BOOL, Name
 from kaldi_quant.torchnn.onnx.operation import Emitter, Operation, adds
+from kaldi_quant.torchnn.onnx.operations.activations import softmax_rounded_once
 from kaldi_quant.torchnn.onnx.sizes import Number
 
 
@@ -88,4 +89,4 @@ def masked_softmax(operation: Operation) -> Name:
     """Over the last axis; zeros where all values are minus infinity."""
     largest = operation.op("ReduceMax", [operation.x], axes=[-1], keepdims=1)
     nothing = operation.op("Equal", [largest, -math.inf])
-    return operation.op("Where", [nothing, 0.0, operation.op("Softmax", [operation.x], axis=-1)])
+    return operation.op("Where", [nothing, 0.0, softmax_rounded_once(operation, -1)])

@@ -38,8 +38,23 @@ def _on_channels(operation: Operation, values: np.ndarray | None) -> np.ndarray 
 def layer_norm(operation: Operation) -> Name:
     """Over the last axes."""
     rank, count = len(operation.before), len(operation.argument(1, "normalized_shape"))
+    if operation.node.target is rounded_once.layer_norm:
+        return _layer_norm_rounded_once(operation, list(range(rank - count, rank)), operation.argument(4, "eps", 1e-5))
     normed = _normed(operation, operation.x, list(range(rank - count, rank)), operation.argument(4, "eps", 1e-5))
     return _with(operation, normed, _learned(operation, 2, "weight"), _learned(operation, 3, "bias"))
+
+
+def _layer_norm_rounded_once(operation: Operation, axes: list[int], epsilon: float) -> Name:
+    wide = operation.op("Cast", [operation.x], to=DOUBLE)
+    apart = operation.op("Sub", [wide, operation.op("ReduceMean", [wide], axes=axes, keepdims=1)])
+    variance = operation.op("ReduceMean", [operation.op("Mul", [apart, apart])], axes=axes, keepdims=1)
+    more = operation.writer.constant(np.float64(epsilon))
+    found = operation.op("Div", [apart, operation.op("Sqrt", [operation.op("Add", [variance, more])])])
+    for place, name, kind in ((2, "weight", "Mul"), (3, "bias", "Add")):
+        values = _learned(operation, place, name)
+        if values is not None:
+            found = operation.op(kind, [found, operation.writer.constant(values.astype(np.float64))])
+    return operation.op("Cast", [found], to=FLOAT)
 
 
 @adds("group_norm")
