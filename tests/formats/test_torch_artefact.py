@@ -270,13 +270,13 @@ def test_a_module_is_of_torch_or_of_this_project(tmp_path: Path) -> None:
     save_torch(path, mixed(), {})
     found = read_container(path)
     modules = found.content["torch_network"]["modules"]
-    norm = next(module for module in modules.values() if module["class"] == "LayerNorm")
+    gate = next(module for module in modules.values() if module["class"] == "PReLU")
     for name in ("Module.__init__", "Parameter", "_Loss", "functional"):
-        norm["class"] = name
+        gate["class"] = name
         write_container(path, found.tensors, found.content)
         with pytest.raises(FormatError, match="is of an unknown class"):
             load_any(path)
-    norm["class"], norm["attributes"]["forward"] = "LayerNorm", 1
+    gate["class"], gate["attributes"]["forward"] = "PReLU", 1
     write_container(path, found.tensors, found.content)
     with pytest.raises(FormatError, match="cannot have an attribute 'forward'"):
         load_any(path)
