@@ -113,5 +113,5 @@ def given_by(path: str, arguments: list[str], options: list[str]) -> tuple[dict[
     # A whole folder has its own options; trainings change features only where they are asked to.
     taken = set() if "model_or_folder" in arguments else _OPTIONS.keys() & options
     taken -= {"mfcc_config"} if "vtlp" in options else set()
-    values = {name: _OPTIONS[name](folder) for name in taken}
+    values = {name: _OPTIONS[name](folder) for name in options if name in taken}
     return places, {name: str(value) for name, value in values.items() if value is not None}
