@@ -20,7 +20,7 @@ pytestmark = [
 
 DATA = Path(__file__).resolve().parent / "data" / "lookahead"
 FIRST_SEED = int(os.environ.get("FUZZ_SEED", "0"))
-CASES = int(os.environ.get("FUZZ_CASES", "40"))
+CASES = int(os.environ.get("FUZZ_CASES", "25"))
 
 
 @pytest.mark.parametrize("name", ["HCLr.fst", "Gr.fst", "Gr.ngram.fst"])
