@@ -35,7 +35,7 @@ recipe=egs/separation/run.sh
 . "$here/../side_by_side.sh"
 stage=1 stop_stage=3 data_dir=$here/../enhancement/data music_dir=band exp_dir=$here/exp conf_dir=$here/conf checkpoints=
 # The one that takes longest comes first.
-known="sepformer-small dptnet-small htdemucs-small conv-tasnet-music-small conv-tasnet-small"
+known="htdemucs-small dptnet-small conv-tasnet-music-small conv-tasnet-small sepformer-small"
 networks=${known// /,} seeds=0 nj=$(env -u OMP_NUM_THREADS nproc)
 
 read_options "--stage --stop-stage --data-dir --music-dir --exp-dir --conf-dir --checkpoints --networks --seeds --nj" "$@"
