@@ -14,11 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from kaldi_quant.kaldi.fst import ARC, FST_MAGIC
+from kaldi_quant.kaldi.fst_file import FstPiece
+from kaldi_quant.kaldi.fst_writer import const_bytes
 from kaldi_quant.kaldi.transition_model import TransitionModel
 
-_STATE = np.dtype(
-    [("final", "<f4"), ("position", "<u4"), ("arcs", "<u4"), ("input_epsilons", "<u4"), ("output_epsilons", "<u4")]
-)
 _SHORTEST, _LONGEST = 3, 9  # HMM states of a word
 _FAMILY, _ALIKE = 16, 8
 _STRIDE = 3  # successors of a history are different words, some of one family
@@ -139,20 +138,20 @@ class SyntheticGraph:
     def write(self, path: Path, form: str) -> None:
         """Writes the graph as an FST of type ``const`` or ``vector``."""
         with path.open("wb") as stream:
-            properties = _EXPANDED | (_MUTABLE if form == "vector" else 0)
-            names = b"".join(struct.pack("<i", len(name)) + name for name in (form.encode(), b"standard"))
-            sizes = struct.pack("<iiQqqq", 2, 0, properties, 0, self.num_states, self.num_arcs)
-            stream.write(struct.pack("<i", FST_MAGIC) + names + sizes)
-            if form == "vector":
-                for piece in self.pieces():
-                    stream.write(_vector_states(*piece))
+            if form == "const":
+                stream.writelines(const_bytes(0, self.num_states, self.num_arcs, self._fst_pieces))
                 return
-            position = 0
-            for finals, counts, arcs in self.pieces():
-                stream.write(_const_states(finals, counts, arcs, position))
-                position += len(arcs)
-            for _, _, arcs in self.pieces():
-                stream.write(arcs.tobytes())
+            names = b"".join(struct.pack("<i", len(name)) + name for name in (b"vector", b"standard"))
+            sizes = struct.pack("<iiQqqq", 2, 0, _EXPANDED | _MUTABLE, 0, self.num_states, self.num_arcs)
+            stream.write(struct.pack("<i", FST_MAGIC) + names + sizes)
+            for piece in self.pieces():
+                stream.write(_vector_states(*piece))
+
+    def _fst_pieces(self) -> Iterator[FstPiece]:
+        first = 0
+        for finals, counts, arcs in self.pieces():
+            yield FstPiece(first, finals, np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]), arcs)
+            first += len(finals)
 
     def write_words(self, path: Path) -> None:
         """Writes ``words.txt``."""
@@ -202,12 +201,3 @@ def _vector_states(finals: np.ndarray, counts: np.ndarray, arcs: np.ndarray) -> 
     place = 3 * (np.repeat(state, counts) + 1) + 4 * arc
     words[place[:, None] + np.arange(4)] = arcs.view("<u4").reshape(-1, 4)
     return words.tobytes()
-
-
-def _const_states(finals: np.ndarray, counts: np.ndarray, arcs: np.ndarray, position: int) -> bytes:
-    states = np.zeros(len(counts), _STATE)
-    begin = np.cumsum(counts) - counts
-    states["final"], states["position"], states["arcs"] = finals, position + begin, counts
-    for label, name in (("ilabel", "input_epsilons"), ("olabel", "output_epsilons")):
-        states[name] = np.add.reduceat((arcs[label] == 0).astype(np.uint32), begin)
-    return states.tobytes()

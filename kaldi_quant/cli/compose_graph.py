@@ -7,11 +7,8 @@ import logging
 import click
 
 from kaldi_quant.cli.options import KaldiCommand, result_file
-from kaldi_quant.units import Bytes
 
 _log = logging.getLogger(__name__)
-
-_ARC_BYTES: Bytes = 16
 
 
 @click.command(cls=KaldiCommand)
@@ -33,6 +30,7 @@ def command(
     e.g.: kaldi-quant compose-graph --vosk-model vosk-model-small-en-us-0.15
     """
     from kaldi_quant.decode.lookahead import compose_lookahead
+    from kaldi_quant.kaldi.fst import ARC
     from kaldi_quant.kaldi.fst_file import read_fst
     from kaldi_quant.kaldi.fst_writer import write_fst
     from kaldi_quant.kaldi.ngram_fst import read_grammar
@@ -41,6 +39,6 @@ def command(
     out = result_file(composed_graph)
     disambig = read_numbers(disambig_tids)
     lexicon, grammar = read_fst(lookahead_lexicon, lookahead=True), read_grammar(lookahead_grammar)
-    graph = compose_lookahead(lexicon, grammar, disambig, max_megabytes * (1 << 20) // _ARC_BYTES)
+    graph = compose_lookahead(lexicon, grammar, disambig, max_megabytes * (1 << 20) // ARC.itemsize)
     write_fst(out, graph)
     _log.info("%s: %d states, %d arcs", out, graph.num_states, len(graph.arcs))

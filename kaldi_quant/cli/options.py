@@ -106,14 +106,12 @@ class KaldiCommand(click.Command):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         arguments, options = self._names()
-        if _VOSK_MODEL not in options and takes_folder(arguments, options):
+        self._takes_folder = _VOSK_MODEL not in options and takes_folder(arguments, options)
+        if self._takes_folder:
             text = "A Vosk folder, in the place of the model, the graph and the i-vectors."
             option = click.Option([_VOSK_OPTION], metavar="DIR", expose_value=False, help=text)
             position = next((place for place, found in enumerate(self.params) if isinstance(found, click.Argument)), 0)
             self.params.insert(position, option)
-            self._takes_folder = True
-        else:
-            self._takes_folder = False
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Gives each bare boolean option the value true and tidies paths, then parses as click does."""

@@ -25,6 +25,7 @@ MOST_ARCS = 200_000_000
 # States whose arcs are made at once.
 _STATES_AT_ONCE = 1 << 16
 _INFINITE = np.float32(np.inf)
+_UNKNOWN = -2
 _NOTHING = "the look-ahead graph and its grammar have no sentence in common"
 
 
@@ -239,8 +240,7 @@ class _Composition:
         """Lets arcs that say nothing say the only word that can come where they lead; changes all in place."""
         able = np.flatnonzero((made["olabel"] == 0) & (word == 0))
         pairs, place = np.unique(to[able].astype(np.int64) * self._states + of_grammar[able], return_inverse=True)
-        only = np.array([self._only.get(pair, -2) for pair in pairs.tolist()], np.int64)
-        new = np.flatnonzero(only == -2)
+        only, new = _known(self._only, pairs)
         only[new] = self._only_arcs(*np.divmod(pairs[new], self._states))
         self._only.update(zip(pairs[new].tolist(), only[new].tolist(), strict=True))
         arc = only[place]
@@ -270,14 +270,12 @@ class _Composition:
     def _numbered(self, keys: np.ndarray) -> np.ndarray:
         """The numbers of states; new ones get theirs."""
         different, place = np.unique(keys, return_inverse=True)
-        known = self._numbers
-        numbers = np.array([known.get(key, -2) for key in different.tolist()], np.int64)
-        new = np.flatnonzero(numbers == -2)
+        numbers, new = _known(self._numbers, different)
         ahead = self._least_ahead(different[new])
         leads = np.isfinite(ahead)
         first = sum(map(len, self._found)) if len(new) else 0
         numbers[new] = np.where(leads, first - 1 + np.cumsum(leads), -1)
-        known.update(zip(different[new].tolist(), numbers[new].tolist(), strict=True))
+        self._numbers.update(zip(different[new].tolist(), numbers[new].tolist(), strict=True))
         if leads.any():
             self._found.append(different[new][leads])
             self._ahead.append(ahead[leads])
@@ -331,6 +329,12 @@ def _without_dead_ends(source: np.ndarray, arcs: np.ndarray, final: np.ndarray) 
     found["nextstate"] = number[found["nextstate"]]
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
     return Fst("const", 0, final[lives], offsets, found)
+
+
+def _known(values: dict[int, int], keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The values of keys, and the places of those that have none yet."""
+    found = np.array([values.get(key, _UNKNOWN) for key in keys.tolist()], np.int64)
+    return found, np.flatnonzero(found == _UNKNOWN)
 
 
 def _leaving(offsets: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

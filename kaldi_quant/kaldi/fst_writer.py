@@ -20,7 +20,7 @@ _EXPANDED = 1  # kExpanded of OpenFST: all that is said of a const FST's propert
 
 def const_form(file: FstFile) -> Iterator[bytes]:
     """The bytes of an FST of type ``const`` with the states and arcs of another, which is read in pieces."""
-    return _const_form(file.header.start, file.num_states, file.num_arcs, file.pieces)
+    return const_bytes(file.header.start, file.num_states, file.num_arcs, file.pieces)
 
 
 def write_fst(path: str | Path, fst: Fst) -> None:
@@ -31,13 +31,20 @@ def write_fst(path: str | Path, fst: Fst) -> None:
     """
     piece = FstPiece(0, fst.final, fst.arc_offsets, fst.arcs)
     with atomic_write(Path(path)) as stream:
-        for part in _const_form(fst.start, fst.num_states, len(fst.arcs), lambda: iter([piece])):
+        for part in const_bytes(fst.start, fst.num_states, len(fst.arcs), lambda: iter([piece])):
             stream.write(part)
 
 
-def _const_form(
+def const_bytes(
     start: int, num_states: int, num_arcs: int, pieces: Callable[[], Iterator[FstPiece]]
 ) -> Iterator[bytes]:
+    """The bytes of an FST of type ``const``.
+
+    Args:
+        start: its start state.
+        num_states, num_arcs: of all pieces.
+        pieces: all states in their order; is called twice.
+    """
     names = b"".join(struct.pack("<i", len(name)) + name for name in (b"const", b"standard"))
     sizes = (start, num_states, num_arcs)
     yield struct.pack("<i", FST_MAGIC) + names + struct.pack("<iiQqqq", 2, 0, _EXPANDED, *sizes)

@@ -7,7 +7,7 @@ Functions that ``rounded_once`` has are computed by that.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -60,14 +60,17 @@ def simplify(graph: fx.Graph) -> None:
         elif _is_elu(node):
             node.target, node.args, node.kwargs = elu, (node.args[0], float(argument(node, 1, "alpha", 1.0))), {}
         elif node.target in (functional.group_norm, torch.group_norm):
-            node.target, node.args, node.kwargs = group_norm, _group_norm_arguments(node), {}
+            names = {"input": None, "num_groups": None, "weight": None, "bias": None, "eps": 1e-5}
+            node.target, node.args, node.kwargs = group_norm, _arguments(node, names), {}
         elif node.target in (functional.layer_norm, torch.layer_norm):
-            node.target, node.args, node.kwargs = layer_norm, _layer_norm_arguments(node), {}
+            names = {"input": None, "normalized_shape": None, "weight": None, "bias": None, "eps": 1e-5}
+            node.target, node.args, node.kwargs = layer_norm, _arguments(node, names), {}
         elif name_of(node) in _OF_EACH_VALUE and _is_of_floats(node):
             node.op, node.target = "call_function", _OF_EACH_VALUE[name_of(node)]
             node.args, node.kwargs = (argument(node, 0, "input"),), {}
         elif _is_softmax(node):
-            node.op, node.target, node.args, node.kwargs = "call_function", softmax, _softmax_arguments(node), {}
+            names = {"input": None, "dim": None}
+            node.op, node.target, node.args, node.kwargs = "call_function", softmax, _arguments(node, names), {}
         elif terms := _terms(node):
             node.op, node.target = "call_function", added
             node.args = tuple(term for term, _ in terms)
@@ -116,19 +119,14 @@ def _is_layer(node: fx.Node) -> bool:
     return node.op == "call_function" and name_of(node) in FORMS
 
 
-def _group_norm_arguments(node: fx.Node) -> tuple[Any, ...]:
-    names = {"input": None, "num_groups": None, "weight": None, "bias": None, "eps": 1e-5}
-    return tuple(argument(node, place, name, default) for place, (name, default) in enumerate(names.items()))
-
-
-def _layer_norm_arguments(node: fx.Node) -> tuple[Any, ...]:
-    names = {"input": None, "normalized_shape": None, "weight": None, "bias": None, "eps": 1e-5}
+def _arguments(node: fx.Node, names: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The arguments of a call in their order: ``names`` has each with its default."""
     return tuple(argument(node, place, name, default) for place, (name, default) in enumerate(names.items()))
 
 
 def _is_softmax(node: fx.Node) -> bool:
     """Whether a node is a softmax over a known axis."""
-    return name_of(node) == "softmax" and _is_of_floats(node) and isinstance(_softmax_arguments(node)[1], int)
+    return name_of(node) == "softmax" and _is_of_floats(node) and isinstance(argument(node, 1, "dim"), int)
 
 
 def _is_of_floats(node: fx.Node) -> bool:
@@ -136,10 +134,6 @@ def _is_of_floats(node: fx.Node) -> bool:
     if node.op not in ("call_function", "call_method"):
         return False
     return all(_dtype_of(value) is torch.float32 for value in (node, *inputs_of(node)))
-
-
-def _softmax_arguments(node: fx.Node) -> tuple[Any, ...]:
-    return argument(node, 0, "input"), argument(node, 1, "dim")
 
 
 def _multiplies_values(node: fx.Node) -> bool:

@@ -52,10 +52,10 @@ class Ivectors:
         Raises:
             UsageError: the model needs i-vectors, and there are none.
         """
-        if not read_model(model).nnet.input_dim("ivector"):
-            return cls()
         if inference.ivector_extractor and folder is None:
             return cls.extracted(model, inference.ivector_extractor)
+        if not read_model(model).nnet.input_dim("ivector"):
+            return cls()
         if inference.ivectors or inference.online_ivectors:
             others = [name for name in vars(inference) if name not in IVECTOR_OPTIONS]
             named = [name for name in (inference.ivectors, inference.online_ivectors) if name]

@@ -160,7 +160,7 @@ class _Search:
         folder = run.calibration.calibration_ivector_dir
         first = Ivectors.of(model, run.data, folder, "--calibration-ivector-dir", inference)
         second = Ivectors.of(model, self.dev, self.dev_ivectors, "--dev-ivector-dir", inference)
-        if not first.words or "--online-ivector-period" not in first.settings or inference.online_ivectors:
+        if first.folder is None:
             return list(first.words)
         if first.settings != second.settings:
             raise UsageError(f"the i-vectors of {run.data} and {self.dev} have different periods")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,10 +21,15 @@ def _plain(kind: str) -> Emitter:
     def add(operation: Operation) -> Name:
         if operation.node.target not in (rounded_once.sigmoid, rounded_once.tanh):
             return operation.op(kind, [operation.x])
-        wide = operation.op("Cast", [operation.x], to=DOUBLE)
-        return operation.op("Cast", [operation.op(kind, [wide])], to=FLOAT)
+        return _rounded_once(operation, kind)
 
     return add
+
+
+def _rounded_once(operation: Operation, kind: str, **attributes: Any) -> Name:
+    """An operator of the first operand in 64 bits."""
+    wide = operation.op("Cast", [operation.x], to=DOUBLE)
+    return operation.op("Cast", [operation.op(kind, [wide], **attributes)], to=FLOAT)
 
 
 _PLAIN = {
@@ -186,8 +192,7 @@ def softmax(operation: Operation) -> Name:
 
 def softmax_rounded_once(operation: Operation, axis: int) -> Name:
     """That of the first operand, over an axis."""
-    wide = operation.op("Cast", [operation.x], to=DOUBLE)
-    return operation.op("Cast", [operation.op("Softmax", [wide], axis=axis)], to=FLOAT)
+    return _rounded_once(operation, "Softmax", axis=axis)
 
 
 @adds("glu")
