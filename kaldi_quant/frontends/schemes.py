@@ -18,6 +18,8 @@ from kaldi_quant.train.qat.trained_weight import DEFAULT_WEIGHTS
 
 #: The products of recurrent cells, as configurations name them.
 CELLS = "@cell"
+#: The folder of the second training, within that of the first.
+SETTLING = "settling"
 #: Ranges of the inputs of recurrent cells' products.
 RANGES = ("static", "dynamic")
 
@@ -50,12 +52,15 @@ class Scheme:
     Args:
         config: quantization after training, where training begins.
         training: from there on; None for none.
+        settling: the second half of the passes, from where the first one ends; None for one training with all of them.
+            After offsets that were floats, weights settle at the integer zero points that these have become.
         afterwards: rules for layers that were in float in training, as of ``kaldi_quant.quantize_further``.
         description: in a sentence.
     """
 
     config: PtqConfig
     training: SchemeTraining | None = None
+    settling: SchemeTraining | None = field(default=None, kw_only=True)
     afterwards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     description: str = ""
 
@@ -98,22 +103,27 @@ def trained_by(
     Raises:
         DataError: minibatches cannot be used.
     """
-    found, training = quantized, scheme.training
-    if training is not None:
-        found = qat(
-            found,
-            batches,
-            loss=loss,
-            epochs=epochs,
-            held_out=held_out,
-            lr_initial=training.lr_initial,
-            lr_final=training.lr_final,
-            optimizer=OptimizerOptions(max_param_change=0.0, amsgrad=training.amsgrad),
-            early_stopping=early_stopping,
-            method=training.method,
-            weights=training.weights,
-            offsets=training.offsets,
-            folder=folder,
-        )
+    found = quantized
+    settling = epochs // 2 if scheme.settling is not None else 0
+    parts = [(scheme.training, epochs - settling, folder)]
+    if settling:
+        parts.append((scheme.settling, settling, None if folder is None else folder / SETTLING))
+    for training, passes, place in parts:
+        if training is not None:
+            found = qat(
+                found,
+                batches,
+                loss=loss,
+                epochs=passes,
+                held_out=held_out,
+                lr_initial=training.lr_initial,
+                lr_final=training.lr_final,
+                optimizer=OptimizerOptions(max_param_change=0.0, amsgrad=training.amsgrad),
+                early_stopping=early_stopping,
+                method=training.method,
+                weights=training.weights,
+                offsets=training.offsets,
+                folder=place,
+            )
     rules = {pattern: rule for pattern, rule in scheme.afterwards.items() if found.float_layers}
     return quantize_further(found, rules) if rules else found

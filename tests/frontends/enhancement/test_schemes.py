@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from kaldi_quant.frontends.enhancement.networks.tcn import TCN
 from kaldi_quant.frontends.enhancement.schemes.dynamic import dynamic_by_own, dynamic_by_torch
 from kaldi_quant.frontends.enhancement.schemes.quantization import quantize_by
 from kaldi_quant.frontends.enhancement.schemes.registered import SCHEMES
-from kaldi_quant.frontends.schemes import CELLS
+from kaldi_quant.frontends.schemes import CELLS, SETTLING
 from kaldi_quant.quant.integer_linear import DynamicLinear, IntegerLinear
 from kaldi_quant.quant.layer_kinds import layer_kinds
 
@@ -51,10 +52,10 @@ def network_of(kind: Kind) -> nn.Module:
     return network.eval()
 
 
-def made(name: str, kind: Kind, network: nn.Module, folder: Path | None = None) -> Quantized:
+def made(name: str, kind: Kind, network: nn.Module, folder: Path | None = None, epochs: int = 6) -> Quantized:
     batches = [(x, network(x).detach() ** 1.5) for x in magnitudes(kind, 4, 2)]
     return quantize_by(
-        name, kind, network, magnitudes(kind, 3, 1), batches, functional.mse_loss, epochs=6, folder=folder
+        name, kind, network, magnitudes(kind, 3, 1), batches, functional.mse_loss, epochs=epochs, folder=folder
     )
 
 
@@ -125,6 +126,21 @@ def check_movement(found: Quantized, start: Quantized) -> None:
         assert abs(float(found.network.activations[name].scale / grid.scale) - 1) > 1e-4, name
     grids = {id(grid) for grid in start.network.activations.values() if grid.spec.is_fitted}
     assert found.notes["snapping"]["offsets"] == len(grids) > 0
+
+
+def test_offsets_become_integers_before_the_second_half_of_training(tmp_path: Path) -> None:
+    kind = KINDS["tcn"]
+    found = made("mbqat-tcn", kind, network_of(kind), tmp_path)
+    rates = []
+    for folder in (tmp_path, tmp_path / SETTLING):
+        passes = json.loads((folder / "progress.json").read_text())["iterations"]
+        rates.append([entry["learning_rate"] for entry in passes if "minibatches" in entry])
+    assert [len(each) for each in rates] == [3, 3]
+    assert [(each[0], each[-1]) for each in rates] == [pytest.approx(ends) for ends in ((1e-3, 1e-4), (3e-4, 1e-5))]
+    assert found.notes["snapping"]["offsets"] > 0
+    # Fewer passes than two are not divided.
+    made("mbqat-tcn", kind, network_of(kind), tmp_path / "one", epochs=1)
+    assert not (tmp_path / "one" / SETTLING).exists()
 
 
 @pytest.mark.parametrize(("kind", "name"), [("tcn", "mbqat-tcn"), ("stft-tcnn", "general-qat")])

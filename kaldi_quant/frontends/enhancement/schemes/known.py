@@ -21,6 +21,7 @@ _BY_TENSOR = LayerConfig(method="minmax", per_channel=False)
 _RECOMPUTED = SchemeTraining("recomputed", weights="values", amsgrad=True)
 # Scales begin where rounding and clipping lose least.
 _LEARNED = SchemeTraining(weights="values", offsets="floats", amsgrad=True)
+_SETTLING = replace(_LEARNED, offsets="integers", lr_initial=3e-4, lr_final=1e-5)
 
 
 # Magnitudes of soft frames are a thousandth of those of loud ones: in 8 bits they would be 0.
@@ -35,6 +36,12 @@ def _with_input(config: PtqConfig, **more: object) -> PtqConfig:
 
 def _by_tensor(default: LayerConfig, **more: object) -> PtqConfig:
     return PtqConfig(default, observer="minmax", fold="none", bias_correction=False, **more)  # type: ignore[arg-type]
+
+
+def _fitted(bits: int) -> PtqConfig:
+    """Where learned scales begin: a scale for each weight, which training is too short to find from its range alone."""
+    default = replace(_BY_TENSOR, bits=bits, method="descent")
+    return PtqConfig(default, fold="none", layers={CELLS: _WAITING})
 
 
 SCHEMES.add("standard-qat")(
@@ -54,17 +61,19 @@ SCHEMES.add("general-qat")(
 )
 SCHEMES.add("mbqat")(
     Scheme(
-        _by_tensor(replace(_BY_TENSOR, bits=4, method="mse"), layers={CELLS: _WAITING}),
+        _fitted(bits=4),
         _LEARNED,
         _DYNAMIC,
+        settling=_SETTLING,
         description="4-bit weights, 8-bit activations, scales and offsets learned; cells as in general-qat",
     )
 )
 SCHEMES.add("mbqat-tcn")(
     Scheme(
-        _by_tensor(replace(_BY_TENSOR, method="mse"), layers={CELLS: _WAITING}),
+        _fitted(bits=8),
         _LEARNED,
         _DYNAMIC,
+        settling=_SETTLING,
         description="the same with 8-bit weights",
     )
 )
