@@ -130,7 +130,7 @@ def check_movement(found: Quantized, start: Quantized) -> None:
 
 def test_offsets_become_integers_before_the_second_half_of_training(tmp_path: Path) -> None:
     kind = KINDS["tcn"]
-    found = made("mbqat-tcn", kind, network_of(kind), tmp_path)
+    made("mbqat-tcn", kind, network_of(kind), tmp_path)
     rates = []
     for folder in (tmp_path, tmp_path / SETTLING):
         passes = json.loads((folder / "progress.json").read_text())["iterations"]
