@@ -74,7 +74,7 @@ def test_what_ends_the_waiting_ends_the_jobs_and_their_children(
     begin = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         run_jobs(jobs, cmd, interrupt)
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 30
     child = Path("/proc", (tmp_path / "child").read_text().strip(), "stat")
     assert not child.exists() or " Z " in child.read_text()
     if cmd is None:
