@@ -115,6 +115,40 @@ def test_what_a_call_gives_stays_as_it_is() -> None:
     assert all(map(torch.equal, results, copies))
 
 
+class Accumulating(nn.Module):
+    """States come and go in a tuple."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(5, 6), nn.Linear(6, 6)
+
+    def forward(self, x: Tensor, states: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        first, second = states
+        first = 0.5 * first + self.first(x)
+        second = 0.5 * second + self.second(torch.relu(first))
+        return second, (first, second)
+
+
+def test_frames_with_states_are_computed_step_by_step_only_until_they_are_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    states = (torch.randn(2, 6), torch.randn(2, 6))
+    calls = [(torch.randn(2, 5), states) for _ in range(4)]
+    found = quantized(Accumulating().eval(), PtqConfig(), calls, output=0)
+    compiled, model, counted = CompiledNetwork(found), found.model(), []
+    ran = compiled._ran
+    monkeypatch.setattr(compiled, "_ran", lambda *args: counted.append(1) or ran(*args))
+    others = states
+    with torch.no_grad():
+        for _ in range(6):
+            x = torch.randn(2, 5)
+            (output, states), (expected, others) = compiled(x, states), model(x, others)
+            torch.testing.assert_close((output, states), (expected, others), rtol=0, atol=0)
+    assert len(counted) == 2
+    compiled(torch.randn(1, 5), states)
+    assert len(counted) == 3
+
+
 def test_other_calls_are_refused() -> None:
     compiled = CompiledNetwork(quantized(Mixed().eval(), PtqConfig(), [torch.randn(2, 9, 5)]))
     with pytest.raises(DataError, match="should have 3 axes"):

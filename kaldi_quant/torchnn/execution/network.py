@@ -41,7 +41,8 @@ from kaldi_quant.torchnn.simplify import added, is_relu
 from kaldi_quant.torchnn.tracing import same_way
 
 _Values = Mapping[fx.Node, Any]
-_Sizes = tuple[tuple[torch.Size, torch.dtype], ...]
+# For each tensor its size and type, in tuples as the call has them.
+_Sizes = tuple[Any, ...]
 #: Computes a node from the values that there are.
 _Step = Callable[[Run, _Values], Any]
 
@@ -93,14 +94,14 @@ class CompiledNetwork:
         Raises:
             DataError: the call is another kind than the example that the network was quantized with.
         """
+        given = self._region.program.signature.tensors_of(Call(args, kwargs))
         sizes = _sizes(args) if not kwargs else None
         recorded = self._recorded.get(sizes)
         if recorded is not None:
-            for tensor, new in zip(recorded.inputs, args, strict=True):
+            for tensor, new in zip(recorded.inputs, given, strict=True):
                 tensor.copy_(new)
             recorded.run.again()
             return _copied(recorded.result)
-        given = self._region.program.signature.tensors_of(Call(args, kwargs))
         if sizes is None or sum(tensor.numel() for tensor in given) > _SMALL:
             return self._ran(Run(is_recorded=False), given)
         if sizes not in self._recorded:
@@ -314,10 +315,15 @@ def _forgotten(steps: Sequence[fx.Node]) -> dict[fx.Node, list[fx.Node]]:
 
 
 def _sizes(values: Sequence[Any]) -> _Sizes | None:
-    """Sizes and types of tensors; None where there is anything else."""
-    if not all(isinstance(value, Tensor) for value in values):
-        return None
-    return tuple((value.shape, value.dtype) for value in values)
+    """Sizes and types of tensors, also within tuples; None where there is anything else."""
+    found: list[Any] = []
+    for value in values:
+        is_tensor = isinstance(value, Tensor)
+        within = (value.shape, value.dtype) if is_tensor else _sizes(value) if isinstance(value, tuple | list) else None
+        if within is None:
+            return None
+        found.append(within)
+    return tuple(found)
 
 
 def _flat(value: Any) -> list[Any]:

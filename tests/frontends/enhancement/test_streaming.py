@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,13 @@ from kaldi_quant.errors import DataError, FormatError, ModelError, UsageError
 from kaldi_quant.frontends.enhancement.networks.crn import CRN
 from kaldi_quant.frontends.enhancement.networks.known import NETWORKS, Around
 from kaldi_quant.frontends.enhancement.networks.past import States
-from kaldi_quant.frontends.enhancement.streaming import EnhancementStream, FrameNetwork, streaming, write_onnx_frame
+from kaldi_quant.frontends.enhancement.streaming import (
+    EnhancementStream,
+    FrameNetwork,
+    states_of,
+    streaming,
+    write_onnx_frame,
+)
 from kaldi_quant.frontends.keywords.suppression.quantization import with_recurrent_ranges
 from kaldi_quant.frontends.signals.transform_streams import SpectrumStream, WaveStream, delay_of
 from kaldi_quant.frontends.signals.transforms import TRANSFORMS, CentredTransform, HammingTransform
@@ -86,7 +93,10 @@ def test_streams_in_integers(name: str, recurrent_ranges: str, tmp_path: Path) -
     stream = streaming(quantized, network)
     path = write_onnx_frame(stream, network, kind.around, tmp_path / "network_fixed.onnx")
     expected, last = model(inputs), stream.network.model()(inputs, network.states())[1]
-    for found in (FrameNetwork.in_integers(stream, network), FrameNetwork.of_onnx(path)):
+    ways = [FrameNetwork.in_integers(stream, network), FrameNetwork.of_onnx(path)]
+    if find_spec("numba") is not None:
+        ways.append(FrameNetwork(kq.compile(stream), states_of(network)))
+    for found in ways:
         states, outputs = found.states, []
         for frame in inputs.split(1, axis):
             output, states = found.run(frame, states)
