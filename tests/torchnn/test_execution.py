@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -137,7 +139,12 @@ def test_frames_with_states_are_computed_step_by_step_only_until_they_are_known(
     found = quantized(Accumulating().eval(), PtqConfig(), calls, output=0)
     compiled, model, counted = CompiledNetwork(found), found.model(), []
     ran = compiled._ran
-    monkeypatch.setattr(compiled, "_ran", lambda *args: counted.append(1) or ran(*args))
+
+    def counting(*args: Any) -> Any:
+        counted.append(args)
+        return ran(*args)
+
+    monkeypatch.setattr(compiled, "_ran", counting)
     others = states
     with torch.no_grad():
         for _ in range(6):
