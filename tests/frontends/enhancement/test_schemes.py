@@ -136,7 +136,7 @@ def test_offsets_become_integers_before_the_second_half_of_training(tmp_path: Pa
         passes = json.loads((folder / "progress.json").read_text())["iterations"]
         rates.append([entry["learning_rate"] for entry in passes if entry["train"]])
     assert [len(each) for each in rates] == [3, 3]
-    assert [(each[0], each[-1]) for each in rates] == [pytest.approx(ends) for ends in ((1e-3, 1e-4), (3e-4, 1e-5))]
+    assert [(each[0], each[-1]) for each in rates] == [pytest.approx(ends) for ends in ((3e-4, 1e-4), (1e-4, 1e-5))]
     # Fewer passes than two are not divided.
     made("mbqat-tcn", kind, network_of(kind), tmp_path / "one", epochs=1)
     assert not (tmp_path / "one" / SETTLING).exists()

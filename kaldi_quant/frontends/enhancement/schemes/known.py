@@ -20,8 +20,8 @@ _DYNAMIC = {CELLS: {"bits": 8, "ranges": "dynamic"}}
 _BY_TENSOR = LayerConfig(method="minmax", per_channel=False)
 _RECOMPUTED = SchemeTraining("recomputed", weights="values", amsgrad=True)
 # Scales begin where rounding and clipping lose least.
-_LEARNED = SchemeTraining(weights="values", offsets="floats", amsgrad=True)
-_SETTLING = replace(_LEARNED, offsets="integers", lr_initial=3e-4, lr_final=1e-5)
+_LEARNED = SchemeTraining(offsets="floats", lr_initial=3e-4, lr_final=1e-4, amsgrad=True)
+_SETTLING = replace(_LEARNED, offsets="integers", lr_initial=1e-4, lr_final=1e-5)
 
 
 # Magnitudes of soft frames are a thousandth of those of loud ones: in 8 bits they would be 0.
