@@ -31,6 +31,17 @@ def tanh(x: Tensor) -> Tensor:
     return x.double().tanh().to(x.dtype)
 
 
+def silu(x: Tensor) -> Tensor:
+    """x sigmoid(x): the sigmoid is rounded once, and then the product."""
+    return x * sigmoid(x)
+
+
+def glu(x: Tensor, dim: int = -1) -> Tensor:
+    """The first half of an axis times the sigmoid of the second; rounded as in ``silu``."""
+    first, second = x.chunk(2, dim)
+    return first * sigmoid(second)
+
+
 def softmax(x: Tensor, dim: int) -> Tensor:
     """exp(x) divided by its sum over an axis."""
     return torch.softmax(x.double(), dim).to(x.dtype)

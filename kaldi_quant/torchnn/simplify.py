@@ -16,9 +16,9 @@ from torch.nn import functional
 
 from kaldi_quant.torchnn.forms import FORMS
 from kaldi_quant.torchnn.graph_nodes import argument, holds_tensors, inputs_of, is_constant, name_of
-from kaldi_quant.torchnn.rounded_once import elu, group_norm, layer_norm, sigmoid, softmax, tanh
+from kaldi_quant.torchnn.rounded_once import elu, glu, group_norm, layer_norm, sigmoid, silu, softmax, tanh
 
-_OF_EACH_VALUE = {"sigmoid": sigmoid, "tanh": tanh}
+_OF_EACH_VALUE = {"sigmoid": sigmoid, "silu": silu, "tanh": tanh}
 
 
 def added(*terms: Tensor, coefficients: Sequence[float]) -> Tensor:
@@ -68,6 +68,9 @@ def simplify(graph: fx.Graph) -> None:
         elif name_of(node) in _OF_EACH_VALUE and _is_of_floats(node):
             node.op, node.target = "call_function", _OF_EACH_VALUE[name_of(node)]
             node.args, node.kwargs = (argument(node, 0, "input"),), {}
+        elif name_of(node) == "glu" and _is_of_floats(node):
+            names = {"input": None, "dim": -1}
+            node.op, node.target, node.args, node.kwargs = "call_function", glu, _arguments(node, names), {}
         elif _is_softmax(node):
             names = {"input": None, "dim": None}
             node.op, node.target, node.args, node.kwargs = "call_function", softmax, _arguments(node, names), {}

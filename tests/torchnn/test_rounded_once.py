@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+import kaldi_quant as kq
+from kaldi_quant.backends.onnx.session import open_session
 from kaldi_quant.quant.config import PtqConfig
 from kaldi_quant.torchnn.host import TorchHost
 from kaldi_quant.torchnn.rounded_once import group_norm
@@ -49,3 +55,33 @@ def test_layers_that_no_output_depends_on_are_left_out() -> None:
 
     found = quantized(WithMore().eval(), PtqConfig(), [torch.randn(2, 7, 4)])
     assert isinstance(found.host, TorchHost) and set(found.layers) == {"first", "last"}
+
+
+class Gates(nn.Module):
+    """Gates over channels, which kernels have last in memory and torch has not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.gate = nn.Conv1d(4, 14, 3, padding=1), nn.GLU(1)
+        self.second, self.silu, self.last = nn.Conv1d(7, 9, 1), nn.SiLU(), nn.Linear(9, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.silu(self.second(self.gate(self.first(x)))).transpose(1, 2)
+        return functional.glu(self.last(functional.silu(y)))
+
+
+def test_gates_are_the_same_everywhere(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = Gates().eval()
+    found = kq.quantize(network, "w8a8", calibration=[torch.randn(2, 4, 50) for _ in range(4)])
+    kq.save(found, tmp_path / "saved.safetensors")
+    session = open_session(kq.export(found, tmp_path / "network.onnx").read_bytes())
+    model, again = found.network.model(), kq.load(tmp_path / "saved.safetensors").network.model()
+    compiled = kq.compile(found) if find_spec("numba") is not None else model
+    for _ in range(8):
+        x = torch.randn(2, 4, 301)
+        expected = model(x)
+        assert (expected - network(x)).norm() < 0.05 * expected.norm()
+        assert torch.equal(compiled(x), expected) and torch.equal(again(x), expected)
+        (in_onnx,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+        assert np.array_equal(in_onnx, expected.detach().numpy())

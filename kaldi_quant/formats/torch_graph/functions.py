@@ -18,7 +18,7 @@ from torch.overrides import get_overridable_functions
 
 from kaldi_quant.torchnn.masks import masked_softmax, without_later_keys
 from kaldi_quant.torchnn.on_grid import on_grid
-from kaldi_quant.torchnn.rounded_once import elu, group_norm, layer_norm, sigmoid, softmax, tanh
+from kaldi_quant.torchnn.rounded_once import elu, glu, group_norm, layer_norm, sigmoid, silu, softmax, tanh
 from kaldi_quant.torchnn.simplify import added
 from kaldi_quant.torchnn.tracing import same_way
 
@@ -51,7 +51,7 @@ _OWN: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
         *(added, same_way, masked_softmax, without_later_keys, on_grid),
-        *(elu, group_norm, layer_norm, sigmoid, softmax, tanh),
+        *(elu, glu, group_norm, layer_norm, sigmoid, silu, softmax, tanh),
     )
 }
 _PYTHON: dict[str, Callable[..., Any]] = {

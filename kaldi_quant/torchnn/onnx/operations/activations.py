@@ -26,9 +26,9 @@ def _plain(kind: str) -> Emitter:
     return add
 
 
-def _rounded_once(operation: Operation, kind: str, **attributes: Any) -> Name:
-    """An operator of the first operand in 64 bits."""
-    wide = operation.op("Cast", [operation.x], to=DOUBLE)
+def _rounded_once(operation: Operation, kind: str, x: Name | None = None, **attributes: Any) -> Name:
+    """An operator in 64 bits, of the first operand unless another is given."""
+    wide = operation.op("Cast", [x or operation.x], to=DOUBLE)
     return operation.op("Cast", [operation.op(kind, [wide], **attributes)], to=FLOAT)
 
 
@@ -110,7 +110,9 @@ def prelu(operation: Operation) -> Name:
 @adds("silu")
 def silu(operation: Operation) -> Name:
     """x sigmoid(x)."""
-    return operation.op("Mul", [operation.x, operation.op("Sigmoid", [operation.x])])
+    is_rounded_once = operation.node.target is rounded_once.silu
+    gate = _rounded_once(operation, "Sigmoid") if is_rounded_once else operation.op("Sigmoid", [operation.x])
+    return operation.op("Mul", [operation.x, gate])
 
 
 @adds("mish")
@@ -201,7 +203,9 @@ def glu(operation: Operation) -> Name:
     axis = operation.axis(1, "dim", -1)
     half = operation.size_known(axis) // 2
     value, gate = cut(operation, operation.x, axis, 0, half), cut(operation, operation.x, axis, half, END)
-    return operation.op("Mul", [value, operation.op("Sigmoid", [gate])])
+    is_rounded_once = operation.node.target is rounded_once.glu
+    gate = _rounded_once(operation, "Sigmoid", gate) if is_rounded_once else operation.op("Sigmoid", [gate])
+    return operation.op("Mul", [value, gate])
 
 
 @adds("to", "float", "double", "type", "type_as")
