@@ -21,6 +21,9 @@ from kaldi_quant.frontends.enhancement.networks.past import Past, States
 _KERNEL, _STRIDE = (2, 3), (1, 2)
 # Frames that they see again.
 _CONTEXT = 1
+# Deviation and mean of what softplus makes magnitudes of, at the beginning: most bins of speech are nearly empty, and
+# few are loud. From 1 and 0 on training would take thousands of steps to get there.
+_MAGNITUDES = 3.0, -4.0
 # Transposed ones give what the first frame alone leads to, and what the last one would lead to: both are cut off.
 _CUT = (_CONTEXT, 0)
 
@@ -81,6 +84,11 @@ class CRN(nn.Module):
             self._decoded.append((before, small))
             self.decoder.append(nn.ConvTranspose2d(before, after, _KERNEL, _STRIDE, _CUT, output_padding=(0, beyond)))
             before = after + (channels[-2 - place] if place + 1 < len(channels) else 0)
+        if not mask:
+            last = self.decoder_norm[-1]
+            assert isinstance(last, nn.BatchNorm2d)
+            for parameter, value in zip((last.weight, last.bias), _MAGNITUDES, strict=True):
+                nn.init.constant_(parameter, value)
 
     def forward(self, magnitude: Tensor, states: States | None = None) -> Tensor | tuple[Tensor, States]:
         """(N, T, bins): a mask, from 0 to 1, or a magnitude; and the states after these frames, if some are given.
