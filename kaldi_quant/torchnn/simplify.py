@@ -7,7 +7,7 @@ Functions that ``rounded_once`` has are computed by that.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,8 @@ from kaldi_quant.torchnn.graph_nodes import argument, holds_tensors, inputs_of, 
 from kaldi_quant.torchnn.rounded_once import elu, glu, group_norm, layer_norm, sigmoid, silu, softmax, tanh
 
 _OF_EACH_VALUE = {"sigmoid": sigmoid, "silu": silu, "tanh": tanh}
+# What normalizations have behind their first two arguments.
+_LEARNED = {"weight": None, "bias": None, "eps": 1e-5}
 
 
 def added(*terms: Tensor, coefficients: Sequence[float]) -> Tensor:
@@ -60,20 +62,15 @@ def simplify(graph: fx.Graph) -> None:
         elif _is_elu(node):
             node.target, node.args, node.kwargs = elu, (node.args[0], float(argument(node, 1, "alpha", 1.0))), {}
         elif node.target in (functional.group_norm, torch.group_norm):
-            names = {"input": None, "num_groups": None, "weight": None, "bias": None, "eps": 1e-5}
-            node.target, node.args, node.kwargs = group_norm, _arguments(node, names), {}
+            _compute_by(node, group_norm, {"input": None, "num_groups": None, **_LEARNED})
         elif node.target in (functional.layer_norm, torch.layer_norm):
-            names = {"input": None, "normalized_shape": None, "weight": None, "bias": None, "eps": 1e-5}
-            node.target, node.args, node.kwargs = layer_norm, _arguments(node, names), {}
+            _compute_by(node, layer_norm, {"input": None, "normalized_shape": None, **_LEARNED})
         elif name_of(node) in _OF_EACH_VALUE and _is_of_floats(node):
-            node.op, node.target = "call_function", _OF_EACH_VALUE[name_of(node)]
-            node.args, node.kwargs = (argument(node, 0, "input"),), {}
+            _compute_by(node, _OF_EACH_VALUE[name_of(node)], {"input": None})
         elif name_of(node) == "glu" and _is_of_floats(node):
-            names = {"input": None, "dim": -1}
-            node.op, node.target, node.args, node.kwargs = "call_function", glu, _arguments(node, names), {}
+            _compute_by(node, glu, {"input": None, "dim": -1})
         elif _is_softmax(node):
-            names = {"input": None, "dim": None}
-            node.op, node.target, node.args, node.kwargs = "call_function", softmax, _arguments(node, names), {}
+            _compute_by(node, softmax, {"input": None, "dim": None})
         elif terms := _terms(node):
             node.op, node.target = "call_function", added
             node.args = tuple(term for term, _ in terms)
@@ -122,9 +119,10 @@ def _is_layer(node: fx.Node) -> bool:
     return node.op == "call_function" and name_of(node) in FORMS
 
 
-def _arguments(node: fx.Node, names: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The arguments of a call in their order: ``names`` has each with its default."""
-    return tuple(argument(node, place, name, default) for place, (name, default) in enumerate(names.items()))
+def _compute_by(node: fx.Node, function: Callable[..., Any], names: Mapping[str, Any]) -> None:
+    """Puts another function in a call's place; ``names`` has its arguments in their order, each with its default."""
+    args = tuple(argument(node, place, name, default) for place, (name, default) in enumerate(names.items()))
+    node.op, node.target, node.args, node.kwargs = "call_function", function, args, {}
 
 
 def _is_softmax(node: fx.Node) -> bool:

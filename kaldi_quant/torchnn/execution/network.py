@@ -28,7 +28,7 @@ from kaldi_quant.torchnn.execution.linear import LinearKernel
 from kaldi_quant.torchnn.execution.norm import GroupNormKernel
 from kaldi_quant.torchnn.execution.rectifiers import slope_of
 from kaldi_quant.torchnn.execution.recurrence import recurrence_kernel
-from kaldi_quant.torchnn.execution.run import Run
+from kaldi_quant.torchnn.execution.run import Run, tensors_in
 from kaldi_quant.torchnn.execution.values import GridValue, common_grid, fits_bytes, floats, integers, on_grid
 from kaldi_quant.torchnn.forms.convolution import Convolution
 from kaldi_quant.torchnn.forms.layer import Layer
@@ -94,14 +94,14 @@ class CompiledNetwork:
         Raises:
             DataError: the call is another kind than the example that the network was quantized with.
         """
-        given = self._region.program.signature.tensors_of(Call(args, kwargs))
         sizes = _sizes(args) if not kwargs else None
         recorded = self._recorded.get(sizes)
         if recorded is not None:
-            for tensor, new in zip(recorded.inputs, given, strict=True):
+            for tensor, new in zip(recorded.inputs, tensors_in(args), strict=True):
                 tensor.copy_(new)
             recorded.run.again()
             return _copied(recorded.result)
+        given = self._region.program.signature.tensors_of(Call(args, kwargs))
         if sizes is None or sum(tensor.numel() for tensor in given) > _SMALL:
             return self._ran(Run(is_recorded=False), given)
         if sizes not in self._recorded:

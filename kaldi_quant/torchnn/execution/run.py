@@ -40,12 +40,12 @@ class Run:
                 on values.
             sources: what it reads; parts of these need no action, nor does what reads no tensor.
         """
-        found, given = compute(), _tensors(sources)
+        found, given = compute(), tensors_in(sources)
         if self._is_recorded and given and not _is_within(found, given):
-            kept = _tensors(found)
+            kept = tensors_in(found)
 
             def again() -> None:
-                for tensor, new in zip(kept, _tensors(compute()), strict=True):
+                for tensor, new in zip(kept, tensors_in(compute()), strict=True):
                     tensor.copy_(new)
 
             if kept:
@@ -65,10 +65,11 @@ class Run:
 def _is_within(found: Any, sources: list[Tensor]) -> bool:
     """Whether all tensors of a result are parts of others, so that they change with these."""
     memory = {source.untyped_storage().data_ptr() for source in sources if source.numel()}
-    return all(tensor.untyped_storage().data_ptr() in memory for tensor in _tensors(found))
+    return all(tensor.untyped_storage().data_ptr() in memory for tensor in tensors_in(found))
 
 
-def _tensors(value: Any) -> list[Tensor]:
+def tensors_in(value: Any) -> list[Tensor]:
+    """The tensors of a value, also within tuples, in their order."""
     if isinstance(value, tuple | list):
-        return [tensor for one in value for tensor in _tensors(one)]
+        return [tensor for one in value for tensor in tensors_in(one)]
     return [value] if isinstance(value, torch.Tensor) else []

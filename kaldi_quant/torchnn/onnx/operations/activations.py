@@ -110,9 +110,7 @@ def prelu(operation: Operation) -> Name:
 @adds("silu")
 def silu(operation: Operation) -> Name:
     """x sigmoid(x)."""
-    is_rounded_once = operation.node.target is rounded_once.silu
-    gate = _rounded_once(operation, "Sigmoid") if is_rounded_once else operation.op("Sigmoid", [operation.x])
-    return operation.op("Mul", [operation.x, gate])
+    return _gated(operation, operation.x, operation.x)
 
 
 @adds("mish")
@@ -203,9 +201,14 @@ def glu(operation: Operation) -> Name:
     axis = operation.axis(1, "dim", -1)
     half = operation.size_known(axis) // 2
     value, gate = cut(operation, operation.x, axis, 0, half), cut(operation, operation.x, axis, half, END)
-    is_rounded_once = operation.node.target is rounded_once.glu
-    gate = _rounded_once(operation, "Sigmoid", gate) if is_rounded_once else operation.op("Sigmoid", [gate])
-    return operation.op("Mul", [value, gate])
+    return _gated(operation, value, gate)
+
+
+def _gated(operation: Operation, value: Name, gate: Name) -> Name:
+    """A value times the sigmoid of another."""
+    is_rounded_once = operation.node.target in (rounded_once.silu, rounded_once.glu)
+    share = _rounded_once(operation, "Sigmoid", gate) if is_rounded_once else operation.op("Sigmoid", [gate])
+    return operation.op("Mul", [value, share])
 
 
 @adds("to", "float", "double", "type", "type_as")

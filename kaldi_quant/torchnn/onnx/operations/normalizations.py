@@ -38,9 +38,10 @@ def _on_channels(operation: Operation, values: np.ndarray | None) -> np.ndarray 
 def layer_norm(operation: Operation) -> Name:
     """Over the last axes."""
     rank, count = len(operation.before), len(operation.argument(1, "normalized_shape"))
+    axes, epsilon = list(range(rank - count, rank)), operation.argument(4, "eps", 1e-5)
     if operation.node.target is rounded_once.layer_norm:
-        return _layer_norm_rounded_once(operation, list(range(rank - count, rank)), operation.argument(4, "eps", 1e-5))
-    normed = _normed(operation, operation.x, list(range(rank - count, rank)), operation.argument(4, "eps", 1e-5))
+        return _layer_norm_rounded_once(operation, axes, epsilon)
+    normed = _normed(operation, operation.x, axes, epsilon)
     return _with(operation, normed, _learned(operation, 2, "weight"), _learned(operation, 3, "bias"))
 
 
