@@ -22,17 +22,21 @@ def average(states: Sequence[State]) -> dict[str, Tensor]:
     }
 
 
-def best_average(states: Sequence[State], objective: Callable[[State], float]) -> tuple[dict[str, Tensor], int]:
+def best_average(
+    states: Sequence[State], objective: Callable[[State], float], last: float | None = None
+) -> tuple[dict[str, Tensor], int]:
     """The best average over the last n states.
 
     Args:
         states: the oldest first.
         objective: the greater the better.
+        last: that of the last state, if it is known.
 
     Returns:
         the parameters, and n.
     """
     candidates = [average(states[-n:]) for n in range(1, len(states) + 1)]
-    scores = [objective(candidate) for candidate in candidates]
+    known = [] if last is None else [last]
+    scores = known + [objective(candidate) for candidate in candidates[len(known) :]]
     best = max(range(len(scores)), key=scores.__getitem__)
     return candidates[best], best + 1

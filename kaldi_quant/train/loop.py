@@ -284,7 +284,8 @@ class Loop:
 
     def _finish(self) -> dict[str, Any]:
         result = self._average() if self.best is None else self._best_or_average(self.best)
-        result["valid"] = self.source.validate(self.model)
+        is_last = result["averaged"] == 1 and "iteration" not in result
+        result["valid"] = (is_last and self.iterations[-1].valid) or self.source.validate(self.model)
         chosen = f"the average of the last {result['averaged']}"
         if "iteration" in result:
             chosen = f"iteration {result['iteration'] + 1}, the best one"
@@ -297,17 +298,18 @@ class Loop:
 
     def _average(self) -> dict[str, Any]:
         """Leaves the model with the best average of the last states; returns what the record says of it."""
-        averaged = 1
-        if len(self.last) > 1 and self.source.score(self.model) is not None:
+        last = self.source.score(self.model) if len(self.last) > 1 else None
+        if last is None:
+            return {"averaged": 1}
 
-            def score(state: Any) -> float:
-                self.trainer.load(state)
-                value = self.source.score(self.model)
-                assert value is not None
-                return value
+        def score(state: Any) -> float:
+            self.trainer.load(state)
+            value = self.source.score(self.model)
+            assert value is not None
+            return value
 
-            best, averaged = best_average(self.last, score)
-            self.trainer.load(best)
+        best, averaged = best_average(self.last, score, last)
+        self.trainer.load(best)
         return {"averaged": averaged}
 
     def _best_or_average(self, best: Best) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,9 +16,12 @@ from torch.nn import functional
 import kaldi_quant as kq
 from kaldi_quant.backends.onnx.session import open_session
 from kaldi_quant.quant.config import PtqConfig
+from kaldi_quant.torchnn import rounded_once
 from kaldi_quant.torchnn.host import TorchHost
 from kaldi_quant.torchnn.rounded_once import group_norm
 from tests.torchnn.recurrent_networks import quantized
+
+Function = Callable[..., Tensor]
 
 
 @pytest.mark.parametrize(("groups", "is_learned"), [(1, True), (3, True), (6, False)])
@@ -34,6 +39,35 @@ def test_group_norm_is_torchs(groups: int, is_learned: bool) -> None:
     for one, other in zip(own, exact, strict=True):
         assert one.dtype == torch.float32
         torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (20, 70, 5, 40), (0, 4)])
+@pytest.mark.parametrize("is_transposed", [False, True])
+def test_functions_are_torchs_rounded_once(shape: tuple[int, ...], is_transposed: bool) -> None:
+    torch.manual_seed(0)
+    given = 3 * torch.randn(shape)
+    given = given.transpose(0, -1) if is_transposed else given
+    weight = torch.rand(given.shape[-1])
+
+    def normalized(function: Function) -> Function:
+        return lambda y: function(y, y.shape[-1:], weight.to(y.dtype), None)
+
+    pairs: list[tuple[Function, Function]] = [
+        (rounded_once.sigmoid, torch.sigmoid),
+        (rounded_once.tanh, torch.tanh),
+        (rounded_once.elu, functional.elu),
+        (partial(rounded_once.softmax, dim=-1), partial(torch.softmax, dim=-1)),
+        (partial(rounded_once.softmax, dim=0), partial(torch.softmax, dim=0)),
+        (normalized(rounded_once.layer_norm), normalized(functional.layer_norm)),
+    ]
+    for own, exact in pairs:
+        x, y = given.clone().requires_grad_(), given.double().requires_grad_()
+        found, expected = own(x), exact(y)
+        assert torch.equal(found, expected.float()) and torch.equal(own(x.detach()), found)
+        of_x, of_y = (
+            torch.autograd.grad((each * each.detach()).sum(), to)[0] for each, to in ((found, x), (expected, y))
+        )
+        torch.testing.assert_close(of_x.double(), of_y, rtol=1e-4, atol=1e-4)
 
 
 def test_group_norm_does_not_depend_on_the_order_of_values() -> None:
