@@ -7,39 +7,92 @@ one step here and to the other there. Recurrent cells (``recurrent_cells``) do l
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-Map = Callable[[Tensor], Tensor]
-Normalize = Callable[[Tensor, Tensor | None, Tensor | None], Tensor]
-# So many values at a time: 512 kB in float64.
-_BLOCK = 1 << 16
+from kaldi_quant.torchnn.in_blocks import by_vectors, of_each, of_rows, with_gradient, with_torchs_gradient
+
+#: What ``selu`` multiplies positive values by, and exp(x) - 1 of negative ones.
+SELU_SCALE = 1.0507009873554805
+SELU_BELOW = SELU_SCALE * 1.6732632423543772
+#: Beyond it the tanh of ``mish`` is 1.
+MISH_ALL = 20.0
+#: The square root of 2 / pi, of the approximation of GELU.
+GELU_ROOT = math.sqrt(2 / math.pi)
 
 
 def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
     """x, or alpha (exp(x) - 1) where x is negative (D. Clevert et al., "Fast and accurate deep network learning by
     exponential linear units", 2016)."""
+    return torch.relu(x) + _below(x, alpha)
 
-    def below(y: Tensor) -> Tensor:
-        y = y.exp() - 1
-        return y if alpha == 1 else y * alpha
 
-    return torch.relu(x) + _of_each(x.clamp_max(0), below, lambda y: y + alpha)
+def celu(x: Tensor, alpha: float = 1.0) -> Tensor:
+    """x, or alpha (exp(x / alpha) - 1) where x is negative (J. Barron, "Continuously differentiable exponential linear
+    units", 2017)."""
+    return torch.relu(x) + _below(x, alpha, alpha)
+
+
+def selu(x: Tensor) -> Tensor:
+    """ELU with the constants of self-normalizing networks (G. Klambauer et al., 2017)."""
+
+    def own(x: Tensor) -> Tensor:
+        return torch.relu(x) * SELU_SCALE + (x.clamp_max(0).exp() - 1) * SELU_BELOW
+
+    def gradient(grad: Tensor, y: Tensor) -> Tensor:
+        return grad * torch.where(y > 0, SELU_SCALE, y + SELU_BELOW)
+
+    return with_gradient(x, lambda x: of_each(x, own), gradient)
 
 
 def sigmoid(x: Tensor) -> Tensor:
     """1 / (1 + exp(-x))."""
-    return _of_each(x, torch.sigmoid, lambda y: y * (1 - y))
+    return with_gradient(x, lambda x: of_each(x, torch.sigmoid), lambda grad, y: grad * (y * (1 - y)))
 
 
 def tanh(x: Tensor) -> Tensor:
     """The hyperbolic tangent."""
-    return _of_each(x, torch.tanh, lambda y: 1 - y * y)
+    return with_gradient(x, lambda x: of_each(x, torch.tanh), lambda grad, y: grad * (1 - y * y))
+
+
+def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """log(1 + exp(beta x)) / beta, or x where beta x is above the threshold."""
+
+    def own(x: Tensor) -> Tensor:
+        x = x * beta
+        found = (torch.relu(x) + (1 + (-x.abs()).exp()).log()) / beta
+        return torch.where(x > threshold, x / beta, found)
+
+    return with_torchs_gradient(lambda x: of_each(x, own), lambda x: functional.softplus(x, beta, threshold), x)
+
+
+def mish(x: Tensor) -> Tensor:
+    """x tanh(log(1 + exp(x))): the tanh is rounded once, and then the product (D. Misra, "Mish", 2019)."""
+
+    def share(x: Tensor) -> Tensor:
+        e = x.clamp_max(MISH_ALL).exp()
+        e = e * (e + 2)
+        return e / (e + 2)
+
+    return with_torchs_gradient(lambda x: x * of_each(x, share), functional.mish, x)
+
+
+def gelu(x: Tensor, approximate: str = "none") -> Tensor:
+    """x times the normal distribution's share below x (D. Hendrycks and K. Gimpel, "Gaussian Error Linear Units",
+    2016). It stays in float32, as onnxruntime has no other, but depends on values alone; the approximation by a tanh is
+    rounded once."""
+
+    def by_tanh(x: Tensor) -> Tensor:
+        return 0.5 * x * (1 + ((x + 0.044715 * (x * x * x)) * GELU_ROOT).tanh())
+
+    def own(x: Tensor) -> Tensor:
+        return of_each(x, by_tanh) if approximate == "tanh" else by_vectors(x, functional.gelu)
+
+    return with_torchs_gradient(own, lambda x: functional.gelu(x, approximate=approximate), x)
 
 
 def silu(x: Tensor) -> Tensor:
@@ -55,7 +108,7 @@ def glu(x: Tensor, dim: int = -1) -> Tensor:
 
 def softmax(x: Tensor, dim: int) -> Tensor:
     """exp(x) divided by its sum over an axis."""
-    return _with_gradient(x, partial(_softmax, dim=dim), partial(_softmax_gradient, dim=dim))
+    return with_gradient(x, partial(_softmax, dim=dim), partial(_softmax_gradient, dim=dim))
 
 
 def layer_norm(
@@ -81,11 +134,11 @@ def layer_norm(
 
     def own(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         weight, bias = (None if value is None else value.double() for value in (weight, bias))
-        return _in_blocks(
+        return of_rows(
             x.reshape(math.prod(x.shape[: -len(shape)]), *shape), lambda rows: torchs(rows, weight, bias)
         ).view(x.shape)
 
-    return _with_torchs_gradient(own, torchs, x, weight, bias)
+    return with_torchs_gradient(own, torchs, x, weight, bias)
 
 
 def group_norm(
@@ -110,7 +163,12 @@ def group_norm(
         scale, shift = (values.view(*values.shape, *[1] * (x.dim() - 2)) for values in factors)
         return x * scale + shift
 
-    return _with_torchs_gradient(own, torchs, x, weight, bias)
+    return with_torchs_gradient(own, torchs, x, weight, bias)
+
+
+def instance_norm(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
+    """``group_norm`` where each channel is a group of its own (D. Ulyanov et al., "Instance Normalization", 2016)."""
+    return group_norm(x, x.shape[1], weight, bias, eps)
 
 
 def norm_factors(
@@ -127,90 +185,24 @@ def norm_factors(
     return scale.to(x.dtype), shift.to(x.dtype)
 
 
-def _of_each(x: Tensor, function: Map, derivative: Map) -> Tensor:
-    """A function of each value; its derivative is told of its results. The order in memory stays."""
+def _below(x: Tensor, factor: float, divisor: float = 1.0) -> Tensor:
+    """factor (exp(x / divisor) - 1) where x is negative, else 0."""
 
-    def rounded(y: Tensor) -> Tensor:
-        if y.numel() <= _BLOCK:
-            return function(y.double()).to(y.dtype)
-        order = sorted(range(y.dim()), key=y.stride, reverse=True)
-        flat = _in_blocks(y.permute(order).reshape(-1), function)
-        return flat.view([y.shape[axis] for axis in order]).permute([order.index(axis) for axis in range(y.dim())])
+    def own(x: Tensor) -> Tensor:
+        x = (x if divisor == 1 else x / divisor).exp() - 1
+        return x if factor == 1 else x * factor
 
-    return _with_gradient(x, rounded, lambda grad, y: grad * derivative(y))
+    negative = x.clamp_max(0)
+    return with_gradient(negative, lambda x: of_each(x, own), lambda grad, y: grad * ((y + factor) / divisor))
 
 
 def _softmax(x: Tensor, dim: int) -> Tensor:
-    if x.numel() <= _BLOCK:
-        return torch.softmax(x.double(), dim).to(x.dtype)
-    rows = x.movedim(dim, -1)
-    found = _in_blocks(rows.reshape(-1, x.shape[dim]), lambda block: torch.softmax(block, -1))
-    return found.view(rows.shape).movedim(-1, dim).contiguous()
+    if dim in (-1, x.dim() - 1) and x.shape[dim]:
+        rows = x.reshape(-1, x.shape[dim])
+        return of_rows(rows, lambda some: torch.softmax(some, -1)).view(x.shape)
+    return torch.softmax(x.double(), dim).to(x.dtype)
 
 
 def _softmax_gradient(grad: Tensor, y: Tensor, dim: int) -> Tensor:
     product = grad * y
     return product - y * product.sum(dim, keepdim=True)
-
-
-def _in_blocks(x: Tensor, function: Map) -> Tensor:
-    """A function of rows in float64; on a CPU a few of them at a time, which stay in its cache."""
-    rows = _BLOCK * len(x) // max(1, x.numel()) or 1
-    if len(x) <= rows or x.device.type != "cpu":
-        return function(x.double()).to(x.dtype)
-    found = torch.empty(x.shape, dtype=x.dtype)
-    for begin in range(0, len(x), rows):
-        found[begin : begin + rows] = function(x[begin : begin + rows].double())
-    return found
-
-
-def _with_gradient(x: Tensor, function: Map, gradient: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    if not (torch.is_grad_enabled() and x.requires_grad):
-        return function(x)
-    found: Tensor = _OfResults.apply(function, gradient, x)
-    return found
-
-
-class _OfResults(torch.autograd.Function):
-    """A function whose gradient is computed of its result, which is all that is kept: in float32."""
-
-    @staticmethod
-    def forward(ctx: Any, function: Map, gradient: Callable[[Tensor, Tensor], Tensor], x: Tensor) -> Tensor:
-        found = function(x)
-        ctx.save_for_backward(found)
-        ctx.gradient = gradient
-        return found
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, ctx.gradient(grad_outputs[0], *ctx.saved_tensors)
-
-
-def _with_torchs_gradient(
-    own: Normalize, torchs: Normalize, x: Tensor, weight: Tensor | None, bias: Tensor | None
-) -> Tensor:
-    if not torch.is_grad_enabled():
-        return own(x, weight, bias)
-    found: Tensor = _Norm.apply(own, torchs, x, weight, bias)
-    return found
-
-
-class _Norm(torch.autograd.Function):
-    """A normalization of its own, with the gradient of torch's."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, own: Normalize, torchs: Normalize, x: Tensor, weight: Tensor | None, bias: Tensor | None
-    ) -> Tensor:
-        ctx.save_for_backward(x, weight, bias)
-        ctx.torchs = torchs
-        return own(x, weight, bias)
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, bias = (None if value is None else value.detach().requires_grad_() for value in ctx.saved_tensors)
-        with torch.enable_grad():
-            found = ctx.torchs(x, weight, bias)
-        wanted = [value for value in (x, weight, bias) if value is not None]
-        gradients = iter(torch.autograd.grad(found, wanted, grad_outputs[0]))
-        return None, None, *(None if value is None else next(gradients) for value in (x, weight, bias))

@@ -14,11 +14,23 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional
 
+from kaldi_quant.torchnn import rounded_once
 from kaldi_quant.torchnn.forms import FORMS
 from kaldi_quant.torchnn.graph_nodes import argument, holds_tensors, inputs_of, is_constant, name_of
-from kaldi_quant.torchnn.rounded_once import elu, glu, group_norm, layer_norm, sigmoid, silu, softmax, tanh
+from kaldi_quant.torchnn.rounded_once import elu, group_norm, instance_norm, layer_norm, softmax
 
-_OF_EACH_VALUE = {"sigmoid": sigmoid, "silu": silu, "tanh": tanh}
+# Functions of floats by name, with what their arguments are behind the first.
+_OF_FLOATS: dict[str, dict[str, Any]] = {
+    "sigmoid": {},
+    "silu": {},
+    "tanh": {},
+    "mish": {},
+    "selu": {},
+    "celu": {"alpha": 1.0},
+    "softplus": {"beta": 1.0, "threshold": 20.0},
+    "gelu": {"approximate": "none"},
+    "glu": {"dim": -1},
+}
 # What normalizations have behind their first two arguments.
 _LEARNED = {"weight": None, "bias": None, "eps": 1e-5}
 
@@ -65,10 +77,12 @@ def simplify(graph: fx.Graph) -> None:
             _compute_by(node, group_norm, {"input": None, "num_groups": None, **_LEARNED})
         elif node.target in (functional.layer_norm, torch.layer_norm):
             _compute_by(node, layer_norm, {"input": None, "normalized_shape": None, **_LEARNED})
-        elif name_of(node) in _OF_EACH_VALUE and _is_of_floats(node):
-            _compute_by(node, _OF_EACH_VALUE[name_of(node)], {"input": None})
-        elif name_of(node) == "glu" and _is_of_floats(node):
-            _compute_by(node, glu, {"input": None, "dim": -1})
+        elif _normalizes_instances(node):
+            learned = argument(node, 3, "weight"), argument(node, 4, "bias"), argument(node, 7, "eps", 1e-5)
+            node.target, node.args, node.kwargs = instance_norm, (next(inputs_of(node)), *learned), {}
+        elif name_of(node) in _OF_FLOATS and _is_of_floats(node):
+            function = getattr(rounded_once, name_of(node))
+            _compute_by(node, function, {"input": None, **_OF_FLOATS[name_of(node)]})
         elif _is_softmax(node):
             _compute_by(node, softmax, {"input": None, "dim": None})
         elif terms := _terms(node):
@@ -128,6 +142,11 @@ def _compute_by(node: fx.Node, function: Callable[..., Any], names: Mapping[str,
 def _is_softmax(node: fx.Node) -> bool:
     """Whether a node is a softmax over a known axis."""
     return name_of(node) == "softmax" and _is_of_floats(node) and isinstance(argument(node, 1, "dim"), int)
+
+
+def _normalizes_instances(node: fx.Node) -> bool:
+    """Whether a node normalizes channels of batches by their own moments: a group is a channel then."""
+    return node.target is functional.instance_norm and argument(node, 5, "use_input_stats", True) is True
 
 
 def _is_of_floats(node: fx.Node) -> bool:

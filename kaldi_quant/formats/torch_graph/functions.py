@@ -18,7 +18,22 @@ from torch.overrides import get_overridable_functions
 
 from kaldi_quant.torchnn.masks import masked_softmax, without_later_keys
 from kaldi_quant.torchnn.on_grid import on_grid
-from kaldi_quant.torchnn.rounded_once import elu, glu, group_norm, layer_norm, sigmoid, silu, softmax, tanh
+from kaldi_quant.torchnn.rounded_once import (
+    celu,
+    elu,
+    gelu,
+    glu,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    mish,
+    selu,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    tanh,
+)
 from kaldi_quant.torchnn.simplify import added
 from kaldi_quant.torchnn.tracing import same_way
 
@@ -51,7 +66,8 @@ _OWN: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
         *(added, same_way, masked_softmax, without_later_keys, on_grid),
-        *(elu, glu, group_norm, layer_norm, sigmoid, silu, softmax, tanh),
+        *(celu, elu, gelu, glu, mish, selu, sigmoid, silu, softmax, softplus, tanh),
+        *(group_norm, instance_norm, layer_norm),
     )
 }
 _PYTHON: dict[str, Callable[..., Any]] = {

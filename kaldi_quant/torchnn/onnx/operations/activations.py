@@ -15,6 +15,8 @@ from kaldi_quant.torchnn.graph_nodes import name_of
 from kaldi_quant.torchnn.onnx.operation import Emitter, Operation, adds
 from kaldi_quant.torchnn.onnx.operations.slices import cut
 from kaldi_quant.torchnn.onnx.sizes import END
+from kaldi_quant.torchnn.onnx.wide import Wide
+from kaldi_quant.torchnn.rounded_once import GELU_ROOT, MISH_ALL, SELU_BELOW, SELU_SCALE
 
 
 def _plain(kind: str) -> Emitter:
@@ -28,8 +30,8 @@ def _plain(kind: str) -> Emitter:
 
 def _rounded_once(operation: Operation, kind: str, x: Name | None = None, **attributes: Any) -> Name:
     """An operator in 64 bits, of the first operand unless another is given."""
-    wide = operation.op("Cast", [x or operation.x], to=DOUBLE)
-    return operation.op("Cast", [operation.op(kind, [wide], **attributes)], to=FLOAT)
+    wide = Wide(operation)
+    return wide.rounded(wide.op(kind, wide.of(x or operation.x), **attributes))
 
 
 _PLAIN = {
@@ -65,31 +67,40 @@ def leaky_relu(operation: Operation) -> Name:
 def elu(operation: Operation) -> Name:
     """x, or alpha (exp(x) - 1)."""
     if operation.node.target is rounded_once.elu:
-        return _elu_rounded_once(operation, float(operation.argument(1, "alpha", 1.0)))
+        below = _below(operation, float(operation.argument(1, "alpha", 1.0)))
+        return operation.op("Add", [operation.op("Relu", [operation.x]), below])
     if operation.argument(2, "scale", 1) != 1 or operation.argument(3, "input_scale", 1) not in (1, False):
         operation.refuse("has no ONNX form with a scale")
     return operation.op("Elu", [operation.x], alpha=float(operation.argument(1, "alpha", 1.0)))
 
 
-def _elu_rounded_once(operation: Operation, alpha: float) -> Name:
-    wide = operation.op("Cast", [operation.op("Min", [operation.x, 0.0])], to=DOUBLE)
-    one, factor = (operation.writer.constant(np.float64(value)) for value in (1, alpha))
-    below = operation.op("Sub", [operation.op("Exp", [wide]), one])
-    if alpha != 1:
-        below = operation.op("Mul", [below, factor])
-    return operation.op("Add", [operation.op("Relu", [operation.x]), operation.op("Cast", [below], to=FLOAT)])
-
-
 @adds("celu")
 def celu(operation: Operation) -> Name:
     """max(0, x) + min(0, alpha (exp(x / alpha) - 1))."""
-    return operation.op("Celu", [operation.x], alpha=float(operation.argument(1, "alpha", 1.0)))
+    alpha = float(operation.argument(1, "alpha", 1.0))
+    if operation.node.target is rounded_once.celu:
+        return operation.op("Add", [operation.op("Relu", [operation.x]), _below(operation, alpha, alpha)])
+    return operation.op("Celu", [operation.x], alpha=alpha)
 
 
 @adds("selu")
 def selu(operation: Operation) -> Name:
     """ELU with the constants of self-normalizing networks."""
-    return operation.op("Selu", [operation.x], alpha=1.6732632423543772, gamma=1.0507009873554805)
+    if operation.node.target is rounded_once.selu:
+        wide = Wide(operation)
+        x = wide.of(operation.x)
+        below = wide.op("Sub", wide.op("Exp", wide.op("Min", x, 0.0)), 1.0)
+        both = wide.op("Mul", wide.op("Relu", x), SELU_SCALE), wide.op("Mul", below, SELU_BELOW)
+        return wide.rounded(wide.op("Add", *both))
+    return operation.op("Selu", [operation.x], alpha=SELU_BELOW / SELU_SCALE, gamma=SELU_SCALE)
+
+
+def _below(operation: Operation, factor: float, divisor: float = 1.0) -> Name:
+    """factor (exp(x / divisor) - 1) where x is negative, else 0; rounded once."""
+    wide = Wide(operation)
+    x = wide.of(operation.op("Min", [operation.x, 0.0]))
+    found = wide.op("Sub", wide.op("Exp", x if divisor == 1 else wide.op("Div", x, divisor)), 1.0)
+    return wide.rounded(found if factor == 1 else wide.op("Mul", found, factor))
 
 
 @adds("prelu")
@@ -116,6 +127,11 @@ def silu(operation: Operation) -> Name:
 @adds("mish")
 def mish(operation: Operation) -> Name:
     """x tanh(softplus(x))."""
+    if operation.node.target is rounded_once.mish:
+        wide = Wide(operation)
+        e = wide.op("Exp", wide.op("Min", wide.of(operation.x), MISH_ALL))
+        e = wide.op("Mul", e, wide.op("Add", e, 2.0))
+        return operation.op("Mul", [operation.x, wide.rounded(wide.op("Div", e, wide.op("Add", e, 2.0)))])
     return operation.op("Mul", [operation.x, operation.op("Tanh", [operation.op("Softplus", [operation.x])])])
 
 
@@ -123,11 +139,23 @@ def mish(operation: Operation) -> Name:
 def softplus(operation: Operation) -> Name:
     """log(1 + exp(beta x)) / beta."""
     beta = float(operation.argument(1, "beta", 1))
+    threshold = float(operation.argument(2, "threshold", 20))
+    if operation.node.target is rounded_once.softplus:
+        return _softplus_rounded_once(operation, beta, threshold)
     scaled = operation.op("Mul", [operation.x, beta])
     found = operation.op("Div", [operation.op("Softplus", [scaled]), beta])
     # Beyond the threshold it is x itself.
-    beyond = operation.op("Greater", [scaled, float(operation.argument(2, "threshold", 20))])
+    beyond = operation.op("Greater", [scaled, threshold])
     return operation.op("Where", [beyond, operation.x, found])
+
+
+def _softplus_rounded_once(operation: Operation, beta: float, threshold: float) -> Name:
+    wide = Wide(operation)
+    x = wide.op("Mul", wide.of(operation.x), beta)
+    below = wide.op("Exp", wide.op("Neg", wide.op("Abs", x)))
+    found = wide.op("Add", wide.op("Relu", x), wide.op("Log", wide.op("Add", below, 1.0)))
+    beyond = wide.op("Greater", x, threshold)
+    return operation.op("Where", [beyond, operation.x, wide.rounded(wide.op("Div", found, beta))])
 
 
 @adds("logsigmoid", "log_sigmoid")
@@ -139,15 +167,20 @@ def logsigmoid(operation: Operation) -> Name:
 @adds("gelu")
 def gelu(operation: Operation) -> Name:
     """x times the normal distribution's share below x; or the approximation by a tanh."""
-    x = operation.x
     if operation.argument(1, "approximate", "none") == "tanh":
-        cube = operation.op("Mul", [operation.op("Mul", [x, x]), x])
-        inner = operation.op("Add", [x, operation.op("Mul", [cube, 0.044715])])
-        share = operation.op("Tanh", [operation.op("Mul", [inner, math.sqrt(2 / math.pi)])])
-    else:
-        share = operation.op("Erf", [operation.op("Mul", [x, math.sqrt(0.5)])])
-    half = operation.op("Mul", [x, 0.5])
+        return _gelu_by_tanh(operation)
+    share = operation.op("Erf", [operation.op("Mul", [operation.x, math.sqrt(0.5)])])
+    half = operation.op("Mul", [operation.x, 0.5])
     return operation.op("Mul", [half, operation.op("Add", [share, 1.0])])
+
+
+def _gelu_by_tanh(operation: Operation) -> Name:
+    wide = Wide(operation)
+    x = wide.of(operation.x)
+    cube = wide.op("Mul", wide.op("Mul", x, x), x)
+    inner = wide.op("Add", x, wide.op("Mul", cube, 0.044715))
+    share = wide.op("Tanh", wide.op("Mul", inner, GELU_ROOT))
+    return wide.rounded(wide.op("Mul", wide.op("Mul", x, 0.5), wide.op("Add", share, 1.0)))
 
 
 @adds("hardtanh", "relu6", "clamp", "clip", "clamp_min", "clamp_max")

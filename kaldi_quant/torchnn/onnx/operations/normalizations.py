@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from kaldi_quant.backends.onnx.writer import DOUBLE, FLOAT, Name
+from kaldi_quant.backends.onnx.writer import Name
 from kaldi_quant.torchnn import rounded_once
 from kaldi_quant.torchnn.onnx.operation import Operation, adds
 from kaldi_quant.torchnn.onnx.operations.reductions import variance_of
+from kaldi_quant.torchnn.onnx.wide import Wide
 
 
 def _learned(operation: Operation, place: int, name: str) -> np.ndarray | None:
@@ -46,16 +47,16 @@ def layer_norm(operation: Operation) -> Name:
 
 
 def _layer_norm_rounded_once(operation: Operation, axes: list[int], epsilon: float) -> Name:
-    wide = operation.op("Cast", [operation.x], to=DOUBLE)
-    apart = operation.op("Sub", [wide, operation.op("ReduceMean", [wide], axes=axes, keepdims=1)])
-    variance = operation.op("ReduceMean", [operation.op("Mul", [apart, apart])], axes=axes, keepdims=1)
-    more = operation.writer.constant(np.float64(epsilon))
-    found = operation.op("Div", [apart, operation.op("Sqrt", [operation.op("Add", [variance, more])])])
+    wide = Wide(operation)
+    x = wide.of(operation.x)
+    apart = wide.op("Sub", x, wide.op("ReduceMean", x, axes=axes, keepdims=1))
+    variance = wide.op("ReduceMean", wide.op("Mul", apart, apart), axes=axes, keepdims=1)
+    found = wide.op("Div", apart, wide.op("Sqrt", wide.op("Add", variance, float(epsilon))))
     for place, name, kind in ((2, "weight", "Mul"), (3, "bias", "Add")):
         values = _learned(operation, place, name)
         if values is not None:
-            found = operation.op(kind, [found, operation.writer.constant(values.astype(np.float64))])
-    return operation.op("Cast", [found], to=FLOAT)
+            found = wide.op(kind, found, operation.writer.constant(values.astype(np.float64)))
+    return wide.rounded(found)
 
 
 @adds("group_norm")
@@ -63,7 +64,8 @@ def group_norm(operation: Operation) -> Name:
     """Over groups of channels and all places."""
     groups = operation.argument(1, "num_groups")
     if operation.node.target is rounded_once.group_norm:
-        return _group_norm_rounded_once(operation, groups, operation.argument(4, "eps", 1e-5))
+        given = _learned(operation, 2, "weight"), _learned(operation, 3, "bias")
+        return _group_norm_rounded_once(operation, groups, operation.argument(4, "eps", 1e-5), *given)
     apart = operation.sizes.reshaped(operation.x, [0, groups, -1])
     normed = _normed(operation, apart, [2], operation.argument(4, "eps", 1e-5))
     back = operation.op("Reshape", [normed, operation.op("Shape", [operation.x])])
@@ -71,33 +73,37 @@ def group_norm(operation: Operation) -> Name:
     return _with(operation, back, weight, bias)
 
 
-def _group_norm_rounded_once(operation: Operation, groups: int, epsilon: float) -> Name:
-    wide = operation.op("Cast", [operation.sizes.reshaped(operation.x, [0, groups, -1])], to=DOUBLE)
-    count = operation.op("Cast", [operation.op("Shape", [wide], start=2)], to=DOUBLE)
-    mean = operation.op("ReduceMean", [wide], axes=[2], keepdims=1)
-    squares = operation.op("Div", [operation.op("ReduceSumSquare", [wide], axes=[2], keepdims=1), count])
-    variance = operation.op("Sub", [squares, operation.op("Mul", [mean, mean])])
-    zero, more = (operation.writer.constant(np.float64(value)) for value in (0, epsilon))
-    deviation = operation.op("Sqrt", [operation.op("Add", [operation.op("Max", [variance, zero]), more])])
-    given = (_learned(operation, 2, "weight"), _learned(operation, 3, "bias"))
-    channels = operation.size_known(1)
+def _group_norm_rounded_once(
+    operation: Operation, groups: int, epsilon: float, weight: np.ndarray | None, bias: np.ndarray | None
+) -> Name:
+    """groups: their number; 0 where each channel is one."""
+    wide = Wide(operation)
+    x = wide.of(operation.sizes.reshaped(operation.x, [0, groups, -1]))
+    count = wide.of(operation.op("Shape", [x], start=2))
+    mean = wide.op("ReduceMean", x, axes=[2], keepdims=1)
+    squares = wide.op("Div", wide.op("ReduceSumSquare", x, axes=[2], keepdims=1), count)
+    variance = wide.op("Max", wide.op("Sub", squares, wide.op("Mul", mean, mean)), 0.0)
+    deviation = wide.op("Sqrt", wide.op("Add", variance, float(epsilon)))
+    channels = operation.size_known(1) if groups else 0
     factors = (
-        np.full(channels, default) if values is None else values.astype(np.float64)
-        for values, default in zip(given, (1.0, 0.0), strict=True)
+        (np.full(max(1, channels), default) if values is None else values.astype(np.float64))
+        for values, default in ((weight, 1.0), (bias, 0.0))
     )
-    weight, bias = (operation.writer.constant(values.reshape(groups, -1)) for values in factors)
-    scale = operation.op("Div", [weight, deviation])
-    shift = operation.op("Sub", [bias, operation.op("Mul", [mean, scale])])
+    by_group = (groups, -1) if groups else (-1, 1)
+    weights, biases = (operation.writer.constant(values.reshape(by_group)) for values in factors)
+    scale = wide.op("Div", weights, deviation)
+    shift = wide.op("Sub", biases, wide.op("Mul", mean, scale))
     sizes = operation.writer.integers(0, channels, *[1] * (len(operation.before) - 2))
-    scale, shift = (
-        operation.op("Cast", [operation.op("Reshape", [values, sizes])], to=FLOAT) for values in (scale, shift)
-    )
+    scale, shift = (wide.rounded(wide.op("Reshape", values, sizes)) for values in (scale, shift))
     return operation.op("Add", [operation.op("Mul", [operation.x, scale]), shift])
 
 
 @adds("instance_norm")
 def instance_norm(operation: Operation) -> Name:
     """Over all places, channel by channel."""
+    if operation.node.target is rounded_once.instance_norm:
+        given = _learned(operation, 1, "weight"), _learned(operation, 2, "bias")
+        return _group_norm_rounded_once(operation, 0, operation.argument(3, "eps", 1e-5), *given)
     if not operation.argument(5, "use_input_stats", True):
         return _by_what_was_learned(operation)
     normed = _normed(operation, operation.x, list(range(2, len(operation.before))), operation.argument(7, "eps", 1e-5))
