@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from kaldi_quant.frontends.enhancement.networks.crn import CRN
 from kaldi_quant.frontends.enhancement.networks.known import NETWORKS
 
 SIZES = {"crn": 17_579_459, "crn-100k": 99_944, "tcn-100k": 101_882, "stft-tcnn": 1_603_584}
@@ -31,6 +32,14 @@ def test_waves_come_back_as_long_as_they_were(name: str) -> None:
     kind = NETWORKS[name]
     with torch.no_grad():
         assert kind.around.enhance(kind.build().eval(), torch.randn(1, 4001)).shape == (1, 4001)
+
+
+def test_magnitudes_begin_as_those_of_speech_lie() -> None:
+    torch.manual_seed(0)
+    network = CRN(33, (4, 8), 1, (4, 1), mask=False).train()
+    found = network(torch.rand(2, 40, 33))
+    assert found.median() < 0.05
+    assert found.max() > 1
 
 
 @pytest.mark.parametrize("name", CAUSAL)
