@@ -3,12 +3,44 @@
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from kaldi_quant.units import Bytes
 
 # Temporary values of a batch may take a part of this themselves.
 _MOST_GROWTH: Bytes = 1 << 29
+# Settings of GNU's library, and what they end at by themselves where large tensors come and go.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
+_USUAL = {_MMAP_MAX: 1 << 16, _MMAP_THRESHOLD: 1 << 25, _TRIM_THRESHOLD: 1 << 26}
+_KEEPING = {_MMAP_MAX: 0, _TRIM_THRESHOLD: (1 << 31) - 1}
+
+
+@contextmanager
+def keeping_freed_memory() -> Iterator[None]:
+    """Within it what is freed stays with the process, for the next of that size.
+
+    Training asks for the same sizes in each minibatch. Of large tensors the memory would go back to the system every
+    time, which has to clear it before it can be used again: up to a fifth of the time. Does nothing where the C library
+    is not GNU's.
+    """
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if not hasattr(library, "mallopt"):
+        yield
+        return
+    _set(library, _KEEPING)
+    try:
+        yield
+    finally:
+        _set(library, _USUAL)
+        give_back_freed_memory()
+
+
+def _set(library: ctypes.CDLL | None, options: dict[int, int]) -> None:
+    assert library is not None
+    for option, value in options.items():
+        library.mallopt(option, value)
 
 
 def give_back_freed_memory() -> None:

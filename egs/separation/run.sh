@@ -55,9 +55,6 @@ KALDI_QUANT_EXTRAS="separation ${KALDI_QUANT_EXTRAS:-}"
 . "$here/../../path.sh"
 
 prepare
-# Memory that is freed is kept for the next minibatch: with its large maps of attention a fifth of the time would go into
-# giving it back and asking for it again.
-export MALLOC_MMAP_MAX_=${MALLOC_MMAP_MAX_:-0} MALLOC_TRIM_THRESHOLD_=${MALLOC_TRIM_THRESHOLD_:-4000000000}
 
 recipe() { python3 -m kaldi_quant.cli.recipes "egs/separation/$1.py" "${@:2}"; }
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from kaldi_quant.errors import UsageError
+from kaldi_quant.heap import keeping_freed_memory
 from kaldi_quant.progress import Advance, progress
 from kaldi_quant.quant.host import Executable
 from kaldi_quant.train.averaging import best_average
@@ -180,6 +181,10 @@ class Loop:
         Returns:
             what the record calls the result.
         """
+        with keeping_freed_memory():
+            return self._run(stop_after)
+
+    def _run(self, stop_after: int | None) -> dict[str, Any]:
         self.trainer.synchronize()
         self._resume()
         if not self.iterations:
