@@ -3,7 +3,7 @@
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,22 +25,19 @@ def keeping_freed_memory() -> Iterator[None]:
     time, which has to clear it before it can be used again: up to a fifth of the time. Does nothing where the C library
     is not GNU's.
     """
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if not hasattr(library, "mallopt"):
-        yield
-        return
-    _set(library, _KEEPING)
+    set_option = _function("mallopt")
+    _set(set_option, _KEEPING)
     try:
         yield
     finally:
-        _set(library, _USUAL)
+        _set(set_option, _USUAL)
         give_back_freed_memory()
 
 
-def _set(library: ctypes.CDLL | None, options: dict[int, int]) -> None:
-    assert library is not None
-    for option, value in options.items():
-        library.mallopt(option, value)
+def _set(set_option: Callable[[int, int], int] | None, options: dict[int, int]) -> None:
+    if set_option is not None:
+        for option, value in options.items():
+            set_option(option, value)
 
 
 def give_back_freed_memory() -> None:
@@ -49,8 +46,13 @@ def give_back_freed_memory() -> None:
     Where values of many sizes come and go, and some of them stay, holes add up to more than what is used. Does nothing
     where the C library is not GNU's.
     """
-    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
-        library.malloc_trim(0)
+    if (trim := _function("malloc_trim")) is not None:
+        trim(0)
+
+
+def _function(name: str) -> Callable[..., int] | None:
+    """A function of GNU's C library; None where the C library is another."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
 
 
 class Growth:

@@ -30,7 +30,6 @@ print(before - kept())
 # Page faults of a loop that asks for the same arrays again and again.
 _TRAINING = """
 import json, resource
-from contextlib import nullcontext
 import numpy as np
 from kaldi_quant.heap import keeping_freed_memory
 

@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kaldi_quant.backends.onnx.writer import DOUBLE, FLOAT, GraphWriter, Name
+from kaldi_quant.backends.onnx.writer import GraphWriter, Name
 from kaldi_quant.registry import Registry
+from kaldi_quant.torchnn.onnx.wide import Wide
 
 #: The graph, the input product, the recurrent product, each (N, gates * size), the hidden state and what is remembered
 #: beside it, each (N, size): the next two of these; an empty name where nothing is remembered. As in ``Cell.step``.
@@ -20,8 +21,7 @@ CELLS: Registry[CellWriter] = Registry("recurrent cell with an ONNX form")
 
 def _function(writer: GraphWriter, kind: str, x: Name) -> Name:
     """A function as cells have it: in float64, rounded once."""
-    wide = writer.op(kind, [writer.op("Cast", [x], to=DOUBLE)])
-    return writer.op("Cast", [wide], to=FLOAT)
+    return Wide(writer).function(kind, x)
 
 
 def _gates(writer: GraphWriter, products: Name, count: int) -> list[Name]:

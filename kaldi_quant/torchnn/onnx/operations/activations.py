@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -23,15 +23,9 @@ def _plain(kind: str) -> Emitter:
     def add(operation: Operation) -> Name:
         if operation.node.target not in (rounded_once.sigmoid, rounded_once.tanh):
             return operation.op(kind, [operation.x])
-        return _rounded_once(operation, kind)
+        return Wide(operation.writer).function(kind, operation.x)
 
     return add
-
-
-def _rounded_once(operation: Operation, kind: str, x: Name | None = None, **attributes: Any) -> Name:
-    """An operator in 64 bits, of the first operand unless another is given."""
-    wide = Wide(operation)
-    return wide.rounded(wide.op(kind, wide.of(x or operation.x), **attributes))
 
 
 _PLAIN = {
@@ -87,7 +81,7 @@ def celu(operation: Operation) -> Name:
 def selu(operation: Operation) -> Name:
     """ELU with the constants of self-normalizing networks."""
     if operation.node.target is rounded_once.selu:
-        wide = Wide(operation)
+        wide = Wide(operation.writer)
         x = wide.of(operation.x)
         below = wide.op("Sub", wide.op("Exp", wide.op("Min", x, 0.0)), 1.0)
         both = wide.op("Mul", wide.op("Relu", x), SELU_SCALE), wide.op("Mul", below, SELU_BELOW)
@@ -97,7 +91,7 @@ def selu(operation: Operation) -> Name:
 
 def _below(operation: Operation, factor: float, divisor: float = 1.0) -> Name:
     """factor (exp(x / divisor) - 1) where x is negative, else 0; rounded once."""
-    wide = Wide(operation)
+    wide = Wide(operation.writer)
     x = wide.of(operation.op("Min", [operation.x, 0.0]))
     found = wide.op("Sub", wide.op("Exp", x if divisor == 1 else wide.op("Div", x, divisor)), 1.0)
     return wide.rounded(found if factor == 1 else wide.op("Mul", found, factor))
@@ -128,7 +122,7 @@ def silu(operation: Operation) -> Name:
 def mish(operation: Operation) -> Name:
     """x tanh(softplus(x))."""
     if operation.node.target is rounded_once.mish:
-        wide = Wide(operation)
+        wide = Wide(operation.writer)
         e = wide.op("Exp", wide.op("Min", wide.of(operation.x), MISH_ALL))
         e = wide.op("Mul", e, wide.op("Add", e, 2.0))
         return operation.op("Mul", [operation.x, wide.rounded(wide.op("Div", e, wide.op("Add", e, 2.0)))])
@@ -150,7 +144,7 @@ def softplus(operation: Operation) -> Name:
 
 
 def _softplus_rounded_once(operation: Operation, beta: float, threshold: float) -> Name:
-    wide = Wide(operation)
+    wide = Wide(operation.writer)
     x = wide.op("Mul", wide.of(operation.x), beta)
     below = wide.op("Exp", wide.op("Neg", wide.op("Abs", x)))
     found = wide.op("Add", wide.op("Relu", x), wide.op("Log", wide.op("Add", below, 1.0)))
@@ -175,12 +169,17 @@ def gelu(operation: Operation) -> Name:
 
 
 def _gelu_by_tanh(operation: Operation) -> Name:
-    wide = Wide(operation)
-    x = wide.of(operation.x)
-    cube = wide.op("Mul", wide.op("Mul", x, x), x)
-    inner = wide.op("Add", x, wide.op("Mul", cube, 0.044715))
-    share = wide.op("Tanh", wide.op("Mul", inner, GELU_ROOT))
-    return wide.rounded(wide.op("Mul", wide.op("Mul", x, 0.5), wide.op("Add", share, 1.0)))
+    if operation.node.target is rounded_once.gelu:
+        wide = Wide(operation.writer)
+        return wide.rounded(_times_share(wide.op, wide.of(operation.x)))
+    return _times_share(lambda kind, *operands: operation.op(kind, operands), operation.x)
+
+
+def _times_share(op: Callable[..., Name], x: Name) -> Name:
+    """What GELU is by a tanh, of operators called with their kind and operands."""
+    cube = op("Mul", op("Mul", x, x), x)
+    share = op("Tanh", op("Mul", op("Add", x, op("Mul", cube, 0.044715)), GELU_ROOT))
+    return op("Mul", op("Mul", x, 0.5), op("Add", share, 1.0))
 
 
 @adds("hardtanh", "relu6", "clamp", "clip", "clamp_min", "clamp_max")
@@ -225,7 +224,7 @@ def softmax(operation: Operation) -> Name:
 
 def softmax_rounded_once(operation: Operation, axis: int) -> Name:
     """That of the first operand, over an axis."""
-    return _rounded_once(operation, "Softmax", axis=axis)
+    return Wide(operation.writer).function("Softmax", operation.x, axis=axis)
 
 
 @adds("glu")
@@ -240,7 +239,7 @@ def glu(operation: Operation) -> Name:
 def _gated(operation: Operation, value: Name, gate: Name) -> Name:
     """A value times the sigmoid of another."""
     is_rounded_once = operation.node.target in (rounded_once.silu, rounded_once.glu)
-    share = _rounded_once(operation, "Sigmoid", gate) if is_rounded_once else operation.op("Sigmoid", [gate])
+    share = Wide(operation.writer).function("Sigmoid", gate) if is_rounded_once else operation.op("Sigmoid", [gate])
     return operation.op("Mul", [value, share])
 
 

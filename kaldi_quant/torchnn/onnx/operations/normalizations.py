@@ -47,7 +47,7 @@ def layer_norm(operation: Operation) -> Name:
 
 
 def _layer_norm_rounded_once(operation: Operation, axes: list[int], epsilon: float) -> Name:
-    wide = Wide(operation)
+    wide = Wide(operation.writer)
     x = wide.of(operation.x)
     apart = wide.op("Sub", x, wide.op("ReduceMean", x, axes=axes, keepdims=1))
     variance = wide.op("ReduceMean", wide.op("Mul", apart, apart), axes=axes, keepdims=1)
@@ -77,7 +77,7 @@ def _group_norm_rounded_once(
     operation: Operation, groups: int, epsilon: float, weight: np.ndarray | None, bias: np.ndarray | None
 ) -> Name:
     """groups: their number; 0 where each channel is one."""
-    wide = Wide(operation)
+    wide = Wide(operation.writer)
     x = wide.of(operation.sizes.reshaped(operation.x, [0, groups, -1]))
     count = wide.of(operation.op("Shape", [x], start=2))
     mean = wide.op("ReduceMean", x, axes=[2], keepdims=1)
