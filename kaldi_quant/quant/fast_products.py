@@ -15,6 +15,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from kaldi_quant.quant.few_rows import few_rows
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.host import StepwiseExecutable
 from kaldi_quant.quant.integer_linear import IntegerLinear
@@ -34,28 +35,34 @@ class FastWeight(QuantizedWeight):
 
     def sums(self, x: Tensor) -> Tensor:
         """(..., in) integers, float64 → (..., out): the products' sums, exact."""
-        if self.groups > 1 or self._packed is None or not x.numel() or x.device.type != "cpu":
+        if not self.is_fast or not x.numel() or x.device.type != "cpu":
             return super().sums(x)
         low, high = x.aminmax()
         middle = float(low) - _LEAST
         # Also where a value is none.
         if not float(high) - middle <= _MOST:
             return super().sums(x)
-        rows = x.reshape(-1, x.shape[-1])
-        found = self.products((rows - middle).to(torch.int8)).double() + self.row_sums.double() * middle
+        found = self.products((x.reshape(-1, x.shape[-1]) - middle).to(torch.int8))
+        if found is None:
+            return super().sums(x)
+        return (found.double() + self.row_sums.double() * middle).reshape(*x.shape[:-1], found.shape[-1])
+
+    @property
+    def is_fast(self) -> bool:
+        """Whether there may be fast products."""
+        return self.groups == 1 and self._packed is not None
+
+    def products(self, rows: Tensor) -> Tensor | None:
+        """(rows, in) int8 → (rows, out) int32: the sums, exact; None where the kernel's are not."""
+        assert self._packed is not None
+        found = torch._int_mm(rows, self._packed)
         if not self.is_checked:
-            expected = super().sums(rows[:_CHECKED_ROWS])
-            if not torch.equal(found[:_CHECKED_ROWS], expected):
+            if not torch.equal(found[:_CHECKED_ROWS].double(), super().sums(rows[:_CHECKED_ROWS].double())):
                 _log.warning("8-bit products of this machine's PyTorch are not exact: the slower reference is used")
                 self.__dict__["_packed"] = None
-                return super().sums(x)
+                return None
             self.__dict__["is_checked"] = True
-        return found.reshape(*x.shape[:-1], found.shape[-1])
-
-    def products(self, rows: Tensor) -> Tensor:
-        """(rows, in) int8 → (rows, out) int32: the sums; only of a weight that ``is_checked``."""
-        assert self._packed is not None
-        return torch._int_mm(rows, self._packed)
+        return found
 
     @cached_property
     def _packed(self) -> Tensor | None:
@@ -82,27 +89,41 @@ class FastIntegerLinear(IntegerLinear):
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., groups * in) float on the input's grid → (..., out) float32."""
         found = self._accumulated(x)
-        return super().forward(x) if found is None else found.mul_(self.accumulator_scale)
+        return super().forward(x) if found is None else found * self.accumulator_scale
 
     def steps(self, x: Tensor, output: Grid) -> Tensor:
         """x: (..., groups * in) float on the input's grid → (..., out) float32 in the output's steps, unrounded."""
         found = self._accumulated(x)
-        return super().steps(x, output) if found is None else found.mul_(self.accumulator_scale / output.scale)
+        return super().steps(x, output) if found is None else found * (self.accumulator_scale / output.scale)
 
     def _accumulated(self, x: Tensor) -> Tensor | None:
-        """(..., out) float32: the accumulators; None where the reference has to compute them."""
-        weight = self.weight
-        if not isinstance(weight, FastWeight) or not weight.is_checked or x.dtype != torch.float32:
+        """(..., out) int32: the accumulators; None where the reference has to compute them."""
+        weight, inputs = self.weight, self.inputs
+        if not isinstance(weight, FastWeight) or not weight.is_fast or x.device.type != "cpu":
             return None
-        # Beside an integer of few bits the rounding of a float32 quotient is nothing.
-        found = (x / self.inputs.scale).round_()
-        low, high = (float(bound) for bound in found.aminmax()) if found.numel() else (0.0, 0.0)
-        if not high - low <= _MOST - _LEAST:
+        if x.dtype != torch.float32 or inputs.qmax - inputs.qmin > _MOST - _LEAST or not x.numel():
             return None
-        middle = low - _LEAST
-        rows = found.sub_(middle).to(torch.int8).reshape(-1, x.shape[-1])
-        sums = weight.products(rows).add_(weight.row_sums * int(middle) + self.bias)
-        return sums.float().reshape(*x.shape[:-1], sums.shape[-1])
+        rows = x.reshape(-1, x.shape[-1])
+        integers = torch.empty(rows.shape, dtype=torch.int8)
+        for some, place in few_rows(rows, integers):
+            # Beside an integer of few bits the rounding of a float32 quotient is nothing.
+            steps = (some / inputs.scale).round_().sub_(self._middle)
+            low, high = steps.aminmax()
+            if not _LEAST <= float(low) <= float(high) <= _MOST:
+                return None
+            place.copy_(steps)
+        sums = weight.products(integers)
+        return None if sums is None else sums.add_(self._added).reshape(*x.shape[:-1], sums.shape[-1])
+
+    @cached_property
+    def _middle(self) -> Tensor:
+        """(in,) float32: what is taken from the input's integers, less their zero points, so that 8 bits hold them."""
+        return (self.inputs.qmin - self.inputs.zero_point - _LEAST).float()
+
+    @cached_property
+    def _added(self) -> Tensor:
+        """(out,) int32: what the sums lack for it, and the bias."""
+        return (self.weight.centred.double() @ self._middle.double()).to(torch.int32) + self.bias
 
 
 def fast(layer: QuantizedLayer) -> QuantizedLayer:

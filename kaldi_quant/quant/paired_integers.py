@@ -6,50 +6,93 @@ import torch
 from torch import Tensor
 
 from kaldi_quant.quant.integer_linear import InputGrid
-from kaldi_quant.quant.planes import MOST_ROWS, OuterSums, Planes, summed
+from kaldi_quant.quant.outer_sums import OuterSums, summed
+from kaldi_quant.quant.planes import Planes
+from kaldi_quant.quant.splice import SourceRows, Splice, SplicedSums
 
-# Rows that are multiplied at once: products of few cost more to add up than to compute.
-_ROWS_OF_A_PRODUCT = 4096
 # How far a value is from its grid by the rounding of float32, as a share of a step.
 _NEAR = 1e-3
 
 
 class PairedIntegers:
-    """Sums over rows of paired inputs, all of them on two grids.
+    """Sums over rows of paired inputs: of the quantized network's, and of how far the float one's are from them.
 
     Args:
-        inputs: the grid of the quantized network's inputs.
-        float_inputs: that of the float network's.
+        splice: how rows are put together.
+        inputs: the grid of the quantized network's inputs, of a block's columns.
+        differences: that of what is to be added to them for the float network's.
     """
 
-    def __init__(self, inputs: Planes, float_inputs: Planes) -> None:
-        self.grids = inputs, float_inputs
-        # Rows wait until there are enough of them for a product.
-        self._waiting: list[tuple[list[Tensor], list[Tensor]]] = []
+    def __init__(self, splice: Splice, inputs: Planes, differences: Planes) -> None:
+        self.splice, self.grids = splice, (inputs, differences)
         self._reset()
 
+    @classmethod
+    def over(cls, inputs: Tensor, float_inputs: Tensor, grid: InputGrid | None) -> PairedIntegers:
+        """Grids for rows, and for others like them.
+
+        Args:
+            inputs: (sequences, rows, in) float32.
+            float_inputs: likewise.
+            grid: that the quantized network's inputs lie on, if it is known.
+        """
+        splice = Splice.of(inputs)
+        on_grid = planes_of_grid(grid, inputs.flatten(0, 1)) if grid is not None else None
+        if splice.source(float_inputs) is None or (on_grid is not None and not on_grid.repeats(splice.blocks)):
+            splice = Splice()
+        rows, differences = (_by_block(x, splice) for x in (inputs, float_inputs - inputs))
+        planes = Planes.over(rows) if on_grid is None else on_grid.of_first(rows.shape[1])
+        return cls(splice, planes, Planes.over_differences(differences, planes))
+
     def _reset(self) -> None:
-        columns = len(self.grids[0].step)
+        columns = self.splice.blocks * len(self.grids[0].step)
         self._count = 0
         self._sums = torch.zeros(2, columns, dtype=torch.float64)
-        self._squares, self._products = OuterSums(of_squares=True), OuterSums()
+        # Of rows that are put together as those were that the splice was found in, and of others.
+        self._squares = SplicedSums(self.splice, of_squares=True), OuterSums(of_squares=True)
+        self._products = SplicedSums(self.splice), OuterSums()
 
     def add(self, inputs: Tensor, float_inputs: Tensor) -> bool:
-        """Adds rows, (rows, in) float32 each; False, and adds none, where a value lies beyond a grid or is none."""
-        if not len(inputs):
+        """Adds rows, (sequences, rows, in) float32 each; False, and adds none, where one is not on its grid."""
+        if not inputs.numel():
             return True
-        x, y = self.grids[0].integers(inputs), self.grids[1].integers(float_inputs)
-        if x is None or y is None:
-            return False
-        self._waiting.append((x, y))
-        if sum(len(planes[0]) for planes, _ in self._waiting) >= _ROWS_OF_A_PRODUCT:
-            self._multiply()
+        x, y = self.splice.source(inputs), self.splice.source(float_inputs)
+        if x is not None and y is not None:
+            planes = self._planes(x, y)
+            if planes is None:
+                return False
+            of_inputs, of_differences = (SourceRows(part) for part in planes)
+            self._sums += torch.stack([self.splice.summed(rows) for rows in (of_inputs, of_differences)])
+            self._squares[0].add(of_inputs, of_inputs)
+            self._products[0].add(of_differences, of_inputs)
+        else:
+            planes = self._planes(inputs.flatten(0, 1), float_inputs.flatten(0, 1))
+            if planes is None:
+                return False
+            self._sums += torch.stack([summed(part) for part in planes])
+            self._squares[1].add(planes[0], planes[0])
+            self._products[1].add(planes[1], planes[0])
+        self._count += inputs.shape[0] * inputs.shape[1]
         return True
+
+    def _planes(self, x: Tensor, y: Tensor) -> tuple[list[Tensor], list[Tensor]] | None:
+        """Of x, and of y less x, (..., columns) each, shaped like them; None where a value is not on its grid."""
+        columns = len(self.grids[0].step)
+        rows, float_rows = x.reshape(-1, columns), y.reshape(-1, columns)
+        of_inputs = self.grids[0].integers(rows)
+        of_differences = self.grids[1].integers(float_rows, less=rows) if of_inputs is not None else None
+        if of_inputs is None or of_differences is None:
+            return None
+        return [plane.view(x.shape) for plane in of_inputs], [plane.view(x.shape) for plane in of_differences]
 
     def wider(self, inputs: Tensor, float_inputs: Tensor) -> PairedIntegers:
         """Sums on grids that reach as far as these and beyond rows, which are the first that are added."""
-        pairs = zip(self.grids, (inputs, float_inputs), strict=True)
-        found = PairedIntegers(*(grid.over_more(x) if grid.integers(x) is None else grid for grid, x in pairs))
+        rows, differences = (_by_block(x, self.splice) for x in (inputs, float_inputs - inputs))
+        of_inputs, of_differences = self.grids
+        if of_inputs.integers(rows) is None:
+            of_inputs = of_inputs.over_more(rows)
+        # Whether these fit depends on chance; their grid gets no wider than they need.
+        found = PairedIntegers(self.splice, of_inputs, of_differences.over_more(differences))
         fits = found.add(inputs, float_inputs)
         assert fits
         return found
@@ -61,42 +104,36 @@ class PairedIntegers:
             origins: (2, in) float64, what is subtracted from either input.
 
         Returns:
-            Sums of values (2, in), of outer products of the first input with itself, and of the second one (down) with
-            the first (across), (in, in) each, float64; None if there were no rows.
+            Sums of values (2, in), of outer products of the quantized network's input with itself, and of the float
+            one's (down) with it (across), (in, in) each, float64; None if there were no rows.
         """
-        self._multiply()
-        squares, products = self._squares.taken(), self._products.taken()
+        squares, products = _added(self._squares), _added(self._products)
         if squares is None or products is None:
             return None
-        starts = torch.stack([grid.offset for grid in self.grids]) - origins
-        steps = torch.stack([grid.step for grid in self.grids])
-        ends = starts * self._count + self._sums * steps
-        x, (start, other_start) = self._sums[0] * steps[0], starts
-        # The sum of (start + step * integer) times the like of the other input.
-        squares.mul_(steps[0]).mul_(steps[0].unsqueeze(1))
-        squares.addr_(start, x).addr_(ends[0], start)
-        products.mul_(steps[0]).mul_(steps[1].unsqueeze(1))
-        products.addr_(other_start, x).addr_(ends[1], start)
+        step, step_of_differences = (grid.step.repeat(self.splice.blocks) for grid in self.grids)
+        start = self.grids[0].offset.repeat(self.splice.blocks) - origins[0]
+        # That of the differences' grid is zero.
+        start_of_differences = origins[0] - origins[1]
+        x, differences = self._sums[0] * step, self._sums[1] * step_of_differences
+        ends = start * self._count + x
+        ends_of_differences = start_of_differences * self._count + differences
+        # The sum of (start + step * integer) times the like of the other.
+        squares.mul_(step).mul_(step.unsqueeze(1))
+        squares.addr_(start, x).addr_(ends, start)
+        products.mul_(step).mul_(step_of_differences.unsqueeze(1))
+        products.addr_(start_of_differences, x).addr_(ends_of_differences, start)
         self._reset()
-        return ends, squares, products
-
-    def _multiply(self) -> None:
-        """Adds the integers that wait."""
-        if not self._waiting:
-            return
-        x, y = ([_joined(part) for part in zip(*planes, strict=True)] for planes in zip(*self._waiting, strict=True))
-        self._waiting = []
-        for begin in range(0, len(x[0]), MOST_ROWS):
-            rows = slice(begin, begin + MOST_ROWS)
-            some, others = [plane[rows] for plane in x], [plane[rows] for plane in y]
-            self._count += len(some[0])
-            self._sums += torch.stack([summed(some), summed(others)])
-            self._squares.add(some, some)
-            self._products.add(others, some)
+        return torch.stack([ends, ends + ends_of_differences]), squares, products.add_(squares)
 
 
-def _joined(parts: tuple[Tensor, ...]) -> Tensor:
-    return torch.cat(parts) if len(parts) > 1 else parts[0]
+def _added(sums: tuple[SplicedSums, OuterSums]) -> Tensor | None:
+    found = [taken for taken in (part.taken() for part in sums) if taken is not None]
+    return found[0].add_(found[1]) if len(found) == 2 else found[0] if found else None
+
+
+def _by_block(x: Tensor, splice: Splice) -> Tensor:
+    """(..., blocks * columns) → (rows, columns)."""
+    return x.reshape(-1, x.shape[-1] // splice.blocks)
 
 
 def planes_of_grid(grid: InputGrid, rows: Tensor) -> Planes | None:

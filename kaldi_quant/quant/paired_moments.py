@@ -19,14 +19,13 @@ from kaldi_quant.quant.damping import DAMPING, damped_factor
 from kaldi_quant.quant.grouped import by_group, cross_moments
 from kaldi_quant.quant.host import Data, Executable
 from kaldi_quant.quant.integer_linear import InputGrid
-from kaldi_quant.quant.paired_integers import PairedIntegers, planes_of_grid
-from kaldi_quant.quant.planes import Planes
+from kaldi_quant.quant.paired_integers import PairedIntegers
 from kaldi_quant.quant.slots import rows_that_count, watched
 
 #: Enough rows for learned rounding to be no worse on others; 200 MB each for 3072 columns.
 SAMPLE_ROWS = 16384
 
-#: Sees (rows, groups * in) of the quantized network and of the float one, for the same frames.
+#: Sees (..., groups * in) of the quantized network and of the float one, for the same frames.
 PairedRows = Callable[[Tensor, Tensor], None]
 
 
@@ -57,24 +56,27 @@ class PairedMoments:
         """Adds rows; those with a value that is not finite in either network do not count.
 
         Args:
-            inputs: (rows, groups * in) float.
+            inputs: (..., groups * in) float. Of sequences, (..., rows, groups * in), rows may have much in common
+                (``splice``), which is computed once.
             float_inputs: likewise.
         """
         # What lies on both grids is finite.
-        if self._integers is not None and self._integers.add(inputs, float_inputs):
-            self.count += len(inputs)
+        if self._integers is not None and self._integers.add(_sequences(inputs), _sequences(float_inputs)):
+            self.count += inputs.numel() // inputs.shape[-1]
             return
         inputs, float_inputs = _that_count(inputs, float_inputs)
-        if not len(inputs):
+        if not inputs.numel():
             return
         if not self.count:
             self._begin(inputs, float_inputs)
-        self.count += len(inputs)
+        self.count += inputs.numel() // inputs.shape[-1]
         if self._integers is not None:
-            if not self._integers.add(inputs, float_inputs):
+            sequences = _sequences(inputs), _sequences(float_inputs)
+            if not self._integers.add(*sequences):
                 self._settle()
-                self._integers = self._integers.wider(inputs, float_inputs)
+                self._integers = self._integers.wider(*sequences)
             return
+        inputs, float_inputs = _rows(inputs), _rows(float_inputs)
         origins = self._origins.to(inputs)
         # In float32, whose rounding a few thousand rows average out, products take half the time.
         x, y = inputs - origins[0], float_inputs - origins[1]
@@ -83,11 +85,10 @@ class PairedMoments:
         self._products += cross_moments(y, x, self.groups).double().cpu()
 
     def _begin(self, inputs: Tensor, float_inputs: Tensor) -> None:
-        means = torch.stack([inputs.double().mean(0), float_inputs.double().mean(0)])
+        means = torch.stack([_rows(x).double().mean(0) for x in (inputs, float_inputs)])
         self._origins = means.to(inputs.dtype).double().cpu()
         if self.groups == 1 and inputs.dtype == torch.float32:
-            on_grid = planes_of_grid(self._grid, inputs) if self._grid is not None else None
-            self._integers = PairedIntegers(on_grid or Planes.over(inputs), Planes.over(float_inputs))
+            self._integers = PairedIntegers.over(_sequences(inputs), _sequences(float_inputs), self._grid)
 
     def _settle(self) -> None:
         """Adds what the sums of integers stand for."""
@@ -162,8 +163,8 @@ class PairedSample:
         self._float_inputs: Tensor | None = None
 
     def add(self, inputs: Tensor, float_inputs: Tensor) -> None:
-        """Sees rows, of which those that are finite in both networks count; (rows, groups * in) float each."""
-        inputs, float_inputs = (x.cpu() for x in _that_count(inputs, float_inputs))
+        """Sees rows, of which those that are finite in both networks count; (..., groups * in) float each."""
+        inputs, float_inputs = (_rows(x).cpu() for x in _that_count(inputs, float_inputs))
         keys = torch.rand(len(inputs), generator=self._generator)
         if len(self._keys) == self.limit:
             candidates = keys < self._keys.max()
@@ -193,11 +194,23 @@ class PairedSample:
 
 
 def _that_count(inputs: Tensor, float_inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows, (rows, columns) each, that are finite on both sides."""
-    if len(rows_that_count(inputs)) == len(rows_that_count(float_inputs)) == len(inputs):
+    """Inputs, (..., columns) each, as they are where all are finite, else the rows that are on both sides."""
+    # It is finite where both are.
+    differences = _rows(float_inputs - inputs)
+    if len(rows_that_count(differences)) == len(differences):
         return inputs, float_inputs
-    counts = torch.isfinite(inputs).all(1) & torch.isfinite(float_inputs).all(1)
-    return inputs[counts], float_inputs[counts]
+    counts = torch.isfinite(differences).all(1)
+    return _rows(inputs)[counts], _rows(float_inputs)[counts]
+
+
+def _rows(x: Tensor) -> Tensor:
+    """(..., columns) → (rows, columns)."""
+    return x.reshape(-1, x.shape[-1])
+
+
+def _sequences(x: Tensor) -> Tensor:
+    """(..., rows, columns) → (sequences, rows, columns); rows alone are one sequence."""
+    return x.flatten(0, -3) if x.dim() > 3 else x.reshape(*[1] * (3 - x.dim()), *x.shape)
 
 
 def _chosen(before: Tensor | None, more: Tensor, kept: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from kaldi_quant.heap import give_back_freed_memory
+from kaldi_quant.heap import give_back_freed_memory, keeping_freed_memory
 from kaldi_quant.progress import progress
 from kaldi_quant.quant.calibration import InputStatistics, input_statistics, observe
 from kaldi_quant.quant.column_factors import column_factors
@@ -152,6 +152,7 @@ class Quantizer:
             return self._given_factors or {}
         return column_factors(self.prepared, self.data, {name: self.configs[name] for name in self.names})
 
+    @keeping_freed_memory()
     def run(self, ranges: Ranges | None, kept: KeptLayers | None = None) -> QuantizedNetwork:
         """Grids first, then the layers in the order of the graph.
 

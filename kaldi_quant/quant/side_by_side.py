@@ -96,10 +96,10 @@ class SideBySide:
         waiting: list[Tensor] = []
 
         def keep(x: Tensor) -> None:
-            waiting.append(_rows(x))
+            waiting.append(x.detach())
 
         def compare(x: Tensor) -> None:
-            see(_rows(x), waiting.pop(0))
+            see(x.detach(), waiting.pop(0))
             if once:
                 raise _SeenEnough
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from kaldi_quant.quant import fast_products
-from kaldi_quant.quant.fast_products import FastWeight, fast
-from kaldi_quant.quant.integer_linear import DynamicLinear
+from kaldi_quant.quant import fast_products, few_rows
+from kaldi_quant.quant.fast_products import FastIntegerLinear, FastWeight, fast
+from kaldi_quant.quant.grid import Grid
+from kaldi_quant.quant.integer_linear import DynamicLinear, InputGrid, IntegerLinear
 from kaldi_quant.quant.quantized_weight import QuantizedWeight
 from kaldi_quant.quant.spec import QSpec
 
@@ -50,6 +51,32 @@ def test_groups_and_values_that_are_none() -> None:
     found, x = weight(4), integers(0, 255, 9, 37)
     x[3, 5] = torch.nan
     assert torch.equal(fast_weight(found).sums(x).isnan(), found.sums(x).isnan())
+
+
+@pytest.mark.parametrize("per_column", [True, False])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_layers(per_column: bool, bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = torch.Generator().manual_seed(bits)
+    # Columns of two nodes: of one all values are positive.
+    zero_point = torch.tensor([-128] * 20 + [3] * 17, dtype=torch.int32)
+    scale = torch.rand(37, generator=random) + 0.1 if per_column else torch.full((37,), 0.3)
+    inputs = InputGrid(scale, zero_point, -128, 127, per_column)
+    layer = IntegerLinear.build(weight(bits), torch.randn(5, generator=random, dtype=torch.float64), inputs)
+    quick = fast(layer)
+    assert isinstance(quick, FastIntegerLinear)
+    output = Grid(QSpec(8), torch.tensor(0.7), torch.tensor(5, dtype=torch.int32))
+    products = []
+    right = FastWeight.products
+    monkeypatch.setattr(FastWeight, "products", lambda self, rows: (products.append(len(rows)), right(self, rows))[1])
+    monkeypatch.setattr(few_rows, "_VALUES_AT_ONCE", 300)
+    for shape in ((70, 37), (2, 40, 37), (37,), (1, 37), (0, 37)):
+        steps = torch.randint(-128, 128, shape, generator=random, dtype=torch.int32) - zero_point
+        x = steps.float() * scale
+        assert torch.equal(quick.forward(x), layer.forward(x))
+        assert torch.equal(quick.steps(x, output), layer.steps(x, output))
+    assert products == [70, 70, 80, 80, 1, 1, 1, 1]
+    x = torch.full((3, 37), torch.nan)
+    assert quick.forward(x).isnan().all()
 
 
 def test_a_kernel_that_is_wrong_is_not_used(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

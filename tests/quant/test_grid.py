@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kaldi_quant.errors import UsageError
+from kaldi_quant.quant import few_rows
 from kaldi_quant.quant.grid import Grid
 from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.quant.weight_grids import minmax_grid, mse_grid
@@ -38,6 +39,25 @@ def test_every_grid_clamps_and_holds_zero(spec: QSpec, one: float, other: float,
 def test_rounding_is_half_to_even() -> None:
     grid = Grid(QSpec(8), torch.tensor(1.0), torch.tensor(0, dtype=torch.int32))
     assert grid.quantize(torch.tensor([0.5, 1.5, 2.5, -0.5, -1.5])).tolist() == [0, 2, 2, 0, -2]
+
+
+@pytest.mark.parametrize("columns", [True, False])
+@pytest.mark.parametrize("signed", [True, False])
+def test_values_on_a_grid_are_the_same_a_few_rows_at_a_time(
+    columns: bool, signed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(few_rows, "_VALUES_AT_ONCE", 50)
+    x = torch.randn(3, 40, 7, generator=torch.Generator().manual_seed(0))
+    bound = torch.arange(1.0, 8.0) / 3 if columns else torch.tensor(1.5)
+    grid = Grid.from_range(QSpec(8, symmetric=False, signed=signed), -bound * signed, bound * 2)
+    before, expected = x.clone(), grid.dequantize(grid.quantize(x))
+    assert torch.equal(grid.fake(x), expected) and torch.equal(x, before)
+    # What has another order in memory, or a gradient, is computed at once.
+    assert torch.equal(grid.fake(x.mT.contiguous().mT), expected)
+    assert torch.equal(grid.fake(x.requires_grad_()), expected)
+    x = x.detach()
+    x[1, 2, 3] = torch.nan
+    assert grid.fake(x).isnan().sum() == 1
 
 
 def test_nothing_wraps_around_at_the_largest_integer() -> None:
