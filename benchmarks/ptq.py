@@ -145,7 +145,7 @@ def kill_and_go_on(task: dict, kills: int) -> None:  # type: ignore[type-arg]
 @click.option("--layers", default="0", help="Depths of the TDNN-F; 0 for the published one.")
 @click.option("--frames", default="6000,60000", help="Calibration frames.")
 @click.option("--threads", default=2, help="Of each quantization.")
-@click.option("--memory", default=1.0, help="As of 'kaldi-quant quantize --memory'.")
+@click.option("--memory", default=0.5, help="As of 'kaldi-quant quantize --memory'.")
 @click.option("--busy", default=0, help="Processes that are always busy, beside the quantization.")
 @click.option("--kills", default=0, help="Kill so many quantizations.")
 @click.option("--task", hidden=True)

@@ -11,7 +11,8 @@ import torch
 from kaldi_quant.kaldi.model import Model, read_model
 from kaldi_quant.kaldi.tables import read_matrices, read_vectors
 from kaldi_quant.nnet3.chunks import ChunkOptions
-from kaldi_quant.nnet3.inference import Inference, InferenceOptions, IvectorSource
+from kaldi_quant.nnet3.inference import Inference, InferenceOptions
+from kaldi_quant.nnet3.ivectors_in_time import IvectorSource
 from kaldi_quant.nnet3.model import AcousticModel
 
 # Small products gain nothing from threads, and lose much where other programs run beside the tests.

@@ -261,7 +261,7 @@ def _distilled(
     given = as_network(teacher)
     if not isinstance(given, KaldiNetwork):
         raise UsageError("the teacher of a Kaldi model must be one, too")
-    parts = [network.data(part).utterances for part in (data, held_out)]
-    trained = nnet3.distil(network.model, given.model, parts[0], network.factor, folder, source, loop, parts[1])
+    utterances, validated = (network.data(part) for part in (data, held_out))
+    trained = nnet3.distil(network.model, given.model, utterances, folder, source, loop, validated)
     assert trained is not None
     return trained

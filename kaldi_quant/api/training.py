@@ -17,7 +17,7 @@ from kaldi_quant.api.quantization import Quantized
 from kaldi_quant.errors import UsageError
 from kaldi_quant.nnet3.model import acoustic_model
 from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
-from kaldi_quant.nnet3.utterances import utterances_digest
+from kaldi_quant.nnet3.utterances import digest_of_sets
 from kaldi_quant.quant.distance import Distance, KullbackLeibler
 from kaldi_quant.torchnn.batches import Batches, HeldOutScore, LossFunction, Passes
 from kaldi_quant.train.distillation import Distillation
@@ -171,9 +171,9 @@ def _features(
     quantized: Quantized, origin: KaldiNetwork, data: Any, held_out: Any, options: FeatureOptions
 ) -> tuple[FeatureSource, str]:
     teacher = acoustic_model(quantized.network.host.executable())
-    parts = [origin.data(part).utterances for part in (data, held_out)]
-    source = FeatureSource(parts[0], Distillation(teacher), options, origin.factor, parts[1])
-    return source, utterances_digest([*parts[0], *parts[1]])
+    utterances, validated = (origin.data(part) for part in (data, held_out))
+    source = FeatureSource.of(utterances, Distillation(teacher), options, validated)
+    return source, digest_of_sets(utterances, validated)
 
 
 def _batches(

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from kaldi_quant.kaldi.features.kinds import FeatureKind
     from kaldi_quant.kaldi.features.pipeline import Pipeline
     from kaldi_quant.kaldi.ivectors.options import ExtractionInfo
-    from kaldi_quant.nnet3.inference import IvectorSource
     from kaldi_quant.nnet3.inference_options import InferenceOptions
+    from kaldi_quant.nnet3.ivectors_in_time import IvectorSource
 
 _OPTIONS = (
     click.option("--online-ivectors", metavar="RSPECIFIER", help="i-vectors, a matrix for each utterance."),

@@ -24,8 +24,6 @@ from kaldi_quant.kaldi.compatibility import check_examples, check_same_pdfs
 from kaldi_quant.kaldi.model import Model
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from kaldi_quant.kaldi.egs_folder import EgsFolder
     from kaldi_quant.kaldi.nnet import Nnet
     from kaldi_quant.nnet3.training.chain_source import SourceOptions
@@ -230,9 +228,9 @@ class _Run:
         }
 
     def _digest_of_utterances(self) -> str:
-        from kaldi_quant.nnet3.utterances import utterances_digest
+        from kaldi_quant.nnet3.utterances import digest_of_sets
 
-        return utterances_digest([*self.utterances.utterances, *self._held_out])
+        return digest_of_sets(self.utterances, self._held_out)
 
     @cached_property
     def _egs(self) -> EgsFolder | None:
@@ -277,11 +275,9 @@ class _Run:
         return taught.nnet
 
     @cached_property
-    def _held_out(self) -> list[tuple[str, np.ndarray]]:
+    def _held_out(self) -> UtteranceSet | None:
         """The utterances that distillation without examples is validated on."""
-        if not self.qat.held_out:
-            return []
-        return list(read_utterances(self.model, self.qat.held_out, self.inference).utterances)
+        return read_utterances(self.model, self.qat.held_out, self.inference) if self.qat.held_out else None
 
     def source(self, network: Trainable) -> Source:
         """Examples, or pieces of utterances."""
@@ -309,7 +305,7 @@ class _Run:
         reading = self.reading
         cut = FeatureOptions(reading.num_epochs, int(reading.minibatch_size), reading.srand, reading.augmentation)
         teacher = self._distillation(network)
-        return FeatureSource(self.utterances.utterances, teacher, cut, self._subsampling, self._held_out, self.place)
+        return FeatureSource.of(self.utterances, teacher, cut, self._held_out, self.place)
 
     def learned(self, options: WidthOptions, config: PtqConfig, epochs: int | None, folder: Path) -> PtqConfig:
         """The configuration with learned widths; what was learned comes into the folder of the results."""

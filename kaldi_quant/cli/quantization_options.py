@@ -144,7 +144,7 @@ def memory_option(what: str) -> Callable[[_Function], _Function]:
     return click.option(
         "--memory",
         type=float,
-        default=1.0,
+        default=0.5,
         show_default=True,
         metavar="GB",
         callback=_in_bytes,

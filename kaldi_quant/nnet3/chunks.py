@@ -18,8 +18,6 @@ from kaldi_quant.units import Frames
 if TYPE_CHECKING:
     from kaldi_quant.nnet3.context import Context
 
-# Kaldi tolerates i-vectors that end this many frames before the features.
-_IVECTOR_MARGIN = 50
 # 17 minutes; every frame of it is computed.
 _LONGEST_EXTRA_CONTEXT = 100_000
 
@@ -97,20 +95,10 @@ class Chunk:
         """
         return np.clip(np.arange(*(span or self.span)) + self.first_frame, 0, num_frames - 1)
 
-    def ivector_row(self, num_rows: int, period: Frames) -> int:
-        """Which row of the online i-vectors, one every ``period`` frames, belongs to its middle.
-
-        Raises:
-            UsageError: the i-vectors end long before the piece.
-        """
-        middle = self.first_frame + (self.num_outputs - 1) * self.subsampling // 2
-        row = middle // period
-        if (row - (num_rows - 1)) * period > _IVECTOR_MARGIN:
-            raise UsageError(
-                f"no i-vector for frame {middle}: {num_rows} rows, one every {period} frames "
-                "(--online-ivector-period), are too few"
-            )
-        return min(row, num_rows - 1)
+    @property
+    def middle(self) -> Frames:
+        """The utterance's frame in its middle."""
+        return self.first_frame + (self.num_outputs - 1) * self.subsampling // 2
 
 
 def cut(num_frames: Frames, context: Context, options: ChunkOptions) -> list[Chunk]:

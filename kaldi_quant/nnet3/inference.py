@@ -5,7 +5,7 @@ Source: ``src/nnet3bin/nnet3-compute.cc``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -16,6 +16,7 @@ from kaldi_quant.bad_utterances import BadUtterances
 from kaldi_quant.errors import DataError, KaldiQuantError, ModelError
 from kaldi_quant.nnet3.chunks import Chunk, ChunkOptions, cut
 from kaldi_quant.nnet3.inference_options import InferenceOptions
+from kaldi_quant.nnet3.ivectors_in_time import IvectorsInTime, IvectorSource
 from kaldi_quant.nnet3.runnable import Runnable
 from kaldi_quant.nnet3.schedule import Availability, Request, Span
 from kaldi_quant.nnet3.time_access import Times
@@ -28,9 +29,6 @@ _BATCHES_AHEAD = 16
 
 #: What a model is called with: features, spans, output times, i-vectors (``AcousticModel.forward``).
 ModelCall = tuple[torch.Tensor, list[Span], Times, torch.Tensor | None]
-
-#: Tells the i-vectors of an utterance: (dim,), or (rows, dim) for online ones; None if there are none.
-IvectorSource = Callable[[str], np.ndarray | None]
 
 
 @dataclass
@@ -79,7 +77,7 @@ class Inference:
     ) -> None:
         self.model = model.eval()
         self.options = options or InferenceOptions()
-        self.ivectors = ivectors
+        self.ivectors = IvectorsInTime(model.ivector_dim, ivectors, self.options.online_ivector_period)
         self.bad = bad or BadUtterances()
         self.chosen = chosen or {}
         parameters = next(iter(model.parameters()), torch.zeros(0))
@@ -178,10 +176,10 @@ class Inference:
             chunks = [chunks[number] for number in self.chosen[name]]
         *places, end = accumulate((chunk.num_outputs for chunk in chunks), initial=0)
         utterance = _Utterance(name, feats, np.empty((end, self.model.output_dim), np.float32))
-        ivectors = self._ivectors_of(name)
+        ivectors = self.ivectors.of(name)
         for chunk, place in zip(chunks, places, strict=True):
             self._require_input(chunk)
-            utterance.pieces.append(_Piece(utterance, chunk, self._ivector_for(chunk, ivectors), place))
+            utterance.pieces.append(_Piece(utterance, chunk, self.ivectors.at(ivectors, chunk.middle), place))
         return utterance
 
     def _require_input(self, chunk: Chunk) -> None:
@@ -199,27 +197,6 @@ class Inference:
                 f"the {chunk.num_outputs} output rows from frame {chunk.first_frame} on need more input than the "
                 "model's context gives them: use longer chunks, or more extra context"
             )
-
-    def _ivectors_of(self, name: str) -> np.ndarray | None:
-        if not self.model.ivector_dim:
-            return None
-        found = self.ivectors(name) if self.ivectors is not None else None
-        if found is None or found.size == 0:
-            raise DataError(
-                f"the model needs i-vectors of dimension {self.model.ivector_dim}, and there are none for it"
-            )
-        if found.shape[-1] != self.model.ivector_dim:
-            raise DataError(f"its i-vectors have {found.shape[-1]} columns, the model needs {self.model.ivector_dim}")
-        if not np.isfinite(found).all():
-            raise DataError("its i-vectors are not finite (NaN or infinity)")
-        return found
-
-    def _ivector_for(self, chunk: Chunk, ivectors: np.ndarray | None) -> np.ndarray | None:
-        if ivectors is None or ivectors.ndim == 1:
-            return ivectors
-        if self.options.online_ivector_period < 1:
-            raise DataError("online i-vectors need --online-ivector-period, the frames per row (10 in Kaldi's recipes)")
-        return ivectors[chunk.ivector_row(len(ivectors), self.options.online_ivector_period)]
 
     def _good(self, utterances: list[_Utterance]) -> Iterator[_Utterance]:
         """Those whose log-likelihoods are finite; the others are reported."""

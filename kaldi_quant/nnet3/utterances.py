@@ -13,8 +13,9 @@ import torch
 from kaldi_quant.bad_utterances import DEFAULT_MAX_BAD_SHARE, BadUtterances
 from kaldi_quant.kaldi.text import encode
 from kaldi_quant.nnet3.chunks import ChunkOptions
-from kaldi_quant.nnet3.inference import Inference, IvectorSource
+from kaldi_quant.nnet3.inference import Inference
 from kaldi_quant.nnet3.inference_options import InferenceOptions
+from kaldi_quant.nnet3.ivectors_in_time import IvectorSource
 from kaldi_quant.nnet3.runnable import Runnable
 from kaldi_quant.quant.host import Executable
 from kaldi_quant.quant.listed_data import ListedData
@@ -125,3 +126,11 @@ def utterances_digest(
                 digest.update(encode(f"{name}\0{values.shape}{values.dtype.str}\0"))
                 digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()
+
+
+def digest_of_sets(*sets: UtteranceSet | None) -> str:
+    """What tells the utterances of some sets, and their i-vectors, from others."""
+    some = [part for part in sets if part is not None]
+    if any(part.ivectors is not None for part in some):
+        return hashlib.sha256(encode(" ".join(part.content() for part in some))).hexdigest()
+    return utterances_digest([utterance for part in some for utterance in part.utterances])

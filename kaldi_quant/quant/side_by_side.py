@@ -22,7 +22,7 @@ from kaldi_quant.quant.slots import columns_of, groups_of_layer, watched
 from kaldi_quant.units import Bytes
 
 #: What waiting batches take of the memory; the others wait on disk.
-MEMORY: Bytes = 1 << 30
+MEMORY: Bytes = 1 << 29
 
 
 class _SeenEnough(Exception):

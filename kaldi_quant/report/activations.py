@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kaldi_quant.nnet3.inference import IvectorSource
 from kaldi_quant.nnet3.inference_options import InferenceOptions
+from kaldi_quant.nnet3.ivectors_in_time import IvectorSource
 from kaldi_quant.nnet3.utterances import UtteranceSet
 from kaldi_quant.quant.calibration import observe
 from kaldi_quant.quant.grid import Grid

@@ -70,20 +70,11 @@ def test_chunks_share_out_the_rows(
         assert len(used) == chunk.span[1] - chunk.span[0] and used.min() >= 0 and used.max() < frames
 
 
-def test_ivector_rows_are_those_of_the_middle() -> None:
-    rows = {61: 3, 97: 4, 140: 6}
-    for frames, row in rows.items():
+def test_the_middle_is_a_frame_of_the_utterance() -> None:
+    for frames, middle in {61: 30, 97: 48, 140: 69}.items():
         (chunk,) = cut(frames, CONTEXT, ChunkOptions(3))
-        assert chunk.ivector_row(-(-frames // 10), 10) == row
-    chunks = cut(140, CONTEXT, ChunkOptions(3, 51))
-    assert [chunk.ivector_row(14, 10) for chunk in chunks] == [2, 7, 12]
-
-
-def test_ivectors_may_end_a_little_early() -> None:
-    (chunk,) = cut(200, CONTEXT, ChunkOptions(1))
-    assert chunk.ivector_row(5, 10) == 4
-    with pytest.raises(UsageError, match="no i-vector for frame 99: 4 rows, one every 10 frames"):
-        chunk.ivector_row(4, 10)
+        assert chunk.middle == middle
+    assert [chunk.middle for chunk in cut(140, CONTEXT, ChunkOptions(3, 51))] == [24, 75, 120]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import pytest
 from kaldi_quant.bad_utterances import BadUtterances
 from kaldi_quant.errors import DataError, ModelError
 from kaldi_quant.nnet3.chunks import ChunkOptions
-from kaldi_quant.nnet3.inference import Inference, InferenceOptions, IvectorSource
+from kaldi_quant.nnet3.inference import Inference, InferenceOptions
+from kaldi_quant.nnet3.ivectors_in_time import IvectorSource
 from tests.references import NNET3, load, load_network
 
 FEATS = np.random.default_rng(0).standard_normal((61, 20)).astype(np.float32)

@@ -13,14 +13,18 @@ from kaldi_quant.kaldi.egs_folder import EgsFolder
 from kaldi_quant.kaldi.model import Model
 from kaldi_quant.nnet3.chain.den_graph import read_denominator_graph
 from kaldi_quant.nnet3.chain.options import ChainOptions
+from kaldi_quant.nnet3.chunks import ChunkOptions
+from kaldi_quant.nnet3.inference_options import InferenceOptions
 from kaldi_quant.nnet3.model import AcousticModel
 from kaldi_quant.nnet3.schedule import Span
 from kaldi_quant.nnet3.time_access import Times
 from kaldi_quant.nnet3.training.chain_source import ChainSource, SourceOptions
 from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
 from kaldi_quant.nnet3.training.objective import ChainLoss
+from kaldi_quant.nnet3.utterances import UtteranceSet, digest_of_sets
 from kaldi_quant.train.distillation import Distillation, Taught
 from kaldi_quant.train.hidden_features import HiddenFeatures
+from tests.references import NNET3, load_network, model_file
 from tests.train.fake_quantized import SUBSAMPLING
 
 torch.set_num_threads(1)
@@ -81,8 +85,8 @@ def test_pieces_lie_within_their_utterance(model: Model, length: int) -> None:
     left = network.context.left
     seen = set()
     for iteration in range(20):
-        pieces = source._pieces(source.utterances, network, np.random.default_rng(iteration))
-        own = pieces[:, left : left + options.frames, 0]
+        pieces = source._pieces(source.utterances, source._ivectors, network, np.random.default_rng(iteration))
+        own = pieces.feats.numpy()[:, left : left + options.frames, 0]
         seen.update(own.reshape(-1).tolist())
         if length >= options.frames:
             # No frame is repeated.
@@ -210,3 +214,62 @@ def test_hidden_layers_teach_too(model: Model, utterances: list[tuple[str, np.nd
 def test_features_that_do_not_fit(utterances: list[tuple[str, np.ndarray]], message: str, model: Model) -> None:
     with pytest.raises(DataError, match=message):
         source(model, utterances)
+
+
+def numbered(network: AcousticModel, lengths: dict[str, int]) -> tuple[UtteranceSet, dict[str, np.ndarray]]:
+    """Utterances whose features say the frame, and whose i-vectors, every 10 frames, the utterance and the row."""
+    feats, ivectors = {}, {}
+    for number, (name, length) in enumerate(lengths.items()):
+        feats[name] = np.zeros((length, network.input_dim), np.float32)
+        feats[name][:, 0] = np.arange(length) / 1000
+        ivectors[name] = np.zeros((-(-length // 10), network.ivector_dim), np.float32)
+        ivectors[name][:, 0], ivectors[name][:, 1] = number, np.arange(len(ivectors[name]))
+    options = InferenceOptions(ChunkOptions(SUBSAMPLING), online_ivector_period=10)
+    return UtteranceSet(feats.items(), options, ivectors.get), ivectors
+
+
+def test_each_piece_has_the_ivector_of_its_middle() -> None:
+    network = load_network(model_file(NNET3 / "ivector_online"))
+    lengths = {"a": 400, "b": 100, "c": 151}
+    utterances, _ = numbered(network, lengths)
+    source = FeatureSource.of(utterances, Distillation(network), FeatureOptions(4, 3), utterances)
+    seen: list[tuple[Tensor, Tensor]] = []
+    hook = network.register_forward_pre_hook(lambda _, args: seen.append((args[0], args[3])))
+    for iteration in range(4):
+        for loss in source.losses(iteration, network):
+            assert loss.ok and abs(float(loss.value.detach())) < 1e-6
+    assert source.validate(network)["kl"] < 1e-6
+    hook.remove()
+    found = set()
+    for feats, ivectors in seen:
+        own = (feats[:, network.context.left :, 0] * 1000).round()[:, : FeatureOptions().frames]
+        for frames, ivector in zip(own, ivectors, strict=True):
+            length = list(lengths.values())[int(ivector[0])]
+            # Short utterances fill a piece with their last frame again and again.
+            middle = min(int(frames[0]) + 75, length - 1)
+            assert int(ivector[1]) == middle // 10 and frames.max() < length
+            found.add(int(ivector[0]))
+    assert found == {0, 1, 2}
+
+
+def test_ivectors_that_are_missing() -> None:
+    network = load_network(model_file(NNET3 / "ivector_online"))
+    utterances, ivectors = numbered(network, {"a": 60, "b": 60})
+    others = UtteranceSet(utterances.utterances, utterances.options)
+    options = FeatureOptions(1, 2)
+    sentence = f"utterance a: the model needs i-vectors of dimension {network.ivector_dim}, and there are none for it"
+    with pytest.raises(DataError, match=sentence):
+        FeatureSource.of(others, Distillation(network), options)
+    with pytest.raises(DataError, match=sentence):
+        FeatureSource.of(utterances, Distillation(network), options, others)
+    assert digest_of_sets(utterances) != digest_of_sets(others)
+    del ivectors["b"]
+    with pytest.raises(DataError, match="utterance b: the model needs"):
+        FeatureSource.of(utterances, Distillation(network), options)
+
+
+def test_a_student_without_ivectors_learns_from_a_teacher_with_them() -> None:
+    teacher, student = (load_network(model_file(NNET3 / name)) for name in ("ivector_online", "tdnnf_small"))
+    utterances, _ = numbered(teacher, {"a": 100})
+    source = FeatureSource.of(utterances, Distillation(teacher), FeatureOptions(1, 2))
+    assert all(loss.ok and loss.sums["kl"] > 0 for loss in source.losses(0, student))

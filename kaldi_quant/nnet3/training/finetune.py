@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from kaldi_quant.atomic import atomic_write
 from kaldi_quant.errors import UsageError
@@ -25,14 +22,11 @@ from kaldi_quant.nnet3.training.chain_source import ChainSource, SourceOptions
 from kaldi_quant.nnet3.training.feature_source import FeatureOptions, FeatureSource
 from kaldi_quant.nnet3.training.objective import XENT, ChainLoss
 from kaldi_quant.nnet3.training.parameters import trained_components, trained_nnet
-from kaldi_quant.nnet3.utterances import utterances_digest
+from kaldi_quant.nnet3.utterances import UtteranceSet, digest_of_sets
 from kaldi_quant.train.distillation import Distillation
 from kaldi_quant.train.loop import Loop, LoopOptions
 from kaldi_quant.train.parallel.device_context import DeviceContext
 from kaldi_quant.train.parameters import TrainedComponent
-
-#: (name, features) pairs.
-Utterances = Sequence[tuple[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -143,12 +137,11 @@ def _xent_branch(nnet: Nnet, egs: EgsFolder) -> list[str]:
 def distil(
     model: Model,
     teacher: Model,
-    utterances: Utterances,
-    subsampling: int,
+    utterances: UtteranceSet,
     folder: Path,
     source: FeatureOptions,
     loop: LoopOptions,
-    held_out: Utterances = (),
+    held_out: UtteranceSet | None = None,
     stop_after: int | None = None,
 ) -> Model | None:
     """Trains a model to give the distributions over pdfs that another one gives, on features without labels.
@@ -156,8 +149,7 @@ def distil(
     Args:
         model: as read from its file; it is left as it is.
         teacher: with the same features and pdfs.
-        utterances: (name, features) pairs, features: (frames, dim) float32.
-        subsampling: the model's frame-subsampling factor.
+        utterances: with their i-vectors, where the networks need them.
         folder: of the checkpoint and the record. A run that was killed goes on.
         source: how features are cut.
         loop: how training goes.
@@ -179,11 +171,11 @@ def distil(
             f"{teacher.path} {dims[1][1]} for {dims[1][0]}: they must be the same"
         )
     components = trained_components(network, model.nnet)
-    minibatches = FeatureSource(utterances, Distillation(taught), source, subsampling, held_out)
+    minibatches = FeatureSource.of(utterances, Distillation(taught), source, held_out)
     identity = {
         "model": model.digest(),
         "teacher": teacher.digest(),
-        "data": utterances_digest([*utterances, *held_out]),
+        "data": digest_of_sets(utterances, held_out),
         "source": asdict(source),
     }
     trained = Loop(network, components, minibatches, loop, folder, identity)
