@@ -1,5 +1,6 @@
 """Distillation: what a teacher says, from examples and from features alone."""
 
+import logging
 from functools import partial
 from pathlib import Path
 
@@ -209,6 +210,7 @@ def test_hidden_layers_teach_too(model: Model, utterances: list[tuple[str, np.nd
     [
         ([], "no utterances to train on"),
         ([("a", np.zeros((50, 13), np.float32))], "utterance a: the features have dimension 13"),
+        ([("a", np.full((50, 40), np.nan, np.float32))], "utterance a: its features are not finite"),
     ],
 )
 def test_features_that_do_not_fit(utterances: list[tuple[str, np.ndarray]], message: str, model: Model) -> None:
@@ -252,20 +254,25 @@ def test_each_piece_has_the_ivector_of_its_middle() -> None:
     assert found == {0, 1, 2}
 
 
-def test_ivectors_that_are_missing() -> None:
+def test_ivectors_that_are_missing(caplog: pytest.LogCaptureFixture) -> None:
     network = load_network(model_file(NNET3 / "ivector_online"))
     utterances, ivectors = numbered(network, {"a": 60, "b": 60})
     others = UtteranceSet(utterances.utterances, utterances.options)
     options = FeatureOptions(1, 2)
-    sentence = f"utterance a: the model needs i-vectors of dimension {network.ivector_dim}, and there are none for it"
+    sentence = f"utterance b: the model needs i-vectors of dimension {network.ivector_dim}, and there are none for it"
     with pytest.raises(DataError, match=sentence):
         FeatureSource.of(others, Distillation(network), options)
     with pytest.raises(DataError, match=sentence):
         FeatureSource.of(utterances, Distillation(network), options, others)
     assert digest_of_sets(utterances) != digest_of_sets(others)
     del ivectors["b"]
-    with pytest.raises(DataError, match="utterance b: the model needs"):
+    with pytest.raises(DataError, match=r"^1 of 2 utterances could not be used, more than the share of 0\.1"):
         FeatureSource.of(utterances, Distillation(network), options)
+    utterances.max_bad_share = 0.5
+    with caplog.at_level(logging.WARNING):
+        source = FeatureSource.of(utterances, Distillation(network), options)
+    assert [name for name, _ in source.utterances] == ["a"]
+    assert "leaving out utterance b: the model needs i-vectors" in caplog.text
 
 
 def test_a_student_without_ivectors_learns_from_a_teacher_with_them() -> None:

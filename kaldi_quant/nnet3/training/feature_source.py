@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kaldi_quant.bad_utterances import BadUtterances
 from kaldi_quant.errors import DataError, UsageError
 from kaldi_quant.nnet3.ivectors_in_time import IvectorsInTime, IvectorSource
 from kaldi_quant.nnet3.model import AcousticModel, acoustic_model
@@ -87,9 +88,10 @@ class FeatureSource:
         ivectors: tells the i-vectors of the utterances, for networks that need them.
         held_out_ivectors: those of the ones that are validated on.
         ivector_period: frames per row of online i-vectors.
+        max_bad_share: how many utterances may be unusable.
 
     Raises:
-        DataError: the features' dimension is not the model's, or i-vectors that it needs are missing.
+        DataError: of too many utterances the features are not the model's, or i-vectors that it needs are missing.
     """
 
     def __init__(
@@ -103,19 +105,18 @@ class FeatureSource:
         ivectors: IvectorSource | None = None,
         held_out_ivectors: IvectorSource | None = None,
         ivector_period: Frames = 0,
+        max_bad_share: float = 0.0,
     ) -> None:
         self.place = place or DeviceContext()
         self.distillation, self.options, self.subsampling = distillation, options, subsampling
-        self.utterances, self.held_out = list(utterances), list(held_out)
         self.teacher = teacher = acoustic_model(distillation.teacher)
         self._ivectors, self._held_out_ivectors = (
             IvectorsInTime(teacher.ivector_dim, source, ivector_period) for source in (ivectors, held_out_ivectors)
         )
-        for parts, of_them in ((self.utterances, self._ivectors), (self.held_out, self._held_out_ivectors)):
-            for name, feats in parts:
-                self._check(name, feats, of_them)
-        if not self.utterances:
+        if not utterances:
             raise DataError("there are no utterances to train on")
+        self.utterances = self._usable(utterances, self._ivectors, max_bad_share)
+        self.held_out = self._usable(held_out, self._held_out_ivectors, max_bad_share) if held_out else []
         wanted = options.augmentation
         self._validated: list[tuple[_Batch, Tensor | None]] | None = None
         self._augmentation = None if wanted is None else Augmentation(wanted, teacher.input_dim)
@@ -141,18 +142,33 @@ class FeatureSource:
             utterances.ivectors,
             None if held_out is None else held_out.ivectors,
             running.online_ivector_period,
+            utterances.max_bad_share,
         )
+
+    def _usable(
+        self, utterances: Sequence[tuple[str, np.ndarray]], ivectors: IvectorsInTime, max_bad_share: float
+    ) -> list[tuple[str, np.ndarray]]:
+        """Those that can be used; the others are reported."""
+        found, bad = [], BadUtterances(max_bad_share)
+        for name, feats in utterances:
+            try:
+                self._check(name, feats, ivectors)
+            except DataError as error:
+                bad.report(name, error)
+                continue
+            found.append((name, feats))
+            bad.good += 1
+        bad.check()
+        return found
 
     def _check(self, name: str, feats: np.ndarray, ivectors: IvectorsInTime) -> None:
         if feats.ndim != 2 or feats.shape[1] != self.teacher.input_dim:
             raise DataError(
-                f"utterance {name}: the features have dimension {feats.shape[-1]}, and the model's have "
-                f"{self.teacher.input_dim}"
+                f"the features have dimension {feats.shape[-1]}, and the model's have {self.teacher.input_dim}"
             )
-        try:
-            ivectors.at(ivectors.of(name), len(feats) - 1)
-        except DataError as error:
-            raise DataError(f"utterance {name}: {error}") from error
+        if not np.isfinite(feats).all():
+            raise DataError("its features are not finite (NaN or infinity)")
+        ivectors.at(ivectors.of(name), len(feats) - 1)
 
     def __len__(self) -> int:
         """Iterations: one for each pass."""
