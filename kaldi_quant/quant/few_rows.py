@@ -16,11 +16,14 @@ def few_rows(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     Args:
         tensors: (rows, columns), of as many rows.
     """
-    yield from zip(*(x.split(number_of_rows(x)) for x in tensors), strict=True)
+    yield from zip(*(x.split(rows_at_once(x)) for x in tensors), strict=True)
 
 
-def number_of_rows(x: Tensor) -> int:
-    """How many rows of x, (rows, columns), are a few."""
-    if x.device.type != "cpu":
-        return max(1, len(x))
-    return max(1, _VALUES_AT_ONCE // max(1, x.shape[1]))
+def rows_at_once(x: Tensor) -> int:
+    """How many rows of x, (rows, columns), are given at once, at most."""
+    return number_of_rows(x.shape[1]) if x.device.type == "cpu" else max(1, len(x))
+
+
+def number_of_rows(columns: int) -> int:
+    """How many rows of so many columns are a few."""
+    return max(1, _VALUES_AT_ONCE // max(1, columns))

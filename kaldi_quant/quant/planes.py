@@ -13,7 +13,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from kaldi_quant.quant.few_rows import few_rows, number_of_rows
+from kaldi_quant.quant.few_rows import few_rows, number_of_rows, rows_at_once
 from kaldi_quant.quant.outer_sums import weighted
 
 # Integers of one plane, and the largest of two, so that the upper one stays within 8 bits.
@@ -125,12 +125,12 @@ class Planes:
         limit, added = (_PLANE, 0) if self.count == 1 else (_BOTH, _PLANE + 1)
         # Half a plane is added, and taken from the lower byte again, so that both bytes have signs of their own.
         start, factor = (start + added).to(rows), factor.to(rows)
-        if self.of_differences:
-            start = _chances(number_of_rows(rows), rows.shape[1]).to(rows)
+        at_once = min(len(rows), rows_at_once(rows))
+        chances = _chances(rows.shape[1], at_once).to(rows) if self.of_differences else None
         planes = [rows.new_empty(rows.shape, dtype=torch.int8) for _ in range(self.count)]
         for part, others, *of_planes in few_rows(rows, rows if less is None else less, *planes):
             values = part if less is None else part - others
-            found = torch.addcmul(start[: len(part)] if self.of_differences else start, values, factor).round_()
+            found = torch.addcmul(start if chances is None else chances[: len(part)], values, factor).round_()
             low, high = found.aminmax()
             if not -limit - 1 <= float(low) - added <= float(high) - added <= limit:
                 return None
@@ -144,7 +144,13 @@ class Planes:
         return planes
 
 
+def _chances(columns: int, rows: int) -> Tensor:
+    """Numbers between -1/2 and 1/2, (rows or more, columns) float32: the same few rows again and again."""
+    few = _few_chances(columns)
+    return few.repeat(-(-rows // len(few)), 1) if rows > len(few) else few
+
+
 @lru_cache(maxsize=2)
-def _chances(rows: int, columns: int) -> Tensor:
-    """(rows, columns) float32: numbers between -1/2 and 1/2, always the same."""
+def _few_chances(columns: int) -> Tensor:
+    rows = number_of_rows(columns)
     return torch.rand(rows, columns, generator=torch.Generator().manual_seed(0)) - 0.5
