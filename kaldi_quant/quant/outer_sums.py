@@ -119,6 +119,9 @@ def summed(planes: list[Tensor]) -> Tensor:
 def product(left: Tensor, right: Tensor) -> Tensor:
     """(m, rows) int8 times (rows, n) int8: (m, n) int32 in main memory; at most ``MOST_ROWS`` rows."""
     if left.device.type == "cpu":
+        if len(left) == 1:
+            # Of one row with the strides of a column PyTorch's product is wrong.
+            left = left.new_empty(left.shape).copy_(left)
         return torch._int_mm(left, right)
     return (left.double() @ right.double()).to(torch.int32).cpu()
 

@@ -47,6 +47,16 @@ def test_floats_on_two_planes(rows: int, size: float) -> None:
     assert torch.equal(summed(found), integers.sum(0))
 
 
+@pytest.mark.parametrize("columns", [(1, 1), (1, 4), (4, 1), (3, 2)])
+@pytest.mark.parametrize("planes", [1, 2])
+def test_sums_of_few_columns(columns: tuple[int, int], planes: int) -> None:
+    first, second = (
+        [torch.randint(-128, 128, (400, number), dtype=torch.int8) for _ in range(planes)] for number in columns
+    )
+    assert torch.equal(sums_of(first, second), whole(first).T @ whole(second))
+    assert torch.equal(sums_of(first, first, of_squares=True), whole(first).T @ whole(first))
+
+
 def test_sums_of_more_rows_than_32_bits_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outer_sums, "MOST_ROWS", 250)
     # Any processor's 32 bits would hold these; what is looked at is that none is lost where others begin.

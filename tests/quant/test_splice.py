@@ -62,8 +62,9 @@ def test_rows_put_together_in_another_way_have_no_source(place: tuple[int, int, 
 
 @pytest.mark.parametrize("shifts", SHIFTS)
 @pytest.mark.parametrize("pieces", [(4096, 512), (50, 2)])
+@pytest.mark.parametrize("columns", [1, 2, 5])
 def test_sums_are_those_of_all_rows(
-    shifts: tuple[int, ...], pieces: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    shifts: tuple[int, ...], pieces: tuple[int, int], columns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outer_sums, "_ROWS_OF_A_PRODUCT", pieces[0])
     monkeypatch.setattr(outer_sums, "_BLOCK", pieces[1])
@@ -72,7 +73,7 @@ def test_sums_are_those_of_all_rows(
     expected: list[Tensor | float] = [0.0, 0.0]
     # Sequences of many lengths, down to fewer rows than what they have in common.
     for number, (sequences, rows) in enumerate([(3, 40), (1, 100), (4, 2), (2, 30)]):
-        shape = sequences, rows + max(shifts), 5
+        shape = sequences, rows + max(shifts), columns
         upper, lower, other = (bytes_like(*shape, seed=3 * number + part) for part in range(3))
         source = SourceRows([upper, lower])
         squares.add(source, source)
