@@ -20,7 +20,7 @@ from kaldi_quant.quant.grouped import by_group, cross_moments
 from kaldi_quant.quant.host import Data, Executable
 from kaldi_quant.quant.integer_linear import InputGrid
 from kaldi_quant.quant.paired_integers import PairedIntegers
-from kaldi_quant.quant.slots import rows_that_count, watched
+from kaldi_quant.quant.slots import rows_of, rows_that_count, watched
 
 #: Enough rows for learned rounding to be no worse on others; 200 MB each for 3072 columns.
 SAMPLE_ROWS = 16384
@@ -76,7 +76,7 @@ class PairedMoments:
                 self._settle()
                 self._integers = self._integers.wider(*sequences)
             return
-        inputs, float_inputs = _rows(inputs), _rows(float_inputs)
+        inputs, float_inputs = rows_of(inputs), rows_of(float_inputs)
         origins = self._origins.to(inputs)
         # In float32, whose rounding a few thousand rows average out, products take half the time.
         x, y = inputs - origins[0], float_inputs - origins[1]
@@ -85,7 +85,7 @@ class PairedMoments:
         self._products += cross_moments(y, x, self.groups).double().cpu()
 
     def _begin(self, inputs: Tensor, float_inputs: Tensor) -> None:
-        means = torch.stack([_rows(x).double().mean(0) for x in (inputs, float_inputs)])
+        means = torch.stack([rows_of(x).double().mean(0) for x in (inputs, float_inputs)])
         self._origins = means.to(inputs.dtype).double().cpu()
         if self.groups == 1 and inputs.dtype == torch.float32:
             self._integers = PairedIntegers.over(_sequences(inputs), _sequences(float_inputs), self._grid)
@@ -164,7 +164,7 @@ class PairedSample:
 
     def add(self, inputs: Tensor, float_inputs: Tensor) -> None:
         """Sees rows, of which those that are finite in both networks count; (..., groups * in) float each."""
-        inputs, float_inputs = (_rows(x).cpu() for x in _that_count(inputs, float_inputs))
+        inputs, float_inputs = (rows_of(x).cpu() for x in _that_count(inputs, float_inputs))
         keys = torch.rand(len(inputs), generator=self._generator)
         if len(self._keys) == self.limit:
             candidates = keys < self._keys.max()
@@ -196,16 +196,11 @@ class PairedSample:
 def _that_count(inputs: Tensor, float_inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Inputs, (..., columns) each, as they are where all are finite, else the rows that are on both sides."""
     # It is finite where both are.
-    differences = _rows(float_inputs - inputs)
+    differences = rows_of(float_inputs - inputs)
     if len(rows_that_count(differences)) == len(differences):
         return inputs, float_inputs
     counts = torch.isfinite(differences).all(1)
-    return _rows(inputs)[counts], _rows(float_inputs)[counts]
-
-
-def _rows(x: Tensor) -> Tensor:
-    """(..., columns) → (rows, columns)."""
-    return x.reshape(-1, x.shape[-1])
+    return rows_of(inputs)[counts], rows_of(float_inputs)[counts]
 
 
 def _sequences(x: Tensor) -> Tensor:

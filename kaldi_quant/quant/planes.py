@@ -125,12 +125,12 @@ class Planes:
         limit, added = (_PLANE, 0) if self.count == 1 else (_BOTH, _PLANE + 1)
         # Half a plane is added, and taken from the lower byte again, so that both bytes have signs of their own.
         start, factor = (start + added).to(rows), factor.to(rows)
-        at_once = min(len(rows), rows_at_once(rows))
-        chances = _chances(rows.shape[1], at_once).to(rows) if self.of_differences else None
+        at_once, columns = min(len(rows), rows_at_once(rows)), rows.shape[1]
+        added_to_rows = _chances(columns, at_once).to(rows) if self.of_differences else start.expand(at_once, columns)
         planes = [rows.new_empty(rows.shape, dtype=torch.int8) for _ in range(self.count)]
         for part, others, *of_planes in few_rows(rows, rows if less is None else less, *planes):
             values = part if less is None else part - others
-            found = torch.addcmul(start if chances is None else chances[: len(part)], values, factor).round_()
+            found = torch.addcmul(added_to_rows[: len(part)], values, factor).round_()
             low, high = found.aminmax()
             if not -limit - 1 <= float(low) - added <= float(high) - added <= limit:
                 return None

@@ -18,7 +18,7 @@ from kaldi_quant.quant.integer_linear import InputGrid
 from kaldi_quant.quant.paired_moments import PairedMoments, PairedRows, PairedSample
 from kaldi_quant.quant.passage import Passage
 from kaldi_quant.quant.shelf import Shelf
-from kaldi_quant.quant.slots import columns_of, groups_of_layer, watched
+from kaldi_quant.quant.slots import columns_of, groups_of_layer, rows_of, watched
 from kaldi_quant.units import Bytes
 
 #: What waiting batches take of the memory; the others wait on disk.
@@ -82,7 +82,7 @@ class SideBySide:
                 outputs.append(ahead.result)
         if not all(isinstance(output, Tensor) for output in outputs):
             return math.nan
-        reference, found = (_rows(output).float().cpu().numpy() for output in outputs)
+        reference, found = (rows_of(output.detach()).float().cpu().numpy() for output in outputs)
         return distance.sum(reference, found) / max(1, len(reference))
 
     def close(self) -> None:
@@ -127,7 +127,3 @@ class SideBySide:
         self._shelf.put(number, tuple(passage.values for passage in self._passages[number]))
         for passage in self._passages[number]:
             passage.values = {}
-
-
-def _rows(x: Tensor) -> Tensor:
-    return x.detach().reshape(-1, x.shape[-1])

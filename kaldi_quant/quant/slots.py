@@ -80,13 +80,18 @@ def watched(model: Executable, watchers: Mapping[str, See]) -> Iterator[None]:
             set_product(model, layer, product)
 
 
+def rows_of(x: Tensor) -> Tensor:
+    """(..., channels) → (rows, channels), a view where it can be."""
+    return x.reshape(-1, x.shape[-1])
+
+
 def rows_that_count(x: Tensor) -> Tensor:
     """The rows of a value, (..., channels) → (rows, channels), without those that are not finite.
 
     Where an optional input does not exist a mean is 0 / 0, which no output depends on; one that did would not be
     finite, and its unit left out.
     """
-    rows = x.reshape(-1, x.shape[-1])
+    rows = rows_of(x)
     # The extremes are found faster than each value is looked at, and one that is not finite is among them.
     if not rows.numel() or all(torch.isfinite(bound) for bound in rows.aminmax()):
         return rows
