@@ -12,6 +12,7 @@ from __future__ import annotations
 import gc
 import heapq
 import itertools
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
@@ -27,7 +28,9 @@ _DELTA = 1.0 / 1024
 # The number of set members after which no further states are made; Kaldi limits memory (max-mem) to the same end.
 _MOST_MEMBERS = 2_000_000
 
+# In the order of their states.
 Members = list[Member]
+_Key = tuple[tuple[str, int], ...]
 T = TypeVar("T")
 
 
@@ -35,15 +38,15 @@ class _SubsetTable(Generic[T]):
     """What belongs to sets of raw states; two are the same when members and strings are, and costs nearly."""
 
     def __init__(self) -> None:
-        self._entries: dict[frozenset[tuple[int, str]], list[tuple[dict[tuple[int, str], float], T]]] = {}
-        self._missed: tuple[frozenset[tuple[int, str]], dict[tuple[int, str], float]]
+        self._entries: dict[_Key, list[tuple[list[float], T]]] = {}
+        self._missed: tuple[_Key, list[float]]
 
     def find(self, members: Members) -> T | None:
         """What was added for the same set, or None."""
-        costs = {(state, string): total for total, _, string, state in members}
-        key = frozenset(costs)
+        key = tuple([member[2:] for member in members])
+        costs = [member[0] for member in members]
         for known, value in self._entries.get(key, ()):
-            if all(abs(known[member] - total) <= _DELTA for member, total in costs.items()):
+            if all(abs(one - other) <= _DELTA for one, other in zip(known, costs, strict=True)):
                 return value
         self._missed = key, costs
         return None
@@ -60,13 +63,13 @@ class _Determinizer:
     def __init__(self, raw: RawLattice, beam: float, most_members: int) -> None:
         self.raw = raw
         self.members_left = most_members
-        self.beam = beam
-        self.cutoff = raw.backward[raw.start] + beam
+        # Finite, so that what leads to no end is never within it.
+        self.cutoff = min(raw.backward[raw.start] + beam, sys.float_info.max)
         # The states of the result: set, forward cost, arcs (word, destination, total cost, graph cost, string).
         self.subsets: list[Members] = []
         self.forward: list[float] = []
         self.arcs: list[list[tuple[int, int, float, float, str]]] = []
-        self._closure = Closure(raw, beam)
+        self._closure = Closure(raw)
         self._before: _SubsetTable[tuple[int, float, float, str]] = _SubsetTable()
         self._after: _SubsetTable[int] = _SubsetTable()
         self._tasks: list[tuple[float, int, int, int, Members]] = []
@@ -74,13 +77,14 @@ class _Determinizer:
 
     def run(self) -> None:
         """Makes all states within the beam."""
-        self._add_state(self._close([(0.0, 0.0, "", self.raw.start)]), 0.0)
+        self._add_state(self._close([(0.0, 0.0, "", self.raw.start)], 0.0), 0.0)
         while self._tasks and self.members_left > 0:
             _, _, state, word, members = heapq.heappop(self._tasks)
             self.arcs[state].append((word, *self._resolve(members, self.forward[state])))
 
-    def _close(self, members: Members) -> Members:
-        closed, looked_at = self._closure.of(members)
+    def _close(self, members: Members, forward: float) -> Members:
+        # Rounding does not leave a set without members.
+        closed, looked_at = self._closure.of(members, self.cutoff + _DELTA - forward)
         self.members_left -= looked_at
         return closed
 
@@ -92,7 +96,7 @@ class _Determinizer:
         members, total, graph, prefix = self._normalize(members)
         known = self._before.find(members)
         if known is None:
-            closed, more_total, more_graph, more = self._normalize(self._close(members))
+            closed, more_total, more_graph, more = self._normalize(self._close(members, forward + total))
             state = self._after.find(closed)
             if state is None:
                 state = self._add_state(closed, forward + total + more_total)
@@ -123,35 +127,27 @@ class _Determinizer:
 
     def _add_tasks(self, state: int) -> None:
         """Queues every word that leaves a state within the beam, with the set of raw states that it leads to."""
-        words, least, members = self.raw.words, self.raw.least, self.subsets[state]
+        words, least = self.raw.words, self.raw.least
         forward, cutoff = self.forward[state], self.cutoff
-        within: dict[int, float] = {}
-        for total, _, _, raw in members:
+        best: dict[int, float] = {}
+        reached: dict[int, dict[int, Member]] = {}
+        for total, graph, string, raw in self.subsets[state]:
             if forward + (total + least[raw]) > cutoff:
                 continue
-            for word, _, _, _, bound, _ in words[raw]:
+            for word, target, arc_total, arc_graph, bound, labels in words[raw]:
                 priority = forward + (total + bound)
-                if priority <= cutoff and priority < within.get(word, INFINITE):
-                    within[word] = priority
-        if not within:
-            return
-        for word, targets in self._targets(members, within).items():
-            reached = [(*weight, target) for target, weight in targets.items()]
-            heapq.heappush(self._tasks, (within[word], next(self._numbers), state, word, reached))
-
-    def _targets(self, members: Members, within: dict[int, float]) -> dict[int, dict[int, tuple[float, float, str]]]:
-        """For each of some words the raw states that it leads to, with the best weight of each."""
-        words = self.raw.words
-        found: dict[int, dict[int, tuple[float, float, str]]] = {}
-        for total, graph, string, raw in members:
-            for word, target, arc_total, arc_graph, _, labels in words[raw]:
-                if word not in within:
+                if priority > cutoff:
                     continue
-                targets = found.setdefault(word, {})
-                known = targets.get(target)
-                if known is None or (total + arc_total, graph + arc_graph) < known[:2]:
-                    targets[target] = (total + arc_total, graph + arc_graph, string + labels)
-        return found
+                member = (total + arc_total, graph + arc_graph, string + labels, target)
+                if word not in best:
+                    best[word], reached[word] = priority, {target: member}
+                    continue
+                best[word] = min(best[word], priority)
+                targets = reached[word]
+                targets[target] = min(targets.get(target, member), member)
+        for word, targets in reached.items():
+            members = [targets[target] for target in sorted(targets)]
+            heapq.heappush(self._tasks, (best[word], next(self._numbers), state, word, members))
 
     def result(self) -> CompactLattice:
         """The states that were made, as a lattice."""
@@ -160,17 +156,17 @@ class _Determinizer:
             ends = [self._final(member) for member in members if self.raw.final[member[3]][0] != INFINITE]
             total, graph, string = min(ends, default=(INFINITE, INFINITE, ""))
             finals.append((graph, total - graph) if ends else (INFINITE, INFINITE))
-            final_strings.append(self.raw.transition_ids(string))
+            final_strings.append(string)
         arcs = [arc for some in self.arcs for arc in some]
         return assemble(
             0,
             finals,
-            final_strings,
+            self.raw.transition_ids(final_strings),
             np.cumsum([0] + [len(some) for some in self.arcs]).tolist(),
             [word for word, *_ in arcs],
             [(graph, total - graph) for _, _, total, graph, _ in arcs],
             [destination for _, destination, *_ in arcs],
-            [self.raw.transition_ids(string) for *_, string in arcs],
+            self.raw.transition_ids([string for *_, string in arcs]),
         )
 
     def _final(self, member: Member) -> tuple[float, float, str]:

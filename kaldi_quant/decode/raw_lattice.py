@@ -13,10 +13,11 @@ _CODE = "utf-32-le"
 _NONE = np.zeros(0, np.int32)
 
 # A way without words: the state that it leads to; its total and its graph cost; its total cost and that of the best way
-# from there to the end; the number of its last arc, in the order of the states that arcs leave; its transition-ids. It
-# has several arcs where it leads through states that only one arc without a word leaves.
-EpsilonWay = tuple[int, float, float, float, int, str]
-# An arc with a word: word, target, total and graph cost, total cost from here to the end, transition-ids.
+# from there to the end; its transition-ids. It has several arcs where it leads through states that only one arc without
+# a word leaves.
+EpsilonWay = tuple[int, float, float, float, str]
+# An arc with a word, and such a way behind it: word, target, total and graph cost, total cost from here to the end,
+# transition-ids.
 WordArc = tuple[int, int, float, float, float, str]
 
 
@@ -75,24 +76,27 @@ class RawLattice:
         backward, all_epsilons, has_use = self.backward, self.epsilons, self.has_use
         for state in range(len(backward) - 1, -1, -1):
             epsilons, words, best = all_epsilons[state], self.words[state], backward[state]
-            for number in range(begins[state], begins[state + 1]):
-                word, target, total, graph, labels = rows[number]
+            for word, target, total, graph, labels in rows[begins[state] : begins[state + 1]]:
                 bound = total + backward[target]
                 best = min(best, bound)
+                if not has_use[target]:
+                    onward = all_epsilons[target]
+                    if len(onward) == 1:
+                        [(target, rest, rest_graph, bound, others)] = onward
+                        total, graph, bound, labels = total + rest, graph + rest_graph, total + bound, labels + others
                 if word:
                     words.append((word, target, total, graph, bound, labels))
-                    continue
-                onward = all_epsilons[target]
-                if len(onward) == 1 and not has_use[target]:
-                    [(target, rest, rest_graph, bound, number, others)] = onward
-                    total, graph, bound, labels = total + rest, graph + rest_graph, total + bound, labels + others
-                epsilons.append((target, total, graph, bound, number, labels))
+                else:
+                    epsilons.append((target, total, graph, bound, labels))
             backward[state] = best
             if words:
                 has_use[state], self.least[state] = True, min(words, key=_word_bound)[4]
             if len(epsilons) > 1:
                 epsilons.sort(key=_bound)
 
-    def transition_ids(self, string: str) -> np.ndarray:
-        """What a string stands for: (n,) int32."""
-        return self._labels[np.frombuffer(string.encode(_CODE, "surrogatepass"), "<u4")]
+    def transition_ids(self, strings: list[str]) -> list[np.ndarray]:
+        """What strings stand for: (n,) int32 for each."""
+        numbers = np.frombuffer("".join(strings).encode(_CODE, "surrogatepass"), "<u4")
+        every = self._labels[numbers]
+        ends = np.cumsum([len(string) for string in strings]).tolist()
+        return [every[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]

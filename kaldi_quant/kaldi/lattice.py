@@ -77,10 +77,10 @@ class CompactLattice:
         entering = np.bincount(self.nextstate, minlength=self.num_states).tolist()
         order = [state for state, count in enumerate(entering) if count == 0]
         for state in order:
-            for arc in range(offsets[state], offsets[state + 1]):
-                entering[nextstate[arc]] -= 1
-                if entering[nextstate[arc]] == 0:
-                    order.append(nextstate[arc])
+            for target in nextstate[offsets[state] : offsets[state + 1]]:
+                entering[target] -= 1
+                if not entering[target]:
+                    order.append(target)
         if len(order) < self.num_states:
             raise DataError("the lattice has a cycle")
         return order

@@ -18,12 +18,13 @@ class Plain:
     """All that belongs to one lattice."""
 
     def __init__(self, raw: CompactLattice, beam: float) -> None:
-        self.raw, self.beam, self.order = raw, beam, raw.topological_order()
+        self.raw, self.order = raw, raw.topological_order()
         self.final = [tuple(final) for final in raw.final.tolist()]
         self.backward = [graph + acoustic for graph, acoustic in self.final]
         for state in reversed(self.order):
             for _, target, graph, acoustic, _ in self.arcs(state):
                 self.backward[state] = min(self.backward[state], graph + acoustic + self.backward[target])
+        self.cutoff = self.backward[raw.start] + beam
         self.subsets: list[Subset] = []
         self.forward: list[float] = []
         self.made: list[list[tuple[int, int, Weight]]] = []
@@ -40,7 +41,7 @@ class Plain:
         ]
 
     def run(self) -> CompactLattice:
-        self.add_state(self.useful(self.close({self.raw.start: (0.0, 0.0, 0.0, ())})), 0.0)
+        self.add_state(self.useful(self.close({self.raw.start: (0.0, 0.0, 0.0, ())}, 0.0)), 0.0)
         while self.tasks:
             _, _, state, word, subset = heapq.heappop(self.tasks)
             self.made[state].append((word, *self.resolve(subset, self.forward[state])))
@@ -50,7 +51,7 @@ class Plain:
         subset, first = normalized(subset)
         known = find(self.before, subset)
         if known is None:
-            closed, second = normalized(self.useful(self.close(subset)))
+            closed, second = normalized(self.useful(self.close(subset, forward + first[0])))
             state = find(self.after, closed)
             if state is None:
                 state = self.add_state(closed, forward + first[0] + second[0])
@@ -64,33 +65,39 @@ class Plain:
         self.forward.append(forward)
         self.made.append([])
         by_word: dict[int, Subset] = {}
+        best: dict[int, float] = {}
         for state, weight in subset.items():
             for word, target, *rest in self.arcs(state):
-                if word:
-                    keep_best(by_word.setdefault(word, {}), target, times(weight, *rest))
-        for word, reached in by_word.items():
-            best = min(weight[0] + self.backward[state] for state, weight in reached.items())
-            if forward + best <= self.backward[self.raw.start] + self.beam:
-                task = (forward + best, next(self.numbers), len(self.subsets) - 1, word, reached)
-                heapq.heappush(self.tasks, task)
+                reached = times(weight, *rest)
+                whole = forward + reached[0] + self.backward[target]
+                if word and whole <= self.cutoff:
+                    keep_best(by_word.setdefault(word, {}), *self.onward(target, reached))
+                    best[word] = min(best.get(word, whole), whole)
+        for word, members in by_word.items():
+            heapq.heappush(self.tasks, (best[word], next(self.numbers), len(self.subsets) - 1, word, members))
         return len(self.subsets) - 1
 
-    def close(self, subset: Subset) -> Subset:
+    def onward(self, state: int, weight: Weight) -> tuple[int, Weight]:
+        """Where the only way without words ends, as far as it is the only one."""
+        while len(self.arcs(state)) == 1 and not self.is_useful(state):
+            [(_, state, *rest)] = self.arcs(state)
+            weight = times(weight, *rest)
+        return state, weight
+
+    def close(self, subset: Subset, forward: float) -> Subset:
         closed = dict(subset)
-        worst = min(weight[0] + self.backward[state] for state, weight in subset.items()) + self.beam
         for state in self.order:
             for word, target, *rest in self.arcs(state) if state in closed else []:
                 weight = times(closed[state], *rest)
-                if not word and weight[0] + self.backward[target] <= worst:
+                if not word and forward + weight[0] + self.backward[target] <= self.cutoff + DELTA:
                     keep_best(closed, target, weight)
         return closed
 
     def useful(self, subset: Subset) -> Subset:
-        return {
-            state: weight
-            for state, weight in subset.items()
-            if any(arc[0] for arc in self.arcs(state)) or np.isfinite(self.final[state][0])
-        }
+        return {state: subset[state] for state in self.order if state in subset and self.is_useful(state)}
+
+    def is_useful(self, state: int) -> bool:
+        return any(arc[0] for arc in self.arcs(state)) or np.isfinite(self.final[state][0])
 
     def result(self) -> CompactLattice:
         none = (np.inf, np.inf, np.inf, ())
@@ -117,7 +124,8 @@ def times(weight: Weight, graph: float, acoustic: float, string: tuple[int, ...]
 
 
 def keep_best(subset: Subset, state: int, weight: Weight) -> None:
-    if state not in subset or weight[:2] < subset[state][:2]:
+    total, graph, _, string = weight
+    if state not in subset or (total, graph, string) < (*subset[state][:2], subset[state][3]):
         subset[state] = weight
 
 

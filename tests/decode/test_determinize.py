@@ -142,7 +142,7 @@ def test_a_limit_on_the_work_keeps_the_best() -> None:
     raw = random_lattice(3, states=14)
     expected = best_by_words(raw)
     best = min(expected.values(), key=lambda path: path[1] + path[2])
-    limited = list(paths(determinize(raw, beam=1000.0, most_members=12)))
+    limited = list(paths(determinize(raw, beam=1000.0, most_members=9)))
     assert best[0] in {path[0] for path in limited} and len(limited) < len(expected)
 
 
@@ -154,6 +154,12 @@ def test_kaldis_lattices_stay_as_they_are() -> None:
         assert found.keys() == expected.keys()
         for words, path in found.items():
             assert path[3] == expected[words][3] and path[1:3] == pytest.approx(expected[words][1:3], rel=1e-5)
+
+
+def test_a_lattice_without_an_end_has_no_path() -> None:
+    none = np.zeros(0, np.int32)
+    raw = assemble(0, [(np.inf, np.inf)] * 2, [none] * 2, [0, 1, 1], [3], [(1.0, 1.0)], [1], [none])
+    assert list(paths(determinize(raw, 8.0))) == list(paths(determinize(raw, np.inf))) == []
 
 
 def test_a_cycle_is_refused() -> None:
