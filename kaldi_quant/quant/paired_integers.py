@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from kaldi_quant.quant.integer_linear import InputGrid
-from kaldi_quant.quant.outer_sums import OuterSums, summed
 from kaldi_quant.quant.planes import Planes
 from kaldi_quant.quant.splice import SourceRows, Splice, SplicedSums
 
@@ -48,30 +47,27 @@ class PairedIntegers:
         columns = self.splice.blocks * len(self.grids[0].step)
         self._count = 0
         self._sums = torch.zeros(2, columns, dtype=torch.float64)
-        # Of rows that are put together as those were that the splice was found in, and of others.
-        self._squares = SplicedSums(self.splice, of_squares=True), OuterSums(of_squares=True)
-        self._products = SplicedSums(self.splice), OuterSums()
+        # Squares and products, of rows that are put together as those were that the splice was found in, and of others.
+        self._spliced, self._others = (
+            (SplicedSums(splice, of_squares=True), SplicedSums(splice)) for splice in (self.splice, Splice())
+        )
 
     def add(self, inputs: Tensor, float_inputs: Tensor) -> bool:
         """Adds rows, (sequences, rows, in) float32 each; False, and adds none, where one is not on its grid."""
         if not inputs.numel():
             return True
-        x, y = self.splice.source(inputs), self.splice.source(float_inputs)
-        if x is not None and y is not None:
-            planes = self._planes(x, y)
-            if planes is None:
-                return False
-            of_inputs, of_differences = (SourceRows(part) for part in planes)
-            self._sums += torch.stack([self.splice.summed(rows) for rows in (of_inputs, of_differences)])
-            self._squares[0].add(of_inputs, of_inputs)
-            self._products[0].add(of_differences, of_inputs)
-        else:
-            planes = self._planes(inputs.flatten(0, 1), float_inputs.flatten(0, 1))
-            if planes is None:
-                return False
-            self._sums += torch.stack([summed(part) for part in planes])
-            self._squares[1].add(planes[0], planes[0])
-            self._products[1].add(planes[1], planes[0])
+        splice, x, y = self.splice, self.splice.source(inputs), self.splice.source(float_inputs)
+        outer = self._spliced
+        if x is None or y is None:
+            splice, x, y, outer = Splice(), inputs, float_inputs, self._others
+        planes = self._planes(x, y)
+        if planes is None:
+            return False
+        of_inputs, of_differences = (SourceRows(part) for part in planes)
+        self._sums += torch.stack([splice.summed(rows) for rows in (of_inputs, of_differences)])
+        squares, products = outer
+        squares.add(of_inputs, of_inputs)
+        products.add(of_differences, of_inputs)
         self._count += inputs.shape[0] * inputs.shape[1]
         return True
 
@@ -107,7 +103,7 @@ class PairedIntegers:
             Sums of values (2, in), of outer products of the quantized network's input with itself, and of the float
             one's (down) with it (across), (in, in) each, float64; None if there were no rows.
         """
-        squares, products = _added(self._squares), _added(self._products)
+        squares, products = (_added(parts) for parts in zip(self._spliced, self._others, strict=True))
         if squares is None or products is None:
             return None
         step, step_of_differences = (grid.step.repeat(self.splice.blocks) for grid in self.grids)
@@ -126,7 +122,7 @@ class PairedIntegers:
         return torch.stack([ends, ends + ends_of_differences]), squares, products.add_(squares)
 
 
-def _added(sums: tuple[SplicedSums, OuterSums]) -> Tensor | None:
+def _added(sums: tuple[SplicedSums, SplicedSums]) -> Tensor | None:
     found = [taken for taken in (part.taken() for part in sums) if taken is not None]
     return found[0].add_(found[1]) if len(found) == 2 else found[0] if found else None
 
