@@ -1,8 +1,8 @@
 """Determinization of a raw lattice: one path, the best, for every word sequence within the beam.
 
-A state of the result is a set of (raw state, cost, transition-ids) that one word sequence can lead to; what all members
-have in common is moved to the arc that leads there. States are made best first, so that a limit on the work narrows
-the beam.
+A state of the result is a set of (raw state, cost, transition-ids) that one word sequence can lead to on paths within
+the beam; what all members have in common is moved to the arc that leads there. States are made best first: where a set
+comes again, it is by a path that is no better, and nothing is missing in it; and a limit on the work narrows the beam.
 Source: ``src/lat/determinize-lattice-pruned.cc`` of Kaldi, and "Generating exact lattices in the WFST framework"
 (Povey et al., ICASSP 2012).
 """
