@@ -19,6 +19,10 @@ from kaldi_quant.quant.spec import QSpec
 from kaldi_quant.registry import Registry
 
 _BINS = 4096
+# Values that are sorted into bins at once, so that their numbers stay in the caches.
+_PIECE = 1 << 20
+# A power of two. What is beyond it is divided by it, so that nothing overflows.
+_LARGE = 2.0**64
 
 
 class Observer(ABC):
@@ -156,7 +160,8 @@ class HistogramObserver(Observer):
             merged = self.counts.view(-1, 2).sum(1)
             self.counts = torch.nn.functional.pad(merged, (quarter, quarter))
             self.bound *= 2
-        self.counts += torch.histc(x, _BINS, -self.bound, self.bound).double()
+        for values in x.reshape(-1).split(_PIECE):
+            self.counts += _counts(values, self.bound)
 
     def _centres(self) -> Tensor:
         width = 2 * self.bound / _BINS
@@ -166,6 +171,17 @@ class HistogramObserver(Observer):
         """Candidate grids over shares of the range that was seen."""
         low, high = torch.tensor(self.low), torch.tensor(self.high)
         return [Grid.from_range(spec, low * share, high * share) for share in torch.linspace(0.1, 1.0, 91).tolist()]
+
+
+def _counts(x: Tensor, bound: float) -> Tensor:
+    """(bins,) int64: how many of values, (n,) float32, lie in each bin from -bound to bound.
+
+    Those of ``torch.histc``, which is slower, and counts in float32 only up to 2^24.
+    """
+    if bound > _LARGE:
+        x, bound = x / _LARGE, bound / _LARGE
+    bins = (x + bound).mul_(_BINS).div_(2 * bound).int().clamp_(max=_BINS - 1)
+    return torch.bincount(bins, minlength=_BINS)
 
 
 @OBSERVERS.add("percentile")

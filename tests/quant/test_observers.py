@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kaldi_quant.errors import DataError
-from kaldi_quant.quant.observers import OBSERVERS, ColumnMinMaxObserver
+from kaldi_quant.quant.observers import OBSERVERS, ColumnMinMaxObserver, MseObserver
 from kaldi_quant.quant.spec import QSpec
 
 SPEC = QSpec(8, signed=False)
@@ -53,6 +53,22 @@ def test_batches_that_grow_are_all_counted(name: str) -> None:
         observer.observe(torch.linspace(0, scale, 1000))
     assert observer.count == 3000 and not observer.signed
     assert float(observer.grid(SPEC).scale) > 0
+
+
+@pytest.mark.parametrize("scale", [2.0**-100, 1.0, 2.0**80, 2.0**125])
+def test_a_histogram_counts_as_torch_does(scale: float, values: torch.Tensor) -> None:
+    observer = MseObserver()
+    values = torch.cat([values, -0.3 * values, torch.zeros(3)]) / 40
+    observer.observe(values * scale)
+    assert torch.equal(observer.counts, torch.histc(values, len(observer.counts), -1, 1).double())
+
+
+def test_a_histogram_counts_beyond_float32() -> None:
+    observer = MseObserver()
+    number = (1 << 24) + 3
+    observer.observe(torch.zeros(1).expand(number))
+    observer.observe(torch.ones(2))
+    assert observer.counts.max() == number and observer.counts.sum() == number + 2
 
 
 def test_features_beyond_the_calibration_set_have_headroom() -> None:
