@@ -9,8 +9,8 @@ from pathlib import Path
 
 from kaldi_quant.units import Bytes
 
-# Temporary values of a batch may take a part of this themselves.
-_MOST_GROWTH: Bytes = 1 << 29
+# More than temporary values of a batch take: these would be given back, and cleared by the system, again and again.
+_MOST_GROWTH: Bytes = 7 << 27
 # Settings of GNU's library, and what they end at by themselves where large tensors come and go.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _USUAL = {_MMAP_MAX: 1 << 16, _MMAP_THRESHOLD: 1 << 25, _TRIM_THRESHOLD: 1 << 26}
