@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence, Sized
+from itertools import accumulate, pairwise
 from operator import itemgetter
 
 import numpy as np
@@ -60,8 +62,7 @@ class RawLattice:
         strings = [lattice.strings[arc] for arc in arcs.tolist()]
         self._labels, numbers = np.unique(np.concatenate([_NONE, *strings]), return_inverse=True)
         characters = numbers.astype("<u4").tobytes().decode(_CODE, "surrogatepass")
-        ends = np.cumsum([len(string) for string in strings]).tolist()
-        labels = [characters[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+        labels = [characters[begin:end] for begin, end in _places(strings)]
         columns = (lattice.word[arcs], rank[lattice.nextstate[arcs]], cost.sum(axis=1), cost[:, 0])
         states = len(order)
         self.backward: list[float] = [total for total, _ in self.final]
@@ -98,5 +99,9 @@ class RawLattice:
         """What strings stand for: (n,) int32 for each."""
         numbers = np.frombuffer("".join(strings).encode(_CODE, "surrogatepass"), "<u4")
         every = self._labels[numbers]
-        ends = np.cumsum([len(string) for string in strings]).tolist()
-        return [every[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+        return [every[begin:end] for begin, end in _places(strings)]
+
+
+def _places(strings: Sequence[Sized]) -> Iterator[tuple[int, int]]:
+    """Where each begins and ends when they are put one behind the other."""
+    return pairwise([0, *accumulate(map(len, strings))])
